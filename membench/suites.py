@@ -1,0 +1,80 @@
+"""The named, versioned sets of tasks, signals, seeds and budgets. Read by the plan; results compare within one version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field
+
+from membench.api import Recipe
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many images of a data set are test (fixed), and how many each seed draws for training and validation."""
+
+    test: int
+    train: int
+    validation: int
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of tasks, each trained on every signal with every seed."""
+
+    name: str
+    version: int
+    summary: str
+    datasets: tuple[str, ...]
+    architectures: tuple[str, ...]
+    signals: tuple[str, ...]
+    seeds: tuple[int, ...]
+    splits: dict[str, Split]
+    recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)  #: (dataset, architecture) -> override
+    width: int = 15  #: lanes in a pack, at most
+    compiled: bool = True
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "smoke",
+            version=1,
+            summary="the whole way in a minute: 8x8 digits, a small budget; shows that things run, proves nothing",
+            datasets=("digits",),
+            architectures=("mlp",),
+            signals=("real", "mixed@0.4", "randY"),
+            seeds=(0, 1, 2),
+            splits={"digits": Split(test=797, train=200, validation=400)},
+            recipes={("digits", "mlp"): Recipe(lr=0.1, batch=100, epochs=40)},
+            width=45,
+            compiled=False,
+        ),
+        Suite(
+            "quick",
+            version=1,
+            summary="real MNIST digits, 1000 training images, two architectures, five seeds",
+            datasets=("mnist5k",),
+            architectures=("mlp", "cnn"),
+            signals=("real", "mixed@0.4", "randY"),
+            seeds=(0, 1, 2, 3, 4),
+            splits={"mnist5k": Split(test=2000, train=1000, validation=1000)},
+            recipes={
+                ("mnist5k", "mlp"): Recipe(lr=0.05, batch=100, epochs=40),
+                ("mnist5k", "cnn"): Recipe(lr=0.1, batch=100, epochs=40),
+            },
+        ),
+    )
+}
+
+
+def control_epochs(budget: int) -> tuple[int, ...]:
+    """Where `none` is read as a control: every epoch to 10, then ever fewer, and the budget itself."""
+    grid = (*range(1, 11), 12, 15, 20, 25, 30, 40, 60, 80)
+    return tuple(e for e in grid if e < budget) + (budget,)
+
+
+def checkpoints(budget: int) -> tuple[int, ...]:
+    """Where every other cell is read: at most ten, denser early, with the half, 0.8 of and the whole budget."""
+    grid = {1, 2, 4, max(1, budget // 5), max(1, budget // 3), (budget + 1) // 2, round(0.8 * budget), budget}
+    return tuple(sorted(e for e in grid if 1 <= e <= budget))
