@@ -1,0 +1,13 @@
+"""From a manifest and its records to the board (design section 1): pure functions, numpy and scipy, no files, no torch."""
+
+from membench.scoring.types import Board
+from membench.scoring.types import Control
+from membench.scoring.types import Curve
+from membench.scoring.types import Fold
+from membench.scoring.types import Gate
+from membench.scoring.types import Interval
+from membench.scoring.types import Point
+from membench.scoring.types import Row
+from membench.scoring.types import TaskScore
+
+__all__ = ["Board", "Control", "Curve", "Fold", "Gate", "Interval", "Point", "Row", "TaskScore"]
