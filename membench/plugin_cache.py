@@ -1,0 +1,107 @@
+"""What plugins say about themselves, remembered between runs: `membench list` need not import them, nor torch.
+
+One JSON file in the user's cache folder. It is never trusted over the plugin's file, and never needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import membench
+
+SCHEMA = 1  #: raised when the fields of a remembered plugin change
+FILE = f"plugins-{membench.__version__}-{SCHEMA}.json"  #: one a version: installations do not take turns in it
+
+#: What decides how a plugin is read; in a checkout these change without a new version number.
+_READERS = ("api.py", "loading.py", "plugin_cache.py", "plugin_checks.py")
+
+
+def cache_folder() -> Path:
+    """`$MEMBENCH_CACHE`, else `$XDG_CACHE_HOME/membench`, else `~/.cache/membench`; it need not exist yet."""
+    if own := os.environ.get("MEMBENCH_CACHE"):
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(base):  # the XDG specification: a relative path is to be ignored
+        return Path(base) / "membench"
+    try:
+        return Path.home() / ".cache" / "membench"
+    except RuntimeError:  # a container's user without a home
+        return Path(tempfile.gettempdir()) / f"membench-{os.getuid()}"
+
+
+@dataclass
+class PluginCache:
+    """Remembered plugins by key; open, get and put, save."""
+
+    folder: Path
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def open(cls, folder: Path | None = None) -> PluginCache:
+        """What was saved; empty if there is nothing, or it is damaged."""
+        folder = folder or cache_folder()
+        try:
+            stamp, _, text = (folder / FILE).read_text("utf-8").partition("\n")
+        except (OSError, ValueError):
+            return cls(folder)
+        return cls(folder, json.loads(text)) if stamp == _checksum(text) else cls(folder)
+
+    def get(self, key: str, path: Path) -> list[dict[str, Any]] | None:
+        """What the plugin said, if its file is still the one that was read."""
+        known = self.plugins.get(key)
+        return known["entries"] if known and known["stamp"] == file_stamp(path) else None
+
+    def put(self, key: str, path: Path, stamp: list[int] | None, entries: list[dict[str, Any]]) -> None:
+        """Remember; `stamp` is the file's from before it was read, so that an edit in between is noticed."""
+        if stamp is not None:
+            self.plugins[key] = {"path": str(path), "stamp": stamp, "entries": entries}
+            self.changed = True
+
+    def forget(self, key: str) -> None:
+        """Read this plugin anew the next time."""
+        self.changed |= self.plugins.pop(key, None) is not None
+
+    def save(self) -> None:
+        """Write atomically what changed, without the plugins whose file is gone; a read-only folder is no error."""
+        if not self.changed:
+            return
+        text = json.dumps({k: v for k, v in self.plugins.items() if os.path.exists(v["path"])})
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _replace(self.folder / FILE, f"{_checksum(text)}\n{text}")
+
+
+def file_stamp(path: Path) -> list[int] | None:
+    """What changes when a file does: [size, mtime_ns]; None if it cannot be seen."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _checksum(text: str) -> str:
+    """Of the text and of those who wrote it: what other code remembered counts as damaged."""
+    readers = [file_stamp(Path(__file__).with_name(name)) for name in _READERS]
+    return hashlib.sha256(json.dumps([readers, text]).encode()).hexdigest()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside and rename: a reader sees the old file or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise

@@ -1,0 +1,188 @@
+"""What can be run: every record of every plugin by name, as plain data; the live functions come when asked for.
+
+`discover` makes one registry a process; the plan, the list and the report read its entries, the engine loads from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from pathlib import Path
+
+from membench.api import STAGES
+from membench.api import Architecture
+from membench.api import Dataset
+from membench.api import Regularizer
+from membench.api import Signal
+from membench.errors import MembenchError
+from membench.errors import unknown_name
+from membench.loading import PluginEntry
+from membench.loading import read
+from membench.plugin_cache import PluginCache
+from membench.plugin_cache import file_stamp
+from membench.plugin_finding import PluginProblem
+from membench.plugin_finding import Source
+from membench.plugin_finding import find_sources
+from membench.plugin_finding import shipped_folder
+from membench.records import digest
+
+__all__ = ["NONE", "PluginEntry", "PluginProblem", "Registry", "discover"]
+
+Table = dict[str, PluginEntry]
+
+#: The plain network: what `off` is, and what every regularizer is compared with.
+NONE = PluginEntry("regularizers", "none", "baseline", "the plain network", origin="membench", code_hash=digest("none"))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Entries by name, sorted, `none` first; and what was refused."""
+
+    regularizers: Table = field(default_factory=lambda: {"none": NONE})
+    architectures: Table = field(default_factory=dict)
+    datasets: Table = field(default_factory=dict)
+    signals: Table = field(default_factory=dict)
+    problems: tuple[PluginProblem, ...] = ()
+
+    def entry(self, kind: str, name: str) -> PluginEntry:
+        """One entry; `kind` as in `PluginEntry`. Raises `MembenchError` with the nearest names for an unknown one."""
+        table: Table = getattr(self, kind)
+        if name not in table:
+            raise unknown_name(kind.removesuffix("s"), name, table)
+        return table[name]
+
+    def regularizer(self, name: str) -> tuple[Regularizer, ...]:
+        """The parts in the order in which they act: one, several for `a+b`, () for `none`."""
+        return self.with_composition(name).entry("regularizers", name).load()
+
+    def architecture(self, name: str) -> Architecture:
+        """The live record."""
+        return self.entry("architectures", name).load()[0]
+
+    def dataset(self, name: str) -> Dataset:
+        """The live record."""
+        return self.entry("datasets", name).load()[0]
+
+    def signal(self, name: str) -> Signal:
+        """The live record; of `mixed@0.4` as of `mixed`."""
+        return self.entry("signals", name.partition("@")[0]).load()[0]
+
+    def with_composition(self, name: str) -> Registry:
+        """This registry and `a+b`, its grid i-th with i-th; this one itself if the name is known, or no composition.
+
+        Raises:
+            MembenchError: a part is unknown, stands there twice, or cannot be combined.
+        """
+        if name in self.regularizers or "+" not in name:
+            return self
+        entry = _composed(PluginEntry("regularizers", name, origin="-r"), self.regularizers)
+        return replace(self, regularizers=_in_order({**self.regularizers, name: entry}))
+
+
+def discover(requested: Iterable[str] = (), folder: Path | None = None, shipped: Path | None = None) -> Registry:
+    """All plugins that can be found.
+
+    Args:
+        requested: what `-p` named: files, folders, modules.
+        folder: the working folder, whose `plugins/` and `pyproject.toml` count; default: the current one.
+        shipped: where membench's own plugins are; default: where they were installed.
+
+    Raises:
+        MembenchError: a requested plugin is not there. All other faults are `problems` of the registry.
+    """
+    cache = PluginCache.open()
+    entries: list[PluginEntry] = []
+    problems: list[PluginProblem] = []
+    for found in find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()):
+        if isinstance(found, PluginProblem):
+            problems.append(found)
+        else:
+            new, wrong = _described(found, cache)
+            entries += new
+            problems += wrong
+    cache.save()
+    return assemble(entries, problems)
+
+
+def _described(source: Source, cache: PluginCache) -> tuple[list[PluginEntry], list[PluginProblem]]:
+    """From the cache, or else from the plugin itself; what has problems is not remembered, so they show each time."""
+    known = cache.get(source.key, source.path)
+    if known is not None:
+        return [PluginEntry.from_json(line, source) for line in known], []
+    stamp = file_stamp(source.path)
+    entries, problems = read(source)
+    if not problems:
+        cache.put(source.key, source.path, stamp, [entry.to_json() for entry in entries])
+    return entries, problems
+
+
+def assemble(entries: Iterable[PluginEntry], problems: Iterable[PluginProblem]) -> Registry:
+    """Tables without doubles; compositions last, since their parts may be in any file. The first of a name stays."""
+    tables: dict[str, Table] = {"regularizers": {"none": NONE}, "architectures": {}, "datasets": {}, "signals": {}}
+    refused = list(problems)
+    for entry in sorted(entries, key=lambda entry: bool(entry.parts)):
+        table = tables[entry.kind]
+        try:
+            whole = _composed(entry, table) if entry.parts else entry
+        except MembenchError as error:
+            refused.append(PluginProblem(entry.origin, str(error)))
+            continue
+        known = table.setdefault(entry.name, whole)
+        if known is not whole and not _same(known, whole):
+            refused.append(PluginProblem(entry.origin, _double(known, whole)))
+    return Registry(**{kind: _in_order(table) for kind, table in tables.items()}, problems=tuple(refused))
+
+
+def _same(one: PluginEntry, other: PluginEntry) -> bool:
+    """The same plugin found twice, as in a checkout and in the installed package."""
+    alike = ("code_hash", "version", "strengths")
+    return one.path != other.path and all(getattr(one, name) == getattr(other, name) for name in alike)
+
+
+def _double(known: PluginEntry, new: PluginEntry) -> str:
+    what = f"{new.kind.removesuffix('s')} {new.name!r}"
+    if known.path == new.path:
+        return f"{what} is registered twice; rename one"
+    return f"{what} is already registered by {known.origin}; rename it, or take one of the two out"
+
+
+def _in_order(table: Table) -> Table:
+    return dict(sorted(table.items(), key=lambda item: (item[0] != "none", item[0])))
+
+
+def _composed(entry: PluginEntry, table: Table) -> PluginEntry:
+    """A composition with all that follows from its parts; its own grid, summary and source stay if it has them."""
+    members = tuple(_members(entry, table))
+    strengths = entry.strengths or tuple(
+        tuple(strength for (strength,) in row) for row in zip(*(member.strengths for member in members), strict=True)
+    )
+    off = tuple(member.off[0] for member in members)
+    if off in strengths:
+        raise MembenchError(f"regularizer {entry.name!r}: {off} is off for every part; give it another setting")
+    return replace(
+        entry,
+        group="control" if any(member.group == "control" for member in members) else "composition",
+        summary=entry.summary or ", then ".join(entry.parts),
+        source=entry.source or "; ".join(member.source for member in members if member.source),
+        acts_on=tuple(stage for stage in STAGES if any(stage in member.acts_on for member in members)),
+        strengths=strengths,
+        off=off,
+        code_hash=digest([[member.name, member.code_hash, member.version] for member in members]),
+        has_skip=any(member.has_skip for member in members),
+        where=None,
+        members=members,
+    )
+
+
+def _members(entry: PluginEntry, table: Table) -> Iterator[PluginEntry]:
+    if len(set(entry.parts)) < len(entry.parts):
+        raise MembenchError(f"regularizer {entry.name!r}: a part stands there twice; name each once")
+    for part in entry.parts:
+        if part not in table:
+            raise unknown_name(f"regularizer in {entry.name!r},", part, table)
+        if part == NONE.name or table[part].redraw:
+            raise MembenchError(f"regularizer {entry.name!r}: {part} trains the plain network; leave it out")
+        yield table[part]
