@@ -1,4 +1,4 @@
-"""From a manifest and its records to the board (design section 1): pure functions, numpy and scipy, no files, no torch."""
+"""From a manifest and its records to the board (design section 1): pure functions of numpy and scipy."""
 
 from membench.scoring.types import Board
 from membench.scoring.types import Control

@@ -1,7 +1,8 @@
 """What scoring hands to the report: frozen, plain data, symbols as in section 1 of the design. No formulas here.
 
 Accuracies, fits and R, S, X are shares (0.93); `dA` and budgets are percentage points. None = not defined (not run, not
-stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p of `mixed@p`, without 0 unless it says so.
+stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p of `mixed@p`, p > 0. Where `none`
+leaves nothing to win or to suppress (only on invalid tasks) R, S and S_mix are 0.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Row:
     rank: tuple[int, int] | None = None  #: interval, both ends included
     tie: int | None = None  #: rows with the same number have the same rank interval; from 1
     R: Interval | None = None
-    image_half: float | None = None  #: 95% half-width of R from the sampling of test images; None if bits are not stored
+    image_half: float | None = None  #: 95% half-width of R from the sampling of test images; None without bits
     X: Interval | None = None
     p_control: float | None = None  #: one-sided p of X <= 0, Holm-adjusted over the ranked rows
     beats_control: bool | None = None  #: None = no claim is made

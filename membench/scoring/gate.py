@@ -1,0 +1,107 @@
+"""The validity gate of one task, from `none` alone (section 1, Validity gate); called by the board, once a task."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from membench.records import Record
+from membench.scoring.core import damage
+from membench.scoring.core import ratio
+from membench.scoring.table import RAND
+from membench.scoring.table import REAL
+from membench.scoring.table import TEST
+from membench.scoring.table import WRONG
+from membench.scoring.table import Plain
+from membench.scoring.table import Source
+from membench.scoring.table import plain_records
+from membench.scoring.table import readings
+from membench.scoring.types import Gate
+
+
+def inspect(source: Source, task: str) -> tuple[Gate, Plain | None]:
+    """Is the task fit to measure with? And `none`'s readings, if there are any."""
+    if REAL not in source.manifest.signals or RAND not in source.signals or not source.levels:
+        return Gate(task, False, ("the suite lacks real, randY or mixed@p",)), None
+    needed = source.signals[: source.needed]
+    found = {seed: plain_records(source, task, seed) for seed in source.manifest.seeds}
+    missing = sum(records[signal] is None for records in found.values() for signal in needed)
+    if missing:
+        total = len(needed) * len(found)
+        return Gate(task, False, (f"`none` is not complete: {missing} of {total} cells have not run",), True), None
+    dropped = {seed: reason for seed, records in found.items() if (reason := _failure(records, needed))}
+    seeds = tuple(seed for seed in source.manifest.seeds if seed not in dropped)
+    if not seeds:
+        return Gate(task, False, ("`none` failed at every seed",), dropped=dropped), None
+    plain = _plain(source, task, {seed: found[seed] for seed in seeds})
+    values = _values(plain)
+    reasons = tuple(_reasons(values, len(seeds)))
+    return Gate(task, not reasons, reasons, False, values, seeds, dropped, plain.epochs, plain.classes, plain.tests), plain
+
+
+def _failure(records: dict[str, Record | None], needed: tuple[str, ...]) -> str:
+    """Why a seed is dropped for everybody: `none` itself did not end there."""
+    bad = [records[signal] for signal in needed if records[signal].status != "ok"]
+    return "; ".join(f"{r.id}: {r.status}{', ' + r.reason if r.reason else ''}" for r in bad)
+
+
+def _plain(source: Source, task: str, found: dict[int, dict[str, Record | None]]) -> Plain:
+    first = next(iter(found.values()))[REAL]
+    nothing = np.full(5, np.nan)
+    cube = np.array(
+        [
+            [
+                readings(record, -1, record.num_classes) if record and record.status == "ok" else nothing
+                for record in records.values()
+            ]
+            for records in found.values()
+        ]
+    )
+    # M is None where no label really changed: nothing to memorize, and the gate says so
+    cube[:, 1 : source.graded, WRONG] = np.nan_to_num(cube[:, 1 : source.graded, WRONG])
+    return Plain(
+        task,
+        tuple(found),
+        source.signals,
+        source.levels,
+        cube,
+        np.array([records[RAND].label_share for records in found.values()]),
+        {(signal, seed): r for seed, records in found.items() for signal, r in records.items() if r},
+        first.epochs[-1],
+        first.num_classes,
+        first.num_test,
+    )
+
+
+def _values(plain: Plain) -> dict[str, float]:
+    """The gate's figures, in means over seeds."""
+    real = [plain.records[REAL, seed] for seed in plain.seeds]
+    half = (plain.epochs + 1) // 2
+    values = {
+        "F0(E)": plain.fit.mean(),
+        "F0(E/2)": np.mean([_fit_at(plain.records[RAND, seed], half) for seed in plain.seeds]),
+        "A0_0": plain.cube[:, 0, TEST].mean(),
+        # what a constant answer reaches: the classes' shares in training are those of the test images up to the draw
+        "cA": max(1 / plain.classes, float(np.mean([record.label_share for record in real]))),
+    }
+    for i, level in enumerate(plain.levels, 1):
+        values[f"M0@{level:g}"] = plain.cube[:, i, WRONG].mean()
+        values[f"D@{level:g}"] = damage(plain.cube[:, [0, i], TEST]).mean()
+    return {name: float(value) for name, value in values.items()}
+
+
+def _fit_at(record: Record, epoch: int) -> float:
+    """Training accuracy at the last stored epoch up to `epoch`; 0 if there is none."""
+    return max(((e, f) for e, f in zip(record.epochs, record.train, strict=True) if e <= epoch), default=(0, 0.0))[1]
+
+
+def _reasons(values: dict[str, float], seeds: int) -> list[str]:
+    """What fails, each with its figure."""
+    out = [] if seeds > 1 else ["one seed is left, and the choice of strength needs another one"]
+    floors = {"F0(E)": 0.99, "F0(E/2)": 0.95, **{n: 0.95 for n in values if n[0] == "M"}}
+    floors |= {"A0_0": values["cA"] + 0.5 * (1 - values["cA"]), **{n: 0.10 for n in values if n[0] == "D"}}
+    return out + [f"{n} = {values[n]:.3f} < {floor:.3f}" for n, floor in floors.items() if values[n] < floor - 1e-12]
+
+
+def usable(plain: Plain) -> bool:
+    """R is defined: two seeds, and label noise costs something."""
+    return len(plain.seeds) > 1 and bool(ratio(np.float64(1), damage(plain.accuracy).mean()) > 0)
