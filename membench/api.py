@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch import nn
 
-    Params = dict[str, Tensor]  # in `named_parameters()` order, PyTorch layout: axis 0 = output unit
     Array = np.ndarray
 
+Params = dict[str, "Tensor"]  #: in `named_parameters()` order, PyTorch layout: axis 0 = output unit
 PROJECT = "membench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -204,6 +204,8 @@ class Dataset:
 
 class Draw(Protocol):
     """Random numbers for signals: hashes of integers, the same bytes on every machine and numpy version."""
+
+    num_classes: int
 
     def uniform(self, name: str, n: int) -> Array: ...
     def normal(self, name: str, n: int) -> Array: ...

@@ -1,0 +1,58 @@
+"""Where a number was made: what is hashed into `Record.env`, and how a process is set up for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from membench import __version__
+from membench.errors import MembenchError
+
+
+def set_up(threads: int = 1) -> None:
+    """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
+
+    Denormal flushing is per thread, so it must come before torch starts threads of its own.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    torch.set_float32_matmul_precision("highest")
+
+
+def resolve(device: str) -> str:
+    """`auto` -> `cuda` where there is one, else `cpu`.
+
+    Raises:
+        MembenchError: `cuda` is asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MembenchError("no CUDA device here: use --device auto or --device cpu")
+    return device
+
+
+def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
+    """What the numbers depend on beside the cell; equal on two machines means that equal numbers are expected."""
+    return {
+        "compiled": compiled,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
+        "membench": __version__,
+        "precision": torch.get_float32_matmul_precision(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu() -> str:
+    """`cpu AVX512 AMD EPYC`: vector width and model decide the last bits."""
+    model = platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"cpu {torch.backends.cpu.get_cpu_capability()} {model}"

@@ -1,0 +1,147 @@
+"""Many lanes of one program: stacked state, the compiled step, evaluation. The one place that mutates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from membench.engine import optim
+from membench.engine.program import Program
+from membench.engine.program import Tree
+from membench.nn import cross_entropy
+from membench.nn import one_hot
+
+CHUNK = 500  #: examples in one evaluation pass
+
+
+@dataclass(frozen=True)
+class LaneData:
+    """The training data of a pack on the device: one pool of images, and for each lane which rows it trains on."""
+
+    pool: Tensor  #: [N, c, h, w] uint8 or float32, raw
+    rows: Tensor  #: [L, n] int64
+    labels: Tensor  #: [L, n] int64
+    clean: Tensor  #: [L, n] bool
+    mean: Tensor  #: [L, c]
+    std: Tensor  #: [L, c]
+
+
+def standardise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """x [L, n, c, h, w] raw -> float32, each lane with its own statistics [L, c]."""
+    return (x.to(torch.float32) - mean[:, None, :, None, None]) / std[:, None, :, None, None]
+
+
+class Trainer:
+    """L lanes of `program`; `train_epoch` moves them all on, `evaluate` reads them."""
+
+    def __init__(
+        self, program: Program, weights: list[dict[str, Tensor]], strengths: Tensor, keys: Tensor, data: LaneData
+    ) -> None:
+        device = data.pool.device
+        self.program, self.data = program, data
+        self.t = torch.zeros((), dtype=torch.int32, device=device)
+        initial = {k: torch.stack([w[k] for w in weights]).to(device) for k in weights[0]}
+        self.fixed: Tree = {"initial": initial, "strengths": strengths, "key": keys, "std": data.std}
+        params = {k: v.clone() for k, v in initial.items()}
+        states = vmap(program.initial_states, in_dims=(0, 0, None))(params, self.fixed, self.t)
+        self.var: Tree = {
+            "params": params,
+            "slots": optim.init(program.recipe, params),
+            "states": [_owned(s) for s in states],
+            "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
+        }
+        self.step: Callable[..., None] = self._step
+
+    def compile(self, **options: Any) -> None:
+        """From now on the step runs as one compiled program; the first call pays for it."""
+        self.step = torch.compile(self._step, fullgraph=True, dynamic=False, **options)
+
+    def _step(self, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:
+        _advance(self.program, var, fixed, data, order, t)
+
+    def train_epoch(self, order: Tensor) -> None:
+        """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
+        for _ in range(order.shape[1]):
+            self.step(self.var, self.fixed, self.data, order, self.t)
+
+    @torch.no_grad()
+    def evaluate(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Eval mode at the readout weights on rows [L, m] of the pool: right [L, m] bool, loss [L], finite [L]."""
+        params = vmap(self.program.readout, in_dims=(0, 0, None))(self.var, self.fixed, self.t)
+        right, loss, finite = [], 0.0, _finite(params)
+        for part, y in zip(rows.split(CHUNK, dim=1), labels.split(CHUNK, dim=1), strict=True):
+            x = standardise(self.data.pool[part], self.data.mean, self.data.std)
+            logits = vmap(self.program.logits)(params, x)
+            right.append(logits.argmax(dim=2) == y)
+            ce = vmap(cross_entropy)(logits, one_hot(y, self.program.num_classes))
+            loss = loss + ce.sum(dim=1)
+            finite = finite & torch.isfinite(logits).flatten(1).all(dim=1)
+        return torch.cat(right, dim=1), loss / rows.shape[1], finite
+
+    def flops(self, program: Program | None = None, var: Tree | None = None) -> int:
+        """Matrix FLOPs of one step of all lanes, counted on the meta device; of another program's step if given."""
+        d = self.data
+        data = LaneData(*(v.to("meta") for v in (d.pool, d.rows, d.labels, d.clean, d.mean, d.std)))
+        order = torch.zeros((len(d.rows), 1, self.program.recipe.batch), dtype=torch.int64, device="meta")
+        with FlopCounter() as counter:
+            _advance(program or self.program, _meta(var or self.var), _meta(self.fixed), data, order, _meta(self.t))
+        return counter.flops
+
+
+def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:
+    """One step of all lanes, in place; order [L, steps of the epoch, batch] int64, t 0-d int32."""
+    now = (t % order.shape[1]).to(torch.int64)
+    index = order.index_select(1, now[None]).squeeze(1)
+    x = standardise(data.pool[data.rows.gather(1, index)], data.mean, data.std)
+    y = one_hot(data.labels.gather(1, index), program.num_classes)
+    batch = {"x": x, "y": y, "index": index, "clean": data.clean.gather(1, index)}
+    _copy(var, vmap(program.advance, in_dims=(0, 0, 0, None))(var, fixed, batch, t))
+    t.add_(1)
+
+
+class FlopCounter(TorchDispatchMode):
+    """Sums the matrix FLOPs of all that runs inside. torch's own FlopCounterMode hooks modules, which breaks func.grad."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def _meta(tree: Any) -> Any:
+    """The same shapes without memory."""
+    return tree_map(lambda v: v.to("meta"), tree)
+
+
+def _owned(tree: Any) -> Any:
+    """Fresh memory for every leaf: a state may start as a view of the weights."""
+    return tree_map(lambda v: v.clone(memory_format=torch.contiguous_format), tree)
+
+
+def _copy(old: Any, new: Any) -> None:
+    """Write the new leaves over the old ones."""
+    items = old.keys() if isinstance(old, dict) else range(len(old))
+    for k in items:
+        if isinstance(old[k], Tensor):
+            old[k].copy_(new[k])
+        else:
+            _copy(old[k], new[k])
+
+
+def _finite(params: dict[str, Tensor]) -> Tensor:
+    """[L] bool: all of a lane's weights are finite."""
+    return torch.stack([torch.isfinite(v).flatten(1).all(dim=1) for v in params.values()]).all(dim=0)

@@ -1,0 +1,46 @@
+"""Layers that stack well: what an architecture plugin uses where torch's own are slow or break under vmap."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch import nn
+
+
+class PatchConv(nn.Module):
+    """A convolution with stride = kernel size, as channels-last patches x matmul.
+
+    Stacked over lanes, torch's convolution becomes a grouped one with two layout copies; this stays one batched matmul.
+    Rows and columns that fill no whole patch are dropped, as `nn.Conv2d` without padding does. The weight is
+    [out, in * size * size] with the input's channel running fastest, initialised as `nn.Linear`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.linear = nn.Linear(inputs * size * size, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, h, w, inputs] -> [n, h // size, w // size, outputs]."""
+        n, h, w, c = x.shape
+        k, rows, columns = self.size, x.shape[1] // self.size, x.shape[2] // self.size
+        if (rows * k, columns * k) != (h, w):
+            x = x[:, : rows * k, : columns * k]
+        patches = x.reshape(n, rows, k, columns, k, c).transpose(2, 3).reshape(n, rows * columns, k * k * c)
+        return self.linear(patches).reshape(n, rows, columns, -1)
+
+
+def tapped(tap: object, h: Tensor) -> Tensor:
+    """A channels-last activation [n, h, w, c] through the tap, which sees the [n, c, h, w] view."""
+    return tap(h.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """[n]: -sum_c y log softmax(logits), for soft labels y [n, c]."""
+    return -(y * F.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def one_hot(y: Tensor, num_classes: int) -> Tensor:
+    """[...] int64 -> [..., num_classes] float32; unlike F.one_hot it never looks at the values."""
+    return (y[..., None] == torch.arange(num_classes, device=y.device)).to(torch.float32)

@@ -1,0 +1,38 @@
+"""Convolutional: 4x4 patches to 32 channels, 2x2 patches to 64, a linear layer of 128, ReLU throughout.
+
+Non-overlapping patches as in the stem of ConvNeXt (Liu et al., "A ConvNet for the 2020s", CVPR 2022, arXiv:2201.03545):
+a reshape and a matmul, so that its step costs no more than the mlp's.
+"""
+
+import torch.nn.functional as F
+from torch import nn
+
+from membench import Architecture
+from membench import Recipe
+from membench import hookimpl
+from membench.nn import PatchConv
+from membench.nn import tapped
+
+
+class CNN(nn.Module):
+    def __init__(self, channels, height, width, num_classes):
+        super().__init__()
+        self.stem = PatchConv(channels, 32, 4)
+        self.body = PatchConv(32, 64, 2)
+        self.neck = nn.Linear(64 * (height // 8) * (width // 8), 128)
+        self.head = nn.Linear(128, num_classes)
+
+    def forward(self, x, tap):
+        h = tapped(tap, F.relu(self.stem(x.permute(0, 2, 3, 1))))
+        h = tapped(tap, F.relu(self.body(h)))
+        h = tap(F.relu(self.neck(h.flatten(1))))
+        return self.head(h)
+
+
+def build(input_shape, num_classes):
+    return CNN(*input_shape, num_classes)
+
+
+@hookimpl
+def register():
+    return [Architecture("cnn", build, recipe=Recipe(lr=0.05))]

