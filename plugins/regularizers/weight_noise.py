@@ -1,0 +1,18 @@
+"""Weight noise: each forward and backward pass sees the weights plus s times standard Gaussian noise.
+
+A. Graves, "Practical Variational Inference for Neural Networks", NeurIPS 2011 (fixed-variance Gaussian posterior); A. F.
+Murray and P. J. Edwards, IEEE Trans. Neural Networks 5(5), 1994. Strength: the standard deviation, in units of the
+weights; the update itself is applied to the clean weights.
+"""
+
+from membench import Regularizer
+from membench import hookimpl
+
+
+def perturb(params, lane):
+    return {name: w + lane.strength * lane.normal(w.shape) for name, w in params.items()}
+
+
+@hookimpl
+def register():
+    return [Regularizer("weight-noise", strengths=(0.01, 0.03, 0.1, 0.3, 1.0), group="weights", perturb=perturb)]
