@@ -6,7 +6,6 @@ import numpy as np
 
 from membench.records import Record
 from membench.scoring.core import damage
-from membench.scoring.core import ratio
 from membench.scoring.table import RAND
 from membench.scoring.table import REAL
 from membench.scoring.table import TEST
@@ -14,7 +13,7 @@ from membench.scoring.table import WRONG
 from membench.scoring.table import Plain
 from membench.scoring.table import Source
 from membench.scoring.table import plain_records
-from membench.scoring.table import readings
+from membench.scoring.table import final
 from membench.scoring.types import Gate
 
 
@@ -35,7 +34,8 @@ def inspect(source: Source, task: str) -> tuple[Gate, Plain | None]:
     plain = _plain(source, task, {seed: found[seed] for seed in seeds})
     values = _values(plain)
     reasons = tuple(_reasons(values, len(seeds)))
-    return Gate(task, not reasons, reasons, False, values, seeds, dropped, plain.epochs, plain.classes, plain.tests), plain
+    shape = (plain.epochs, plain.classes, plain.tests)
+    return Gate(task, not reasons, reasons, False, values, seeds, dropped, *shape), plain
 
 
 def _failure(records: dict[str, Record | None], needed: tuple[str, ...]) -> str:
@@ -50,8 +50,8 @@ def _plain(source: Source, task: str, found: dict[int, dict[str, Record | None]]
     cube = np.array(
         [
             [
-                readings(record, -1, record.num_classes) if record and record.status == "ok" else nothing
-                for record in records.values()
+                final(record, signal, record.num_classes) if record and record.status == "ok" else nothing
+                for signal, record in records.items()
             ]
             for records in found.values()
         ]
@@ -104,4 +104,4 @@ def _reasons(values: dict[str, float], seeds: int) -> list[str]:
 
 def usable(plain: Plain) -> bool:
     """R is defined: two seeds, and label noise costs something."""
-    return len(plain.seeds) > 1 and bool(ratio(np.float64(1), damage(plain.accuracy).mean()) > 0)
+    return len(plain.seeds) > 1 and bool(damage(plain.accuracy).mean() > 0)

@@ -1,4 +1,4 @@
-"""Records to arrays: one cube of readings for `none`, one for each entry, on one task. Called by the gate and the tasks."""
+"""Records to arrays: a cube of readings for `none`, and one for each entry, on one task. Called by gate and tasks."""
 
 from __future__ import annotations
 
@@ -159,10 +159,21 @@ def believed(record: Record, signal: str, plain: Floats, classes: int) -> Floats
         if signal == REAL:
             worst[TRAIN] = 1 / classes
         return worst
-    values = readings(record, -1, classes)
-    if np.isnan(values[[VAL, TEST, TRAIN]]).any():
-        raise MembenchError(f"record of {record.id}: `ok`, but without its last accuracies", ExitCode.STORE)
+    values = final(record, signal, classes)
     return np.where(np.isnan(values), plain, values)
+
+
+def final(record: Record, signal: str, classes: int) -> Floats:
+    """[reading] of an `ok` record at its last epoch.
+
+    Raises:
+        MembenchError: an accuracy that the score reads is not in the record.
+    """
+    values = readings(record, -1, classes)
+    graded = parse_signal(signal)[0] in (REAL, "mixed")
+    if np.isnan(values[[VAL, TEST, TRAIN] if graded else [TRAIN]]).any():
+        raise MembenchError(f"record of {record.id}: `ok`, but without its last accuracies", ExitCode.STORE)
+    return values
 
 
 def _cells(source: Source, seeds: Iterable[int]) -> Iterator[tuple[str, int]]:
