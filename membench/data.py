@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from membench.api import Arrays
+from membench.api import Dataset
 from membench.api import Signal
 from membench.errors import MembenchError
+from membench.plugin_cache import cache_folder
 from membench.rng import Draws
 from membench.rng import chain
 from membench.rng import word
@@ -44,6 +46,19 @@ class Sample:
     mean: NDArray[np.float32]  #: [c], of the clean training inputs
     std: NDArray[np.float32]  #: [c]
     digest: str  #: SHA-256 of all of the above
+
+
+def load_arrays(dataset: Dataset) -> Arrays:
+    """The data set from its folder, checked.
+
+    Raises:
+        MembenchError: it is not at hand (and how to get it), or not what `Arrays` promises.
+    """
+    try:
+        arrays = dataset.load(cache_folder() / "data" / dataset.name)
+    except FileNotFoundError as error:
+        raise MembenchError(f"data set {dataset.name!r} is not at hand: {error}") from error
+    return check_arrays(dataset.name, arrays)
 
 
 def pool(arrays: Arrays) -> Array:

@@ -1,14 +1,37 @@
-"""From a suite and a registry to the cells and packs that are to be trained. Pure: reads no stored result."""
+"""From a suite and a registry to the cells and packs that are to be trained. Pure: reads no stored result.
+
+`make_plan` is called by `plan`, `run` and `status`; no torch, unless a plugin's `skip` must look at a network.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
+from itertools import groupby
+from itertools import product
 from typing import Any
 
 from membench.api import Recipe
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.loading import PluginEntry
+from membench.records import PROTOCOL
 from membench.records import Cell
+from membench.records import Entry
+from membench.records import Manifest
+from membench.records import digest
+from membench.records import parse_signal
+from membench.registry import Registry
 from membench.suites import Split
+from membench.suites import Suite
+
+Select = Callable[[str], bool]
+Hash = Callable[[str], str]  #: data set name -> SHA-256 of its arrays
+Skip = Callable[[str, str, str], str | None]  #: (dataset, architecture, regularizer) -> why it cannot act there
 
 
 @dataclass(frozen=True)
@@ -44,3 +67,194 @@ class Pack:
         """The inverse of `to_json`."""
         cells = tuple(Cell(**{**cell, "strength": tuple(cell["strength"])}) for cell in line["cells"])
         return cls(cells, tuple(line["keys"]), Recipe(**line["recipe"]), Split(**line["split"]), line["compiled"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a suite and a selection come to."""
+
+    suite: Suite
+    manifest: Manifest
+    cells: tuple[Cell, ...]
+
+    def packs(self, done: Container[str] = ()) -> list[Pack]:
+        """The cells whose keys are not `done`, cut into packs as the plan orders them."""
+        missing = [c for c in self.cells if self.manifest.cells[c.id] not in done]
+        packs = []
+        for (dataset, architecture, _), group in groupby(missing, lambda c: (c.dataset, c.architecture, c.regularizer)):
+            cells = list(group)
+            for start in range(0, len(cells), self.suite.width):
+                part = tuple(cells[start : start + self.suite.width])
+                keys = tuple(self.manifest.cells[c.id] for c in part)
+                recipe = Recipe(**self.manifest.recipes[part[0].task])
+                packs.append(Pack(part, keys, recipe, split(self.suite, dataset), self.suite.compiled))
+        return packs
+
+
+def split(suite: Suite, dataset: str) -> Split:
+    """The suite's split of a data set. Raises `MembenchError` where it names none."""
+    if dataset not in suite.splits:
+        known = ", ".join(sorted(suite.splits))
+        raise MembenchError(f"suite {suite.name!r} does not say how to split data set {dataset!r}; it has {known}")
+    return suite.splits[dataset]
+
+
+def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str], seeds: Iterable[int]) -> Suite:
+    """The suite with the axes that were asked for; one that leaves the suite's own gets a name, and a table, of its own."""
+    asked = replace(
+        suite,
+        datasets=tuple(datasets) or suite.datasets,
+        architectures=tuple(architectures) or suite.architectures,
+        seeds=tuple(seeds) or suite.seeds,
+    )
+    inside = all(set(getattr(asked, a)) <= set(getattr(suite, a)) for a in ("datasets", "architectures", "seeds"))
+    return asked if inside else replace(asked, name=f"{suite.name}-custom")
+
+
+def make_plan(
+    suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, select: Select | None = None, names: Iterable[str] = ()
+) -> Plan:
+    """Plan a suite.
+
+    Args:
+        suite: what to train, already narrowed.
+        registry: where names and code hashes come from.
+        hash_of: gives the hash of a data set's arrays.
+        skip: asks a regularizer's `skip`.
+        select: picks cells by id; `none` and the controls of the tasks it touches are added. None = all.
+        names: the regularizers to plan; empty = all registered ones.
+
+    Raises:
+        MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
+    """
+    chosen = [registry.entry("regularizers", n) for n in names] or list(registry.regularizers.values())
+    for axis, table in (("datasets", suite.datasets), ("architectures", suite.architectures), ("signals", suite.signals)):
+        for name in table:
+            registry.entry(axis, parse_signal(name)[0])
+    skipped = {
+        (d, a, e.name): reason
+        for d, a, e in product(suite.datasets, suite.architectures, chosen)
+        if e.has_skip and (reason := skip(d, a, e.name)) is not None
+    }
+    cells = [c for e in chosen for c in _cells(suite, e) if (c.dataset, c.architecture, e.name) not in skipped]
+    if select is not None:
+        cells = _selected(cells, suite, registry, select)
+    if not cells:
+        raise MembenchError("no cell is selected: see `membench plan` for the ids", ExitCode.NOTHING)
+    tasks = sorted({c.task for c in cells}, key=lambda t: t)
+    entries = _entries({c.regularizer for c in cells} | {n for _, _, n in skipped}, registry, skipped)
+    recipes = {task: asdict(_recipe(suite, registry, task)) for task in tasks}
+    hashes = {d: hash_of(d) for d in {c.dataset for c in cells}}
+    key_of = _Keys(suite, registry, recipes, hashes)
+    manifest = Manifest(
+        suite.name,
+        suite.version,
+        tuple(tasks),
+        suite.signals,
+        tuple(suite.seeds),
+        recipes,
+        hashes,
+        entries,
+        {c.id: key_of(c) for c in cells},
+    )
+    return Plan(suite, manifest, tuple(cells))
+
+
+def _cells(suite: Suite, entry: PluginEntry) -> list[Cell]:
+    axes = (suite.datasets, suite.architectures, entry.strengths or ((),), suite.signals, suite.seeds)
+    return [Cell(d, a, entry.name, s, signal, seed) for d, a, s, signal, seed in product(*axes)]
+
+
+def _selected(cells: list[Cell], suite: Suite, registry: Registry, select: Select) -> list[Cell]:
+    """The picked cells, and what they are compared with."""
+    picked = {c for c in cells if select(c.id)}
+    tasks = {c.task for c in picked}
+    for entry in registry.regularizers.values():
+        if entry.name == "none" or entry.group == "control":
+            picked |= {c for c in _cells(suite, entry) if c.task in tasks}
+    order = {name: i for i, name in enumerate(registry.regularizers)}
+    place = {c: i for i, c in enumerate(cells)}
+    return sorted(picked, key=lambda c: (order[c.regularizer], place.get(c, 0), c))
+
+
+def _entries(names: set[str], registry: Registry, skipped: dict[tuple[str, str, str], str]) -> tuple[Entry, ...]:
+    entries = []
+    for e in registry.regularizers.values():
+        if e.name in names:
+            where = {f"{d}/{a}": reason for (d, a, n), reason in skipped.items() if n == e.name}
+            text = (e.acts_on, e.summary, e.source, e.origin)
+            entries.append(Entry(e.name, e.group, e.strengths, *text, where))
+    return tuple(entries)
+
+
+def _recipe(suite: Suite, registry: Registry, task: str) -> Recipe:
+    """The suite's recipe for the task, else the architecture's own."""
+    dataset, architecture = task.split("/")
+    own = registry.entry("architectures", architecture).recipe
+    return suite.recipes.get((dataset, architecture)) or Recipe(**own)
+
+
+class _Keys:
+    """Cell keys: the hash of what changes the numbers, and only that; never order, neighbours or clock."""
+
+    def __init__(self, suite: Suite, registry: Registry, recipes: dict[str, Any], hashes: dict[str, str]) -> None:
+        self.suite, self.registry, self.recipes, self.hashes = suite, registry, recipes, hashes
+
+    def __call__(self, cell: Cell) -> str:
+        name, level = parse_signal(cell.signal)
+        return digest(
+            {
+                "protocol": PROTOCOL,
+                "dataset": [cell.dataset, self.hashes[cell.dataset]],
+                "split": asdict(split(self.suite, cell.dataset)),
+                "recipe": self.recipes[cell.task],
+                "architecture": self._code("architectures", cell.architecture),
+                "regularizer": self._code("regularizers", cell.regularizer),
+                "signal": [*self._code("signals", name), level],
+                "strength": [repr(s) for s in cell.strength],
+                "seed": cell.seed,
+            }
+        )
+
+    def _code(self, kind: str, name: str) -> list[Any]:
+        entry = self.registry.entry(kind, name)
+        return [entry.name, entry.code_hash, entry.version]
+
+
+def merged(old: Manifest | None, new: Plan) -> Manifest:
+    """The suite's manifest after this plan: what was planned before stays on the board.
+
+    A cell of an earlier plan keeps its key unless its regularizer, data or recipe is planned now: then its old key is
+    out of date, and without a new one it is dropped. Another version of the suite starts afresh.
+    """
+    now = new.manifest
+    if old is None or (old.version, old.signals) != (now.version, now.signals):
+        return now
+    recipes, datasets = {**old.recipes, **now.recipes}, {**old.datasets, **now.datasets}
+    stale = {task for task in old.recipes if recipes[task] != old.recipes[task]}
+    stale |= {t for t in old.recipes if datasets[t.split("/")[0]] != old.datasets[t.split("/")[0]]}
+    planned = {(c.task, c.regularizer) for c in new.cells}
+    kept = {}
+    for cell_id, key in old.cells.items():
+        task, regularizer = "/".join(cell_id.split("/")[:2]), cell_id.split("/")[2].split("[")[0]
+        if task not in stale and (cell_id not in now.cells) and _still(old, new, task, regularizer, planned):
+            kept[cell_id] = key
+    names = {e.name: e for e in old.entries} | {e.name: e for e in now.entries}
+    entries = sorted(names.values(), key=lambda e: (e.name != "none", e.name))
+    return replace(
+        now,
+        tasks=tuple(sorted({*old.tasks, *now.tasks} - (stale - set(now.tasks)))),
+        seeds=tuple(sorted({*old.seeds, *now.seeds})),
+        recipes=recipes,
+        datasets=datasets,
+        entries=tuple(entries),
+        cells={**kept, **now.cells},
+    )
+
+
+def _still(old: Manifest, new: Plan, task: str, regularizer: str, planned: set[tuple[str, str]]) -> bool:
+    """An old cell is still valid beside the new plan: the cells planned now, where there are any, have their old keys."""
+    if (task, regularizer) not in planned:
+        return True
+    mine = [c.id for c in new.cells if (c.task, c.regularizer) == (task, regularizer)]
+    return all(old.cells.get(i, new.manifest.cells[i]) == new.manifest.cells[i] for i in mine)

@@ -144,6 +144,7 @@ class Manifest:
     datasets: dict[str, str]  #: name -> SHA-256 of the raw arrays
     entries: tuple[Entry, ...]  #: `none` first
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
+    envs: tuple[str, ...] = ()  #: environments whose records count, the preferred one first
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""

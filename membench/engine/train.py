@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from membench.api import Architecture
 from membench.api import Arrays
+from membench.api import Dataset
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.data import Sample
+from membench.data import load_arrays
 from membench.data import pool
 from membench.data import sample
 from membench.engine.draws import signed
@@ -43,10 +46,10 @@ Progress = Callable[[float], None]
 class Source(Protocol):
     """What the engine needs of the registry."""
 
-    def parts(self, name: str) -> tuple[Regularizer, ...]: ...
+    def regularizer(self, name: str) -> tuple[Regularizer, ...]: ...
     def architecture(self, name: str) -> Architecture: ...
     def signal(self, name: str) -> Signal: ...
-    def arrays(self, name: str) -> Arrays: ...
+    def dataset(self, name: str) -> Dataset: ...
 
 
 @dataclass
@@ -80,11 +83,10 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
     run = Run(pack, source, torch.device(device))
     trainer = run.trainer()
     cost = trainer.flops() / run.plain_flops(trainer)
-    if pack.compiled:
-        trainer.compile()
+    note = trainer.compile(run.order(1)) if pack.compiled else ""
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
-    return run.records(trainer, curves, cost, seconds)
+    return [replace(r, reason=r.reason or note) for r in run.records(trainer, curves, cost, seconds)]
 
 
 class Run:
@@ -94,9 +96,9 @@ class Run:
         cell = pack.cells[0]
         self.pack, self.device = pack, device
         self.architecture = source.architecture(cell.architecture)
-        self.parts = source.parts(cell.regularizer)
+        self.parts = source.regularizer(cell.regularizer)
         self.redraw = any(p.redraw for p in self.parts)
-        arrays = source.arrays(cell.dataset)
+        arrays = load_arrays(source.dataset(cell.dataset))
         self.num_classes = arrays.num_classes
         self.images = pool(arrays)
         self.shape = tuple(self.images.shape[1:])

@@ -60,9 +60,18 @@ class Trainer:
         }
         self.step: Callable[..., None] = self._step
 
-    def compile(self, **options: Any) -> None:
-        """From now on the step runs as one compiled program; the first call pays for it."""
-        self.step = torch.compile(self._step, fullgraph=True, dynamic=False, **options)
+    def compile(self, order: Tensor) -> str:
+        """From now on the step runs as one compiled program; "" or, where that cannot be done, why it stays eager.
+
+        The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
+        """
+        compiled = torch.compile(self._step, fullgraph=True, dynamic=False)
+        try:
+            compiled(_owned(self.var), self.fixed, self.data, order, self.t.clone())
+        except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
+            return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        self.step = compiled
+        return ""
 
     def _step(self, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:
         _advance(self.program, var, fixed, data, order, t)

@@ -9,7 +9,8 @@ from membench import hookimpl
 
 
 def slower(params, lane):
-    return {name: lane.before[name] + lane.strength * (w - lane.before[name]) for name, w in params.items()}
+    # before + s (w - before), written so that s = 1 gives w to the last bit
+    return {name: w - (1 - lane.strength) * (w - lane.before[name]) for name, w in params.items()}
 
 
 @hookimpl
