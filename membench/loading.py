@@ -69,7 +69,7 @@ class PluginEntry:
     has_skip: bool = False
     has_fetch: bool = False
     where: Source | None = field(default=None, repr=False)  #: how to import it; None for `none` and compositions
-    members: tuple[PluginEntry, ...] = field(default=(), repr=False)  #: of a composition, in the order in which they act
+    members: tuple[PluginEntry, ...] = field(default=(), repr=False)  #: of a composition, in their order
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def _live(entry: PluginEntry, source: Source) -> Any:
     key = (source.key, entry.code_hash)
     if key not in _imported:
         _, problems = read(source)
-        if problems:
+        if problems and key not in _imported:
             raise MembenchError(str(problems[0]), ExitCode.FAILED)
     for record in _imported.get(key, ()):
         if fault(record) is None and _entry(record, source, entry.code_hash, (entry.summary, entry.source)) == entry:

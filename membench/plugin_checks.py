@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Iterator
 from dataclasses import asdict
 from numbers import Real
@@ -29,7 +30,7 @@ KINDS: dict[type, str] = {
     Dataset: "datasets",
     Signal: "signals",
 }
-GRID = 5  #: settings of every regularizer: the board picks the best one, so all must have as many tries
+GRID = 5  #: settings of whatever is ranked: the board picks the best one, so all must have as many tries
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SIGNAL = re.compile(r"[A-Za-z0-9-]+")
@@ -62,7 +63,7 @@ def _regularizer_faults(record: Regularizer) -> Iterator[str]:
     yield from _name_faults(record.group, _NAME, "group")
     if not _is_number(record.off):
         yield f"off must be one number or inf, not {record.off!r}"
-    yield from _grid_faults(record.strengths)
+    yield from _grid_faults(record.strengths, range(1, 100) if record.group == "control" else (GRID,))
     if any(strength == record.off for strength in record.strengths):
         yield f"strengths hold off ({record.off:g}), which is never trained; put another value there"
     yield from _function_faults(record, (*STAGES, "skip"))
@@ -139,16 +140,16 @@ def _name_faults(name: Any, legal: re.Pattern[str], what: str = "name") -> Itera
         yield f"illegal {what} {name!r}; write {legal.pattern}"
 
 
-def _grid_faults(strengths: Any) -> Iterator[str]:
+def _grid_faults(strengths: Any, sizes: Container[int]) -> Iterator[str]:
     if not isinstance(strengths, (tuple, list)):
         yield f"strengths must be a tuple, not {_a(strengths)}"
-    if len(strengths) != GRID:
+    if len(strengths) not in sizes:
         yield f"strengths has {len(strengths)} values; give exactly {GRID}, from no visible effect to broken accuracy"
     for strength in strengths:
         if not _is_number(strength):
             yield f"strength {strength!r} is not a number; give floats or inf"
-    if len({f"{strength:.6g}" for strength in strengths}) < GRID:  # six digits are what a cell's id shows
-        yield "two strengths are the same to six digits; give five different ones"
+    if len({f"{strength:.6g}" for strength in strengths}) < len(strengths):  # six digits are what a cell's id shows
+        yield "two strengths are the same to six digits; all must differ"
 
 
 def _function_faults(record: Any, fields: tuple[str, ...], required: bool = False) -> Iterator[str]:
@@ -163,4 +164,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _a(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -156,9 +156,7 @@ def _in_order(table: Table) -> Table:
 def _composed(entry: PluginEntry, table: Table) -> PluginEntry:
     """A composition with all that follows from its parts; its own grid, summary and source stay if it has them."""
     members = tuple(_members(entry, table))
-    strengths = entry.strengths or tuple(
-        tuple(strength for (strength,) in row) for row in zip(*(member.strengths for member in members), strict=True)
-    )
+    strengths = entry.strengths or _paired(entry, members)
     off = tuple(member.off[0] for member in members)
     if off in strengths:
         raise MembenchError(f"regularizer {entry.name!r}: {off} is off for every part; give it another setting")
@@ -175,6 +173,13 @@ def _composed(entry: PluginEntry, table: Table) -> PluginEntry:
         where=None,
         members=members,
     )
+
+
+def _paired(entry: PluginEntry, members: tuple[PluginEntry, ...]) -> tuple[tuple[float, ...], ...]:
+    """The i-th strength of each part with the i-th of the others."""
+    if len({len(member.strengths) for member in members}) > 1:
+        raise MembenchError(f"regularizer {entry.name!r}: the parts' grids differ in length; register a Composite")
+    return tuple(tuple(s for (s,) in row) for row in zip(*(member.strengths for member in members), strict=True))
 
 
 def _members(entry: PluginEntry, table: Table) -> Iterator[PluginEntry]:
