@@ -34,7 +34,7 @@ __all__ = ["NONE", "PluginEntry", "PluginProblem", "Registry", "discover"]
 Table = dict[str, PluginEntry]
 
 #: The plain network: what `off` is, and what every regularizer is compared with.
-NONE = PluginEntry("regularizers", "none", "baseline", "the plain network", origin="membench", code_hash=digest("none"))
+NONE = PluginEntry("regularizers", "none", "baseline", "The plain network", origin="membench", code_hash=digest("none"))
 
 
 @dataclass(frozen=True)
