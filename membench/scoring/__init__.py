@@ -1,5 +1,6 @@
 """From a manifest and its records to the board (design section 1): pure functions of numpy and scipy."""
 
+from membench.scoring.board import score
 from membench.scoring.types import Board
 from membench.scoring.types import Control
 from membench.scoring.types import Curve
@@ -10,4 +11,4 @@ from membench.scoring.types import Point
 from membench.scoring.types import Row
 from membench.scoring.types import TaskScore
 
-__all__ = ["Board", "Control", "Curve", "Fold", "Gate", "Interval", "Point", "Row", "TaskScore"]
+__all__ = ["Board", "Control", "Curve", "Fold", "Gate", "Interval", "Point", "Row", "TaskScore", "score"]

@@ -22,6 +22,7 @@ from membench.scoring.stats import beats
 from membench.scoring.stats import estimate
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
+from membench.scoring.stats import stacked
 from membench.scoring.table import source
 from membench.scoring.tasks import Scored
 from membench.scoring.tasks import score_control
@@ -76,7 +77,7 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
         gates,
         _ordered(full, claims, seeds),
         tuple(r.row for r in ranked.values() if not r.row.R and r.row.group != CONTROL),
-        tuple(r.row for r in ranked.values() if r.row.group == CONTROL),
+        tuple(replace(r.row, p_control=None) for r in ranked.values() if r.row.group == CONTROL),
         scores,
         {task: control for task, (_, control) in controls.items() if control},
         seeds,
@@ -94,7 +95,7 @@ def _weighted(gates: Sequence[Gate]) -> tuple[Gate, ...]:
 
 
 def _dataset(task: str) -> str:
-    return task.split("/")[0]
+    return task.partition("/")[0]
 
 
 def _row(entry: Entry, tasks: dict[str, Scored], gates: Sequence[Gate], control: Ranked | None) -> Ranked:
@@ -165,12 +166,12 @@ def _mean(values: Sequence[float], weights: dict[str, float]) -> float:
 
 
 def _equal_compute(valid: dict[str, TaskScore], weights: dict[str, float]) -> float | None:
-    """None if no task costs more than `none`, or a task that does has no test accuracy at the epoch of equal compute."""
-    values = [s.equal_compute_R for s in valid.values()]
-    lacking = any(v is None and s.cost_shows for v, s in zip(values, valid.values(), strict=True))
-    if lacking or all(v is None for v in values):
+    """None if no task costs more than `none`, or one that does lacks test accuracy at the epoch of equal compute."""
+    values = {task: s.equal_compute_R for task, s in valid.items()}
+    costly = {task for task, s in valid.items() if s.cost > 1 and any(fold.strength for fold in s.folds)}
+    if not costly or any(values[task] is None for task in costly):
         return None
-    return _mean([s.R.mean if v is None else v for v, s in zip(values, valid.values(), strict=True)], weights)
+    return _mean([s.R.mean if values[task] is None else values[task] for task, s in valid.items()], weights)
 
 
 def _ordered(full: Sequence[Ranked], claims: bool, seeds: int) -> tuple[Row, ...]:
@@ -179,11 +180,7 @@ def _ordered(full: Sequence[Ranked], claims: bool, seeds: int) -> tuple[Row, ...
         text = f"{seeds} seeds: intervals, but no ranks and no claims"
         rows = [replace(r.row, reason=text, p_control=None) for r in full]
         return tuple(sorted(rows, key=lambda row: (-row.R.mean, row.entry)))
-    parts = [
-        Stratum(np.stack([p.gains for p in ps]), np.stack([p.choices for p in ps]), ps[0].damage, ps[0].tests, ps[0].weight)
-        for ps in zip(*(r.parts for r in full), strict=True)
-    ]
-    low, high = rank_intervals(beats(parts))
+    low, high = rank_intervals(beats([stacked(parts) for parts in zip(*(r.parts for r in full), strict=True)]))
     rows = [replace(r.row, rank=(int(a), int(b))) for r, a, b in zip(full, low, high, strict=True)]
     rows = sorted(_claimed(rows), key=lambda row: (row.rank, -row.R.mean, row.entry))
     groups = {rank: number for number, rank in enumerate(sorted({row.rank for row in rows}), 1)}
@@ -194,8 +191,8 @@ def _claimed(rows: Sequence[Row]) -> list[Row]:
     """Who beats the control, by Holm over all ranked rows; nobody if the control is not complete."""
     if any(row.p_control is None for row in rows):
         return list(rows)
-    adjusted = holm(np.array([row.p_control for row in rows]))
-    return [replace(row, p_control=float(p), beats_control=bool(p < ALPHA)) for row, p in zip(rows, adjusted, strict=True)]
+    pairs = zip(rows, holm(np.array([row.p_control for row in rows])), strict=True)
+    return [replace(row, p_control=float(p), beats_control=bool(p < ALPHA)) for row, p in pairs]
 
 
 def _notes(gates: Sequence[Gate], seeds: int, control: Row, low: Entry | None) -> Iterable[str]:

@@ -107,21 +107,21 @@ def cost(table: Grid) -> float:
 def equal_compute(table: Grid, plain: Plain, chosen: Ints) -> float | None:
     """R with each run read at epoch E / kappa, where it has cost what `none` costs at E; None if kappa = 1 throughout.
 
-    The strengths stay those that the last epoch chose. None too if the test accuracy of that epoch was not stored.
+    The strengths stay those that the last epoch chose. None too if the test accuracy of that epoch was not stored. The
+    epoch is the one that the engine reads: max(1, round(E / kappa)).
     """
-    accuracy = table.graded(plain, TEST)[chosen, np.arange(len(plain.seeds))].copy()
-    earlier = False
+    accuracy = table.graded(plain, TEST)[chosen, np.arange(len(plain.seeds))]
+    costly = False
     for s, (index, seed) in enumerate(zip(chosen, plain.seeds, strict=True)):
         for i, signal in enumerate(plain.signals[: accuracy.shape[1]]):
             record = table.records[index][signal, seed]
-            epoch = max(1, round(plain.epochs / record.cost)) if record.status == "ok" else plain.epochs
-            if index == 0 or epoch >= plain.epochs:
+            if index == 0 or record.status != "ok" or record.cost <= 1:
                 continue
-            earlier = True
-            test = dict(zip(record.epochs, record.test, strict=True)).get(epoch)
+            costly = True
+            test = dict(zip(record.epochs, record.test, strict=True)).get(max(1, round(plain.epochs / record.cost)))
             accuracy[s, i] = np.nan if test is None else test
     total = damage(plain.accuracy).sum()
     value = float((accuracy - plain.accuracy).sum() / total)
-    return value if earlier and not np.isnan(value) else None
+    return value if costly and not np.isnan(value) else None
 
 

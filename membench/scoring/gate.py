@@ -12,8 +12,8 @@ from membench.scoring.table import TEST
 from membench.scoring.table import WRONG
 from membench.scoring.table import Plain
 from membench.scoring.table import Source
-from membench.scoring.table import plain_records
 from membench.scoring.table import final
+from membench.scoring.table import plain_records
 from membench.scoring.types import Gate
 
 

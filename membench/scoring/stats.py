@@ -53,6 +53,12 @@ def stratum(gain_val: Floats, gains: Floats, damage: Floats, tests: int, weight:
     return Stratum(take(gains, choose(gain_val)), alternatives(gain_val, gains), damage, tests, weight)
 
 
+def stacked(parts: Sequence[Stratum]) -> Stratum:
+    """The entries' strata on one task as one: [r, ...]."""
+    gains, choices = np.stack([part.gains for part in parts]), np.stack([part.choices for part in parts])
+    return Stratum(gains, choices, parts[0].damage, parts[0].tests, parts[0].weight)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A weighted mean of tasks' ratios; arrays of the batch's shape."""

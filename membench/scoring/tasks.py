@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -181,20 +180,17 @@ def _points(plain: Plain, grid: Grid) -> tuple[Point, ...]:
     )
 
 
-def _point(plain: Plain, grid: Grid, index: int, R: float, Rval: float, dA: float) -> Point:
+def _point(plain: Plain, grid: Grid, index: int, *, R: float, Rval: float, dA: float) -> Point:
     mean = grid.cube[index].mean(0)
-    by_level: Callable[[int], dict[float, float]] = lambda reading: {
-        level: float(mean[i, reading]) for i, level in enumerate(plain.levels, 1)
-    }
     return Point(
         strength=grid.strengths[index],
         label=grid.labels[index],
         real=float(mean[0, table.TEST]),
         val=float(mean[0, table.VAL]),
-        mixed=by_level(table.TEST),
-        mixed_val=by_level(table.VAL),
+        mixed=_by_level(plain, mean[:, table.TEST]),
+        mixed_val=_by_level(plain, mean[:, table.VAL]),
         fit=float(mean[1 + len(plain.levels), table.TRAIN]),
-        wrong=by_level(table.WRONG),
+        wrong=_by_level(plain, mean[:, table.WRONG]),
         train={s: float(f) for s, f in zip(plain.signals, mean[:, table.TRAIN], strict=True) if not np.isnan(f)},
         S=_suppression(plain, grid, np.full(len(plain.seeds), index)),
         dA=dA,
@@ -204,3 +200,8 @@ def _point(plain: Plain, grid: Grid, index: int, R: float, Rval: float, dA: floa
         seeds=len(plain.seeds),
         failed=grid.failed[index],
     )
+
+
+def _by_level(plain: Plain, values: Floats) -> dict[float, float]:
+    """Of values by signal, those of the noise levels."""
+    return {level: float(values[i]) for i, level in enumerate(plain.levels, 1)}
