@@ -27,8 +27,8 @@ def entry(name: str, group: str = "other", **fields: Any) -> Entry:
     return Entry(name, group, fields.pop("strengths", GRID), **fields)
 
 
-def record(cell: Cell, acc: float = 0.9, train: float = 1.0, wrong: float | None = None, **fields: Any) -> Record:
-    """An `ok` record read at E/2, .8 E and E, its curves flat unless told; `val` is `acc` unless told."""
+def record(cell: Cell, acc: float = 0.9, train: Any = 1.0, wrong: Any = None, **fields: Any) -> Record:
+    """An `ok` record read at E/2, .8 E and E, its curves flat unless given as tuples; `val` is `acc` unless told."""
     val = fields.pop("val", acc)
     base = Record(
         key=digest(cell.id),
@@ -42,15 +42,19 @@ def record(cell: Cell, acc: float = 0.9, train: float = 1.0, wrong: float | None
         seed=cell.seed,
         status="ok",
         epochs=(20, 32, E),
-        train=(train,) * 3,
-        val=(val,) * 3,
+        train=_curve(train),
+        val=_curve(val),
         test=(None, None, acc),
-        wrong=(wrong,) * 3,
+        wrong=_curve(wrong),
         num_classes=K,
         num_test=M,
         label_share=0.12 if cell.signal == "randY" else 0.1,
     )
     return replace(base, **fields)
+
+
+def _curve(value: Any) -> tuple:
+    return value if isinstance(value, tuple) else (value,) * 3
 
 
 def bare(cell: Cell) -> dict[str, Any]:

@@ -64,11 +64,10 @@ def test_ties_go_to_the_weaker_strength_and_to_off_first() -> None:
 def test_the_two_axes_are_read_at_the_chosen_strength() -> None:
     values = mixed({("r", 0.3): (0.1,) * 5}, randY={"train": 0.56}, mixed={"wrong": 0.4}, real={"acc": 0.89})
     row = score(*world(entry("r"), values=values)).rows[0]
-    assert row.R.mean == pytest.approx((0.1 - 0.01) / 0.2)
-    assert row.S == pytest.approx((1 - 0.56) / (1 - 0.12))  # cF = .12
-    assert row.dA == pytest.approx(-1.0)
-    # q = .2 / 9, q0 = .3 / 9
-    assert row.S_mix == pytest.approx(1 - (0.4 - 0.2 / 9) / (0.98 - 0.3 / 9))
+    S = (1 - 0.56) / (1 - 0.12)  # cF = .12
+    S_mix = 1 - (0.4 - 0.2 / 9) / (0.98 - 0.3 / 9)  # q = .2 / 9, q0 = .3 / 9
+    R = (0.1 - 0.01) / 0.2
+    assert (row.R.mean, row.S, row.dA, row.S_mix) == pytest.approx((R, S, -1.0, S_mix))
 
 
 def test_noise_suppressed_only_where_there_is_nothing_else_is_flagged() -> None:
@@ -76,20 +75,10 @@ def test_noise_suppressed_only_where_there_is_nothing_else_is_flagged() -> None:
     assert flags == (TWO_NETWORK,)  # S = .7 / .88 = .80, S_mix = .07
 
 
-def test_a_fit_that_still_rises_is_flagged() -> None:
-    values = mixed(STEADY, randY={"train": (0.6, 0.7, 0.721)})
-
-    def rising(cell: Cell) -> dict:
-        out = values(cell)
-        curve = out.pop("train", 1.0)
-        return out | ({"train": 1.0} if isinstance(curve, float) else {"train": 0, "loss": curve})
-
-    manifest, records = world(entry("r"), values=rising)
-    records = [replace(r, train=r.loss) if r.loss else r for r in records]
-    row = score(manifest, records).rows[0]
-    assert STILL_FITTING in row.flags  # .721 - .7 = .021 > .02
-    records = [replace(r, train=(0.6, 0.7, 0.719)) if r.loss else r for r in records]
-    assert STILL_FITTING not in score(manifest, records).rows[0].flags
+@pytest.mark.parametrize(("last", "flags"), [(0.721, (STILL_FITTING,)), (0.719, ())])
+def test_a_fit_that_still_rises_is_flagged(last: float, flags: tuple[str, ...]) -> None:
+    values = mixed(STEADY, randY={"train": (0.6, 0.7, last)}, mixed={"wrong": 0.7})
+    assert score(*world(entry("r"), values=values)).rows[0].flags == flags  # F(E) - F(.8 E) = .021 > .02
 
 
 def test_budgets_and_area_read_the_frontier_of_all_strengths() -> None:
@@ -139,12 +128,12 @@ def test_a_run_that_did_not_end_has_the_worst_value_and_stays(status: str) -> No
     board = score(*world(entry("r"), values=values))
     found, (row,) = board.scores["r", "d/a"], board.rows
     # seed 0: A_0 = 1/K = .1, N = -.8 + .08 = -.72; the mean of N by validation is (-.72 + .42) / 5 < 0
-    assert found.points[3].R == pytest.approx((-0.72 + 0.42) / 5 / 0.2)
-    assert (found.points[3].failed, row.failed, row.cells) == (1, 5, 75)
+    point = found.points[3]
+    assert (point.R, point.dA) == pytest.approx(((-0.72 + 0.42) / 5 / 0.2, 100 * (0.1 - 0.9) / 5))
+    assert (point.failed, row.failed, row.cells) == (1, 5, 75)
     # seed 0's own fold does not see its failure and pays: N = -.72; the other folds choose off
     assert [fold.label for fold in found.folds] == ["0.3", "off", "off", "off", "off"]
     assert row.R.mean == pytest.approx(-0.72 / 5 / 0.2)
-    assert found.points[3].dA == pytest.approx(100 * (0.1 - 0.9) / 5)
 
 
 def test_diverging_on_noise_suppresses_nothing() -> None:
@@ -153,8 +142,8 @@ def test_diverging_on_noise_suppresses_nothing() -> None:
         return bare(cell) | ({"status": "diverged"} if noise else {})
 
     point = score(*world(entry("r"), values=values)).scores["r", "d/a"].points[2]
-    assert (point.S, point.S_mix[0.4], point.fit) == (0.0, 0.0, 1.0)
-    assert point.R == pytest.approx((1 / K - 0.7) / 0.2)
+    found = (point.S, point.S_mix[0.4], point.fit, point.R)
+    assert found == pytest.approx((0.0, 0.0, 1.0, (1 / K - 0.7) / 0.2))
 
 
 def test_a_run_that_cannot_act_counts_as_off() -> None:
