@@ -1,0 +1,55 @@
+"""Which colour, marker and line an entry has in every figure: colour by group, marker and dashes within the group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from membench.records import Entry
+from membench.report.text import ascii_only
+
+INK = "#1a1a1a"
+GREY = "#8c8c8c"
+PALE = "#d9d9d9"
+
+#: Okabe and Ito (2008), told apart with the common kinds of colour blindness; yellow is darkened for white paper.
+_COLORS = {
+    "data": "#0072B2",
+    "model": "#D55E00",
+    "loss": "#009E73",
+    "gradient": "#CC79A7",
+    "weights": "#B8860B",
+    "trajectory": "#56B4E9",
+}
+_OTHER = "#4d4d4d"
+_MARKERS = "os^DvPX<>phd*"
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+
+Dashes = str | tuple[float, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one entry is drawn."""
+
+    label: str
+    group: str
+    color: str
+    marker: str
+    dashes: Dashes
+
+
+def looks(entries: tuple[Entry, ...]) -> dict[str, Look]:
+    """A look for every entry, by its place in the manifest, so that it does not change with the results."""
+    seen: dict[str, int] = {}
+    result = {}
+    for place, entry in enumerate(entries):
+        nth = seen[entry.group] = seen.get(entry.group, -1) + 1
+        result[entry.name] = Look(
+            label=ascii_only(entry.name, 40),
+            group=ascii_only(entry.group, 20),
+            color=_COLORS.get(entry.group, _OTHER),
+            # Markers run on through all groups: in grey print the marker alone has to do.
+            marker=_MARKERS[place % len(_MARKERS)],
+            dashes=_DASHES[nth % len(_DASHES)],
+        )
+    return result

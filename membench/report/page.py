@@ -1,0 +1,152 @@
+"""The leaderboard's page: the sections of every suite in order, from boards and drawings to one Markdown text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from membench.records import Entry
+from membench.records import Manifest
+from membench.records import Record
+from membench.report import prose
+from membench.report import provenance
+from membench.report import tables
+from membench.report.figures import Drawing
+from membench.report.text import cite
+from membench.report.text import code
+from membench.report.text import count
+from membench.report.text import interval
+from membench.report.text import md
+from membench.scoring import Board
+
+
+@dataclass(frozen=True)
+class Section:
+    """One suite: what was planned, what was counted, what came out, and its figures by task."""
+
+    plan: Manifest
+    records: Sequence[Record]
+    board: Board
+    drawings: Mapping[str, Sequence[Drawing]]
+
+
+def page(sections: Sequence[Section], extra: Mapping[str, str]) -> str:
+    """The whole of README.md."""
+    parts = [prose.HEAD]
+    for section in sections:
+        explained = prose.COLUMNS in parts
+        parts += _suite(section, "Columns as above." if explained else prose.COLUMNS)
+    if any(s.board.rows for s in sections):
+        parts += ["## How to read it", prose.READING]
+    parts += ["## What it does not say", prose.LIMITS, "## Entries", *_entries(sections), "## Provenance"]
+    for section in sections:
+        parts += [f"### {_name(section.board)}", provenance.facts(section.plan, section.records)]
+    parts += ["### This report", provenance.given(extra)] if extra else []
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def headline(board: Board) -> str:
+    """The outcome in a sentence or two."""
+    first = [row for row in board.rows if row.rank and row.rank[0] == 1]
+    if not first:
+        best = board.rows[0]
+        return f"Highest recovery: {md(best.entry)}, *R* = {interval(best.R)}; no ranks are given."
+    names = ", ".join(f"**{md(row.entry)}** ({interval(row.R)})" for row in first[:5])
+    more = f" and {len(first) - 5} more" if len(first) > 5 else ""
+    lead = "First" if len(first) == 1 else "May be first"
+    return f"{lead}, by recovery *R*: {names}{more}.{_claims(board)}"
+
+
+def _claims(board: Board) -> str:
+    claims = [row.beats_control for row in board.rows]
+    if None in claims:
+        return ""
+    who = f"{sum(claims)} of the {count(len(claims), 'ranked entry')}".replace("entrys", "entries")
+    return f" {who} do more than stopping the plain network early or training it slower."
+
+
+def _name(board: Board) -> str:
+    return f"{md(board.suite)}, version {board.version}"
+
+
+def _suite(section: Section, columns: str) -> list[str]:
+    board, plan = section.board, section.plan
+    parts = [f"## {_name(board)}", _extent(section)]
+    if not section.records:
+        return [*parts, _empty(section)]
+    parts += ["\n".join(f"> {md(note)}" + "  " for note in board.notes)] if board.notes else []
+    if board.rows:
+        parts += [headline(board), tables.ranking(board), columns]
+        parts += ["### Controls (not ranked)", prose.CONTROLS, tables.controls(board)] if board.control_rows else []
+    else:
+        parts += [_empty(section)]
+    parts += ["### Not ranked yet", tables.waiting(board)] if board.unranked else []
+    parts += _skipped(board)
+    parts += [_fold(prose.MORE, tables.details(board))] if board.rows else []
+    parts += ["### Validity", prose.VALIDITY, tables.gates(board)]
+    for task in plan.tasks:
+        parts += _task(section, task)
+    return parts
+
+
+def _extent(section: Section) -> str:
+    plan = section.plan
+    tasks = ", ".join(md(task) for task in plan.tasks)
+    signals = ", ".join(map(code, plan.signals))
+    done = f"{len(section.records)} of {len(plan.cells)} runs are done."
+    return f"{count(len(plan.tasks), 'task')} ({tasks}), {count(len(plan.seeds), 'seed')}, signals {signals}. {done}"
+
+
+def _empty(section: Section) -> str:
+    left = len(section.plan.cells) - len(section.records)
+    if left:
+        return f"No entry is complete yet: {count(left, 'run')} to go. `membench run` does the rest."
+    return "No task of this suite is valid, so there is nothing to rank; the reasons are below."
+
+
+def _fold(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
+
+
+def _skipped(board: Board) -> list[str]:
+    rows = (*board.rows, *board.unranked)
+    lines = [f"- {md(r.entry)} on {md(task)}: {md(why)}" for r in rows for task, why in sorted(r.skipped.items())]
+    return ["Cannot act, and counts as off there:", "\n".join(lines)] if lines else []
+
+
+def _task(section: Section, task: str) -> list[str]:
+    drawn = section.drawings.get(task, ())
+    if not drawn:
+        return []
+    counts = "" if task in tables.valid(section.board) else " (does not count)"
+    parts = [f"### {md(section.board.suite)}: {md(task)}{counts}"]
+    for drawing in drawn:
+        finding = md(drawing.finding, 2000)
+        parts += [f"**{drawing.title}.** {finding}", f"![{finding}]({drawing.name})"]
+    parts += [_fold(prose.STRENGTHS, tables.strengths(section.board, section.plan, task))]
+    control = task in section.board.controls
+    return parts + ([_fold(prose.TRAINING_LESS, tables.training_less(section.board, task))] if control else [])
+
+
+def _entries(sections: Sequence[Section]) -> list[str]:
+    """Every entry of any suite once; of two with one name the first suite's is described."""
+    known: dict[str, Entry] = {}
+    for section in sections:
+        for entry in section.plan.entries:
+            known.setdefault(entry.name, entry)
+    return ["\n".join(_entry(entry) for entry in known.values())]
+
+
+def _entry(entry: Entry) -> str:
+    acts = f", acts on {md(', '.join(entry.acts_on))}" if entry.acts_on else ""
+    texts = [_sentence(md(entry.summary)), _sentence(cite(entry.source))]
+    grid = "; ".join(",".join(f"{s:.6g}" for s in strength) for strength in entry.strengths if strength)
+    texts += [f"Strengths {md(grid)}."] if grid else []
+    texts += [f"From {md(entry.origin)}."] if entry.origin else []
+    name = f'<a id="{tables.anchor(entry.name)}"></a>**{md(entry.name)}**'
+    return f"- {name} ({md(entry.group)}{acts}). " + " ".join(text for text in texts if text)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text[-1] in ".!?…>" else f"{text}."

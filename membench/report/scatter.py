@@ -1,0 +1,143 @@
+"""The paper's Figure 10: how much noise is still fitted against accuracy on clean images, a curve an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import NullLocator
+
+from membench.report import labels
+from membench.report import legend
+from membench.report.looks import INK
+from membench.report.looks import Look
+from membench.report.svg import panel
+
+_TICKS = (10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)
+_EPOCHS = (1, 2, 3, 5, 10, 20)  #: of the control, named where there is room
+_MOST = 0.9995  #: an accuracy of 1 has no place on a scale of log error
+_WIDTH, _PLOT = 9.2, 6.1  #: of the figure and of its axes, inches
+
+Dot = tuple[float, float]  #: (noise fit, accuracy), shares
+
+
+@dataclass(frozen=True)
+class Trail:
+    """One entry's dots, off first, then from weak to strong."""
+
+    look: Look
+    dots: tuple[Dot, ...]
+    chosen: int | None  #: the dot of the strength that most folds chose
+    rank: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that one scatter figure shows."""
+
+    trails: tuple[Trail, ...]
+    early: tuple[Dot, ...]  #: the control, from the last epoch to the first
+    epochs: tuple[int, ...]
+    low_rate: tuple[Dot, ...]
+    x_label: str
+    y_label: str
+
+
+def size(scene: Scene) -> tuple[float, float]:
+    """Width and height in inches."""
+    return _WIDTH, max(4.7, legend.height(len(scene.trails)) + 0.35)
+
+
+def paint(scene: Scene, figure: Figure) -> None:
+    """Fill the figure."""
+    height = size(scene)[1]
+    axes = panel(figure, (0.62, 0.55, _PLOT, height - 0.75))
+    _control(axes, scene)
+    for order, trail in enumerate(scene.trails):
+        _trail(axes, trail, zorder=4 - order / 100)
+    _frame(axes, scene)
+    _names(axes, scene)
+    samples = [legend.Sample(t.look, t.rank) for t in scene.trails]
+    legend.paint(panel(figure, (_PLOT + 0.75, 0.2, _WIDTH - _PLOT - 0.8, height - 0.35)), samples)
+
+
+def _control(axes: Axes, scene: Scene) -> None:
+    if scene.early:
+        axes.plot(*_xy(scene.early), zorder=2, **legend.EARLY)
+        axes.plot(*_xy(scene.early), color="#6b6b6b", marker="|", ms=5, ls="none", zorder=2.1)
+    if scene.low_rate:
+        axes.plot(*_xy(scene.low_rate), zorder=2.2, **legend.SLOW)
+
+
+def _trail(axes: Axes, trail: Trail, zorder: float) -> None:
+    look = trail.look
+    x, y = _xy(trail.dots)
+    axes.plot(x, y, color=look.color, ls=look.dashes, lw=1.2, alpha=0.9, zorder=zorder)
+    style = {"color": look.color, "marker": look.marker, "ls": "none", "mew": 0.8, "zorder": zorder + 0.5}
+    axes.plot(x[1:], y[1:], ms=4, mfc="white", **style)
+    if trail.chosen:
+        axes.plot(x[trail.chosen], y[trail.chosen], ms=6.5, **style)
+
+
+def _frame(axes: Axes, scene: Scene) -> None:
+    x, y = _xy([*(d for t in scene.trails for d in t.dots), *scene.early, *scene.low_rate])
+    axes.plot(*_xy([t.dots[0] for t in scene.trails][:1]), color=INK, marker="*", ms=12, ls="none", zorder=9)
+    low, high = float(_log_error(min(y))), float(_log_error(max(y)))
+    pad = 0.07 * max(high - low, 0.2)
+    bottom, top = max(0.0, float(_accuracy(low - pad))), float(_accuracy(high + pad))
+    axes.set_yscale("function", functions=(_log_error, _accuracy))
+    axes.set_ylim(bottom, top)
+    axes.set_xlim(min(0.0, *x), 102)
+    axes.yaxis.set_major_locator(FixedLocator(_ticks(bottom, top)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(scene.x_label)
+    axes.set_ylabel(scene.y_label)
+    axes.text(0.012, 0.99, "↖ better", transform=axes.transAxes, va="top", fontsize=8, color="#666666")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Those of the round numbers that do not stand closer than a fifteenth of the axis."""
+    kept: list[float] = []
+    gap = (_log_error(high) - _log_error(low)) / 15
+    for tick in (t for t in reversed(_TICKS) if low <= t <= high):
+        if not kept or _log_error(kept[-1]) - _log_error(tick) >= gap:
+            kept.append(float(tick))
+    return kept
+
+
+def _names(axes: Axes, scene: Scene) -> None:
+    """Every curve's name at its strong end, and the control's epochs, where they fit."""
+    box = axes.get_window_extent()  # in points: the figure has 72 dots an inch, as SVG has
+    room = labels.Box(box.x0 + 2, box.y0, box.x1, box.y1 - 12)
+    control = [(e, dot) for e, dot in zip(scene.epochs, scene.early, strict=True) if e in _EPOCHS]
+    ends = [(t.look.label, t.look.color, t.dots[-1]) for t in scene.trails]
+    ends += [(f"epoch {e}", "#5c5c5c", dot) for e, dot in reversed(control)]
+    lines = [*(t.dots for t in scene.trails), scene.early, scene.low_rate]
+    spots = [_spots(axes, line) for line in lines if line]
+    names = zip((text for text, *_ in ends), _spots(axes, [dot for *_, dot in ends]), strict=True)
+    colors = {text: color for text, color, _ in ends}
+    for label in labels.place(list(names), [spot for line in spots for spot in line], spots, room):
+        style = {"va": "center_baseline", "fontsize": labels.POINTS, "color": colors[label.text], "zorder": 8}
+        axes.annotate(label.text, (label.x, label.y), xycoords="figure points", **style)
+
+
+def _spots(axes: Axes, dots: Sequence[Dot]) -> list[labels.Spot]:
+    return [(x, y) for x, y in axes.transData.transform(np.transpose(_xy(dots))).tolist()]
+
+
+def _xy(dots: Sequence[Dot]) -> tuple[list[float], list[float]]:
+    return [100 * x for x, _ in dots], [100 * min(y, _MOST) for _, y in dots]
+
+
+def _log_error(percent: float | np.ndarray) -> np.ndarray:
+    return -np.log10(1 - np.minimum(np.asarray(percent, float) / 100, _MOST))
+
+
+def _accuracy(scale: float | np.ndarray) -> np.ndarray:
+    return 100 * (1 - 10.0 ** -np.asarray(scale, float))

@@ -1,0 +1,209 @@
+"""The tables of the board as Markdown: from rows and scores to text, one function a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from membench.records import Manifest
+from membench.report.text import MISSING
+from membench.report.text import filename
+from membench.report.text import interval
+from membench.report.text import md
+from membench.report.text import percent
+from membench.report.text import ranks
+from membench.report.text import share
+from membench.report.text import signed
+from membench.report.text import times
+from membench.report.text import unbroken
+from membench.scoring import Board
+from membench.scoring import Gate
+from membench.scoring import Point
+from membench.scoring import Row
+from membench.scoring import TaskScore
+
+BEATS = "\N{CHECK MARK}"
+CHOSEN = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"
+RANK = "&nbsp;rank&nbsp;"  #: as wide as `11–13`, which would else be broken at its dash
+S_MIX = "*S*<sub>mix</sub>"
+#: The gate's figures by their names in `Gate.values`; those by noise level keep theirs.
+_GATE = {"F0(E)": "*F*0, end", "F0(E/2)": "*F*0, half-way", "A0_0": "*A*0", "cA": "constant answer"}
+SHOWN = 2  #: strengths of so many tasks have room in a row; with more, their stability stands there alone
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int] = (0,)) -> str:
+    """A Markdown table of cells that are already Markdown; columns not in `left` are right-aligned."""
+    rows = [list(row) for row in rows]
+    align = ["left" if i in set(left) else "right" for i in range(len(header))]
+    return tabulate(rows, list(header), tablefmt="pipe", colalign=align if rows else None, disable_numparse=True)
+
+
+def anchor(entry: str) -> str:
+    """Where the page describes the entry."""
+    return f"entry-{filename(entry)}"
+
+
+def valid(board: Board) -> list[str]:
+    """The tasks that count."""
+    return [gate.task for gate in board.gates if gate.valid]
+
+
+def short(tasks: Sequence[str]) -> dict[str, str]:
+    """Task names without the data set where all have the same one."""
+    datasets = {task.partition("/")[0] for task in tasks}
+    return {task: md(task.partition("/")[2] if len(datasets) == 1 else task) for task in tasks}
+
+
+def ranking(board: Board) -> str:
+    """The table of the board: complete entries, best first."""
+    return table(
+        [RANK, "regularizer", *_measures(board)],
+        [[ranks(row.rank), _named(row, board), *_measured(row, board)] for row in board.rows],
+        left=(1, 9, 10),
+    )
+
+
+def controls(board: Board) -> str:
+    """What training less, or other luck, gives: read like the rows above, never ranked."""
+    rows = [[md(row.entry), *_measured(row, board)] for row in board.control_rows]
+    return table(["entry", *_measures(board)], rows, left=(0, 8, 9))
+
+
+def waiting(board: Board) -> str:
+    """Entries without a rank because something is missing."""
+    rows = [[md(row.entry), f"{row.done}/{row.cells}", md(row.reason)] for row in board.unranked]
+    return table(["entry", "cells done", "why it is not ranked"], rows, left=(0, 2))
+
+
+def details(board: Board) -> str:
+    """More of each row: equal compute, the test against the control, and the descriptive frontier."""
+    budgets = sorted({b for row in board.rows for b in row.S_at})
+    header = ["regularizer", "group", "excess *X*", "*p* of *X*", "*R* at equal compute"]
+    header += [*(f"*S*@{b:g}" for b in budgets), "frontier area"]
+    return table(header, [_detail(row, budgets) for row in (*board.rows, *board.control_rows)], left=(0, 1))
+
+
+def gates(board: Board) -> str:
+    """What each task had to show with `none` alone."""
+    names = list(dict.fromkeys(name for gate in board.gates for name in gate.values))
+    rows = [[md(g.task), _verdict(g), *(percent(g.values.get(n)) for n in names)] for g in board.gates]
+    return table(["task", "valid", *(_GATE.get(n) or f"*{n[0]}*{md(n[1:])}" for n in names)], rows, left=(0, 1))
+
+
+def strengths(board: Board, plan: Manifest, task: str) -> str:
+    """Every strength of every entry on one task, in means over seeds."""
+    scores = [board.scores[e.name, task] for e in plan.entries if (e.name, task) in board.scores]
+    levels = sorted({p for score in scores for point in score.points for p in point.mixed})
+    rows = [_off(scores, levels)] if any(score.points for score in scores) else []
+    for score in (s for s in scores if s.entry != "none"):
+        name = f"**{md(score.entry)}**"
+        for point in score.points[1:]:
+            mark = f" {CHOSEN}" if point.label == score.modal else ""
+            rows.append([name, md(point.label) + mark, *_point(point, levels)])
+            name = ""
+    return table(_heads(levels), rows, left=(0,))
+
+
+def training_less(board: Board, task: str) -> str:
+    """The control's settings on one task: `none` read early, and at lower rates."""
+    control = board.controls[task]
+    points = (*control.early, *control.low_rate)
+    levels = sorted({p for point in points for p in point.mixed})
+    return table(["none, read at", *_heads(levels)[2:]], [[md(p.label), *_point(p, levels)] for p in points])
+
+
+def _measures(board: Board) -> list[str]:
+    names = ["recovery *R*", "± images", "excess *X*", "*S*", "*ΔA*", S_MIX, "cost"]
+    return [*names, _strength_head(board), "notes"]
+
+
+def _measured(row: Row, board: Board) -> list[str]:
+    return [
+        unbroken(interval(row.R)),
+        share(row.image_half),
+        unbroken(signed(row.X and row.X.mean) + (f" {BEATS}" if row.beats_control else "")),
+        share(row.S),
+        signed(row.dA),
+        share(row.S_mix),
+        times(row.cost),
+        _strength(row, board),
+        _notes(row),
+    ]
+
+
+def _notes(row: Row) -> str:
+    failed = [f"{row.failed}/{row.cells} failed"] if row.failed else []
+    return ", ".join([md(flag) for flag in row.flags] + failed + ([] if row.R else [md(row.reason)]))
+
+
+def _detail(row: Row, budgets: Sequence[float]) -> list[str]:
+    compared = [unbroken(interval(row.X)), _p(row.p_control), signed(row.equal_compute_R)]
+    return [md(row.entry), md(row.group), *compared, *(share(row.S_at.get(b)) for b in budgets), share(row.area)]
+
+
+def _named(row: Row, board: Board) -> str:
+    """A link to the entry's description; the first group of the ranking stands out."""
+    first = board.ranked and row.rank is not None and row.rank[0] == 1
+    name = f"[{md(row.entry)}](#{anchor(row.entry)})"
+    return f"**{name}**" if first else name
+
+
+def _strength_head(board: Board) -> str:
+    tasks = valid(board)
+    if len(tasks) > SHOWN:
+        return "stability"
+    return "strength" if len(tasks) < 2 else f"strength: {' · '.join(short(tasks).values())}"
+
+
+def _strength(row: Row, board: Board) -> str:
+    tasks = valid(board)
+    if len(tasks) > SHOWN:
+        return MISSING if row.stability is None else f"{row.stability:.0%}"
+    return " · ".join(unbroken(md(row.chosen.get(task, MISSING))) for task in tasks)
+
+
+def _verdict(gate: Gate) -> str:
+    return "yes" if gate.valid else "pending" if gate.pending else "**no**"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _heads(levels: Sequence[float]) -> list[str]:
+    return [
+        "regularizer",
+        "strength",
+        "real test acc. %",
+        *(f"mixed@{p:g} test acc. %" for p in levels),
+        "randY fit *F* %",
+        *(f"wrong labels *M*@{p:g} %" for p in levels),
+        "*ΔA*",
+        "*S*",
+        *(f"{S_MIX}@{p:g}" for p in levels),
+        "*R*",
+        "failed",
+    ]
+
+
+def _point(point: Point, levels: Sequence[float]) -> list[str]:
+    return [
+        percent(point.real),
+        *(percent(point.mixed.get(p)) for p in levels),
+        percent(point.fit),
+        *(percent(point.wrong.get(p)) for p in levels),
+        signed(point.dA),
+        share(point.S),
+        *(share(point.S_mix.get(p)) for p in levels),
+        signed(point.R),
+        str(point.failed),
+    ]
+
+
+def _off(scores: Sequence[TaskScore], levels: Sequence[float]) -> list[str]:
+    """Off is the same network for every entry: one line, not one an entry."""
+    return ["**none**", "", *_point(next(s for s in scores if s.points).points[0], levels)]
