@@ -1,0 +1,179 @@
+"""The process that trains: takes packs from its standard input, stores their records itself, says so on a pipe.
+
+The pool starts it as `python -m membench.worker`, behind a guard; `worker_command` says how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import importlib
+import json
+import os
+import resource
+import sys
+import sysconfig
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from typing import BinaryIO
+
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.messages import send
+from membench.messages import short
+from membench.plan import Pack
+from membench.records import Record
+from membench.shards import Writer
+from membench.store import Store
+
+Progress = Callable[[float], None]
+
+_PERIOD = 0.25  #: seconds between two messages of progress
+
+
+def worker_command(
+    folder: Path, *, device: str = "auto", plugins: Iterable[str] = (), trainer: str | None = None
+) -> list[str]:
+    """What `run_packs` starts.
+
+    Args:
+        folder: of the store.
+        device: "cpu", "cuda" or "auto".
+        plugins: files, folders or modules, as `discover` takes them.
+        trainer: `module:function` to call instead of `membench.engine.train.train_pack`.
+    """
+    command = [sys.executable, "-m", "membench.worker", "--out", str(folder), "--device", device]
+    command += [part for plugin in plugins for part in ("--plugin", plugin)]
+    return [*command, "--trainer", trainer] if trainer else command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until the input ends. Returns the exit code."""
+    options = _parse(arguments)
+    packs = _take_over_streams(options.fd)
+    try:
+        trainer = _load_trainer(options)
+        with Store(Path(options.out)).writer() as writer:
+            send(options.fd, "ready")
+            for line in packs:
+                _serve(Pack.from_json(json.loads(line)), trainer, writer, options.fd)
+    except MembenchError as error:  # nothing that another worker would do better: the run must end
+        send(options.fd, "broken", reason=str(error), code=int(error.code))
+        return int(error.code)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="membench.worker", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--fd", type=int, required=True, help="file descriptor to report on")
+    parser.add_argument("--out", required=True, help="folder of the records")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--plugin", action="append", default=[], help="file, folder or module; can be repeated")
+    parser.add_argument("--trainer", help="module:function to call instead of the engine's train_pack")
+    return parser.parse_args(arguments)
+
+
+def _take_over_streams(fd: int) -> BinaryIO:
+    """The input for us alone, and all that plugins print to the standard error, where it cannot hurt a message."""
+    os.set_inheritable(fd, False)
+    packs = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return packs
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What makes records of a pack."""
+
+    train: Callable[[Pack, Progress], list[Record]]
+    versions: Callable[[Pack], dict[str, Any]]  #: of the environment, before any record is made
+
+
+def _load_trainer(options: argparse.Namespace) -> Trainer:
+    """The engine with this process's plugins and device, or the function that stands in for it."""
+    if options.trainer:
+        module, _, name = options.trainer.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        return Trainer(lambda pack, progress: function(pack, None, options.device, progress), lambda pack: {})
+    import torch
+
+    from membench.engine.environment import environment
+    from membench.engine.environment import resolve
+    from membench.engine.environment import set_up
+    from membench.engine.train import train_pack
+    from membench.registry import discover
+
+    set_up(threads=1)
+    device = resolve(options.device)
+    registry = discover(options.plugin)
+    return Trainer(
+        lambda pack, progress: train_pack(pack, registry, device, progress),
+        lambda pack: environment(torch.device(device), compiled=pack.compiled),
+    )
+
+
+def _serve(pack: Pack, trainer: Trainer, writer: Writer, fd: int) -> None:
+    """Train one pack and say how it went; the records are durable before that is said."""
+    send(fd, "started", versions=trainer.versions(pack))
+    try:
+        records = trainer.train(pack, _throttled(fd))
+        if [record.key for record in records] != list(pack.keys):
+            raise ValueError("the records are not those of the pack's cells")
+        writer.append(records)
+    except BaseException as error:  # a plugin's `sys.exit()` too: this pack is lost, no other
+        if isinstance(error, MembenchError) and error.code is ExitCode.DISK:
+            raise
+        traceback.print_exc()
+        send(fd, "raised", reason=explain(error))
+        return
+    reasons = [record.reason for record in records if record.status in ("failed", "timeout")]
+    send(fd, "stored", counts=Counter(record.status for record in records), reason=short("".join(reasons[:1])))
+
+
+def _throttled(fd: int) -> Progress:
+    """Reports progress, but not with every step."""
+    last = 0.0
+
+    def report(done: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _PERIOD:
+            last = time.monotonic()
+            send(fd, "progress", done=done)
+
+    return report
+
+
+def explain(error: BaseException) -> str:
+    """`ValueError: message (regularizers/mine.py:12)`, one line: the deepest place that is a plugin's, if any."""
+    name = "" if isinstance(error, MembenchError) else f"{type(error).__name__}: "
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.isabs(frame.filename)]
+    mine = [frame for frame in frames if _is_plugin(frame.filename)] or frames
+    place = f" ({Path(*Path(mine[-1].filename).parts[-2:])}:{mine[-1].lineno})" if mine else ""
+    return short(f"{name}{error}", limit=300 - len(place)) + place
+
+
+def _is_plugin(path: str) -> bool:
+    """Neither Python's nor an installed package's nor membench's own, apart from the plugins that ship with it."""
+    package = Path(__file__).parent
+    if Path(path).is_relative_to(package):
+        return Path(path).is_relative_to(package / "builtin")
+    return not any(Path(path).is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # threads of plugins have no say in when a worker ends
