@@ -42,6 +42,7 @@ EFFECTS = (
 
 def manifest(
     effects: Iterable[Effect] = EFFECTS,
+    *,
     tasks: tuple[str, ...] = ("mnist5k/mlp", "mnist5k/cnn"),
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
     suite: str = "quick",

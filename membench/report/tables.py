@@ -26,7 +26,7 @@ from membench.scoring import TaskScore
 
 BEATS = "\N{CHECK MARK}"
 CHOSEN = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"
-RANK = "&nbsp;rank&nbsp;"  #: as wide as `11–13`, which would else be broken at its dash
+RANK = "&nbsp;rank&nbsp;"  #: as wide as a range of two-digit ranks, which would else be broken at its dash
 S_MIX = "*S*<sub>mix</sub>"
 #: The gate's figures by their names in `Gate.values`; those by noise level keep theirs.
 _GATE = {"F0(E)": "*F*0, end", "F0(E/2)": "*F*0, half-way", "A0_0": "*A*0", "cA": "constant answer"}

@@ -1,0 +1,259 @@
+"""The page says what the board says: whole, the same bytes every time, and whatever strangers call their plugins."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from markdown_it import MarkdownIt
+from report_fixtures import EFFECTS
+from report_fixtures import Effect
+from report_fixtures import broken
+from report_fixtures import manifest
+from report_fixtures import records
+
+from membench.records import Manifest
+from membench.records import Record
+from membench.report import TIMING
+from membench.report import render
+from membench.report.page import Section
+from membench.report.page import page
+from membench.report.provenance import counted
+from membench.report.provenance import timing
+from membench.scoring import score
+
+ONE = ("mnist5k/mlp",)
+HOSTILE = "x|y`<script>alert(1)</script>[a](javascript:b)\n| --- |\x1b[31m$\\"
+
+
+def section(plan: Manifest, made: Sequence[Record]) -> Section:
+    """A suite without figures, which take longest."""
+    return Section(plan, counted(plan, made), score(plan, made), {})
+
+
+def text(plan: Manifest, made: Sequence[Record]) -> str:
+    return page([section(plan, made)], {})
+
+
+def rows(markdown: str, head: str) -> list[list[str]]:
+    """The cells of the table whose header holds these words, without the header."""
+    lines = markdown.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|") and head in line)
+    body = [line for line in lines[start + 2 : [*lines, ""].index("", start)] if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in body]
+
+
+@pytest.fixture(scope="module")
+def plan() -> Manifest:
+    return manifest(tasks=ONE)
+
+
+@pytest.fixture(scope="module")
+def made(plan: Manifest) -> list[Record]:
+    return records(plan)
+
+
+@pytest.fixture(scope="module")
+def markdown(plan: Manifest, made: list[Record]) -> str:
+    return text(plan, made)
+
+
+@pytest.fixture(scope="module")
+def files(plan: Manifest, made: list[Record]) -> dict[str, bytes]:
+    return render([(plan, made, score(plan, made))])
+
+
+def test_the_report_is_the_same_whatever_the_order_of_the_records(
+    plan: Manifest, made: list[Record], files: dict[str, bytes]
+) -> None:
+    shuffled = random.Random(1).sample(made, len(made))
+    again = render([(plan, shuffled, score(plan, shuffled))])
+    assert {name for name in files if files[name] != again[name]} <= {TIMING}
+    assert list(again) == list(files)
+
+
+def test_every_figure_is_linked_and_every_link_leads_to_a_file(files: dict[str, bytes]) -> None:
+    linked = re.findall(r"\]\((figures/[^)]+)\)", files["README.md"].decode())
+    assert sorted(linked) == sorted(name for name in files if name.startswith("figures/"))
+    assert [name.rpartition("mlp-")[2] for name in linked] == [
+        "fit-vs-accuracy.svg",
+        "wrong-vs-clean.svg",
+        "learning-curves.svg",
+    ]
+
+
+def test_links_inside_the_page_lead_to_its_anchors(markdown: str) -> None:
+    anchors = re.findall(r'<a id="([^"]+)">', markdown)
+    links = re.findall(r"\]\(#([^)]+)\)", markdown)
+    assert links
+    assert set(links) <= set(anchors)
+    assert len(set(anchors)) == len(anchors)
+
+
+def test_rows_stand_in_the_order_of_the_board(plan: Manifest, made: list[Record], markdown: str) -> None:
+    board = score(plan, made)
+    table = rows(markdown, "recovery *R*")
+    assert [re.findall(r"\[([^]]+)\]", row[1])[0] for row in table] == [row.entry for row in board.rows]
+    assert table[0][0] == "1"
+    assert table[0][2].replace("\xa0", " ") == f"{board.rows[0].R.mean:+.2f} ± {board.rows[0].R.half:.2f}"
+
+
+def test_an_entry_that_beats_the_control_is_marked(plan: Manifest, made: list[Record], markdown: str) -> None:
+    marked = ["✓" in row[4] for row in rows(markdown, "recovery *R*")]
+    assert marked == [row.beats_control for row in score(plan, made).rows]
+    assert True in marked
+    assert False in marked
+
+
+def test_every_column_is_explained(markdown: str) -> None:
+    lines = markdown.splitlines()
+    header = next(line for line in lines if line.startswith("|") and "recovery *R*" in line)
+    titles = [cell.strip().removeprefix("&nbsp;").removesuffix("&nbsp;") for cell in header.split("|")[1:-1]]
+    explained = " ".join(re.findall(r"\*\*(.+?)\*\*(?=[: ])", markdown))
+    assert [t for t in titles if t.partition(":")[0] not in explained and t != "regularizer"] == []
+
+
+def test_controls_stand_apart_and_have_no_rank(markdown: str) -> None:
+    assert [row[0] for row in rows(markdown.partition("### Controls")[2], "recovery *R*")] == ["control", "placebo"]
+
+
+def test_every_strength_is_shown_and_the_chosen_ones_are_marked(plan: Manifest, files: dict[str, bytes]) -> None:
+    table = rows(files["README.md"].decode(), "randY fit")
+    assert len(table) == 1 + 5 * (len(EFFECTS) + 1)
+    assert [row[0] for row in table if row[0]] == ["**none**", *(f"**{e.name}**" for e in EFFECTS), "**placebo**"]
+    assert sum("◂" in row[1] for row in table) == len(EFFECTS) + 1
+
+
+def test_wall_clock_shows_on_its_own_page_only(plan: Manifest, made: list[Record], markdown: str) -> None:
+    slow = [replace(r, seconds=1000.0, pack="elsewhere x1") for r in made]
+    assert text(plan, slow) == markdown
+    assert timing([(plan, slow)]) != timing([(plan, made)])
+    assert "1000.000" in timing([(plan, slow)])
+
+
+def test_three_seeds_give_intervals_and_no_ranks() -> None:
+    plan = manifest(tasks=ONE, seeds=(0, 1, 2))
+    markdown = text(plan, records(plan))
+    assert {row[0] for row in rows(markdown, "recovery *R*")} == {"—"}
+    assert "no ranks are given" in markdown
+    assert "✓" not in "".join(cell for row in rows(markdown, "recovery *R*") for cell in row)
+
+
+def test_a_suite_without_records_is_one_line(plan: Manifest) -> None:
+    markdown = text(plan, [])
+    start = markdown.index("## quick")
+    section = markdown[start : markdown.index("\n## ", start)]
+    assert "No entry is complete yet: 360 runs to go. `membench run` does the rest." in section
+    assert "|" not in section
+
+
+def test_an_incomplete_entry_is_not_ranked_and_says_why(plan: Manifest, made: list[Record]) -> None:
+    some = [r for r in made if r.regularizer != "mixup" or r.seed < 4]
+    markdown = text(plan, some)
+    assert rows(markdown, "why it is not ranked") == [["mixup", "60/75", "incomplete on mnist5k/mlp"]]
+    assert len(rows(markdown, "recovery *R*")) == len(EFFECTS) - 1
+
+
+def test_failed_cells_are_counted(plan: Manifest, made: list[Record]) -> None:
+    some = [broken(r) if r.id == "mnist5k/mlp/mixup[0.8]/real/seed2" else r for r in made]
+    markdown = text(plan, some)
+    assert [row[-1] for row in rows(markdown, "recovery *R*") if "mixup" in row[1]] == ["1/75 failed"]
+    assert "360 of 360: 359 ok, 1 failed" in markdown
+
+
+def test_a_task_that_does_not_count_says_why(plan: Manifest, made: list[Record]) -> None:
+    some = [replace(r, train=tuple(0.5 * f for f in r.train)) if r.signal == "randY" else r for r in made]
+    markdown = text(plan, some)
+    assert "> mnist5k/mlp does not count: F0(E) = " in markdown
+    assert rows(markdown, "half-way")[0][:2] == ["mnist5k/mlp", "**no**"]
+    assert "so there is nothing to rank" in markdown
+
+
+def test_entries_that_cannot_act_are_listed_with_the_reason() -> None:
+    plan = manifest(tasks=("mnist5k/mlp", "mnist5k/cnn"))
+    entries = tuple(
+        replace(e, skipped={"mnist5k/mlp": "no convolution"}) if e.name == "mixup" else e for e in plan.entries
+    )
+    assert "- mixup on mnist5k/mlp: no convolution" in text(replace(plan, entries=entries), records(plan))
+
+
+def test_machines_and_versions_are_listed_with_the_cells_of_each(plan: Manifest, made: list[Record]) -> None:
+    some = [replace(r, versions={**r.versions, "torch": "2.8.0"}) if r.seed == 0 else r for r in made]
+    assert ["torch", "2.9.1 (288 cells), 2.8.0 (72 cells)"] in rows(text(plan, some), "value")
+
+
+def test_records_of_other_plans_are_not_counted(plan: Manifest, made: list[Record], markdown: str) -> None:
+    strange = [replace(r, key="0" * 64, versions={"torch": "0.1"}) for r in made[:3]]
+    assert text(plan, [*strange, *made]) == markdown
+
+
+def test_facts_of_the_caller_are_part_of_the_page(plan: Manifest) -> None:
+    assert rows(page([section(plan, [])], {"commit": "abc|d"}).partition("### This report")[2], "value") == [
+        ["commit", r"abc\|d"]
+    ]
+
+
+@pytest.mark.parametrize("levels", [(0.4,), (0.2, 0.4, 0.6)])
+def test_every_noise_level_has_its_columns(levels: tuple[float, ...]) -> None:
+    plan = manifest(EFFECTS[:1], tasks=ONE, levels=levels)
+    files = render([(plan, records(plan), score(plan, records(plan)))])
+    header = next(line for line in files["README.md"].decode().splitlines() if "randY fit" in line)
+    assert re.findall(r"mixed@(\S+)", header) == [f"{p:g}" for p in levels]
+
+
+def hostile() -> tuple[Manifest, list[Record]]:
+    effects = [Effect("mixup", "data", 0.8, 0.02), Effect("evil", "model", 0.9, 0.02)]
+    plan = manifest(effects, tasks=ONE)
+    made = records(plan, effects)
+    # A name cannot hold all of this, the registry sees to it; but the manifest is a file that anyone can write.
+    entries = tuple(
+        replace(e, summary=HOSTILE, source=HOSTILE, origin=HOSTILE, group=HOSTILE, acts_on=(HOSTILE,))
+        if e.name == "evil"
+        else e
+        for e in plan.entries
+    )
+    made = [broken(r, reason=HOSTILE) if r.regularizer == "none" and r.seed == 0 else r for r in made]
+    made = [replace(r, versions={**r.versions, HOSTILE: HOSTILE}) for r in made]
+    return replace(plan, entries=entries, datasets={HOSTILE: HOSTILE}), made
+
+
+def test_hostile_text_does_not_break_tables() -> None:
+    markdown = text(*hostile())
+    lines = markdown.splitlines()
+    for i, line in enumerate(lines):
+        if line.startswith("|"):
+            before = lines[i - 1] if lines[i - 1].startswith("|") else line
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", before))
+
+
+def test_hostile_text_brings_no_markup_onto_the_page() -> None:
+    markdown = text(*hostile())
+    tokens = [
+        t
+        for block in MarkdownIt("commonmark").enable("table").parse(markdown)
+        for t in (block, *(block.children or ()))
+    ]
+    html = {t.content for t in tokens if t.type == "html_inline"}
+    assert {h for h in html if not h.startswith(('<a id="entry-', "</a", "<sub>", "</sub", "<!-- -->"))} == set()
+    links = [t.attrs["href"] for t in tokens if t.type == "link_open"]
+    assert [link for link in links if not link.startswith(("https://", "#entry-", "timing.md"))] == []
+    assert "\x1b" not in markdown
+
+
+def test_a_hostile_name_does_not_break_the_ranking() -> None:
+    effects = [Effect("mixup", "data", 0.8, 0.02), Effect(HOSTILE, "model", 0.9, 0.02)]
+    plan = manifest(effects, tasks=ONE)
+    table = rows(text(plan, records(plan, effects)), "recovery *R*")
+    assert {len(row) for row in table} == {11}
+    assert len(table) == 2
+
+
+def test_the_report_needs_no_torch_and_loads_matplotlib_only_to_draw() -> None:
+    code = "import sys, membench.report; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,71 @@
+"""The short board fits the terminal and prints strangers' text as text."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from report_fixtures import Effect
+from report_fixtures import manifest
+from report_fixtures import records
+from rich.cells import cell_len
+from rich.console import Console
+
+from membench.report import summary_table
+from membench.scoring import Board
+from membench.scoring import score
+
+EFFECTS = (Effect("gradient-noise", "gradient", 0.9, 0.05), Effect("[red]x\x1b[2J", "data", 0.5, 0.1))
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    plan = manifest(EFFECTS)
+    return score(plan, records(plan, EFFECTS))
+
+
+def printed(board: Board, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    console.print(summary_table(board, width))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_every_row_is_one_line_that_fits(board: Board, width: int) -> None:
+    lines = printed(board, width).splitlines()
+    assert max(cell_len(line.rstrip()) for line in lines) <= width
+    assert [
+        name in line for name, line in zip(("gradient-noise", "[red]x", "control", "placebo"), lines[1:5], strict=True)
+    ]
+    assert all("+" in line or "\N{MINUS SIGN}" in line for line in lines[1:5])
+    assert "…" not in "".join(lines[:5])
+
+
+def test_a_narrow_terminal_keeps_the_ranking(board: Board) -> None:
+    assert "recovery R" in printed(board, 80)
+    assert "strength" not in printed(board, 80)
+    assert "strength" in printed(board, 100)
+
+
+def test_names_are_neither_markup_nor_escape_sequences(board: Board) -> None:
+    out = printed(board, 100)
+    assert "[red]x[2J" in out
+    assert "\x1b" not in out
+
+
+def test_a_claim_has_its_mark_explained(board: Board) -> None:
+    out = printed(board, 100)
+    assert ("*" in out) == any(row.beats_control for row in board.rows)
+
+
+def test_nothing_to_rank_is_one_sentence() -> None:
+    plan = manifest(EFFECTS)
+    out = printed(score(plan, []), 400)
+    assert out.startswith("quick: nothing to rank yet, 0 of ")
+    assert out.count("\n") == 1
+
+
+def test_entries_still_to_run_are_named() -> None:
+    plan = manifest(EFFECTS)
+    some = [r for r in records(plan, EFFECTS) if r.regularizer != "gradient-noise" or r.seed]
+    assert "not ranked yet: gradient-noise" in printed(score(plan, some), 100)
