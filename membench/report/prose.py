@@ -32,7 +32,8 @@ is left.
 - **{S_MIX}**: the share of the wrong labels among real ones that is no longer memorized.
 - **cost**: arithmetic of one training step, in units of the plain network's.
 - **strength**: chosen by validation accuracy on the *other* seeds, one for clean and noisy labels; `(4/5)`: so \
-many of the folds agree. All columns of a row are read at it.
+many of the folds agree. All columns of a row are read at it. A suite of many tasks shows the **stability** of the \
+choice instead, the mean share of folds that agree.
 - **notes**: `two-network only` = *S* is far above {S_MIX}: noise is held back only where there is nothing else \
 to learn; `still fitting` = the noise fit still rises at the end of the budget; `3/75 failed` = so many runs \
 crashed, hung or diverged. They count as the worst result, never as missing.

@@ -7,6 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from membench.report.tables import SHOWN
 from membench.report.text import interval
 from membench.report.text import plain
 from membench.report.text import ranks
@@ -19,13 +20,13 @@ WIDE = 96  #: columns from which all of the board fits
 
 
 def summary_table(board: Board, width: int = 100) -> RenderableType:
-    """The board in `width` columns; below `WIDE` without suppression among real labels, strengths and flags."""
+    """The board in `width` columns; below `WIDE` without S_mix, strengths (one a task) and notes."""
     if not board.rows:
         return Text(_empty(board), style="yellow")
     wide = width >= WIDE
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", width=None)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title, justify in _columns(wide):
-        table.add_column(title, justify=justify, no_wrap=title != "notes", overflow="fold")
+        table.add_column(title, justify=justify, no_wrap=title not in ("strength", "notes"), overflow="fold")
     for row in board.rows:
         table.add_row(*_cells(row, wide), style=_style(row, board))
     for row in board.control_rows:
@@ -43,10 +44,16 @@ def _cells(row: Row, wide: bool) -> list[Text]:
     cells = [ranks(row.rank), _name(row.entry), interval(row.R), interval(row.X) + _claim(row)]
     cells += [share(row.S), signed(row.dA)]
     if wide:
-        chosen = " ".join(plain(label, 16) for label in row.chosen.values())
         notes = [*(plain(flag, 30) for flag in row.flags), *([f"{row.failed} failed"] if row.failed else [])]
-        cells += [share(row.S_mix), chosen, ", ".join(notes)]
+        cells += [share(row.S_mix), _chosen(row), ", ".join(notes)]
     return [Text(cell) for cell in cells]
+
+
+def _chosen(row: Row) -> str:
+    """The strength on each task, while they fit."""
+    if len(row.chosen) > SHOWN and row.stability is not None:
+        return f"{row.stability:.0%} stable"
+    return ", ".join(plain(label, 16) for label in row.chosen.values())
 
 
 def _name(entry: str) -> str:
