@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -17,6 +18,12 @@ class Interrupts:
 
     fd: int | None = None  #: becomes readable when a signal comes
     seen: bool = False
+
+    def drain(self) -> None:
+        """Make `fd` unreadable again: signals that are not ours wake it too."""
+        if self.fd is not None:
+            with suppress(BlockingIOError):
+                os.read(self.fd, 1024)
 
 
 @contextmanager

@@ -128,17 +128,18 @@ class _Pool:
         until = min((worker.deadline for worker in workers), default=0.0)
         seconds = 0.05 if any(worker.sending for worker in workers) else until - time.monotonic()
         wait_readable(descriptors if signals.fd is None else [*descriptors, signals.fd], seconds)
+        signals.drain()
 
     def _attend(self, place: int, worker: Worker) -> None:
         """Take in what a worker said, and act on its end or on its being late."""
         worker.flush()
-        late = time.monotonic() > worker.deadline
+        late, limit = time.monotonic() > worker.deadline, worker.limit
         if late:
             worker.kill()  # before it is heard for the last time: it may have ended its pack a moment ago
         self._hear(place, worker)
         if worker.alive:
             return
-        ending = f"no result after {worker.age:.0f} s" if late else f"worker died: {worker.ending}"
+        ending = f"no result within {limit:g} s" if late else f"worker died: {worker.ending}"
         if worker.pack and not late and self._deaths[worker.pack] < self._limits.deaths:
             self._try_again(place, worker.pack, ending)
         elif worker.pack:

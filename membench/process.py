@@ -65,8 +65,7 @@ class Worker:
         self._inbox = Inbox()
         self._messages, self._pulse, self._output = Pipe(messages), Pipe(pulse), Pipe(self.guard.stdout.fileno())
         self._ending = b""
-        self._since = time.monotonic()
-        self.deadline = self._since + start_limit  #: when it must be ready, then when its pack must be done
+        self._set_limit(start_limit)
         self.ready = False
         self.pack: Pack | None = None  #: what it works on
         self.compiled: set[Program] = set()  #: what it worked on
@@ -84,11 +83,6 @@ class Worker:
         return self.ready and not self.pack and self.alive
 
     @property
-    def age(self) -> float:
-        """Seconds since it was started or got its pack."""
-        return time.monotonic() - self._since
-
-    @property
     def ending(self) -> str:
         """How it ended."""
         return _explain(self._ending)
@@ -104,8 +98,8 @@ class Worker:
 
     def hand(self, pack: Pack, time_limit: float) -> None:
         """Give it a pack, and so many seconds for it."""
-        self.pack, self.output, self._since = pack, "", time.monotonic()
-        self.deadline = self._since + time_limit
+        self.pack, self.output = pack, ""
+        self._set_limit(time_limit)
         self.compiled.add(pack.program)
         self._outbox += json.dumps(pack.to_json()).encode() + b"\n"
         self.flush()
@@ -127,8 +121,13 @@ class Worker:
         for message in messages:
             self.versions = message.get("versions", self.versions)
             if message["kind"] in ("ready", "stored"):
-                self.ready, self.deadline = True, float("inf")
+                self.ready = True
+                self._set_limit(float("inf"))
         return messages
+
+    def _set_limit(self, seconds: float) -> None:
+        """So long it may take to get ready, or to end its pack."""
+        self.limit, self.deadline = seconds, time.monotonic() + seconds
 
     def kill(self) -> None:
         """End it and its children, now. What it said before can still be heard."""

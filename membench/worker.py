@@ -136,7 +136,7 @@ def _serve(pack: Pack, trainer: Trainer, writer: Writer, fd: int) -> None:
     except BaseException as error:  # a plugin's `sys.exit()` too: this pack is lost, no other
         if isinstance(error, MembenchError) and error.code is ExitCode.DISK:
             raise
-        traceback.print_exc()
+        _print_traceback(error)
         send(fd, "raised", reason=explain(error))
         return
     reasons = [record.reason for record in records if record.status in ("failed", "timeout")]
@@ -154,6 +154,14 @@ def _throttled(fd: int) -> Progress:
             send(fd, "progress", done=done)
 
     return report
+
+
+def _print_traceback(error: BaseException) -> None:
+    """From where the trainer begins: how this module called it is no news."""
+    at = error.__traceback__
+    while at and at.tb_next and at.tb_frame.f_code.co_filename == __file__:
+        at = at.tb_next
+    traceback.print_exception(error.with_traceback(at))
 
 
 def explain(error: BaseException) -> str:
