@@ -60,8 +60,8 @@ SUITES = {
             seeds=(0, 1, 2, 3, 4),
             splits={"mnist5k": Split(test=2000, train=1000, validation=1000)},
             recipes={
-                ("mnist5k", "mlp"): Recipe(lr=0.05, batch=100, epochs=40),
-                ("mnist5k", "cnn"): Recipe(lr=0.1, batch=100, epochs=40),
+                ("mnist5k", "mlp"): Recipe(lr=0.05, batch=100, epochs=50),
+                ("mnist5k", "cnn"): Recipe(lr=0.05, batch=100, epochs=40),
             },
         ),
     )

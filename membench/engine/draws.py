@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,19 +27,44 @@ def mix_tensor(x: Tensor) -> Tensor:
     return x ^ ((x >> 16) & 0xFFFF)
 
 
+@torch.library.custom_op("membench::settle", mutates_args=())
+def settle(key: Tensor) -> Tensor:
+    """A copy of `key` that the compiler must compute before it goes on.
+
+    Left to itself it writes each use of a value out in full; a mix uses its value twice, three times over, so a chain of
+    four keys would become 4096 copies: 18 000 operations and 40 s for dropout.
+    """
+    return key.clone()
+
+
+@settle.register_fake
+def _(key: Tensor) -> Tensor:
+    return torch.empty_like(key)
+
+
+@settle.register_vmap
+def _(info: Any, in_dims: tuple[int | None], key: Tensor) -> tuple[Tensor, int | None]:
+    return settle(key), in_dims[0]
+
+
 def chain_tensor(key: Tensor, value: int | Tensor) -> Tensor:
-    """`rng.chain` by one value: an int known while tracing, or an int32 tensor."""
-    return mix_tensor((mix_tensor(value) if isinstance(value, Tensor) else signed(mix(value))) + key)
+    """`rng.chain` of key [1] by one value: an int known while tracing, or an int32 tensor [1].
+
+    Keys have one dimension: on a 0-d tensor under vmap the compiler rounds integer constants to float32 (torch 2.15).
+    """
+    return settle(mix_tensor((mix_tensor(value) if isinstance(value, Tensor) else signed(mix(value))) + key))
 
 
 def bits(key: Tensor, shape: tuple[int, ...], rows: Tensor | None = None) -> Tensor:
     """[*shape] int32, h(key, element). With `rows` [k], the rows of the draw that the whole batch would get."""
     if rows is None:
-        element = torch.arange(math.prod(shape), dtype=torch.int32, device=key.device)
+        # the elements' own hash is the same for all lanes: once a step, not once a lane
+        element = settle(mix_tensor(torch.arange(math.prod(shape), dtype=torch.int32, device=key.device)))
     else:
         width = math.prod(shape[1:])
         element = rows.to(torch.int32)[:, None] * width + torch.arange(width, dtype=torch.int32, device=key.device)
-    return chain_tensor(key, element).reshape(shape)
+        element = mix_tensor(element).flatten()
+    return mix_tensor(element + key).reshape(shape)
 
 
 def uniform(key: Tensor, shape: tuple[int, ...], rows: Tensor | None = None) -> Tensor:

@@ -37,7 +37,7 @@ NAMED = 255  #: the site of draws with a name; no stage has this number
 class Stream:
     """Where a lane's draws come from: this step's and part's key, and the site as integers known while tracing."""
 
-    key: Tensor  #: 0-d int32: h(h(seed, step), part)
+    key: Tensor  #: [1] int32: h(h(seed, step), part)
     stage: str
     site: tuple[int, ...] = ()  #: the tap and the forward pass it belongs to
     rows: Tensor | None = None  #: the batch's rows that are computed, None = all

@@ -116,7 +116,7 @@ class Step:
         self.strengths = fixed["strengths"]
         progress = t.to(torch.float32) / program.steps
         self.lr = optim.rate(program.recipe, progress)
-        key = draws.chain_tensor(fixed["key"], t)
+        key = draws.chain_tensor(fixed["key"], t[None])
         self.keys = [draws.chain_tensor(key, spell(part.name)) for part in program.parts]
         self.common = {
             "step": t,

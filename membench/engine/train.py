@@ -125,7 +125,7 @@ class Run:
         )
         weights = [build(self.architecture, self.shape, self.num_classes, key) for key in self.keys]
         strengths = torch.tensor([c.strength or (0.0,) for c in self.pack.cells], dtype=torch.float32)
-        keys = torch.tensor([signed(k) for k in self.keys], dtype=torch.int32)
+        keys = torch.tensor([[signed(k)] for k in self.keys], dtype=torch.int32)
         return Trainer(program, weights, strengths.to(self.device), keys.to(self.device), self._lane_data())
 
     def _lane_data(self) -> LaneData:
