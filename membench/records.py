@@ -145,6 +145,7 @@ class Manifest:
     entries: tuple[Entry, ...]  #: `none` first
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
     envs: tuple[str, ...] = ()  #: environments whose records count, the preferred one first
+    commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""

@@ -1,0 +1,182 @@
+"""The command line: words to options, options to one of the commands, errors to one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+
+from membench import __version__
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; see `membench.errors.ExitCode`."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except MembenchError as error:
+        return fail(str(error), error.code)
+    except BrokenPipeError:  # `membench list | head`: nobody reads on, and that is fine
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return fail("interrupted; all that was measured is kept, the same command goes on", ExitCode.INTERRUPTED)
+
+
+def fail(message: str, code: ExitCode) -> int:
+    """Say it on stderr, in one line, and hand the code back."""
+    from membench.plugin_finding import one_line
+
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    print(f"{red}membench: {one_line(message)}{plain}", file=sys.stderr)
+    return code
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors exit with pytest's code, 4, and one line."""
+
+    def error(self, message: str) -> None:
+        raise SystemExit(fail(f"{message} (see {self.prog} --help)", ExitCode.USAGE))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = Parser(prog="membench", description="Noise-fitting suppression against real-data generalization, measured.")
+    top.add_argument("--version", action="version", version=f"membench {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    _list(commands)
+    _plan(commands)
+    _run(commands)
+    _status(commands)
+    _report(commands)
+    return top
+
+
+def _add(commands: argparse._SubParsersAction, name: str, text: str, command: Command) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(command=command)
+    return sub
+
+
+def _list(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.listing import list_plugins
+        from membench.commands.setting import registry
+        from membench.suites import SUITES
+
+        found = registry(options)
+        list_plugins(found, SUITES, options.json)
+        return ExitCode.FAILED if found.problems else ExitCode.OK
+
+    sub = _add(commands, "list", "Show the plugins and suites that can be run.", command)
+    sub.add_argument("--json", action="store_true", help="as one JSON object, for programs")
+    _plugins(sub)
+
+
+def _plan(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.running import plan
+
+        return plan(options)
+
+    sub = _add(commands, "plan", "Show what a run would train; without --all or -k, the whole suite.", command)
+    _selection(sub)
+    _plugins(sub)
+
+
+def _run(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.running import run
+
+        return run(options)
+
+    sub = _add(commands, "run", "Train what is missing and write the leaderboard; stop and go on as you like.", command)
+    _selection(sub)
+    _plugins(sub)
+    _out(sub)
+    sub.add_argument("--lf", action="store_true", help="only the cells that failed or timed out last time")
+    sub.add_argument("--collect-only", action="store_true", help="print the ids of the selected cells, train nothing")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda where there is one")
+    sub.add_argument("-n", dest="workers", type=_positive, metavar="N", help="worker processes; default: one a core")
+    sub.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop at the first pack that fails")
+    sub.add_argument("--maxfail", type=_positive, metavar="N", help="stop after N packs that failed")
+    sub.add_argument(
+        "--time-limit", type=_positive, default=1800, metavar="SECONDS", help="of one pack; default: %(default)s"
+    )
+    sub.add_argument(
+        "--accept-env", action="store_true", help="also count records of other torch versions, devices, machines"
+    )
+
+
+def _status(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.board import status
+
+        return status(options.out)
+
+    _out(_add(commands, "status", "Show how far each suite's run has come.", command))
+
+
+def _report(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.board import check
+        from membench.commands.board import report
+
+        return check(options.out) if options.check else report(options.out)
+
+    sub = _add(commands, "report", "Make the leaderboard's pages anew from the records; needs no torch.", command)
+    sub.add_argument("--check", action="store_true", help="write nothing; exit 1 if the pages there are not these")
+    _out(sub)
+
+
+def _selection(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group("what to run")
+    group.add_argument("--all", action="store_true", help="every registered regularizer")
+    group.add_argument(
+        "-k", dest="expression", metavar="EXPR", help="cells whose id fits, as in pytest: 'dropout and mlp and not seed3'"
+    )
+    group.add_argument("-r", dest="compose", action="append", default=[], metavar="A+B", help="add a composition")
+    group.add_argument("--suite", default="quick", help="default: %(default)s; see `membench list`")
+    group.add_argument("--architectures", type=_names, default=(), metavar="A,B", help="instead of the suite's")
+    group.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="instead of the suite's")
+    group.add_argument("--seeds", type=_seeds, default=(), metavar="0-4", help="instead of the suite's: 0,1,2 or 0-4")
+
+
+def _plugins(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "-p", dest="plugins", action="append", default=[], metavar="PLUGIN", help="also load this file, folder or module"
+    )
+
+
+def _out(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--out", type=Path, default=Path("leaderboard"), metavar="DIR", help="the leaderboard; default: %(default)s"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """`0,3,7-9` -> (0, 3, 7, 8, 9)."""
+    seeds: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-4")
+        seeds |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(seeds))

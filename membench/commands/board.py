@@ -1,0 +1,98 @@
+"""`membench report` and `membench status`: from the store to pages and counts, without torch and without plugins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.records import Manifest
+from membench.records import Record
+from membench.store import MEASURED
+from membench.store import Contents
+from membench.store import Store
+
+
+def counted(manifest: Manifest, contents: Contents) -> list[Record]:
+    """The records that the manifest's cells stand for: one a key, of the environments it accepts.
+
+    A failure says nothing of an environment, so it counts until the cell is measured in an accepted one.
+    """
+    place = {env: i for i, env in enumerate(manifest.envs)}
+    keys, best = set(manifest.cells.values()), {}
+    for (key, env), record in contents.records.items():
+        if key in keys and (env in place or record.status not in MEASURED or not place):
+            rank = (record.status not in MEASURED, place.get(env, len(place)), env)
+            best[key] = min(best.get(key, (rank, record)), (rank, record), key=lambda pair: pair[0])
+    return [record for _, record in best.values()]
+
+
+def pages(out: Path) -> dict[str, bytes]:
+    """All files of the leaderboard. Raises `MembenchError` where there is nothing to report."""
+    from membench.report import render
+    from membench.scoring import score
+
+    store = Store(out / "records")
+    contents = store.read()
+    suites, facts = [], {}
+    for name, manifest in sorted(store.manifests().items(), key=lambda item: (item[0] == "smoke", item[0])):
+        records = counted(manifest, contents)
+        suites.append((manifest, records, score(manifest, records)))
+        if manifest.commit:
+            facts[f"membench commit ({name})"] = manifest.commit
+    if not suites:
+        raise MembenchError(f"no run has been recorded in {out}: start one with `membench run --all --out {out}`")
+    return render(suites, facts)
+
+
+def report(out: Path) -> int:
+    """Write the pages."""
+    from membench.report import write
+
+    files = pages(out)
+    write(out, files)
+    print(f"wrote {out / 'README.md'} and {sum(name.endswith('.svg') for name in files)} figures")
+    return ExitCode.OK
+
+
+def check(out: Path) -> int:
+    """Compare the pages that are there with what the records say."""
+    from membench.report import differences
+
+    different = differences(out, pages(out))
+    for line in different:
+        print(line)
+    if different:
+        print(f"{out} is not what its records say: run `membench report --out {out}` and commit the result")
+        return ExitCode.FAILED
+    print(f"{out} is what its records say")
+    return ExitCode.OK
+
+
+def status(out: Path) -> int:
+    """One line a suite and task: how many cells ended how, how many are left."""
+    store = Store(out / "records")
+    contents, manifests = store.read(), store.manifests()
+    if not manifests:
+        print(f"nothing has been run in {out} yet: start with `membench run --all --out {out}`")
+        return ExitCode.OK
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("suite", "task", "cells", "ok", "diverged", "failed", "left"):
+        table.add_column(column, justify="left" if column in ("suite", "task") else "right")
+    for name, manifest in sorted(manifests.items()):
+        ended = {r.key: r.status for r in counted(manifest, contents)}
+        for task in manifest.tasks:
+            keys = [key for cell, key in manifest.cells.items() if cell.startswith(f"{task}/")]
+            n = Counter(ended.get(key, "left") for key in keys)
+            failed = n["failed"] + n["timeout"]
+            row = [name, task, *map(str, (len(keys), n["ok"], n["diverged"], failed, n["left"]))]
+            table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+    for line in [*map(str, contents.conflicts), *([f"{contents.torn} torn lines were set aside"] if contents.torn else [])]:
+        print(line)
+    return ExitCode.OK

@@ -1,0 +1,189 @@
+"""`membench plan` and `membench run`: plan, train what is missing, write the board."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from membench.commands import setting
+from membench.commands.board import counted
+from membench.commands.board import pages
+from membench.commands.listing import print_problems
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.outcomes import Summary
+from membench.plan import Pack
+from membench.plan import Plan
+from membench.plan import merged
+from membench.registry import Registry
+from membench.store import MEASURED
+from membench.store import Contents
+from membench.store import Store
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print how many cells and packs each task and regularizer has."""
+    found = setting.registry(options)
+    planned = setting.plan(options, found)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("task", "regularizer", "strengths", "cells", "packs", "steps"):
+        table.add_column(column, justify="left" if column in ("task", "regularizer") else "right")
+    packs = planned.packs()
+    for program in dict.fromkeys(p.program for p in packs):
+        mine = [p for p in packs if p.program == program]
+        cells = [c for p in mine for c in p.cells]
+        steps = sum(len(p.cells) * p.recipe.epochs * (p.split.train // p.recipe.batch) for p in mine)
+        counts = (len({c.strength for c in cells}), len(cells), len(mine), steps)
+        row = ["/".join(program[:2]), program[2], *(f"{n:,}" for n in counts)]
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+    print(f"suite {planned.suite.name} {planned.suite.version}: {len(planned.cells)} cells in {len(packs)} packs")
+    return _problems(found)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train and report. Returns 0, or 1 for failed cells and unreadable plugins, 2 when interrupted."""
+    if not (options.all or options.expression is not None or options.lf):
+        raise MembenchError("say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout")
+    found = setting.registry(options)
+    planned = setting.plan(options, found)
+    if options.collect_only:
+        print(*(cell.id for cell in planned.cells), f"{len(planned.cells)} cells", sep="\n")
+        return _problems(found)
+    store = Store(options.out / "records")
+    environment = _environment(options.device, planned.suite.compiled)
+    contents = store.read()
+    manifest = _manifest(store, planned, contents, environment, options.accept_env)
+    planned = replace(planned, manifest=replace(manifest, cells=planned.manifest.cells | manifest.cells))
+    store.write_manifest(manifest)
+    packs, reused = _missing(planned, contents, options.lf)
+    summary = _train(options, found, planned, packs, reused, store, environment)
+    store.merge()
+    _write_board(options.out, manifest.suite)
+    print_problems(found.problems)
+    if summary.interrupted:
+        return ExitCode.INTERRUPTED
+    return ExitCode.FAILED if summary.failed or summary.timeout or found.problems else ExitCode.OK
+
+
+def _problems(found: Registry) -> int:
+    print_problems(found.problems)
+    return ExitCode.FAILED if found.problems else ExitCode.OK
+
+
+def _environment(device: str, compiled: bool) -> dict[str, object]:
+    """What this process's workers will write into their records."""
+    import torch
+
+    from membench.engine import environment
+
+    environment.set_up()
+    return environment.environment(torch.device(environment.resolve(device)), compiled)
+
+
+def _manifest(store: Store, planned: Plan, contents: Contents, environment: dict, accept: bool):  # noqa: ANN202
+    """The suite's manifest on disk after this plan."""
+    from membench.records import digest
+
+    own = digest(environment)
+    others = sorted({env for _, env in contents.records} - {own}) if accept else []
+    manifest = merged(store.manifests().get(planned.suite.name), planned)
+    return replace(manifest, envs=(own, *others), commit=_commit())
+
+
+def _missing(planned: Plan, contents: Contents, last_failed: bool) -> tuple[list[Pack], int]:
+    """The packs to train, and how many planned cells need no training.
+
+    What failed is not tried again by itself: the same command trains nothing twice. `--lf` tries just that.
+    """
+    ended = {r.key: r.status for r in counted(planned.manifest, contents)}
+    if last_failed:
+        failed = {key for key, status in ended.items() if status not in MEASURED}
+        done = {planned.manifest.cells[c.id] for c in planned.cells} - failed
+    else:
+        done = set(ended)
+    return planned.packs(done), sum(planned.manifest.cells[c.id] in ended for c in planned.cells)
+
+
+def _train(
+    options: argparse.Namespace,
+    found: Registry,
+    planned: Plan,
+    packs: list[Pack],
+    reused: int,
+    store: Store,
+    environment: dict,
+) -> Summary:
+    """The workers' part, with the display around it."""
+    from membench.pool import run_packs
+    from membench.progress import Display
+    from membench.progress import Header
+    from membench.progress import by_origin
+    from membench.progress import print_header
+    from membench.progress import print_summary
+    from membench.worker import worker_command
+
+    console = Console()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    on_cpu = str(environment["device"]).startswith("cpu")
+    workers = options.workers or (cores if on_cpu else 1)
+    names = dict.fromkeys(c.regularizer for c in planned.cells)
+    origins = by_origin([(n, found.with_composition(n).regularizers[n].origin) for n in names])
+    suite = f"{planned.suite.name} {planned.suite.version}"
+    facts = (len(planned.cells), reused, str(environment["device"]), str(environment["torch"]), workers)
+    print_header(console, Header(suite, *facts, str(store.folder), origins))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_compiled_programs()))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
+    with Display(console, sum(len(p.cells) for p in packs)) as display:
+        summary = run_packs(
+            packs,
+            store=store,
+            command=worker_command(store.folder, device=options.device, plugins=options.plugins),
+            workers=workers,
+            time_limit=options.time_limit,
+            on_event=display.on_event,
+            max_failures=options.maxfail,
+            reused=reused,
+        )
+    print_summary(console, summary)
+    return summary
+
+
+def _compiled_programs() -> Path:
+    """Where compiled programs are kept between runs."""
+    from membench.plugin_cache import cache_folder
+
+    return cache_folder() / "compiled"
+
+
+def _write_board(out: Path, suite: str) -> None:
+    """The pages, and the suite's table on the terminal."""
+    from membench.report import summary_table
+    from membench.report import write
+    from membench.scoring import score
+
+    write(out, pages(out))
+    store = Store(out / "records")
+    manifest = store.manifests()[suite]
+    console = Console()
+    console.print(summary_table(score(manifest, counted(manifest, store.read())), console.width))
+    console.print(Text(f"the whole board: {out / 'README.md'}"))
+
+
+def _commit() -> str:
+    """`git describe` of the checkout that membench runs from; "" for an installed one."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return ""
+    words = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

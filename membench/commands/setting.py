@@ -1,0 +1,72 @@
+"""From options to what they mean: the registry, the suite, the plan."""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache
+
+from membench.data import arrays_digest
+from membench.data import load_arrays
+from membench.data import pool
+from membench.errors import MembenchError
+from membench.errors import unknown_name
+from membench.plan import Plan
+from membench.plan import Select
+from membench.plan import make_plan
+from membench.plan import narrowed
+from membench.registry import Registry
+from membench.registry import discover
+from membench.select import compile_expression
+from membench.suites import SUITES
+
+
+def registry(options: argparse.Namespace) -> Registry:
+    """All plugins, those of `-p` and the compositions of `-r` among them."""
+    found = discover(options.plugins)
+    for name in getattr(options, "compose", []):
+        if "+" not in name:
+            raise MembenchError(f"-r {name}: give a composition, as in -r dropout+mixup; -k {name} selects a regularizer")
+        found = found.with_composition(name)
+    return found
+
+
+def plan(options: argparse.Namespace, found: Registry, select: Select | None = None) -> Plan:
+    """What the options select of a suite."""
+    if options.suite not in SUITES:
+        raise unknown_name("suite", options.suite, SUITES)
+    suite = narrowed(SUITES[options.suite], options.datasets, options.architectures, options.seeds)
+    for kind in ("datasets", "architectures"):
+        for name in getattr(options, kind):
+            found.entry(kind, name)
+    if options.expression is not None:
+        select = compile_expression(options.expression)
+    return make_plan(suite, found, Hashes(found), Skips(found), select)
+
+
+class Hashes:
+    """SHA-256 of a data set's arrays; each is loaded once."""
+
+    def __init__(self, found: Registry) -> None:
+        self.of = cache(lambda name: arrays_digest(load_arrays(found.dataset(name))))
+
+    def __call__(self, name: str) -> str:
+        return self.of(name)
+
+
+class Skips:
+    """Asks `skip` of each part; only a regularizer that has one costs a network, and torch."""
+
+    def __init__(self, found: Registry) -> None:
+        self.found = found
+
+    def __call__(self, dataset: str, architecture: str, regularizer: str) -> str | None:
+        from membench.engine.network import describe
+
+        arrays = load_arrays(self.found.dataset(dataset))
+        shape = tuple(pool(arrays).shape[1:])
+        net = describe(self.found.architecture(architecture), shape, arrays.num_classes)
+        for part in self.found.regularizer(regularizer):
+            reason = part.skip(net) if part.skip else None
+            if reason is not None:
+                return str(reason)
+        return None
