@@ -135,7 +135,7 @@ def _train(
     on_cpu = str(environment["device"]).startswith("cpu")
     workers = options.workers or (cores if on_cpu else 1)
     names = dict.fromkeys(c.regularizer for c in planned.cells)
-    origins = by_origin([(n, found.with_composition(n).regularizers[n].origin) for n in names])
+    origins = by_origin([(n, setting.origin(found.with_composition(n).regularizers[n])) for n in names])
     suite = f"{planned.suite.name} {planned.suite.version}"
     facts = (len(planned.cells), reused, str(environment["device"]), str(environment["torch"]), workers)
     print_header(console, Header(suite, *facts, str(store.folder), origins))

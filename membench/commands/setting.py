@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 from functools import cache
+from pathlib import Path
 
 from membench.data import arrays_digest
 from membench.data import load_arrays
 from membench.data import pool
 from membench.errors import MembenchError
 from membench.errors import unknown_name
+from membench.loading import PluginEntry
 from membench.plan import Plan
 from membench.plan import Select
 from membench.plan import make_plan
 from membench.plan import narrowed
+from membench.plugin_finding import shipped_folder
 from membench.registry import Registry
 from membench.registry import discover
 from membench.select import compile_expression
@@ -41,6 +44,11 @@ def plan(options: argparse.Namespace, found: Registry, select: Select | None = N
     if options.expression is not None:
         select = compile_expression(options.expression)
     return make_plan(suite, found, Hashes(found), Skips(found), select)
+
+
+def origin(entry: PluginEntry) -> str:
+    """Where a plugin comes from, in a word: all that ship with membench are one."""
+    return "membench" if entry.path and Path(entry.path).is_relative_to(shipped_folder()) else entry.origin
 
 
 class Hashes:

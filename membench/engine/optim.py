@@ -39,10 +39,10 @@ def update(recipe: Recipe, params: Params, grads: Params, slots: Slots, lr: Tens
     if recipe.optimizer == "sgd":
         m = {k: recipe.momentum * slots["momentum"][k] + grads[k] for k in params}
         return {k: params[k] - lr * m[k] for k in params}, {"momentum": m}
-    count = (step + 1).to(torch.float32)
+    count = (step + 1).to(torch.float64)  # in float32, 1 - BETA2**count keeps four digits at the first step
     first = {k: BETA1 * slots["first"][k] + (1 - BETA1) * grads[k] for k in params}
     second = {k: BETA2 * slots["second"][k] + (1 - BETA2) * grads[k].square() for k in params}
-    scale = torch.sqrt(1 - BETA2**count)
-    size = lr / (1 - BETA1**count)
+    scale = torch.sqrt(1 - BETA2**count).to(lr.dtype)
+    size = lr / (1 - BETA1**count).to(lr.dtype)
     new = {k: params[k] - size * first[k] / (second[k].sqrt() / scale + EPS) for k in params}
     return new, {"first": first, "second": second}

@@ -151,7 +151,7 @@ class Step:
         """f of the module docstring, on the batch's `rows`: (0-d, logits)."""
         q = params
         for i, perturb in self.program.acting("perturb"):
-            q = perturb(q, self.lane(i, "perturb", rows=rows))
+            q = perturb(q, self.lane(i, "perturb"))  # draws for weights: a matrix of as many rows is not the batch
         activations: list[Tensor] = []
         logits = functional_call(self.program.module, q, (x, Taps(self, MAIN, index, rows, activations)))
         losses = cross_entropy(logits, y)
