@@ -28,6 +28,7 @@ from membench.records import parse_signal
 from membench.registry import Registry
 from membench.suites import Split
 from membench.suites import Suite
+from membench.suites import split
 
 Select = Callable[[str], bool]
 Hash = Callable[[str], str]  #: data set name -> SHA-256 of its arrays
@@ -89,26 +90,6 @@ class Plan:
                 recipe = Recipe(**self.manifest.recipes[part[0].task])
                 packs.append(Pack(part, keys, recipe, split(self.suite, dataset), self.suite.compiled))
         return packs
-
-
-def split(suite: Suite, dataset: str) -> Split:
-    """The suite's split of a data set. Raises `MembenchError` where it names none."""
-    if dataset not in suite.splits:
-        known = ", ".join(sorted(suite.splits))
-        raise MembenchError(f"suite {suite.name!r} does not say how to split data set {dataset!r}; it has {known}")
-    return suite.splits[dataset]
-
-
-def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str], seeds: Iterable[int]) -> Suite:
-    """The suite with the axes that were asked for; one that leaves the suite's own gets a name, and a table, of its own."""
-    asked = replace(
-        suite,
-        datasets=tuple(datasets) or suite.datasets,
-        architectures=tuple(architectures) or suite.architectures,
-        seeds=tuple(seeds) or suite.seeds,
-    )
-    inside = all(set(getattr(asked, a)) <= set(getattr(suite, a)) for a in ("datasets", "architectures", "seeds"))
-    return asked if inside else replace(asked, name=f"{suite.name}-custom")
 
 
 def make_plan(

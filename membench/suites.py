@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 
 from membench.api import Recipe
+from membench.errors import MembenchError
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,26 @@ SUITES = {
         ),
     )
 }
+
+
+def split(suite: Suite, dataset: str) -> Split:
+    """The suite's split of a data set. Raises `MembenchError` where it names none."""
+    if dataset not in suite.splits:
+        known = ", ".join(sorted(suite.splits))
+        raise MembenchError(f"suite {suite.name!r} does not say how to split data set {dataset!r}; it has {known}")
+    return suite.splits[dataset]
+
+
+def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str], seeds: Iterable[int]) -> Suite:
+    """The suite with the axes that were asked for; one that leaves the suite's own gets a name, and a table, of its own."""
+    asked = replace(
+        suite,
+        datasets=tuple(datasets) or suite.datasets,
+        architectures=tuple(architectures) or suite.architectures,
+        seeds=tuple(seeds) or suite.seeds,
+    )
+    inside = all(set(getattr(asked, a)) <= set(getattr(suite, a)) for a in ("datasets", "architectures", "seeds"))
+    return asked if inside else replace(asked, name=f"{suite.name}-custom")
 
 
 def control_epochs(budget: int) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from membench.outcomes import Summary
 from membench.plan import Pack
 from membench.plan import Plan
 from membench.plan import merged
+from membench.records import Manifest
 from membench.registry import Registry
 from membench.store import MEASURED
 from membench.store import Contents
@@ -88,7 +89,7 @@ def _environment(device: str, compiled: bool) -> dict[str, object]:
     return environment.environment(torch.device(environment.resolve(device)), compiled)
 
 
-def _manifest(store: Store, planned: Plan, contents: Contents, environment: dict, accept: bool):  # noqa: ANN202
+def _manifest(store: Store, planned: Plan, contents: Contents, environment: dict, accept: bool) -> Manifest:
     """The suite's manifest on disk after this plan."""
     from membench.records import digest
 

@@ -15,12 +15,12 @@ from membench.loading import PluginEntry
 from membench.plan import Plan
 from membench.plan import Select
 from membench.plan import make_plan
-from membench.plan import narrowed
 from membench.plugin_finding import shipped_folder
 from membench.registry import Registry
 from membench.registry import discover
 from membench.select import compile_expression
 from membench.suites import SUITES
+from membench.suites import narrowed
 
 
 def registry(options: argparse.Namespace) -> Registry:
