@@ -1,0 +1,61 @@
+"""What the tests of the command line share: membench in this process, and membench as its user starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from membench.cli import main
+
+REPO = Path(__file__).parents[1]
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache folder for all tests, and not the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def environ(cache: Path) -> dict[str, str]:
+    """A user's environment, without what a terminal or a CI system would change."""
+    env = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR", "FORCE_COLOR")}
+    return {**env, "MEMBENCH_CACHE": str(cache), "COLUMNS": "100"}
+
+
+@pytest.fixture(scope="session")
+def shell(environ: dict[str, str]) -> Shell:
+    """Run `membench WORDS` in a folder; a further keyword is an environment variable."""
+
+    def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "membench", *words]
+        env = {**environ, **more}
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280)
+
+    return run
+
+
+@pytest.fixture
+def cli(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run `membench WORDS` in this process and an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main(words)
+        except SystemExit as error:
+            code = error.code
+        return int(code or 0), *capsys.readouterr()
+
+    return run

@@ -1,0 +1,268 @@
+"""The command line: what it prints, what it refuses in one line, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from membench.errors import ExitCode
+from membench.plugin_finding import shipped_folder
+from tests.conftest import Cli
+from tests.conftest import Shell
+
+PLUGIN = """\
+from membench import Regularizer, hookimpl
+
+def weights(params, lane):
+    return params
+
+@hookimpl
+def register():
+    return [Regularizer("mine", strengths=(1, 2, 3, 4, 5), weights=weights, summary={summary!r}, group="other")]
+"""
+SMOKE = ("run", "--suite", "smoke")
+
+
+def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -> None:
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "mine.py").write_text(text or PLUGIN.format(summary=summary))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 4, "the following arguments are required: COMMAND (see membench --help)"),
+        (["ran"], 4, "invalid choice: 'ran'"),
+        (["run"], 4, "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"),
+        (["run", "--all", "--suite", "quik"], 4, "unknown suite 'quik': did you mean quick?"),
+        (["run", "--all", "--architectures", "mlpp"], 4, "unknown architecture 'mlpp': did you mean mlp?"),
+        (["run", "--all", "--datasets", "mnist"], 4, "unknown dataset 'mnist': did you mean mnist5k?"),
+        (["run", "--all", "--datasets", "digits"], 4, "does not say how to split data set 'digits'; it has mnist5k"),
+        (["plan", "-r", "dropout+mixpu"], 4, "'mixpu': did you mean mixup?"),
+        (["plan", "-r", "dropout"], 4, "-r dropout: give a composition, as in -r dropout+mixup"),
+        (["run", "--all", "--seeds", "4-1"], 4, "'4-1': write seeds as 0,1,2 or 0-4"),
+        (["run", "--all", "--seeds", "one"], 4, "'one': write seeds as 0,1,2 or 0-4"),
+        (["run", "--all", "-n", "0"], 4, "'0' is not a whole number from 1 on"),
+        (["run", "--all", "--device", "gpu"], 4, "invalid choice: 'gpu'"),
+        (["run", "-k", "mlp and"], 4, "-k 'mlp and': column 8: expected a word"),
+        (["run", "-k", "no-such-cell", "--collect-only"], 5, "no cell is selected: see `membench plan` for the ids"),
+        (["plan", "-p", "nowhere.py"], 4, "-p nowhere.py: no such Python file"),
+        (["list", "-p", "no.such.module"], 4, "-p no.such.module: no module named"),
+        (["report"], 4, "no run has been recorded in leaderboard: start one with `membench run --all"),
+        (["report", "--check"], 4, "no run has been recorded in leaderboard"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_with_the_way_out(cli: Cli, words: list[str], code: int, said: str) -> None:
+    got, out, err = cli(*words)
+    assert (got, out) == (code, "")
+    assert err.startswith("membench: ")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_mistake_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    for words in (["run"], ["run", "--all", "--suite", "quik"], ["run", "-k", "no-such-cell"], ["status"]):
+        cli(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_version_are_no_errors(cli: Cli) -> None:
+    code, out, _ = cli("--help")
+    assert code == 0
+    for command in ("list", "plan", "run", "status", "report"):
+        assert command in out
+        assert cli(command, "--help")[0] == 0
+    assert cli("--version")[:2] == (0, "membench 0.1.0\n")
+
+
+def test_list_json_has_the_promised_shape(cli: Cli) -> None:
+    code, out, err = cli("list", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert list(found) == ["regularizers", "architectures", "datasets", "signals", "suites"]
+    fields = {"name", "group", "summary", "source", "origin", "acts_on"}
+    for kind in ("regularizers", "architectures", "datasets", "signals"):
+        for plugin in found[kind]:
+            assert fields <= set(plugin), plugin["name"]
+            assert plugin["summary"], plugin["name"]
+    names = {kind: {plugin["name"] for plugin in found[kind]} for kind in found}
+    assert names["regularizers"] >= {"none", "dropout", "dropout+adversarial", "low-lr", "placebo", "sam", "ema"}
+    assert names["architectures"] == {"mlp", "cnn"}
+    assert names["datasets"] == {"digits", "mnist5k"}
+    assert names["signals"] == {"real", "randY", "randX", "mixed"}
+    assert names["suites"] >= {"smoke", "quick"}
+
+
+def test_every_shipped_regularizer_cites_its_source(cli: Cli) -> None:
+    ours = [r for r in json.loads(cli("list", "--json")[1])["regularizers"] if r["name"] != "none"]
+    assert [r["name"] for r in ours if not r["source"]] == []
+
+
+def test_list_shows_every_name(cli: Cli) -> None:
+    found = json.loads(cli("list", "--json")[1])
+    code, out, _ = cli("list")
+    starts = {line.split(" ")[0] for line in out.splitlines()}
+    assert code == 0
+    assert {plugin["name"] for kind in found.values() for plugin in kind} <= starts
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["run", "--all", "--collect-only"], [*SMOKE, "--all", "--collect-only"], ["plan"], ["status"]]
+)
+def test_looking_is_quick_and_needs_no_torch(
+    shell: Shell, tmp_path: Path, environ: dict[str, str], words: list[str]
+) -> None:
+    shell(words, tmp_path)  # fills the cache
+    code = f"import sys; from membench.cli import main; print(main({words!r})); sys.exit('torch' in sys.modules)"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
+    assert time.monotonic() - start < 3.0  # under one on an idle machine
+
+
+def ids(out: str) -> list[str]:
+    """The cells that `--collect-only` printed."""
+    *cells, total = out.splitlines()
+    assert total == f"{len(cells)} cells"
+    return cells
+
+
+def test_a_selection_brings_what_it_is_compared_with(cli: Cli) -> None:
+    code, out, _ = cli("run", "-k", "mlp and dropout[0.5] and randY and seed1", "--collect-only")
+    assert code == 0
+    names = {cell.split("/")[2].split("[")[0] for cell in ids(out)}
+    assert names == {"none", "low-lr", "placebo", "dropout"}
+    assert [cell for cell in ids(out) if "/dropout" in cell] == ["mnist5k/mlp/dropout[0.5]/randY/seed1"]
+    assert {cell.split("/")[1] for cell in ids(out)} == {"mlp"}
+    plain = [cell for cell in ids(out) if "/none/" in cell]
+    assert len(plain) == 3 * 5
+
+
+def test_all_is_every_cell_of_the_suite(cli: Cli) -> None:
+    _, out, _ = cli(*SMOKE, "--all", "--collect-only")
+    cells = ids(out)
+    assert len(cells) == len(set(cells)) == 3 * 3 * (1 + 3 + 15 * 5)
+    assert cells[0] == "digits/mlp/none/real/seed0"
+
+
+def test_all_and_an_expression_select_by_the_expression(cli: Cli) -> None:
+    assert cli(*SMOKE, "--all", "-k", "ema", "--collect-only") == cli(*SMOKE, "-k", "ema", "--collect-only")
+
+
+def test_seeds_and_architectures_narrow_the_suite(cli: Cli) -> None:
+    _, out, _ = cli("run", "--all", "--architectures", "cnn", "--seeds", "0,2-3", "--collect-only")
+    assert {cell.split("/")[1] for cell in ids(out)} == {"cnn"}
+    assert {cell.rpartition("/")[2] for cell in ids(out)} == {"seed0", "seed2", "seed3"}
+
+
+def test_seeds_beyond_the_suite_get_a_table_of_their_own(cli: Cli) -> None:
+    _, out, _ = cli("plan", "--suite", "smoke", "--seeds", "7")
+    assert "suite smoke-custom 1: 237 cells in 17 packs" in out
+
+
+def test_a_composition_can_be_asked_for(cli: Cli) -> None:
+    code, out, _ = cli(*SMOKE, "-r", "dropout+mixup", "-k", "dropout+mixup", "--collect-only")
+    mixed = [cell for cell in ids(out) if "/dropout+mixup[" in cell]
+    assert code == 0
+    assert len(mixed) == 5 * 3 * 3
+    assert "digits/mlp/dropout+mixup[0.3,0.1]/real/seed0" in mixed
+
+
+def test_plan_counts_what_a_run_would_train(cli: Cli) -> None:
+    code, out, _ = cli("plan", "--suite", "smoke")
+    row = next(line.split() for line in out.splitlines() if " sam " in line)
+    assert (code, row) == (0, ["digits/mlp", "sam", "5", "45", "1", "3,600"])
+
+
+def test_an_unreadable_plugin_is_one_line_and_exit_1_and_the_rest_is_there(cli: Cli, tmp_path: Path) -> None:
+    write_plugin(tmp_path, "import no_such_thing\n")
+    for words in (["list", "--json"], ["plan"], [*SMOKE, "--all", "--collect-only"]):
+        code, out, err = cli(*words)
+        assert code == ExitCode.FAILED
+        assert "dropout" in out
+        assert len(err.splitlines()) == 1
+        assert err.startswith("plugins/mine.py: ")
+        assert "no_such_thing" in err
+
+
+def test_a_plugin_is_found_in_the_working_folder_and_by_p(cli: Cli, tmp_path: Path) -> None:
+    write_plugin(tmp_path)
+    (tmp_path / "plugins" / "mine.py").rename(tmp_path / "there.py")
+    assert '"mine"' not in cli("list", "--json")[1]
+    found = json.loads(cli("list", "--json", "-p", "there.py")[1])
+    assert [r["origin"] for r in found["regularizers"] if r["name"] == "mine"] == ["there.py"]
+    (tmp_path / "there.py").rename(tmp_path / "plugins" / "mine.py")
+    found = json.loads(cli("list", "--json")[1])
+    assert [r["origin"] for r in found["regularizers"] if r["name"] == "mine"] == ["plugins/mine.py"]
+
+
+def test_a_plugin_cannot_break_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    write_plugin(tmp_path, summary="[bold]no[/] \x1b[2J\x1b]0;title\x07\r\nend " + "x" * 300)
+    for words in (["list"], ["list", "--json"], ["plan", "--suite", "smoke"]):
+        code, out, err = cli(*words)
+        assert code == 0
+        assert "mine" in out
+        assert not {"\x1b", "\x07", "\r"} & set(out + err)
+    (tmp_path / "plugins" / "mine.py").write_text("raise ValueError('[red]a\\x1b[2J\\x07b\\nc')\n")
+    code, out, err = cli("list")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert not {"\x1b", "\x07"} & set(out + err)
+    assert "[red]a" in err
+
+
+def test_data_that_are_not_at_hand_say_how_to_get_them(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMBENCH_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, out, err = cli("plan")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "pip install mlxtend" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["status"], ["report"], ["report", "--check"], [*SMOKE, "-k", "ema"]])
+def test_a_damaged_record_is_named_with_file_and_line(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+    records = tmp_path / "leaderboard" / "records"
+    records.mkdir(parents=True)
+    (records / "0.jsonl").write_text('{"not":"a record"}\n')
+    (records / "smoke.plan.json").write_text("{}")
+    code, _, err = cli(*words)
+    assert code == ExitCode.STORE
+    assert "0.jsonl" in err or "smoke.plan.json" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_written_stops_the_run_at_once(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = cli(*SMOKE, "-k", "ema", "--out", "file")
+    assert code == ExitCode.DISK
+    assert "file" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_status_of_nothing_says_how_to_start(cli: Cli) -> None:
+    code, out, _ = cli("status", "--out", "board")
+    assert (code, out) == (0, "nothing has been run in board yet: start with `membench run --all --out board`\n")
+
+
+def test_nobody_reading_on_is_no_error(environ: dict[str, str], tmp_path: Path) -> None:
+    command = f"{sys.executable} -m membench list | head -1"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "regularizers" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_shipped_plugins_are_those_of_the_checkout() -> None:
+    assert shipped_folder() == Path(__file__).parents[1] / "plugins"
