@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from membench.api import Architecture
 from membench.api import Arrays
 from membench.api import Dataset
+from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.data import Sample
@@ -89,6 +91,14 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
     return [replace(r, reason=r.reason or note) for r in run.records(trainer, curves, cost, seconds)]
 
 
+@cache
+def shared_program(
+    architecture: Architecture, shape: tuple[int, int, int], parts: tuple[Regularizer, ...], recipe: Recipe, *sizes: float
+) -> Program:
+    """One object for all packs of a program in this process, so that it is compiled once."""
+    return Program(skeleton(architecture, shape, int(sizes[1])), parts, recipe, *sizes)
+
+
 class Run:
     """One pack's data and settings."""
 
@@ -114,15 +124,8 @@ class Run:
     def trainer(self) -> Trainer:
         """The stacked lanes at step 0."""
         scale = 1.0 if self.images.dtype == np.uint8 else 1 / 255
-        program = Program(
-            skeleton(self.architecture, self.shape, self.num_classes),
-            self.parts,
-            self.pack.recipe,
-            self.steps,
-            self.num_classes,
-            self.pack.split.train,
-            scale,
-        )
+        sizes = (self.steps, self.num_classes, self.pack.split.train, scale)
+        program = shared_program(self.architecture, self.shape, self.parts, self.pack.recipe, *sizes)
         weights = [build(self.architecture, self.shape, self.num_classes, key) for key in self.keys]
         strengths = torch.tensor([c.strength or (0.0,) for c in self.pack.cells], dtype=torch.float32)
         keys = torch.tensor([[signed(k)] for k in self.keys], dtype=torch.int32)

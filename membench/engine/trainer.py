@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,25 +61,20 @@ class Trainer:
             "states": [_owned(s) for s in states],
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        self.step: Callable[..., None] = self._step
+        self.step: Callable[..., None] = partial(_advance, program)
 
     def compile(self, order: Tensor) -> str:
         """From now on the step runs as one compiled program; "" or, where that cannot be done, why it stays eager.
 
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
-        compiled = torch.compile(self._step, fullgraph=True, dynamic=False)
+        step = compiled_step(self.program)
         try:
-            # a worker meets every program of the suite; Dynamo counts them all as recompilations of `_step` and stops at 8
-            with torch._dynamo.config.patch(recompile_limit=PROGRAMS, accumulated_recompile_limit=PROGRAMS):
-                compiled(_owned(self.var), self.fixed, self.data, order, self.t.clone())
+            step(_owned(self.var), self.fixed, self.data, order, self.t.clone())
         except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
             return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        self.step = compiled
+        self.step = step
         return ""
-
-    def _step(self, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:
-        _advance(self.program, var, fixed, data, order, t)
 
     def train_epoch(self, order: Tensor) -> None:
         """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
@@ -88,15 +85,20 @@ class Trainer:
     def evaluate(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Eval mode at the readout weights on rows [L, m] of the pool: right [L, m] bool, loss [L], finite [L]."""
         params = vmap(self.program.readout, in_dims=(0, 0, None))(self.var, self.fixed, self.t)
-        right, loss, finite = [], 0.0, _finite(params)
-        for part, y in zip(rows.split(CHUNK, dim=1), labels.split(CHUNK, dim=1), strict=True):
-            x = standardise(self.data.pool[part], self.data.mean, self.data.std)
-            logits = vmap(self.program.logits)(params, x)
-            right.append(logits.argmax(dim=2) == y)
-            ce = vmap(cross_entropy)(logits, one_hot(y, self.program.num_classes))
-            loss = loss + ce.sum(dim=1)
-            finite = finite & torch.isfinite(logits).flatten(1).all(dim=1)
-        return torch.cat(right, dim=1), loss / rows.shape[1], finite
+        device = rows.device
+        right, loss = torch.empty_like(labels, dtype=torch.bool), torch.zeros(len(rows), device=device)
+        finite = _finite(params)
+        for lane in range(len(rows)):  # one by one: a stacked pass of this size is slower, memory being what it waits for
+            own = {name: w[lane] for name, w in params.items()}
+            mean, std = self.data.mean[lane : lane + 1], self.data.std[lane : lane + 1]
+            for start in range(0, rows.shape[1], CHUNK):
+                part = slice(start, start + CHUNK)
+                x = standardise(self.data.pool[rows[lane, part]][None], mean, std)[0]
+                y, logits = labels[lane, part], self.program.logits(own, x)
+                right[lane, part] = logits.argmax(dim=1) == y
+                loss[lane] += cross_entropy(logits, one_hot(y, self.program.num_classes)).sum()
+                finite[lane] &= torch.isfinite(logits).all()
+        return right, loss / rows.shape[1], finite
 
     def flops(self, program: Program | None = None, var: Tree | None = None) -> int:
         """Matrix FLOPs of one step of all lanes, counted on the meta device; of another program's step if given."""
@@ -106,6 +108,12 @@ class Trainer:
         with FlopCounter() as counter:
             _advance(program or self.program, _meta(var or self.var), _meta(self.fixed), data, order, _meta(self.t))
         return counter.flops
+
+
+@cache
+def compiled_step(program: Program) -> Callable[..., None]:
+    """The program's step, compiled; the packs of one program in one process share it, as long as it is the same object."""
+    return torch.compile(partial(_advance, program), fullgraph=True, dynamic=False)
 
 
 def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:
