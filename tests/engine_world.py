@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from membench.api import Architecture
 from membench.api import Arrays
@@ -25,9 +26,12 @@ from membench.engine.draws import signed
 from membench.engine.network import build
 from membench.engine.network import skeleton
 from membench.engine.program import Program
+from membench.engine.program import Step
 from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
+from membench.engine.trainer import standardise
 from membench.nn import PatchConv
+from membench.nn import one_hot
 from membench.nn import tapped
 from membench.plan import Pack
 from membench.records import Cell
@@ -157,6 +161,18 @@ class World:
         for order in orders:
             trainer.train_epoch(order)
         return trainer
+
+
+def one_lane(trainer: Trainer, order: Tensor, t: int = 0, lane: int = 0) -> Step:
+    """One lane's step t, eager and unstacked, its `batch` stages taken: what the trainer vmaps."""
+    cut = lambda tree: tree_map(lambda v: v[lane], tree)  # noqa: E731
+    var, fixed, d = cut(trainer.var), cut(trainer.fixed), trainer.data
+    step = Step(trainer.program, var["params"], var["states"], fixed, torch.tensor(t, dtype=torch.int32))
+    index = order[lane, t % order.shape[1]]
+    x = standardise(d.pool[d.rows[:, index]], d.mean, d.std)[lane]
+    y = one_hot(d.labels[lane, index], CLASSES)
+    step.take_batch({"x": x, "y": y, "index": index, "clean": d.clean[lane, index]})
+    return step
 
 
 def leaves(tree: Any, path: str = "") -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ def sha(a: np.ndarray) -> str:
 
 
 def peak(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest correlation of two streams over all shifts, in standard deviations (shift 0 of equal ones left out)."""
+    """The largest correlation of two streams over all shifts, in standard deviations; of one with itself but at 0."""
     fa, fb = np.fft.rfft(a - a.mean()), np.fft.rfft(b - b.mean())
     r = np.fft.irfft(fa * fb.conj(), len(a)) / (a.std() * b.std() * np.sqrt(len(a)))
     return float(np.abs(r[1:] if a is b else r).max())
@@ -148,4 +148,5 @@ def test_the_bytes_are_those_of_every_other_machine_and_numpy() -> None:
         "normal": "6513e83fd07bab6da43c2253ac2ae0e419057405bff78a6b1284bf16d9375860",
         "permutation": "10af626d0c30b1c43f278a8742a0cb654e92385bcbf294a674ed1d52ad6f69f8",
     }
-    assert (word("golden", 0), chain(1, 2, 3), fold((1, 2)), spell("dropout")) == (147417386, 672866426, 3631033899, 970807448)
+    assert (word("golden", 0), chain(1, 2, 3)) == (147417386, 672866426)
+    assert (fold((1, 2)), spell("dropout")) == (3631033899, 970807448)
