@@ -86,6 +86,8 @@ def check_arrays(name: str, arrays: Arrays) -> Arrays:
             raise MembenchError(f"data set {name!r}: y must be [{len(x)}] int64, got {y.shape} {y.dtype}")
         if len(y) and not 0 <= y.min() <= y.max() < arrays.num_classes:
             raise MembenchError(f"data set {name!r}: labels must lie in 0..{arrays.num_classes - 1}")
+        if x.shape[1:] != arrays.x.shape[1:] or x.dtype != arrays.x.dtype:
+            raise MembenchError(f"data set {name!r}: its test images are {x.shape} {x.dtype}, unlike the training images")
     return arrays
 
 
@@ -104,8 +106,9 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     labels = np.concatenate([arrays.y, arrays.test[1]]) if arrays.test else arrays.y
     test = _test_rows(arrays, split, task.split("/")[0])
     rest = np.setdiff1d(np.arange(len(labels)), test) if arrays.test is None else np.arange(len(arrays.y))
-    if len(rest) < split.train + split.validation:
-        raise MembenchError(f"{task}: {len(rest)} images are left for {split.train} training + {split.validation}")
+    if len(test) < split.test or len(rest) < split.train + split.validation:
+        want = f"{split.train} training, {split.validation} validation and {split.test} test images"
+        raise MembenchError(f"{task}: the suite wants {want}; this data set has {len(rest)} and {len(test)} for test")
     drawn = rest[Draws(key).permutation("split", len(rest))[: split.train + split.validation]]
     images = pool(arrays)
     rows = {"train": drawn[: split.train], "val": drawn[split.train :], "test": test}
@@ -137,6 +140,8 @@ def _apply(
         raise MembenchError(f"signal {signal.name!r} changed its input arrays in place: copy before writing")
     if new_x.shape != x.shape or new_y.shape != y.shape or changed.shape != y.shape:
         raise MembenchError(f"signal {signal.name!r} changed a shape: {x.shape} -> {new_x.shape}")
+    if len(new_y) and not 0 <= new_y.min() <= new_y.max() < draw.num_classes:
+        raise MembenchError(f"signal {signal.name!r} made labels outside 0..{draw.num_classes - 1}")
     same = new_x is x or np.array_equal(new_x, x)
     return None if same else new_x.astype(np.float32), new_y.astype(np.int64), changed.astype(bool)
 
