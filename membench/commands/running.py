@@ -54,17 +54,19 @@ def run(options: argparse.Namespace) -> int:
     if not (options.all or options.expression is not None or options.lf):
         raise MembenchError("say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout")
     found = setting.registry(options)
-    planned = setting.plan(options, found)
-    if options.collect_only:
-        print(*(cell.id for cell in planned.cells), f"{len(planned.cells)} cells", sep="\n")
-        return _problems(found)
     store = Store(options.out / "records")
-    environment = _environment(options.device, planned.suite.compiled)
+    failed = _failed(store, setting.suite(options).name) if options.lf else None
+    planned = setting.plan(options, found, failed)
+    if options.collect_only:
+        ids = [cell.id for cell in planned.cells if failed is None or cell.id in failed]
+        print(*ids, f"{len(ids)} cells", sep="\n")
+        return _problems(found)
     contents = store.read()
+    environment = _environment(options.device, planned.suite.compiled)
     manifest = _manifest(store, planned, contents, environment, options.accept_env)
     planned = replace(planned, manifest=replace(manifest, cells=planned.manifest.cells | manifest.cells))
     store.write_manifest(manifest)
-    packs, reused = _missing(planned, contents, options.lf)
+    packs, reused = _missing(planned, contents, failed)
     summary = _train(options, found, planned, packs, reused, store, environment)
     store.merge()
     _write_board(options.out, manifest.suite)
@@ -99,18 +101,29 @@ def _manifest(store: Store, planned: Plan, contents: Contents, environment: dict
     return replace(manifest, envs=(own, *others), commit=_commit())
 
 
-def _missing(planned: Plan, contents: Contents, last_failed: bool) -> tuple[list[Pack], int]:
+def _failed(store: Store, suite: str) -> set[str]:
+    """The ids of the cells that failed or timed out last time, whatever was mended in their plugins since."""
+    manifests = store.manifests()
+    if suite in manifests:
+        ended = {r.key: r.status for r in counted(manifests[suite], store.read())}
+        failed = {cell for cell, key in manifests[suite].cells.items() if ended.get(key, "ok") not in MEASURED}
+        if failed:
+            return failed
+    raise MembenchError(f"no cell of {suite} in {store.folder.parent} has failed", ExitCode.NOTHING)
+
+
+def _missing(planned: Plan, contents: Contents, failed: set[str] | None) -> tuple[list[Pack], int]:
     """The packs to train, and how many planned cells need no training.
 
     What failed is not tried again by itself: the same command trains nothing twice. `--lf` tries just that.
     """
     ended = {r.key: r.status for r in counted(planned.manifest, contents)}
-    if last_failed:
-        failed = {key for key, status in ended.items() if status not in MEASURED}
-        done = {planned.manifest.cells[c.id] for c in planned.cells} - failed
-    else:
+    key_of = planned.manifest.cells
+    if failed is None:
         done = set(ended)
-    return planned.packs(done), sum(planned.manifest.cells[c.id] in ended for c in planned.cells)
+    else:
+        done = {key_of[c.id] for c in planned.cells if c.id not in failed or ended.get(key_of[c.id]) in MEASURED}
+    return planned.packs(done), sum(key_of[c.id] in ended for c in planned.cells)
 
 
 def _train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from functools import cache
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.loading import PluginEntry
 from membench.plan import Plan
-from membench.plan import Select
 from membench.plan import make_plan
 from membench.plugin_finding import shipped_folder
 from membench.registry import Registry
 from membench.registry import discover
 from membench.select import compile_expression
 from membench.suites import SUITES
+from membench.suites import Suite
 from membench.suites import narrowed
 
 
@@ -33,17 +34,23 @@ def registry(options: argparse.Namespace) -> Registry:
     return found
 
 
-def plan(options: argparse.Namespace, found: Registry, select: Select | None = None) -> Plan:
-    """What the options select of a suite."""
+def suite(options: argparse.Namespace) -> Suite:
+    """The suite that the options name, with the axes that they ask for."""
     if options.suite not in SUITES:
         raise unknown_name("suite", options.suite, SUITES)
-    suite = narrowed(SUITES[options.suite], options.datasets, options.architectures, options.seeds)
+    return narrowed(SUITES[options.suite], options.datasets, options.architectures, options.seeds)
+
+
+def plan(options: argparse.Namespace, found: Registry, among: Container[str] | None = None) -> Plan:
+    """What the options select of their suite; with `among`, of these ids."""
     for kind in ("datasets", "architectures"):
         for name in getattr(options, kind):
             found.entry(kind, name)
-    if options.expression is not None:
-        select = compile_expression(options.expression)
-    return make_plan(suite, found, Hashes(found), Skips(found), select)
+    select = None if options.expression is None else compile_expression(options.expression)
+    if among is not None:
+        fits = select or (lambda cell: True)
+        select = lambda cell: cell in among and fits(cell)  # noqa: E731
+    return make_plan(suite(options), found, Hashes(found), Skips(found), select)
 
 
 def origin(entry: PluginEntry) -> str:
