@@ -28,7 +28,7 @@ def register():
         Regularizer("adversarial", strengths=(0.2, 0.4, 0.6, 0.8, 1.0), group="data", batch=batch),
         Composite(
             "dropout+adversarial",
-            strengths=((0.3, 0.2), (0.5, 0.4), (0.6, 0.6), (0.7, 0.8), (0.8, 1.0)),
+            strengths=((0.1, 0.2), (0.3, 0.3), (0.4, 0.4), (0.5, 0.5), (0.6, 0.7)),
             summary="Dropout and one-step adversarial training at once, the pair that the paper found best.",
             source='Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, sec. 5.',
         ),

@@ -15,4 +15,4 @@ def hidden(h, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("dropout", strengths=(0.3, 0.5, 0.7, 0.8, 0.9), group="model", hidden=hidden)]
+    return [Regularizer("dropout", strengths=(0.1, 0.3, 0.5, 0.7, 0.8), group="model", hidden=hidden)]

@@ -24,5 +24,5 @@ def readout(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.9, 0.98, 0.99, 0.997, 0.9995)
+    strengths = (0.98, 0.995, 0.998, 0.999, 0.9997)
     return [Regularizer("ema", strengths, group="trajectory", init=init, update=update, readout=readout)]

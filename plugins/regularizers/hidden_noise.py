@@ -14,4 +14,4 @@ def hidden(h, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("hidden-noise", strengths=(0.5, 1.0, 2.0, 4.0, 8.0), group="model", hidden=hidden)]
+    return [Regularizer("hidden-noise", strengths=(0.25, 0.5, 1.0, 2.0, 4.0), group="model", hidden=hidden)]

@@ -19,4 +19,4 @@ def grads(grads, params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("sam", strengths=(0.05, 0.2, 0.5, 1.0, 3.0), group="trajectory", grads=grads)]
+    return [Regularizer("sam", strengths=(0.1, 0.2, 0.35, 0.5, 1.0), group="trajectory", grads=grads)]

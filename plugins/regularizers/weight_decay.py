@@ -14,4 +14,4 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("weight-decay", strengths=(0.003, 0.01, 0.03, 0.1, 0.3), group="weights", penalty=penalty)]
+    return [Regularizer("weight-decay", strengths=(0.003, 0.01, 0.03, 0.06, 0.2), group="weights", penalty=penalty)]

@@ -15,4 +15,4 @@ def perturb(params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("weight-noise", strengths=(0.01, 0.03, 0.1, 0.3, 1.0), group="weights", perturb=perturb)]
+    return [Regularizer("weight-noise", strengths=(0.01, 0.03, 0.06, 0.1, 0.2), group="weights", perturb=perturb)]
