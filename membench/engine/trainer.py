@@ -70,7 +70,9 @@ class Trainer:
         """
         step = compiled_step(self.program)
         try:
-            step(_owned(self.var), self.fixed, self.data, order, self.t.clone())
+            # a worker meets every program of a suite; Dynamo takes them for recompilations of `_advance` and stops at 8
+            with torch._dynamo.config.patch(recompile_limit=PROGRAMS, accumulated_recompile_limit=PROGRAMS):
+                step(_owned(self.var), self.fixed, self.data, order, self.t.clone())
         except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
             return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
         self.step = step
