@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from membench.rng import fold
 from membench.rng import spell
 
 COMMON = {"strength", "step", "steps", "progress", "lr", "num_classes", "num_examples", "pixel", "initial", "state"}
+DRAWS = ("uniform", "normal", "permutation")
 #: The stages where each further field is valid; `Lane` in api.py says the same in words.
 VALID = {
     "index": ("batch", "hidden", "loss", "penalty", "grads", "update"),
@@ -60,7 +62,10 @@ class StageLane:
             raise LaneError(f"lane.{name} is not there in stage {stage!r}: it is in {', '.join(VALID[name])}")
         if name == "state" and stage == "init":
             raise LaneError("lane.state is not there in stage 'init': init is what makes it")
-        raise LaneError(f"lane.{name} does not exist; always there: {', '.join(sorted(COMMON))}")
+        there = sorted({*COMMON, *(field for field, stages in VALID.items() if stage in stages), *DRAWS} - {"clean"})
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f"did you mean lane.{near[0]}?" if near else f"there are {', '.join(there)}"
+        raise LaneError(f"lane.{name} does not exist in stage {stage!r}: {hint}")
 
     def uniform(self, shape: tuple[int, ...], name: str | None = None) -> Tensor:
         """[*shape] float32 on [0, 1)."""
