@@ -71,9 +71,19 @@ def run(options: argparse.Namespace) -> int:
     store.merge()
     _write_board(options.out, manifest.suite)
     print_problems(found.problems)
+    before = _failed_before(planned, contents, packs)
+    if before:
+        print(f"{before} cells failed in an earlier run and count as the worst result: --lf tries them again")
     if summary.interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if summary.failed or summary.timeout or found.problems else ExitCode.OK
+    return ExitCode.FAILED if before or summary.failed or summary.timeout or found.problems else ExitCode.OK
+
+
+def _failed_before(planned: Plan, contents: Contents, packs: list[Pack]) -> int:
+    """How many planned cells have failed before and were not tried again."""
+    tried = {key for pack in packs for key in pack.keys}
+    ended = {r.key for r in counted(planned.manifest, contents) if r.status not in MEASURED} - tried
+    return sum(planned.manifest.cells[c.id] in ended for c in planned.cells)
 
 
 def _problems(found: Registry) -> int:

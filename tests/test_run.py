@@ -1,0 +1,302 @@
+"""Real runs of a tiny suite, as a user starts them: resumed, killed, interrupted, with plugins that misbehave."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from membench.errors import ExitCode
+from tests.conftest import REPO
+
+TINY = [sys.executable, str(REPO / "tests" / "tiny.py")]
+RUN = ["run", "--suite", "tiny", "-n", "2"]
+MINE = [*RUN, "-k", "mine or bursting"]
+
+#: The plugins of the working folder in the board's runs: one that is sound, one whose numbers overflow.
+PLUGINS = {
+    "mine": """\
+'''Shrinking: w <- (1 - lr s) w after each step.  Nobody, 2026.'''
+from membench import Regularizer, hookimpl
+
+
+def weights(params, lane):
+    return {name: w * (1 - lane.lr * lane.strength) for name, w in params.items()}
+
+
+@hookimpl
+def register():
+    return [Regularizer("mine", strengths=(0.01, 0.03, 0.1, 0.3, 1.0), weights=weights)]
+""",
+    "bursting": """\
+'''Bursting: the weights grow until nothing is finite.  Nobody, 2026.'''
+from membench import Regularizer, hookimpl
+
+
+def weights(params, lane):
+    return {name: w * (1 + 1e30 * lane.strength) for name, w in params.items()}
+
+
+@hookimpl
+def register():
+    return [Regularizer("bursting", strengths=(1, 2, 3, 4, 5), weights=weights)]
+""",
+}
+
+#: One file, three ways to lose a pack, and a neighbour that must not notice.
+BAD = """\
+import os, time
+from membench import Regularizer, hookimpl
+
+def same(params, lane):
+    return params
+
+def raising(params, lane):
+    raise ValueError("no such luck")
+
+def dying(params, lane):
+    os._exit(3)
+
+def hanging(params, lane):
+    time.sleep(1000)
+
+@hookimpl
+def register():
+    ways = {"same": same, "raising": raising, "dying": dying, "hanging": hanging}
+    return [Regularizer(name, strengths=(1, 2, 3, 4, 5), weights=way) for name, way in ways.items()]
+"""
+
+Tiny = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def env(environ: dict[str, str]) -> dict[str, str]:
+    """Without git: the commit is on the board, and may change while the tests run."""
+    return {**environ, "GIT_DIR": "/nonexistent"}
+
+
+@pytest.fixture(scope="module")
+def tiny(env: dict[str, str]) -> Tiny:
+    """Run membench, with the suite `tiny`, in a folder."""
+
+    def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*TINY, *words], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+        )
+
+    return run
+
+
+def plugins(folder: Path, files: dict[str, str]) -> None:
+    (folder / "plugins").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / "plugins" / f"{name}.py").write_text(text)
+
+
+def board(folder: Path) -> dict[str, bytes]:
+    """Every file of the leaderboard that must not depend on how the run went."""
+    root = folder / "leaderboard"
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in [root / "README.md", *root.glob("*/*.svg")]
+    }
+
+
+def records(folder: Path) -> dict[str, dict]:
+    """Merged and unmerged records, by cell id."""
+    files = [
+        *(folder / "leaderboard/records").glob("?.jsonl"),
+        *(folder / "leaderboard/records/shards").glob("*.jsonl"),
+    ]
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return {line["id"]: line for line in lines if "id" in line}
+
+
+def total(done: subprocess.CompletedProcess[str]) -> str:
+    """The summary's last line: `60 ok in 0:12`."""
+    return next(line for line in done.stdout.splitlines() if re.search(r" in \d+:\d\d", line)).strip("─ ")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run in one go, in a folder that held two plugins and nothing else."""
+    folder = tmp_path_factory.mktemp("whole")
+    plugins(folder, PLUGINS)
+    return folder, tiny(folder, *MINE)
+
+
+Whole = tuple[Path, subprocess.CompletedProcess[str]]
+
+
+def test_a_strangers_plugin_runs_and_is_on_the_board(whole: Whole) -> None:
+    folder, done = whole
+    page = (folder / "leaderboard/README.md").read_text()
+    assert "mine" in done.stdout
+    assert "**mine** (other, acts on weights). Shrinking: w &lt;- (1 - lr s) w after each step." in page
+    assert "From plugins/mine.py." in page
+    assert list((folder / "leaderboard/figures").glob("*.svg"))
+
+
+def test_diverging_is_a_result_and_no_failure(whole: Whole) -> None:
+    folder, done = whole
+    assert done.returncode == ExitCode.OK, done.stderr
+    burst = {r["status"] for r in records(folder).values() if r["regularizer"] == "bursting"}
+    assert burst == {"diverged"}
+    assert "30 diverged" in total(done)
+
+
+def test_the_same_command_again_trains_nothing(whole: Whole, tiny: Tiny) -> None:
+    folder, _ = whole
+    before, stored = board(folder), records(folder)
+    again = tiny(folder, *MINE)
+    assert again.returncode == 0
+    assert total(again).startswith("114 reused in ")
+    assert board(folder) == before
+    assert records(folder) == stored
+
+
+def test_status_counts_the_cells(whole: Whole, tiny: Tiny) -> None:
+    done = tiny(whole[0], "status")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split() == ["tiny", "digits/mlp", "114", "84", "30", "0", "0"]
+
+
+def test_the_committed_board_is_checked_against_its_records(whole: Whole, tiny: Tiny) -> None:
+    folder, _ = whole
+    page = folder / "leaderboard/README.md"
+    assert tiny(folder, "report", "--check").returncode == 0
+    page.write_text(page.read_text().replace("Leaderboard", "Loaderboard", 1))
+    figure = next((folder / "leaderboard/figures").glob("*.svg"))
+    figure.unlink()
+    done = tiny(folder, "report", "--check")
+    assert done.returncode == ExitCode.FAILED
+    assert "README.md" in done.stdout
+    assert figure.name in done.stdout
+    assert tiny(folder, "report").returncode == 0
+    assert tiny(folder, "report", "--check").returncode == 0
+
+
+def test_a_damaged_record_stops_with_its_place(whole: Whole, tiny: Tiny) -> None:
+    folder, _ = whole
+    path = next((folder / "leaderboard/records").glob("?.jsonl"))
+    text = path.read_text()
+    path.write_text(text.replace('"seed":', '"sead":', 1))
+    try:
+        for words in (["status"], ["report"], MINE):
+            done = tiny(folder, *words)
+            assert done.returncode == ExitCode.STORE
+            assert path.name in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+    finally:
+        path.write_text(text)
+
+
+def start_until_first_pack(folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    """Start the run; back as soon as it says that a pack is stored."""
+    driver = subprocess.Popen(
+        [*TINY, *MINE], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    for line in driver.stdout:
+        if line.startswith("["):
+            return driver
+    raise AssertionError("the run ended before its first pack")
+
+
+def test_interrupted_killed_and_resumed_the_board_is_the_same(
+    whole: Whole, tiny: Tiny, env: dict[str, str], tmp_path: Path
+) -> None:
+    plugins(tmp_path, PLUGINS)
+    with start_until_first_pack(tmp_path, env) as driver:
+        driver.send_signal(signal.SIGINT)
+        rest = driver.stdout.read()
+    assert driver.returncode == ExitCode.INTERRUPTED
+    assert "interrupted: the same command goes on from here" in rest
+    kept = records(tmp_path)
+    assert 0 < len(kept) < 114
+
+    with start_until_first_pack(tmp_path, env) as driver:
+        driver.kill()
+    assert driver.returncode == -signal.SIGKILL
+    more = records(tmp_path)
+    assert set(kept) < set(more)
+    assert len(more) < 114
+
+    done = tiny(tmp_path, *MINE)
+    assert done.returncode == 0
+    assert f"{len(more)} reused" in total(done)
+    assert all(records(tmp_path)[i] == record for i, record in more.items())
+    assert board(tmp_path) == board(whole[0])
+
+
+@pytest.fixture(scope="module")
+def failing(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A run with plugins that raise, die and hang."""
+    folder = tmp_path_factory.mktemp("failing")
+    plugins(folder, {"bad": BAD})
+    words = ["-k", "(same or raising or dying or hanging) and [2]", "--time-limit", "25"]
+    return folder, tiny(folder, *RUN, *words)
+
+
+def statuses(folder: Path, name: str) -> set[str]:
+    return {r["status"] for r in records(folder).values() if r["regularizer"] == name}
+
+
+def test_a_plugin_that_misbehaves_costs_its_own_pack(failing: Whole) -> None:
+    folder, done = failing
+    assert done.returncode == ExitCode.FAILED
+    assert statuses(folder, "hanging") == {"timeout"}
+    assert statuses(folder, "raising") == statuses(folder, "dying") == {"failed"}
+    for name in ("same", "none", "low-lr", "placebo"):
+        assert statuses(folder, name) == {"ok"}
+    assert "60 ok, 12 failed, 6 timeout" in total(done)
+    assert "failed: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
+    assert "failed: worker died: " in done.stdout
+    assert "timeout: no result within 25 s" in done.stdout
+    for name in ("raising", "dying", "hanging"):
+        assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
+
+
+def test_what_failed_is_tried_again_when_asked_for(failing: Whole, tiny: Tiny) -> None:
+    folder, _ = failing
+    words = ["-k", "raising and [2]"]
+    again = tiny(folder, *RUN, *words)
+    assert again.returncode == ExitCode.FAILED
+    assert total(again).startswith("60 reused")
+    assert "6 cells failed in an earlier run and count as the worst result: --lf tries them again" in again.stdout
+    mended = BAD.replace('raise ValueError("no such luck")', "return params")
+    (folder / "plugins" / "bad.py").write_text(mended)
+    listed = tiny(folder, *RUN, *words, "--lf", "--collect-only").stdout.splitlines()
+    assert len(listed) == 7
+    assert all("/raising[2]/" in line for line in listed[:-1])
+    done = tiny(folder, *RUN, *words, "--lf")
+    assert done.returncode == 0, done.stdout
+    assert total(done).startswith("6 ok, ")
+    assert statuses(folder, "raising") >= {"ok"}
+
+
+def test_nothing_failed_is_nothing_selected(whole: Whole, tiny: Tiny) -> None:
+    done = tiny(whole[0], *RUN, "--lf")
+    assert (done.returncode, done.stderr) == (5, "membench: no cell of tiny in leaderboard has failed\n")
+
+
+def test_an_unreadable_plugin_costs_the_exit_code_and_no_cell(whole: Whole, tiny: Tiny) -> None:
+    folder, _ = whole
+    plugins(folder, {"broken": "import no_such_thing\n"})
+    try:
+        done = tiny(folder, *MINE)
+    finally:
+        (folder / "plugins" / "broken.py").unlink()
+    assert done.returncode == ExitCode.FAILED
+    assert total(done).startswith("114 reused in ")
+    assert "plugins/broken.py: " in done.stderr
+
+
+def test_a_composition_is_trained(whole: Whole, tiny: Tiny) -> None:
+    done = tiny(whole[0], *RUN, "--out", "composed", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and [1,")
+    assert done.returncode == 0, done.stderr
+    assert "mine+dropout" in (whole[0] / "composed" / "README.md").read_text()

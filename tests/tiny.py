@@ -1,0 +1,24 @@
+"""`python tests/tiny.py run --suite tiny ...`: membench, with a suite that takes seconds; no worker notices."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from membench.api import Recipe
+from membench.cli import main
+from membench.suites import SUITES
+from membench.suites import Split
+
+SUITES["tiny"] = replace(
+    SUITES["smoke"],
+    name="tiny",
+    summary="two seeds, six steps",
+    seeds=(0, 1),
+    splits={"digits": Split(test=100, train=60, validation=100)},
+    recipes={("digits", "mlp"): Recipe(lr=0.1, batch=30, epochs=3)},
+    width=15,
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
