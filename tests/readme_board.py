@@ -1,4 +1,4 @@
-"""The board's excerpt in README.md: `python tests/readme_board.py --write` after `membench run` or `membench report`."""
+"""The board's excerpt in README.md: `python tests/readme_board.py --write` after `membench run` or `report`."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import Cli
+from conftest import Shell
 
 from membench.errors import ExitCode
 from membench.plugin_finding import shipped_folder
-from tests.conftest import Cli
-from tests.conftest import Shell
 
 PLUGIN = """\
 from membench import Regularizer, hookimpl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import REPO
 
 from membench.errors import ExitCode
-from tests.conftest import REPO
 
 TINY = [sys.executable, str(REPO / "tests" / "tiny.py")]
 RUN = ["run", "--suite", "tiny", "-n", "2"]
@@ -85,9 +86,9 @@ def env(environ: dict[str, str]) -> dict[str, str]:
 def tiny(env: dict[str, str]) -> Tiny:
     """Run membench, with the suite `tiny`, in a folder."""
 
-    def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*TINY, *words], cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+            [*TINY, *words], cwd=folder, env=env | more, capture_output=True, text=True, check=False, timeout=280
         )
 
     return run
@@ -294,6 +295,18 @@ def test_an_unreadable_plugin_costs_the_exit_code_and_no_cell(whole: Whole, tiny
     assert done.returncode == ExitCode.FAILED
     assert total(done).startswith("114 reused in ")
     assert "plugins/broken.py: " in done.stderr
+
+
+def test_records_of_another_machine_count_when_asked_for_and_are_mentioned_if_not(
+    whole: Whole, tiny: Tiny, tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    other = {"TINY_DEVICE": "cpu of an abacus"}
+    accepted = tiny(tmp_path, *MINE, "--accept-env", **other)
+    assert accepted.returncode == 0
+    assert total(accepted).startswith("114 reused in ")
+    mine = tiny(tmp_path, *RUN, "-k", "no-such or (none and seed0)", **other)
+    assert "54 cells have records of another torch, device or machine, which --accept-env counts" in mine.stdout
 
 
 def test_a_composition_is_trained(whole: Whole, tiny: Tiny) -> None:

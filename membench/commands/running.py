@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     planned = replace(planned, manifest=replace(manifest, cells=planned.manifest.cells | manifest.cells))
     store.write_manifest(manifest)
     packs, reused = _missing(planned, contents, failed)
+    _tell_of_others(packs, contents)
     summary = _train(options, found, planned, packs, reused, store, environment)
     store.merge()
     _write_board(options.out, manifest.suite)
@@ -77,6 +78,14 @@ def run(options: argparse.Namespace) -> int:
     if summary.interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if before or summary.failed or summary.timeout or found.problems else ExitCode.OK
+
+
+def _tell_of_others(packs: list[Pack], contents: Contents) -> None:
+    """A stored board whose records do not count here must not look as if it were lost."""
+    measured = {key for (key, _), record in contents.records.items() if record.status in MEASURED}
+    others = sum(key in measured for pack in packs for key in pack.keys)
+    if others:
+        print(f"{others} cells have records of another torch, device or machine, which --accept-env counts; trained anew")
 
 
 def _failed_before(planned: Plan, contents: Contents, packs: list[Pack]) -> int:
