@@ -1,4 +1,4 @@
-"""One training step of one lane, from the parts' stage functions (design, section 3). Pure: the trainer stacks and stores.
+"""One training step of one lane, from the parts' stage functions (design, section 3). Pure: the trainer stacks it.
 
 ```
 x, y     = fold(batch)(x, y)                                # constants: no gradient flows through
@@ -11,6 +11,7 @@ evaluate = eval mode, clean inputs, no stage, at fold(readout)(params)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine import draws
 from membench.engine import optim
+from membench.engine.contract import call
 from membench.engine.lane import StageLane
 from membench.engine.lane import Stream
 from membench.nn import cross_entropy
@@ -52,8 +54,8 @@ class Program:
     pixel_scale: float  #: one grey level in raw units: 1 for uint8, 1/255 for float32
 
     def acting(self, stage: str) -> list[tuple[int, Any]]:
-        """(part number, function) of the parts that act at `stage`, from left to right."""
-        return [(i, getattr(p, stage)) for i, p in enumerate(self.parts) if getattr(p, stage) is not None]
+        """(part number, checked function) of the parts that act at `stage`, from left to right."""
+        return [(i, partial(call, p, stage)) for i, p in enumerate(self.parts) if getattr(p, stage) is not None]
 
     def advance(self, var: Tree, fixed: Tree, batch: Tree, t: Tensor) -> Tree:
         """One step: the new `var`. A lane whose loss is not finite keeps its old one and is marked `died` at t."""
@@ -94,15 +96,11 @@ class Program:
 
 
 def _select(healthy: Tensor, new: Any, old: Any) -> Any:
-    """`where(healthy, new, old)` leaf by leaf. Raises `TypeError` where a state changed its shape or type."""
+    """`where(healthy, new, old)` leaf by leaf."""
     if isinstance(new, dict):
-        if new.keys() != old.keys():
-            raise TypeError(f"the state's entries changed from {sorted(old)} to {sorted(new)}")
         return {k: _select(healthy, new[k], old[k]) for k in new}
     if isinstance(new, list):
         return [_select(healthy, n, o) for n, o in zip(new, old, strict=True)]
-    if new.shape != old.shape or new.dtype != old.dtype:
-        raise TypeError(f"a stage changed {tuple(old.shape)} {old.dtype} to {tuple(new.shape)} {new.dtype}")
     return torch.where(healthy, new, old)
 
 
