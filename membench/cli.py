@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.OK
     except KeyboardInterrupt:
         return fail("interrupted; all that was measured is kept, the same command goes on", ExitCode.INTERRUPTED)
+    except Exception:
+        traceback.print_exc()
+        return fail("this is a defect of membench; all that was measured is kept", ExitCode.INTERNAL)
 
 
 def fail(message: str, code: ExitCode) -> int:

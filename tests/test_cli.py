@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Cli
 from conftest import Shell
 
@@ -120,13 +122,13 @@ def test_looking_is_quick_and_needs_no_torch(
 ) -> None:
     shell(words, tmp_path)  # fills the cache
     code = f"import sys; from membench.cli import main; print(main({words!r})); sys.exit('torch' in sys.modules)"
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0"
-    assert time.monotonic() - start < 3.0  # under one on an idle machine
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0  # seconds of work: others use the cores
 
 
 def ids(out: str) -> list[str]:
@@ -174,7 +176,7 @@ def test_a_composition_can_be_asked_for(cli: Cli) -> None:
     mixed = [cell for cell in ids(out) if "/dropout+mixup[" in cell]
     assert code == 0
     assert len(mixed) == 5 * 3 * 3
-    assert "digits/mlp/dropout+mixup[0.3,0.1]/real/seed0" in mixed
+    assert all(re.search(r"dropout\+mixup\[[\d.]+,[\d.]+\]/", cell) for cell in mixed)
 
 
 def test_plan_counts_what_a_run_would_train(cli: Cli) -> None:
@@ -248,6 +250,22 @@ def test_a_folder_that_cannot_be_written_stops_the_run_at_once(cli: Cli, tmp_pat
     assert code == ExitCode.DISK
     assert "file" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_written(cli: Cli, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    code, _, err = cli(*SMOKE, "-k", "ema", "--device", "cuda")
+    assert (code, err) == (4, "membench: no CUDA device here: use --device auto or --device cpu\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_of_membench_has_a_code_of_its_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("membench.commands.board.Store", None)
+    code, _, err = cli("status")
+    assert code == ExitCode.INTERNAL
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1] == "membench: this is a defect of membench; all that was measured is kept"
 
 
 def test_status_of_nothing_says_how_to_start(cli: Cli) -> None:

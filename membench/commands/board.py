@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from membench.durable import disk_errors
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.records import Manifest
@@ -50,12 +51,18 @@ def pages(out: Path) -> dict[str, bytes]:
     return render(suites, facts)
 
 
-def report(out: Path) -> int:
-    """Write the pages."""
+def write_pages(out: Path, files: dict[str, bytes]) -> None:
+    """Raises `MembenchError` (DISK) where they cannot be written."""
     from membench.report import write
 
+    with disk_errors("write", out):
+        write(out, files)
+
+
+def report(out: Path) -> int:
+    """Write the pages."""
     files = pages(out)
-    write(out, files)
+    write_pages(out, files)
     print(f"wrote {out / 'README.md'} and {sum(name.endswith('.svg') for name in files)} figures")
     return ExitCode.OK
 

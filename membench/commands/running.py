@@ -15,6 +15,7 @@ from rich.text import Text
 from membench.commands import setting
 from membench.commands.board import counted
 from membench.commands.board import pages
+from membench.commands.board import write_pages
 from membench.commands.listing import print_problems
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -199,10 +200,9 @@ def _compiled_programs() -> Path:
 def _write_board(out: Path, suite: str) -> None:
     """The pages, and the suite's table on the terminal."""
     from membench.report import summary_table
-    from membench.report import write
     from membench.scoring import score
 
-    write(out, pages(out))
+    write_pages(out, pages(out))
     store = Store(out / "records")
     manifest = store.manifests()[suite]
     console = Console()
