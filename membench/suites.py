@@ -79,6 +79,18 @@ def split(suite: Suite, dataset: str) -> Split:
     return suite.splits[dataset]
 
 
+def default_split(images: int, own_test: int) -> Split:
+    """The split of a data set that the suite does not name.
+
+    Args:
+        images: how many there are beside a test set of the data set's own.
+        own_test: the size of that; 0 = two fifths of the images become the test set.
+    """
+    test = own_test or 2 * images // 5
+    half = (images if own_test else images - test) // 2
+    return Split(test=test, train=min(1000, half), validation=min(1000, half))
+
+
 def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str], seeds: Iterable[int]) -> Suite:
     """The suite with the axes that were asked for; one that leaves the suite's own gets a name, and a table, of its own."""
     asked = replace(
@@ -94,10 +106,10 @@ def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str]
 def control_epochs(budget: int) -> tuple[int, ...]:
     """Where `none` is read as a control: every epoch to 10, then ever fewer, and the budget itself."""
     grid = (*range(1, 11), 12, 15, 20, 25, 30, 40, 60, 80)
-    return tuple(e for e in grid if e < budget) + (budget,)
+    return (*(e for e in grid if e < budget), budget)
 
 
 def checkpoints(budget: int) -> tuple[int, ...]:
-    """Where every other cell is read: six times, with the half, 0.8 of and the whole budget; a reading costs an epoch."""
+    """Where every other cell is read: six times, the half, 0.8 of and the whole budget included."""
     grid = {1, 4, budget // 5, (budget + 1) // 2, round(0.8 * budget), budget}
     return tuple(sorted(e for e in grid if 1 <= e <= budget))

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     contents = store.read()
     environment = _environment(options.device, planned.suite.compiled)
     manifest = _manifest(store, planned, contents, environment, options.accept_env)
-    planned = replace(planned, manifest=replace(manifest, cells=planned.manifest.cells | manifest.cells))
+    planned = replace(planned, manifest=manifest)
     store.write_manifest(manifest)
     packs, reused = _missing(planned, contents, failed)
     _tell_of_others(packs, contents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Container
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from membench.registry import discover
 from membench.select import compile_expression
 from membench.suites import SUITES
 from membench.suites import Suite
+from membench.suites import default_split
 from membench.suites import narrowed
 
 
@@ -50,7 +52,16 @@ def plan(options: argparse.Namespace, found: Registry, among: Container[str] | N
     if among is not None:
         fits = select or (lambda cell: True)
         select = lambda cell: cell in among and fits(cell)  # noqa: E731
-    return make_plan(suite(options), found, Hashes(found), Skips(found), select)
+    return make_plan(_with_splits(suite(options), found), found, Hashes(found), Skips(found), select)
+
+
+def _with_splits(asked: Suite, found: Registry) -> Suite:
+    """The suite with a split for the data sets that are not its own."""
+    splits = dict(asked.splits)
+    for name in set(asked.datasets) - set(splits):
+        arrays = load_arrays(found.dataset(name))
+        splits[name] = default_split(len(arrays.y), len(arrays.test[1]) if arrays.test else 0)
+    return replace(asked, splits=splits)
 
 
 def origin(entry: PluginEntry) -> str:
