@@ -128,7 +128,9 @@ def test_looking_is_quick_and_needs_no_torch(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0"
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0  # seconds of work: others use the cores
+    assert (
+        resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2.0
+    )  # seconds of work; a third of one on an idle machine
 
 
 def ids(out: str) -> list[str]:
