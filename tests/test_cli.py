@@ -44,7 +44,6 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
         (["run", "--all", "--suite", "quik"], 4, "unknown suite 'quik': did you mean quick?"),
         (["run", "--all", "--architectures", "mlpp"], 4, "unknown architecture 'mlpp': did you mean mlp?"),
         (["run", "--all", "--datasets", "mnist"], 4, "unknown dataset 'mnist': did you mean mnist5k?"),
-        (["run", "--all", "--datasets", "digits"], 4, "does not say how to split data set 'digits'; it has mnist5k"),
         (["plan", "-r", "dropout+mixpu"], 4, "'mixpu': did you mean mixup?"),
         (["plan", "-r", "dropout"], 4, "-r dropout: give a composition, as in -r dropout+mixup"),
         (["run", "--all", "--seeds", "4-1"], 4, "'4-1': write seeds as 0,1,2 or 0-4"),
