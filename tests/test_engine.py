@@ -47,7 +47,7 @@ EPOCHS = 8  # of 3 steps
 SETTINGS = ((0.3,), (0.5,), (0.8,))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
     set_up(1)
 
@@ -545,7 +545,7 @@ BROKEN = [
     ({"init": lambda p, lane: {"n": 0}, "update": lambda p, lane: {}}, "init must return n: a tensor, not a int"),
     ({"init": lambda p, lane: FLAT, "update": lambda p, lane: {}}, "init must return a dict of tensors, not [2] float32"),
     (
-        {"init": lambda p, lane: {"n": FLAT}, "update": lambda p, lane: {"n": torch.cat([lane.state["n"], FLAT])}},
+        {"init": lambda p, lane: {"n": FLAT}, "update": lambda p, lane: {"n": lane.state["n"].repeat(2)}},
         "update must return n: [2] float32, not [4] float32",
     ),
     (
@@ -553,7 +553,7 @@ BROKEN = [
         "update must return a dict of n, not a dict of m",
     ),
     (
-        {"init": lambda p, lane: {"a": {"n": FLAT}}, "update": lambda p, lane: {"a": {"n": lane.state["a"]["n"] > 0}}},
+        {"init": lambda p, lane: {"a": {"n": FLAT}}, "update": lambda p, lane: {"a": {"n": FLAT > 0}}},
         "update must return a: n: [2] float32, not [2] bool",
     ),
     ({"readout": lambda p, lane: {k: w[0] for k, w in p.items()}}, "readout must return first.weight: [6, 64]"),

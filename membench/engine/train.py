@@ -31,6 +31,7 @@ from membench.engine.network import skeleton
 from membench.engine.program import Program
 from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
+from membench.errors import MembenchError
 from membench.plan import Pack
 from membench.records import Cell
 from membench.records import Record
@@ -115,6 +116,8 @@ class Run:
         self.samples = [self._sample(arrays, source, c) for c in pack.cells]
         self.keys = [lane_key(c, self.redraw) for c in pack.cells]
         self.per_epoch = pack.split.train // pack.recipe.batch
+        if self.per_epoch == 0:
+            raise MembenchError(f"{cell.task}: {pack.split.train} training images fill no batch of {pack.recipe.batch}")
         self.steps = self.per_epoch * pack.recipe.epochs
 
     def _sample(self, arrays: Arrays, source: Source, cell: Cell) -> Sample:
