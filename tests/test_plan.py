@@ -1,0 +1,422 @@
+"""The plan: which cells there are, what their keys depend on, how they are packed, and what a manifest remembers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from membench import plan as planning
+from membench.api import Recipe
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.loading import PluginEntry
+from membench.plan import Pack
+from membench.plan import Plan
+from membench.plan import make_plan
+from membench.plan import merged
+from membench.records import Cell
+from membench.records import Manifest
+from membench.registry import Registry
+from membench.registry import assemble
+from membench.suites import Split
+from membench.suites import Suite
+from membench.suites import narrowed
+
+OWN = Recipe(lr=0.5, batch=10, epochs=3)
+SUITE = Suite(
+    "small",
+    version=1,
+    summary="",
+    datasets=("dots",),
+    architectures=("mlp", "cnn"),
+    signals=("real", "mixed@0.4", "randY"),
+    seeds=(0, 1),
+    splits={"dots": Split(20, 30, 10), "more": Split(20, 30, 10)},
+    recipes={("dots", "mlp"): Recipe(lr=0.1)},
+    width=5,
+)
+
+
+def entry(kind: str, name: str, **fields: Any) -> PluginEntry:
+    return PluginEntry(kind, name, code_hash=fields.pop("code_hash", f"code of {name}"), **fields)
+
+
+def grid(*strengths: float) -> dict[str, Any]:
+    return {"strengths": tuple((s,) for s in strengths), "off": (0.0,)}
+
+
+ENTRIES = (
+    entry("regularizers", "dropout", group="model", **grid(0.1, 0.5)),
+    entry("regularizers", "mixup", group="data", **grid(0.2, 0.3)),
+    entry("regularizers", "dropout+mixup"),
+    entry("regularizers", "low-lr", group="control", **grid(1 / 3)),
+    entry("architectures", "mlp", recipe=asdict(OWN)),
+    entry("architectures", "cnn", recipe=asdict(OWN)),
+    entry("datasets", "dots"),
+    entry("datasets", "more"),
+    *(entry("signals", name) for name in ("real", "mixed", "randY")),
+)
+
+
+def registry(**changes: dict[str, Any]) -> Registry:
+    """The registry, with the named entries changed; "_" stands for "+" and "-" where needed."""
+    return assemble([replace(e, **changes.get(e.name, {})) for e in ENTRIES], ())
+
+
+def hash_of(name: str) -> str:
+    return f"arrays of {name}"
+
+
+def never(*where: str) -> None:
+    return None
+
+
+def make(suite: Suite = SUITE, found: Registry | None = None, hashes: Callable = hash_of, **options: Any) -> Plan:
+    return make_plan(suite, found or registry(), hashes, options.pop("skip", never), **options)
+
+
+CELL = "dots/mlp/dropout[0.5]/mixed@0.4/seed1"
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_regularizer_gets_every_task_signal_and_seed_at_every_strength() -> None:
+    cells = make().cells
+    runs = 2 * 3 * 2  # architectures, signals, seeds
+    count = lambda name: sum(c.regularizer == name for c in cells)  # noqa: E731
+    assert {name: count(name) for name in registry().regularizers} == {
+        "none": runs,
+        "dropout": 2 * runs,
+        "mixup": 2 * runs,
+        "dropout+mixup": 2 * runs,
+        "low-lr": runs,
+    }
+    assert len({c.id for c in cells}) == len(cells) == len(make().manifest.cells)
+
+
+def test_cell_ids_are_what_people_write() -> None:
+    ids = {c.id for c in make().cells}
+    assert {
+        "dots/mlp/none/real/seed0",
+        CELL,
+        "dots/cnn/dropout+mixup[0.5,0.3]/randY/seed0",
+        "dots/mlp/low-lr[0.333333]/real/seed1",
+    } <= ids
+
+
+def test_a_plan_is_the_same_twice() -> None:
+    assert make().cells == make().cells
+    assert make().manifest == make().manifest
+
+
+def test_named_regularizers_are_planned_alone() -> None:
+    assert {c.regularizer for c in make(names=("mixup",)).cells} == {"mixup"}
+
+
+def test_a_skipped_task_has_no_cells_and_its_reason_is_in_the_manifest() -> None:
+    found = registry(dropout={"has_skip": True})
+    skip = lambda d, a, r: "has no taps" if (a, r) == ("cnn", "dropout") else None  # noqa: E731
+    plan = make(found=found, skip=skip)
+    assert {c.task for c in plan.cells if c.regularizer == "dropout"} == {"dots/mlp"}
+    skipped = {e.name: e.skipped for e in plan.manifest.entries}
+    assert skipped["dropout"] == {"dots/cnn": "has no taps"} and skipped["mixup"] == {}
+
+
+def test_only_regularizers_with_a_skip_are_asked() -> None:
+    def asked(dataset: str, architecture: str, regularizer: str) -> None:
+        raise AssertionError("needs torch")
+
+    make(skip=asked)
+
+
+# --- selection --------------------------------------------------------------------------------------------------------
+
+
+def test_a_selection_adds_none_and_the_controls_of_its_tasks() -> None:
+    plan = make(select=lambda cell: cell == CELL)
+    assert {c.id for c in plan.cells if c.regularizer == "dropout"} == {CELL}
+    others = [c for c in plan.cells if c.regularizer != "dropout"]
+    assert {c.regularizer for c in others} == {"none", "low-lr"}
+    assert {c.task for c in others} == {"dots/mlp"}
+    assert len(others) == 2 * 3 * 2  # every signal and seed: the board needs them all
+    assert plan.manifest.tasks == ("dots/mlp",)
+    assert [e.name for e in plan.manifest.entries] == ["none", "dropout", "low-lr"]
+
+
+def test_a_selection_of_none_is_not_doubled() -> None:
+    plan = make(select=lambda cell: "/none/" in cell)
+    assert len(plan.cells) == len(set(plan.cells)) == 2 * (2 * 3 * 2)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sets(st.sampled_from([c.id for c in make().cells]), min_size=1))
+def test_selected_cells_keep_the_plan_s_order_and_keys(ids: set[str]) -> None:
+    whole, part = make(), make(select=ids.__contains__)
+    assert ids <= set(part.manifest.cells)
+    assert part.manifest.cells.items() <= whole.manifest.cells.items()
+    place = {c: i for i, c in enumerate(whole.cells)}
+    by_name = lambda cells: [place[c] for c in cells if c.regularizer == "dropout"]  # noqa: E731
+    assert by_name(part.cells) == sorted(by_name(part.cells))
+
+
+def test_an_empty_selection_ends_with_code_5() -> None:
+    with pytest.raises(MembenchError, match="no cell is selected") as error:
+        make(select=lambda cell: False)
+    assert error.value.code == ExitCode.NOTHING == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"names": ("dropuot",)}, "unknown regularizer 'dropuot': did you mean dropout"),
+        ({"suite": replace(SUITE, datasets=("dotz",))}, "unknown dataset 'dotz': did you mean dots"),
+        ({"suite": replace(SUITE, architectures=("mpl",))}, "unknown architecture 'mpl': did you mean mlp"),
+        ({"suite": replace(SUITE, signals=("real", "mixd@0.4"))}, "unknown signal 'mixd': did you mean mixed"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(MembenchError, match=why) as error:
+        make(**options)
+    assert error.value.code == ExitCode.USAGE == 4
+
+
+def test_a_data_set_that_the_suite_cannot_split_is_refused() -> None:
+    with pytest.raises(MembenchError, match="suite 'small' does not say how to split data set 'more'; it has dots"):
+        make(replace(SUITE, datasets=("more",), splits={"dots": Split(1, 1, 1)}))
+
+
+def test_a_narrowed_suite_that_leaves_its_own_axes_gets_a_name_of_its_own() -> None:
+    assert narrowed(SUITE, (), (), ()) == SUITE
+    inside = narrowed(SUITE, ("dots",), ("cnn",), (1,))
+    assert (inside.name, inside.architectures, inside.seeds) == ("small", ("cnn",), (1,))
+    for axes in ((("more",), (), ()), ((), ("mlp", "vit"), ()), ((), (), (0, 7))):
+        assert narrowed(SUITE, *axes).name == "small-custom"
+    assert make(narrowed(SUITE, (), (), (7,))).manifest.suite == "small-custom"
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def key(suite: Suite = SUITE, found: Registry | None = None, hashes: Callable = hash_of, cell: str = CELL) -> str:
+    return make(suite, found, hashes).manifest.cells[cell]
+
+
+def recipe(**changes: Any) -> Suite:
+    return replace(SUITE, recipes={("dots", "mlp"): replace(Recipe(lr=0.1), **changes)})
+
+
+CHANGES: dict[str, Callable[[], str]] = {
+    "learning rate": lambda: key(recipe(lr=0.2)),
+    "momentum": lambda: key(recipe(momentum=0.8)),
+    "batch": lambda: key(recipe(batch=50)),
+    "epochs": lambda: key(recipe(epochs=7)),
+    "optimizer": lambda: key(recipe(optimizer="adamw")),
+    "schedule": lambda: key(recipe(schedule="cosine")),
+    "test size": lambda: key(replace(SUITE, splits={"dots": Split(21, 30, 10)})),
+    "training size": lambda: key(replace(SUITE, splits={"dots": Split(20, 31, 10)})),
+    "validation size": lambda: key(replace(SUITE, splits={"dots": Split(20, 30, 11)})),
+    "arrays": lambda: key(hashes=lambda name: "other arrays"),
+    "regularizer's code": lambda: key(found=registry(dropout={"code_hash": "new"})),
+    "regularizer's version": lambda: key(found=registry(dropout={"version": 2})),
+    "architecture's code": lambda: key(found=registry(mlp={"code_hash": "new"})),
+    "architecture's version": lambda: key(found=registry(mlp={"version": 2})),
+    "signal's code": lambda: key(found=registry(mixed={"code_hash": "new"})),
+    "signal's version": lambda: key(found=registry(mixed={"version": 2})),
+    "strength": lambda: key(cell="dots/mlp/dropout[0.1]/mixed@0.4/seed1"),
+    "seed": lambda: key(cell="dots/mlp/dropout[0.5]/mixed@0.4/seed0"),
+    "signal": lambda: key(cell="dots/mlp/dropout[0.5]/randY/seed1"),
+    "regularizer": lambda: key(cell="dots/mlp/none/mixed@0.4/seed1"),
+    "architecture": lambda: key(replace(SUITE, recipes={}), cell="dots/cnn/dropout[0.5]/mixed@0.4/seed1"),
+    "level": lambda: key(
+        replace(SUITE, signals=("real", "mixed@0.5", "randY")), cell="dots/mlp/dropout[0.5]/mixed@0.5/seed1"
+    ),
+}
+
+
+@pytest.mark.parametrize("ingredient", CHANGES)
+def test_a_key_changes_with(ingredient: str) -> None:
+    assert CHANGES[ingredient]() != key()
+
+
+def test_no_two_changes_give_the_same_key() -> None:
+    keys = {name: change() for name, change in CHANGES.items()}
+    assert len({*keys.values(), key()}) == len(keys) + 1
+
+
+def test_a_key_changes_with_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key()
+    monkeypatch.setattr(planning, "PROTOCOL", planning.PROTOCOL + 1)
+    assert key() != before
+
+
+SAME: dict[str, Callable[[], str]] = {
+    "other strengths beside it": lambda: key(found=registry(dropout=grid(0.5, 0.9, 0.1))),
+    "another regularizer's code": lambda: key(found=registry(mixup={"code_hash": "new"})),
+    "another architecture's code": lambda: key(found=registry(cnn={"code_hash": "new"})),
+    "another signal's code": lambda: key(found=registry(randY={"code_hash": "new"})),
+    "where the plugin lies": lambda: key(found=registry(dropout={"path": "/elsewhere.py", "origin": "elsewhere"})),
+    "the summary": lambda: key(found=registry(dropout={"summary": "New words.", "source": "A book"})),
+    "the group": lambda: key(found=registry(dropout={"group": "data"})),
+    "another data set's arrays": lambda: key(hashes=lambda name: hash_of(name) if name == "dots" else "new"),
+    "the suite's name and version": lambda: key(replace(SUITE, name="big", version=9, summary="big")),
+    "the width and the compiler": lambda: key(replace(SUITE, width=99, compiled=False)),
+    "more seeds": lambda: key(replace(SUITE, seeds=(5, 1, 0))),
+    "more signals": lambda: key(replace(SUITE, signals=("randY", "mixed@0.4"))),
+    "more data sets": lambda: key(replace(SUITE, datasets=("more", "dots"))),
+    "another task's recipe": lambda: key(
+        replace(SUITE, recipes={**SUITE.recipes, ("dots", "cnn"): Recipe(lr=9.0)}),
+    ),
+    "the architecture's own recipe, where the suite has one": lambda: key(
+        found=registry(mlp={"recipe": asdict(Recipe(lr=7.0))})
+    ),
+    "a selection": lambda: make(select=lambda cell: "mixup" in cell or cell == CELL).manifest.cells[CELL],
+}
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_a_key_does_not_change_with(change: str) -> None:
+    assert SAME[change]() == key()
+
+
+def test_a_composition_s_key_changes_with_the_code_of_its_parts() -> None:
+    cell = "dots/mlp/dropout+mixup[0.5,0.3]/real/seed0"
+    changed = {name: key(found=registry(**{name: {"version": 2}}), cell=cell) for name in ("dropout", "mixup")}
+    assert len({*changed.values(), key(cell=cell)}) == 3
+
+
+def test_the_architecture_s_recipe_counts_where_the_suite_has_none() -> None:
+    plan = make()
+    assert plan.manifest.recipes == {"dots/mlp": asdict(Recipe(lr=0.1)), "dots/cnn": asdict(OWN)}
+    cell = "dots/cnn/none/real/seed0"
+    assert key(found=registry(cnn={"recipe": asdict(Recipe(lr=7.0))}), cell=cell) != key(cell=cell)
+
+
+def test_strengths_that_look_alike_have_keys_of_their_own() -> None:
+    cell = "dots/mlp/dropout[0.3]/real/seed0"
+    assert key(found=registry(dropout=grid(0.5, 0.3)), cell=cell) != key(
+        found=registry(dropout=grid(0.5, 0.3000001)), cell=cell
+    )
+
+
+# --- packs ------------------------------------------------------------------------------------------------------------
+
+
+def test_packs_hold_cells_of_one_program_in_the_plan_s_order_up_to_the_width() -> None:
+    plan = make()
+    packs = plan.packs()
+    assert [c for p in packs for c in p.cells] == list(plan.cells)
+    for p in packs:
+        assert len({(c.dataset, c.architecture, c.regularizer) for c in p.cells}) == 1
+        assert p.program == (p.cells[0].dataset, p.cells[0].architecture, p.cells[0].regularizer)
+        assert p.keys == tuple(plan.manifest.cells[c.id] for c in p.cells)
+        assert asdict(p.recipe) == plan.manifest.recipes[p.cells[0].task]
+        assert (p.split, p.compiled) == (SUITE.splits["dots"], True)
+    widths = [len(p.cells) for p in packs if p.program == ("dots", "mlp", "dropout")]
+    assert widths == [5, 5, 2]
+    assert packs[0].id == "dots/mlp/none/real/seed0 x5"
+
+
+def test_the_next_run_s_packs_hold_what_is_missing_and_nothing_else() -> None:
+    plan = make()
+    first = plan.packs()
+    done = {key for p in first[:2] + first[5:6] for key in p.keys}
+    rest = plan.packs(done)
+    assert [c for p in rest for c in p.cells] == [c for p in first[2:5] + first[6:] for c in p.cells]
+    assert {k for p in rest for k in p.keys}.isdisjoint(done)
+    assert plan.packs(set(plan.manifest.cells.values())) == []
+
+
+def test_packs_that_were_stored_whole_leave_the_others_as_they_were() -> None:
+    """Kill and resume: what is trained again is packed as it would have been."""
+    plan = make()
+    first = plan.packs()
+    for stored in ([0], [1], [0, 3], [2, 4, 7]):
+        done = {key for i in stored for key in first[i].keys}
+        assert plan.packs(done) == [p for i, p in enumerate(first) if i not in stored]
+
+
+def test_a_pack_survives_json() -> None:
+    for p in make().packs():
+        assert Pack.from_json(json.loads(json.dumps(p.to_json()))) == p
+
+
+# --- manifests --------------------------------------------------------------------------------------------------------
+
+
+def ids(manifest: Manifest, part: str) -> set[str]:
+    return {i for i in manifest.cells if f"/{part}" in i}
+
+
+def test_a_manifest_survives_json() -> None:
+    manifest = make().manifest
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+def test_without_an_earlier_manifest_the_plan_s_own_counts() -> None:
+    assert merged(None, make()) == make().manifest
+
+
+def test_a_small_plan_keeps_what_was_planned_before() -> None:
+    whole = make().manifest
+    again = merged(whole, make(select=lambda cell: cell == CELL))
+    assert again.cells == whole.cells
+    assert (again.entries, again.tasks, again.recipes) == (whole.entries, whole.tasks, whole.recipes)
+
+
+def test_plans_add_up() -> None:
+    names = ("none", "dropout", "mixup", "dropout+mixup", "low-lr")
+    manifest = None
+    for name in names:
+        manifest = merged(manifest, make(names=(name,)))
+    assert manifest == make().manifest
+
+
+def test_seeds_add_up() -> None:
+    first = make(narrowed(SUITE, (), (), (0,))).manifest
+    both = merged(first, make(narrowed(SUITE, (), (), (1,))))
+    assert both.cells == make().manifest.cells and both.seeds == (0, 1)
+
+
+def test_cells_of_changed_code_are_replaced_and_those_not_planned_again_dropped() -> None:
+    old = make().manifest
+    new = make(found=registry(dropout={"code_hash": "new"}), select=lambda cell: cell == CELL)
+    now = merged(old, new)
+    assert ids(now, "mlp/dropout[") == {CELL}
+    assert now.cells[CELL] == new.manifest.cells[CELL] != old.cells[CELL]
+    assert {i: now.cells[i] for i in ids(old, "mixup[")} == {i: old.cells[i] for i in ids(old, "mixup[")}
+
+
+def test_cells_of_other_arrays_or_another_recipe_are_dropped() -> None:
+    old = make().manifest
+    for change in ({"hashes": lambda name: "new"}, {"suite": recipe(lr=0.3)}):
+        now = merged(old, make(**change, select=lambda cell: cell == CELL))
+        assert ids(now, "mlp/dropout[") == {CELL}
+        assert ids(now, "mlp/mixup[") == set()
+    assert ids(now, "cnn/mixup[")  # the recipe was the mlp's alone
+
+
+def test_another_version_or_other_signals_start_afresh() -> None:
+    old = make().manifest
+    for suite in (replace(SUITE, version=2), replace(SUITE, signals=("real", "randY"))):
+        plan = make(suite, select=lambda cell: cell.startswith("dots/mlp/dropout"))
+        assert merged(old, plan) == plan.manifest
+
+
+def test_entries_are_those_of_the_newest_plan_with_none_first() -> None:
+    old = make().manifest
+    now = merged(old, make(found=registry(mixup={"summary": "New words"}), names=("mixup",)))
+    assert [e.name for e in now.entries] == ["none", "dropout", "dropout+mixup", "low-lr", "mixup"]
+    assert now.entries[-1].summary == "New words"
+
+
+def test_cells_are_ordered_records() -> None:
+    assert Cell("a", "b", "c", (0.1,), "real", 0) < Cell("a", "b", "c", (0.2,), "real", 0)
