@@ -116,7 +116,7 @@ def _load_trainer(options: argparse.Namespace) -> Trainer:
     from membench.engine.train import train_pack
     from membench.registry import discover
 
-    set_up(threads=1)
+    set_up()
     device = resolve(options.device)
     registry = discover(options.plugin)
     return Trainer(

@@ -107,8 +107,7 @@ def _environment(device: str, compiled: bool) -> dict[str, object]:
 
     from membench.engine import environment
 
-    environment.set_up()
-    return environment.environment(torch.device(environment.resolve(device)), compiled)
+    return environment.expected(torch.device(environment.resolve(device)), compiled)
 
 
 def _manifest(store: Store, planned: Plan, contents: Contents, environment: dict, accept: bool) -> Manifest:

@@ -12,14 +12,17 @@ from membench import __version__
 from membench.errors import MembenchError
 
 
-def set_up(threads: int = 1) -> None:
+THREADS, PRECISION = 1, "highest"  #: of a worker: one a core, full fp32 matmuls
+
+
+def set_up() -> None:
     """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
 
     Denormal flushing is per thread, so it must come before torch starts threads of its own.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(THREADS)
     torch.set_flush_denormal(True)
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision(PRECISION)
 
 
 def resolve(device: str) -> str:
@@ -46,6 +49,11 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def expected(device: torch.device, compiled: bool) -> dict[str, Any]:
+    """What `environment` will be in a worker, asked in a process that is not set up as one and shall not be."""
+    return {**environment(device, compiled), "precision": PRECISION, "threads": THREADS}
 
 
 def _cpu() -> str:
