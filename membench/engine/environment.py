@@ -15,12 +15,12 @@ from membench.errors import MembenchError
 THREADS, PRECISION = 1, "highest"  #: of a worker: one a core, full fp32 matmuls
 
 
-def set_up() -> None:
+def set_up(threads: int = THREADS) -> None:
     """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
 
     Denormal flushing is per thread, so it must come before torch starts threads of its own.
     """
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision(PRECISION)
 
