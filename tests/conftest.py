@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,20 @@ REPO = Path(__file__).parents[1]
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def worker_like() -> Iterator[None]:
+    """torch as a worker has it; afterwards as it was, since hypothesis needs its denormals."""
+    import torch
+
+    from membench.engine.environment import set_up
+
+    threads = torch.get_num_threads()
+    set_up()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

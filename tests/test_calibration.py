@@ -24,13 +24,12 @@ from membench.data import Sample
 from membench.data import load_arrays
 from membench.data import pool
 from membench.data import sample
-from membench.engine.environment import set_up
 from membench.engine.train import train_pack
 from membench.records import Cell
 from membench.records import parse_signal
 from membench.suites import Split
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker_like")]
 
 RECIPE = Recipe(lr=0.02, momentum=0.9, batch=100, epochs=100)
 SPLIT = Split(test=2000, train=1000, validation=1000)
@@ -117,11 +116,6 @@ def by_engine() -> Table:
                 key = (r.regularizer, *(r.strength or (None,)))
                 table[key][r.seed, SIGNALS.index(r.signal)] = column(r.signal, r.train[-1], r.test[-1])
     return table
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    set_up(1)
 
 
 def off_by(one: Table, seeds: int, other: dict, other_seeds: int) -> list[str]:

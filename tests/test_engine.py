@@ -36,20 +36,16 @@ from membench.engine import optim
 from membench.engine import trainer as trainer_module
 from membench.engine.environment import environment
 from membench.engine.environment import resolve
-from membench.engine.environment import set_up
 from membench.engine.program import untapped
 from membench.errors import MembenchError
 from membench.nn import PatchConv
 from membench.nn import cross_entropy
 from membench.nn import one_hot
 
+pytestmark = pytest.mark.usefixtures("worker_like")
+
 EPOCHS = 8  # of 3 steps
 SETTINGS = ((0.3,), (0.5,), (0.8,))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    set_up(1)
 
 
 def regularizer(**stages: Any) -> Regularizer:

@@ -24,7 +24,6 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.data import load_arrays
 from membench.data import sample
-from membench.engine.environment import set_up
 from membench.engine.train import Run
 from membench.engine.train import lane_key
 from membench.engine.train import train_pack
@@ -40,14 +39,11 @@ from membench.suites import checkpoints
 from membench.suites import control_epochs
 from membench.worker import explain
 
+pytestmark = pytest.mark.usefixtures("worker_like")
+
 RECIPE = Recipe(lr=0.1, batch=10, epochs=12)
 SPLIT = Split(test=18, train=30, validation=12)
 REAL, NOISE, INPUTS = ("real", "randY", "randX")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    set_up(1)
 
 
 def cell(regularizer: str = "none", *strength: float, signal: str = REAL, seed: int = 0) -> Cell:
