@@ -90,13 +90,13 @@ def parts(name: str) -> tuple[Regularizer, ...]:
     return registry().regularizer(name)
 
 
-def lane_data(lanes: int, n: int = 24, float_pool: bool = False, seed: int = 0) -> LaneData:
+def lane_data(lanes: int, n: int = 24, float_pool: bool = False, classes: int = CLASSES) -> LaneData:
     """A pool of n random images; each lane sees them in an order, and with labels, of its own."""
-    draw = Draws(word("pool", seed))
+    draw = Draws(word("pool", 0))
     images = (draw.uniform("x", n * 64) * 256).astype(np.uint8).reshape(n, *SHAPE)
     pool = images.astype(np.float32) / 255 if float_pool else images
     rows = np.stack([draw.permutation(f"rows{i}", n) for i in range(lanes)])
-    labels = np.stack([(draw.uniform(f"y{i}", n) * CLASSES).astype(np.int64) for i in range(lanes)])
+    labels = np.stack([(draw.uniform(f"y{i}", n) * classes).astype(np.int64) for i in range(lanes)])
     clean = np.stack([draw.uniform(f"clean{i}", n) < 0.5 for i in range(lanes)])
     mean, std = pool.astype(np.float64).mean(), pool.astype(np.float64).std()
     return LaneData(
@@ -123,23 +123,24 @@ class World:
     architecture: Architecture = MLP
     recipe: Recipe = RECIPE
     steps: int = 40
+    classes: int = CLASSES
     data: LaneData | None = None
     seeds: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
         self.seeds = self.seeds or tuple(range(len(self.strengths)))
-        self.data = self.data or lane_data(len(self.strengths))
+        self.data = self.data or lane_data(len(self.strengths), 3 * self.recipe.batch, classes=self.classes)
 
     @property
     def program(self) -> Program:
-        module = skeleton(self.architecture, SHAPE, CLASSES)
+        module = skeleton(self.architecture, SHAPE, self.classes)
         n = self.data.rows.shape[1]
         scale = 1.0 if self.data.pool.dtype == torch.uint8 else 1 / 255
-        return Program(module, self.regularizers, self.recipe, self.steps, CLASSES, n, scale)
+        return Program(module, self.regularizers, self.recipe, self.steps, self.classes, n, scale)
 
     def trainer(self, lanes: Iterable[int] | None = None) -> Trainer:
         lanes = list(range(len(self.strengths)) if lanes is None else lanes)
-        weights = [build(self.architecture, SHAPE, CLASSES, 100 + self.seeds[i]) for i in lanes]
+        weights = [build(self.architecture, SHAPE, self.classes, 100 + self.seeds[i]) for i in lanes]
         strengths = torch.tensor([self.strengths[i] or (0.0,) for i in lanes], dtype=torch.float32)
         keys = torch.tensor([[signed(word("lane", self.seeds[i]))] for i in lanes], dtype=torch.int32)
         return Trainer(self.program, weights, strengths, keys, take(self.data, lanes))

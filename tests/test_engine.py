@@ -145,10 +145,14 @@ def test_one_cnn_lane_alone_is_nearly_the_same_lane_among_others() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit() -> None:
-    world = World(parts("dropout"), SETTINGS, registry().architecture("mlp"))
-    together, alone = world.trained(epochs=4, compiled=True), world.trained([1], epochs=4, compiled=True)
-    assert same_bits(pick(alone.var, 0), pick(together.var, 1))
+@pytest.mark.parametrize("name", ["dropout", "sam"])
+def test_a_compiled_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit(name: str) -> None:
+    """At the suites' sizes; with 3 classes and batches of 8, one lane alone gets other kernels, and differs by 3e-8."""
+    world = World(parts(name), SETTINGS, registry().architecture("mlp"), Recipe(lr=0.1, batch=100), classes=10)
+    together = world.trained(epochs=4, compiled=True)
+    for lanes in ([1], [2, 1]):
+        some = world.trained(lanes, epochs=4, compiled=True)
+        assert same_bits(pick(some.var, lanes.index(1)), pick(together.var, 1))
 
 
 @pytest.mark.slow
