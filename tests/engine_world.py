@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -79,10 +84,27 @@ CNN = Architecture("cnn", lambda shape, classes: TinyCNN())
 ARCHITECTURES = {"mlp": MLP, "cnn": CNN}
 
 
+_CACHE = TemporaryDirectory(prefix="membench-tests-")
+
+
+@contextmanager
+def own_cache() -> Iterator[Path]:
+    """Plugins and data are remembered in a folder of this test session's, not in the user's."""
+    before = os.environ.get("MEMBENCH_CACHE")
+    os.environ["MEMBENCH_CACHE"] = _CACHE.name
+    try:
+        yield Path(_CACHE.name)
+    finally:
+        os.environ.pop("MEMBENCH_CACHE")
+        if before is not None:
+            os.environ["MEMBENCH_CACHE"] = before
+
+
 @cache
 def registry() -> Registry:
     """What ships with membench."""
-    return discover()
+    with own_cache() as folder:
+        return discover(folder=folder)
 
 
 def parts(name: str) -> tuple[Regularizer, ...]:

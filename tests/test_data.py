@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine_world import blobs
+from engine_world import own_cache
 from engine_world import registry
 
 from membench.api import Arrays
@@ -39,18 +39,10 @@ def digits() -> Arrays:
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
-    """Parsed once a session, into a cache of its own."""
-    folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("MEMBENCH_CACHE")
-    os.environ["MEMBENCH_CACHE"] = str(folder)
-    try:
-        arrays = load_arrays(registry().dataset("mnist5k"))
-        again = load_arrays(registry().dataset("mnist5k"))
-    finally:
-        os.environ.pop("MEMBENCH_CACHE")
-        if before is not None:
-            os.environ["MEMBENCH_CACHE"] = before
+def mnist() -> Arrays:
+    """Parsed once a session, then read back."""
+    with own_cache() as folder:
+        arrays, again = (load_arrays(registry().dataset("mnist5k")) for _ in range(2))
     assert (folder / "data" / "mnist5k" / "mnist5k.npy").exists()
     assert arrays_digest(arrays) == arrays_digest(again)
     return arrays
