@@ -543,6 +543,7 @@ BROKEN = [
     ({"grads": lambda g, p, lane: {**g, "head.bias": FLAT}}, "grads must return head.bias: [3] float32, not [2]"),
     ({"weights": lambda p, lane: list(p.values())}, "weights must return a dict of first.weight"),
     ({"init": lambda p, lane: {"n": 0}, "update": lambda p, lane: {}}, "init must return n: a tensor, not a int"),
+    ({"update": lambda p, lane: {"n": FLAT}}, "update must return nothing: without init there is no state"),
     ({"init": lambda p, lane: FLAT, "update": lambda p, lane: p}, "init must return a dict of tensors, not [2]"),
     (
         {"init": lambda p, lane: {"n": FLAT}, "update": lambda p, lane: {"n": lane.state["n"].repeat(2)}},

@@ -31,6 +31,8 @@ def _fault(stage: str, result: Any, args: tuple[Any, ...]) -> str:
         return "" if scalar else f"one number, not {_what(result)}"
     if stage == "batch":
         return _unlike(result, args[:2])
+    if stage == "update" and result and not args[-1].state:
+        return "nothing: without init there is no state"
     return _unlike(result, args[-1].state if stage == "update" else args[0])
 
 
@@ -38,10 +40,10 @@ def _unlike(new: Any, old: Any, at: str = "") -> str:
     """"" if `new` has the entries, shapes and types of `old`, else what it should have been."""
     if isinstance(old, dict):
         if not isinstance(new, dict) or new.keys() != old.keys():
-            return f"{at}a dict of {', '.join(old) or 'tensors'}, not {_what(new)}"
+            return f"{at}a dict of {', '.join(map(str, old)) or 'tensors'}, not {_what(new)}"
         return _first([_unlike(new[key], old[key], f"{at}{key}: ") for key in old])
     if isinstance(old, tuple):
-        if not isinstance(new, tuple) or len(new) != len(old):
+        if not isinstance(new, (tuple, list)) or len(new) != len(old):
             return f"{at}{len(old)} tensors, not {_what(new)}"
         return _first([_unlike(n, o, at) for n, o in zip(new, old, strict=True)])
     if not isinstance(new, Tensor) or not isinstance(old, Tensor):
