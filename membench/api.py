@@ -56,10 +56,10 @@ class Spec:
 class Lane(Protocol):
     """What a stage function is told about the run it acts in; any other field raises `LaneError`.
 
-    Always there: `strength` to `permutation`. By stage: `index` (batch, hidden, loss, penalty, grads, update), `tap` and
-    `kind` (hidden), `x` (loss, penalty, grads, update), `y` (penalty, grads, update), `logits` (grads, update), `params`
-    (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty), `gradient` (grads), `before` (weights,
-    update), `clean` (batch and loss, controls only).
+    Always there: `strength` to `permutation`. By stage: `index` (batch, hidden, loss, penalty, grads, update), `tap`
+    and `kind` (hidden), `x` (loss, penalty, grads, update), `y` (penalty, grads, update), `logits` (grads, update),
+    `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty), `gradient` (grads), `before`
+    (weights, update), `clean` (batch and loss, controls only).
     """
 
     strength: Tensor  #: 0-d, this part's strength; never a Python number: it differs by lane inside one program
@@ -192,7 +192,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Dataset:
-    """`load(folder)` returns `Arrays`; a data set that is not at hand raises `FileNotFoundError` saying how to get it."""
+    """`load(folder)` returns `Arrays`; one that is not at hand raises `FileNotFoundError` saying how to get it."""
 
     name: str
     load: Callable[[Path], Arrays]

@@ -107,7 +107,7 @@ def _run(commands: argparse._SubParsersAction) -> None:
     _out(sub)
     sub.add_argument("--lf", action="store_true", help="only the cells that failed or timed out last time")
     sub.add_argument("--collect-only", action="store_true", help="print the ids of the selected cells, train nothing")
-    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda where there is one")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there is one")
     sub.add_argument("-n", dest="workers", type=_positive, metavar="N", help="worker processes; default: one a core")
     sub.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop at the first pack that fails")
     sub.add_argument("--maxfail", type=_positive, metavar="N", help="stop after N packs that failed")
@@ -144,7 +144,7 @@ def _selection(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("what to run")
     group.add_argument("--all", action="store_true", help="every registered regularizer")
     group.add_argument(
-        "-k", dest="expression", metavar="EXPR", help="cells whose id fits, as in pytest: 'dropout and mlp and not seed3'"
+        "-k", dest="expression", metavar="EXPR", help="cells whose id fits, as in pytest: 'dropout and not seed3'"
     )
     group.add_argument("-r", dest="compose", action="append", default=[], metavar="A+B", help="add a composition")
     group.add_argument("--suite", default="quick", help="default: %(default)s; see `membench list`")
@@ -155,7 +155,7 @@ def _selection(sub: argparse.ArgumentParser) -> None:
 
 def _plugins(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "-p", dest="plugins", action="append", default=[], metavar="PLUGIN", help="also load this file, folder or module"
+        "-p", dest="plugins", action="append", default=[], metavar="PLUGIN", help="load this file, folder or module too"
     )
 
 

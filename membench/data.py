@@ -78,8 +78,7 @@ def digest(arrays: Iterable[Array | None]) -> str:
 
 def check_arrays(name: str, arrays: Arrays) -> Arrays:
     """The arrays, or a `MembenchError` that says which promise of `Arrays` they break."""
-    x, y = arrays.x, arrays.y
-    for x, y in [(x, y)] + ([arrays.test] if arrays.test else []):
+    for x, y in [(arrays.x, arrays.y), *([arrays.test] if arrays.test else [])]:
         if x.ndim != 4 or x.dtype not in (np.uint8, np.float32):
             raise MembenchError(f"data set {name!r}: x must be [n, c, h, w] uint8 or float32, got {x.shape} {x.dtype}")
         if y.shape != x.shape[:1] or y.dtype != np.int64:
@@ -87,7 +86,7 @@ def check_arrays(name: str, arrays: Arrays) -> Arrays:
         if len(y) and not 0 <= y.min() <= y.max() < arrays.num_classes:
             raise MembenchError(f"data set {name!r}: labels must lie in 0..{arrays.num_classes - 1}")
         if x.shape[1:] != arrays.x.shape[1:] or x.dtype != arrays.x.dtype:
-            raise MembenchError(f"data set {name!r}: its test images are {x.shape} {x.dtype}, unlike the training images")
+            raise MembenchError(f"data set {name!r}: test images are {x.shape} {x.dtype}, unlike the training images")
     return arrays
 
 
@@ -104,7 +103,7 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     """
     key = word("task", task, seed)
     labels = np.concatenate([arrays.y, arrays.test[1]]) if arrays.test else arrays.y
-    test = _test_rows(arrays, split, task.split("/")[0])
+    test = _test_rows(arrays, split, task.split("/", maxsplit=1)[0])
     rest = np.setdiff1d(np.arange(len(labels)), test) if arrays.test is None else np.arange(len(arrays.y))
     if len(test) < split.test or len(rest) < split.train + split.validation:
         want = f"{split.train} training, {split.validation} validation and {split.test} test images"
@@ -118,7 +117,8 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     order = shuffle.permutation("examples", split.train)
     classes = shuffle.permutation("classes", arrays.num_classes)
     parts, changed = {}, np.zeros(split.train, dtype=bool)
-    for name, r in rows.items():
+    for name, drawn_rows in rows.items():
+        r = drawn_rows
         draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes)
         x, y, hit = _apply(signal, images[r], labels[r], level, draw, name)
         if name == "train":
@@ -127,7 +127,8 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
         parts[name] = Part(r, x, classes[y])
     wrong = parts["train"].y != classes[true]
     everything = [a for p in parts.values() for a in (images[p.rows] if p.x is None else p.x, p.y)]
-    return Sample(**parts, wrong=wrong, clean=~changed, mean=mean, std=std, digest=digest([*everything, wrong, changed]))
+    sha = digest([*everything, wrong, changed])
+    return Sample(**parts, wrong=wrong, clean=~changed, mean=mean, std=std, digest=sha)
 
 
 def _apply(

@@ -37,7 +37,7 @@ Skip = Callable[[str, str, str], str | None]  #: (dataset, architecture, regular
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells of one (data set, architecture, regularizer, recipe) that train stacked, as one program: one job of a worker.
+    """Cells of one (data set, architecture, regularizer, recipe) that train stacked: one job of a worker.
 
     Its records are written in one go; what kills it costs only these cells.
     """
@@ -82,7 +82,7 @@ class Plan:
         """The cells whose keys are not `done`, cut into packs as the plan orders them."""
         missing = [c for c in self.cells if self.manifest.cells[c.id] not in done]
         packs = []
-        for (dataset, architecture, _), group in groupby(missing, lambda c: (c.dataset, c.architecture, c.regularizer)):
+        for (dataset, *_), group in groupby(missing, lambda c: (c.dataset, c.architecture, c.regularizer)):
             cells = list(group)
             for start in range(0, len(cells), self.suite.width):
                 part = tuple(cells[start : start + self.suite.width])
@@ -109,8 +109,8 @@ def make_plan(
         MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
     """
     chosen = [registry.entry("regularizers", n) for n in names] or list(registry.regularizers.values())
-    for axis, table in (("datasets", suite.datasets), ("architectures", suite.architectures), ("signals", suite.signals)):
-        for name in table:
+    for axis in ("datasets", "architectures", "signals"):
+        for name in getattr(suite, axis):
             registry.entry(axis, parse_signal(name)[0])
     skipped = {
         (d, a, e.name): reason
@@ -234,7 +234,7 @@ def merged(old: Manifest | None, new: Plan) -> Manifest:
 
 
 def _still(old: Manifest, new: Plan, task: str, regularizer: str, planned: set[tuple[str, str]]) -> bool:
-    """An old cell is still valid beside the new plan: the cells planned now, where there are any, have their old keys."""
+    """An old cell is still valid beside the new plan: what is planned now of its entry has the old keys."""
     if (task, regularizer) not in planned:
         return True
     mine = [c.id for c in new.cells if (c.task, c.regularizer) == (task, regularizer)]

@@ -1,6 +1,6 @@
 """The frozen types that pass between the stages: cells (plan), records (engine, store), the manifest (report).
 
-Everything here is plain data and JSON; no torch, no numpy. The engine makes records, the store keeps them, scoring reads them.
+Plain data and JSON; no torch, no numpy. The engine makes records, the store keeps them, scoring reads them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Record:
     arrays: str = ""  #: SHA-256 of the training, validation and test arrays, after the signal
     pack: str = ""  #: which pack trained it: id of its first cell, and its width
     seconds: float = 0.0  #: the pack's wall-clock, divided by its cells
-    versions: dict[str, Any] = field(default_factory=dict)  #: torch, device, precision, threads, compiled, membench, ...
+    versions: dict[str, Any] = field(default_factory=dict)  #: torch, device, precision, threads, compiled, ...
 
     @property
     def cell(self) -> Cell:

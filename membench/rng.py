@@ -1,7 +1,7 @@
 """Counter-based random numbers: hashes of integers, the same bits on every machine, device, numpy and torch version.
 
 `u = h(h(h(h(seed, step), part), site), element)`, chained, never added: a sum of two counters would make one stream a
-shifted copy of another. This module is the numpy side (keys, splits, orders, signals); `engine.draws` is the torch side.
+shifted copy of another. This is the numpy side (keys, splits, orders, signals); `engine.draws` is the torch side.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The named, versioned sets of tasks, signals, seeds and budgets. Read by the plan; results compare within one version."""
+"""The named, versioned sets of tasks, signals, seeds and budgets. Results compare within one version only."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def default_split(images: int, own_test: int) -> Split:
 
 
 def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str], seeds: Iterable[int]) -> Suite:
-    """The suite with the axes that were asked for; one that leaves the suite's own gets a name, and a table, of its own."""
+    """The suite with the axes that were asked for; one that leaves the suite's own gets a name and a table apart."""
     asked = replace(
         suite,
         datasets=tuple(datasets) or suite.datasets,

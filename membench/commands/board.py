@@ -100,6 +100,8 @@ def status(out: Path) -> int:
             row = [name, task, *map(str, (len(keys), n["ok"], n["diverged"], failed, n["left"]))]
             table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
-    for line in [*map(str, contents.conflicts), *([f"{contents.torn} torn lines were set aside"] if contents.torn else [])]:
-        print(line)
+    for conflict in contents.conflicts:
+        print(conflict)
+    if contents.torn:
+        print(f"{contents.torn} torn lines were set aside")
     return ExitCode.OK

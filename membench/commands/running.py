@@ -86,7 +86,8 @@ def _tell_of_others(packs: list[Pack], contents: Contents) -> None:
     measured = {key for (key, _), record in contents.records.items() if record.status in MEASURED}
     others = sum(key in measured for pack in packs for key in pack.keys)
     if others:
-        print(f"{others} cells have records of another torch, device or machine, which --accept-env counts; trained anew")
+        where = "of another torch, device or machine"
+        print(f"{others} cells have records {where}, which --accept-env counts; trained anew")
 
 
 def _failed_before(planned: Plan, contents: Contents, packs: list[Pack]) -> int:

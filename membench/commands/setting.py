@@ -31,7 +31,7 @@ def registry(options: argparse.Namespace) -> Registry:
     found = discover(options.plugins)
     for name in getattr(options, "compose", []):
         if "+" not in name:
-            raise MembenchError(f"-r {name}: give a composition, as in -r dropout+mixup; -k {name} selects a regularizer")
+            raise MembenchError(f"-r {name}: give a composition, as in -r dropout+mixup; -k {name} selects one")
         found = found.with_composition(name)
     return found
 

@@ -31,8 +31,8 @@ def mix_tensor(x: Tensor) -> Tensor:
 def settle(key: Tensor) -> Tensor:
     """A copy of `key` that the compiler must compute before it goes on.
 
-    Left to itself it writes each use of a value out in full; a mix uses its value twice, three times over, so a chain of
-    four keys would become 4096 copies: 18 000 operations and 40 s for dropout.
+    Left to itself it writes each use of a value out in full; a mix uses its value twice, three times over, so a chain
+    of four keys would become 4096 copies: 18 000 operations and 40 s for dropout.
     """
     return key.clone()
 

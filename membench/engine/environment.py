@@ -11,7 +11,6 @@ import torch
 from membench import __version__
 from membench.errors import MembenchError
 
-
 THREADS, PRECISION = 1, "highest"  #: of a worker: one a core, full fp32 matmuls
 
 

@@ -34,7 +34,9 @@ def rate(recipe: Recipe, progress: Tensor) -> Tensor:
     return 0.5 * recipe.lr * (1 + torch.cos(math.pi * progress))
 
 
-def update(recipe: Recipe, params: Params, grads: Params, slots: Slots, lr: Tensor, step: Tensor) -> tuple[Params, Slots]:
+def update(
+    recipe: Recipe, params: Params, grads: Params, slots: Slots, lr: Tensor, step: Tensor
+) -> tuple[Params, Slots]:
     """One step, as torch.optim.SGD(momentum) or torch.optim.AdamW(weight_decay=0) takes it."""
     if recipe.optimizer == "sgd":
         m = {k: recipe.momentum * slots["momentum"][k] + grads[k] for k in params}

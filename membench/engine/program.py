@@ -127,13 +127,16 @@ class Step:
             "initial": fixed["initial"],
         }
 
-    def lane(self, i: int, stage: str, site: tuple[int, ...] = (), rows: Tensor | None = None, **fields: Any) -> StageLane:
+    def lane(
+        self, i: int, stage: str, site: tuple[int, ...] = (), rows: Tensor | None = None, **fields: Any
+    ) -> StageLane:
         """Part i's lane at `stage`."""
         if stage != "init":
             fields["state"] = self.states[i]
         if "clean" in fields and self.program.parts[i].group != "control":
             del fields["clean"]
-        return StageLane(Stream(self.keys[i], stage, site, rows), {**self.common, **fields, "strength": self.strengths[i]})
+        stream = Stream(self.keys[i], stage, site, rows)
+        return StageLane(stream, {**self.common, **fields, "strength": self.strengths[i]})
 
     def take_batch(self, batch: Tree) -> None:
         """The `batch` stages; what they return is a constant of the objective."""
@@ -145,7 +148,9 @@ class Step:
             x, y = act(x, y, self.lane(i, "batch", index=self.index, clean=self.clean, forward=forward))
         self.x, self.y = x.detach(), y.detach()
 
-    def objective(self, params: Params, x: Tensor, y: Tensor, index: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    def objective(
+        self, params: Params, x: Tensor, y: Tensor, index: Tensor, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """f of the module docstring, on the batch's `rows`: (0-d, logits)."""
         q = params
         for i, perturb in self.program.acting("perturb"):

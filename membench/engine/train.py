@@ -94,7 +94,7 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
 
 @cache
 def shared_program(
-    architecture: Architecture, shape: tuple[int, int, int], parts: tuple[Regularizer, ...], recipe: Recipe, *sizes: float
+    architecture: Architecture, shape: tuple[int, ...], parts: tuple[Regularizer, ...], recipe: Recipe, *sizes: float
 ) -> Program:
     """One object for all packs of a program in this process, so that it is compiled once."""
     return Program(skeleton(architecture, shape, int(sizes[1])), parts, recipe, *sizes)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_map
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from membench.engine import optim
@@ -90,7 +90,7 @@ class Trainer:
         device = rows.device
         right, loss = torch.empty_like(labels, dtype=torch.bool), torch.zeros(len(rows), device=device)
         finite = _finite(params)
-        for lane in range(len(rows)):  # one by one: a stacked pass of this size is slower, memory being what it waits for
+        for lane in range(len(rows)):  # one by one: a stacked pass of this size waits for memory
             own = {name: w[lane] for name, w in params.items()}
             mean, std = self.data.mean[lane : lane + 1], self.data.std[lane : lane + 1]
             for start in range(0, rows.shape[1], CHUNK):
@@ -114,7 +114,7 @@ class Trainer:
 
 @cache
 def compiled_step(program: Program) -> Callable[..., None]:
-    """The program's step, compiled; the packs of one program in one process share it, as long as it is the same object."""
+    """The program's step, compiled; a process's packs share it, as long as the program is the same object."""
     return torch.compile(partial(_advance, program), fullgraph=True, dynamic=False)
 
 
@@ -130,7 +130,7 @@ def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Te
 
 
 class FlopCounter(TorchDispatchMode):
-    """Sums the matrix FLOPs of all that runs inside. torch's own FlopCounterMode hooks modules, which breaks func.grad."""
+    """Sums the matrix FLOPs of all that runs inside. torch's FlopCounterMode hooks modules, which breaks func.grad."""
 
     def __init__(self) -> None:
         super().__init__()
