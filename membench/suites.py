@@ -43,7 +43,7 @@ SUITES = {
         Suite(
             "smoke",
             version=1,
-            summary="the whole way in a minute: 60 digits of 8x8, 80 steps; shows that things run, proves little",
+            summary="the whole way in two minutes: 60 digits of 8x8, 80 steps; shows that things run, proves little",
             datasets=("digits",),
             architectures=("mlp",),
             signals=("real", "mixed@0.4", "randY"),
