@@ -117,14 +117,13 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     order = shuffle.permutation("examples", split.train)
     classes = shuffle.permutation("classes", arrays.num_classes)
     parts, changed = {}, np.zeros(split.train, dtype=bool)
-    for name, drawn_rows in rows.items():
-        r = drawn_rows
+    for name, r in rows.items():
         draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes)
         x, y, hit = _apply(signal, images[r], labels[r], level, draw, name)
         if name == "train":
             true = labels[r][order]
-            x, y, r, changed = (None if x is None else x[order]), y[order], r[order], hit[order]
-        parts[name] = Part(r, x, classes[y])
+            x, y, changed = (None if x is None else x[order]), y[order], hit[order]
+        parts[name] = Part(r[order] if name == "train" else r, x, classes[y])
     wrong = parts["train"].y != classes[true]
     everything = [a for p in parts.values() for a in (images[p.rows] if p.x is None else p.x, p.y)]
     sha = digest([*everything, wrong, changed])

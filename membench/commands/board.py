@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,11 @@ from membench.records import Record
 from membench.store import MEASURED
 from membench.store import Contents
 from membench.store import Store
+
+if TYPE_CHECKING:
+    from membench.scoring import Board
+
+    Scored = tuple[Manifest, list[Record], Board]
 
 
 def counted(manifest: Manifest, contents: Contents) -> list[Record]:
@@ -33,22 +39,25 @@ def counted(manifest: Manifest, contents: Contents) -> list[Record]:
     return [record for _, record in best.values()]
 
 
-def pages(out: Path) -> dict[str, bytes]:
-    """All files of the leaderboard. Raises `MembenchError` where there is nothing to report."""
-    from membench.report import render
+def scored(out: Path) -> list[Scored]:
+    """Every suite of the store, in the order of the page. Raises `MembenchError` where there is nothing to report."""
     from membench.scoring import score
 
     store = Store(out / "records")
-    contents = store.read()
-    suites, facts = [], {}
-    for name, manifest in sorted(store.manifests().items(), key=lambda item: (item[0] == "smoke", item[0])):
+    contents, suites = store.read(), []
+    for _, manifest in sorted(store.manifests().items(), key=lambda item: (item[0] == "smoke", item[0])):
         records = counted(manifest, contents)
         suites.append((manifest, records, score(manifest, records)))
-        if manifest.commit:
-            facts[f"membench commit ({name})"] = manifest.commit
     if not suites:
         raise MembenchError(f"no run has been recorded in {out}: start one with `membench run --all --out {out}`")
-    return render(suites, facts)
+    return suites
+
+
+def pages(suites: list[Scored]) -> dict[str, bytes]:
+    """All files of the leaderboard."""
+    from membench.report import render
+
+    return render(suites, {f"membench commit ({m.suite})": m.commit for m, _, _ in suites if m.commit})
 
 
 def write_pages(out: Path, files: dict[str, bytes]) -> None:
@@ -61,7 +70,7 @@ def write_pages(out: Path, files: dict[str, bytes]) -> None:
 
 def report(out: Path) -> int:
     """Write the pages."""
-    files = pages(out)
+    files = pages(scored(out))
     write_pages(out, files)
     print(f"wrote {out / 'README.md'} and {sum(name.endswith('.svg') for name in files)} figures")
     return ExitCode.OK
@@ -71,7 +80,7 @@ def check(out: Path) -> int:
     """Compare the pages that are there with what the records say."""
     from membench.report import differences
 
-    different = differences(out, pages(out))
+    different = differences(out, pages(scored(out)))
     for line in different:
         print(line)
     if different:

@@ -15,6 +15,7 @@ from rich.text import Text
 from membench.commands import setting
 from membench.commands.board import counted
 from membench.commands.board import pages
+from membench.commands.board import scored
 from membench.commands.board import write_pages
 from membench.commands.listing import print_problems
 from membench.errors import ExitCode
@@ -200,13 +201,11 @@ def _compiled_programs() -> Path:
 def _write_board(out: Path, suite: str) -> None:
     """The pages, and the suite's table on the terminal."""
     from membench.report import summary_table
-    from membench.scoring import score
 
-    write_pages(out, pages(out))
-    store = Store(out / "records")
-    manifest = store.manifests()[suite]
+    suites = scored(out)
+    write_pages(out, pages(suites))
     console = Console()
-    console.print(summary_table(score(manifest, counted(manifest, store.read())), console.width))
+    console.print(*(summary_table(board, console.width) for plan, _, board in suites if plan.suite == suite))
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
