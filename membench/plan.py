@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Container
-from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
-from dataclasses import replace
 from itertools import groupby
 from itertools import product
 from typing import Any
@@ -92,9 +90,7 @@ class Plan:
         return packs
 
 
-def make_plan(
-    suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, select: Select | None = None, names: Iterable[str] = ()
-) -> Plan:
+def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, select: Select | None = None) -> Plan:
     """Plan a suite.
 
     Args:
@@ -103,12 +99,11 @@ def make_plan(
         hash_of: gives the hash of a data set's arrays.
         skip: asks a regularizer's `skip`.
         select: picks cells by id; `none` and the controls of the tasks it touches are added. None = all.
-        names: the regularizers to plan; empty = all registered ones.
 
     Raises:
         MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
     """
-    chosen = [registry.entry("regularizers", n) for n in names] or list(registry.regularizers.values())
+    chosen = registry.regularizers.values()
     for axis in ("datasets", "architectures", "signals"):
         for name in getattr(suite, axis):
             registry.entry(axis, parse_signal(name)[0])
@@ -124,9 +119,9 @@ def make_plan(
         raise MembenchError("no cell is selected: see `membench plan` for the ids", ExitCode.NOTHING)
     tasks = sorted({c.task for c in cells}, key=lambda t: t)
     entries = _entries({c.regularizer for c in cells} | {n for _, _, n in skipped}, registry, skipped)
-    recipes = {task: asdict(_recipe(suite, registry, task)) for task in tasks}
+    recipes = {task: asdict(resolved_recipe(suite, registry, task)) for task in tasks}
     hashes = {d: hash_of(d) for d in {c.dataset for c in cells}}
-    key_of = _Keys(suite, registry, recipes, hashes)
+    key_of = Keys(suite, registry, recipes, hashes)
     manifest = Manifest(
         suite.name,
         suite.version,
@@ -168,14 +163,14 @@ def _entries(names: set[str], registry: Registry, skipped: dict[tuple[str, str, 
     return tuple(entries)
 
 
-def _recipe(suite: Suite, registry: Registry, task: str) -> Recipe:
+def resolved_recipe(suite: Suite, registry: Registry, task: str) -> Recipe:
     """The suite's recipe for the task, else the architecture's own."""
     dataset, architecture = task.split("/")
     own = registry.entry("architectures", architecture).recipe
     return suite.recipes.get((dataset, architecture)) or Recipe(**own)
 
 
-class _Keys:
+class Keys:
     """Cell keys: the hash of what changes the numbers, and only that; never order, neighbours or clock."""
 
     def __init__(self, suite: Suite, registry: Registry, recipes: dict[str, Any], hashes: dict[str, str]) -> None:
@@ -200,42 +195,3 @@ class _Keys:
     def _code(self, kind: str, name: str) -> list[Any]:
         entry = self.registry.entry(kind, name)
         return [entry.name, entry.code_hash, entry.version]
-
-
-def merged(old: Manifest | None, new: Plan) -> Manifest:
-    """The suite's manifest after this plan: what was planned before stays on the board.
-
-    A cell of an earlier plan keeps its key unless its regularizer, data or recipe is planned now: then its old key is
-    out of date, and without a new one it is dropped. Another version of the suite starts afresh.
-    """
-    now = new.manifest
-    if old is None or (old.version, old.signals) != (now.version, now.signals):
-        return now
-    recipes, datasets = {**old.recipes, **now.recipes}, {**old.datasets, **now.datasets}
-    stale = {task for task in old.recipes if recipes[task] != old.recipes[task]}
-    stale |= {t for t in old.recipes if datasets[t.split("/")[0]] != old.datasets[t.split("/")[0]]}
-    planned = {(c.task, c.regularizer) for c in new.cells}
-    kept = {}
-    for cell_id, key in old.cells.items():
-        task, regularizer = "/".join(cell_id.split("/")[:2]), cell_id.split("/")[2].split("[")[0]
-        if task not in stale and (cell_id not in now.cells) and _still(old, new, task, regularizer, planned):
-            kept[cell_id] = key
-    names = {e.name: e for e in old.entries} | {e.name: e for e in now.entries}
-    entries = sorted(names.values(), key=lambda e: (e.name != "none", e.name))
-    return replace(
-        now,
-        tasks=tuple(sorted({*old.tasks, *now.tasks} - (stale - set(now.tasks)))),
-        seeds=tuple(sorted({*old.seeds, *now.seeds})),
-        recipes=recipes,
-        datasets=datasets,
-        entries=tuple(entries),
-        cells={**kept, **now.cells},
-    )
-
-
-def _still(old: Manifest, new: Plan, task: str, regularizer: str, planned: set[tuple[str, str]]) -> bool:
-    """An old cell is still valid beside the new plan: what is planned now of its entry has the old keys."""
-    if (task, regularizer) not in planned:
-        return True
-    mine = [c.id for c in new.cells if (c.task, c.regularizer) == (task, regularizer)]
-    return all(old.cells.get(i, new.manifest.cells[i]) == new.manifest.cells[i] for i in mine)

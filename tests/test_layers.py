@@ -19,7 +19,7 @@ PLUGINS = PACKAGE.parent / "plugins"
 LAYERS = (
     "api membench errors rng records",
     "plugin_finding plugin_cache plugin_code plugin_checks loading registry select",
-    "suites data plan",
+    "suites data plan merging",
     "nn engine",
     "durable shards store",
     "schedule messages interrupts guard process outcomes pool worker",

@@ -18,10 +18,10 @@ from membench.api import Recipe
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.loading import PluginEntry
+from membench.merging import merged
 from membench.plan import Pack
 from membench.plan import Plan
 from membench.plan import make_plan
-from membench.plan import merged
 from membench.records import Cell
 from membench.records import Manifest
 from membench.registry import Registry
@@ -118,10 +118,6 @@ def test_a_plan_is_the_same_twice() -> None:
     assert make().manifest == make().manifest
 
 
-def test_named_regularizers_are_planned_alone() -> None:
-    assert {c.regularizer for c in make(names=("mixup",)).cells} == {"mixup"}
-
-
 def test_a_skipped_task_has_no_cells_and_its_reason_is_in_the_manifest() -> None:
     found = registry(dropout={"has_skip": True})
     skip = lambda d, a, r: "has no taps" if (a, r) == ("cnn", "dropout") else None  # noqa: E731
@@ -177,7 +173,6 @@ def test_an_empty_selection_ends_with_code_5() -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"names": ("dropuot",)}, "unknown regularizer 'dropuot': did you mean dropout"),
         ({"suite": replace(SUITE, datasets=("dotz",))}, "unknown dataset 'dotz': did you mean dots"),
         ({"suite": replace(SUITE, architectures=("mpl",))}, "unknown architecture 'mpl': did you mean mlp"),
         ({"suite": replace(SUITE, signals=("real", "mixd@0.4"))}, "unknown signal 'mixd': did you mean mixed"),
@@ -361,44 +356,72 @@ def test_a_manifest_survives_json() -> None:
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
+def replanned(old: Manifest | None, found: Registry | None = None, suite: Suite = SUITE, **options: Any) -> Manifest:
+    found = found or registry()
+    return merged(old, make(suite, found, **options), found)
+
+
+def only(*names: str) -> Registry:
+    """The registry of someone who has only these regularizers at hand."""
+    found = registry()
+    return replace(found, regularizers={n: e for n, e in found.regularizers.items() if n in ("none", *names)})
+
+
 def test_without_an_earlier_manifest_the_plan_s_own_counts() -> None:
-    assert merged(None, make()) == make().manifest
+    assert replanned(None) == make().manifest
 
 
 def test_a_small_plan_keeps_what_was_planned_before() -> None:
     whole = make().manifest
-    again = merged(whole, make(select=lambda cell: cell == CELL))
+    again = replanned(whole, select=lambda cell: cell == CELL)
     assert again.cells == whole.cells
     assert (again.entries, again.tasks, again.recipes) == (whole.entries, whole.tasks, whole.recipes)
 
 
-def test_plans_add_up() -> None:
-    names = ("none", "dropout", "mixup", "dropout+mixup", "low-lr")
+def test_plans_add_up_whatever_plugins_were_at_hand() -> None:
     manifest = None
-    for name in names:
-        manifest = merged(manifest, make(names=(name,)))
+    for names in (("dropout",), ("mixup", "low-lr"), ("dropout", "mixup", "dropout+mixup")):
+        manifest = replanned(manifest, only(*names))
     assert manifest == make().manifest
 
 
 def test_seeds_add_up() -> None:
     first = make(narrowed(SUITE, (), (), (0,))).manifest
-    both = merged(first, make(narrowed(SUITE, (), (), (1,))))
+    both = replanned(first, suite=narrowed(SUITE, (), (), (1,)))
     assert both.cells == make().manifest.cells and both.seeds == (0, 1)
 
 
 def test_cells_of_changed_code_are_replaced_and_those_not_planned_again_dropped() -> None:
     old = make().manifest
-    new = make(found=registry(dropout={"code_hash": "new"}), select=lambda cell: cell == CELL)
-    now = merged(old, new)
-    assert ids(now, "mlp/dropout[") == {CELL}
-    assert now.cells[CELL] == new.manifest.cells[CELL] != old.cells[CELL]
-    assert {i: now.cells[i] for i in ids(old, "mixup[")} == {i: old.cells[i] for i in ids(old, "mixup[")}
+    found = registry(dropout={"code_hash": "new"})
+    now = replanned(old, found, select=lambda cell: cell == CELL)
+    assert ids(now, "/dropout[") == {CELL}
+    assert now.cells[CELL] == make(found=found).manifest.cells[CELL] != old.cells[CELL]
+    assert {i: now.cells[i] for i in ids(old, "/mixup[")} == {i: old.cells[i] for i in ids(old, "/mixup[")}
+
+
+def test_a_changed_part_drops_its_compositions() -> None:
+    now = replanned(make().manifest, registry(mixup={"code_hash": "new"}), select=lambda cell: cell == CELL)
+    assert not ids(now, "dropout+mixup[") and "dropout+mixup" not in {e.name for e in now.entries}
+
+
+def test_a_changed_architecture_or_signal_drops_the_cells_that_use_it() -> None:
+    old, pick = make().manifest, lambda cell: cell == CELL
+    now = replanned(old, registry(cnn={"code_hash": "new"}), select=pick)
+    assert now.tasks == ("dots/mlp",) and now.recipes.keys() == {"dots/mlp"}
+    now = replanned(old, registry(randY={"version": 2}), select=pick)
+    assert not any("randY" in i for i in ids(now, "/mixup[")) and ids(now, "/mixup[")
+
+
+def test_a_strength_that_left_the_grid_is_dropped_with_it() -> None:
+    now = replanned(make().manifest, registry(dropout=grid(0.1, 0.6)), select=lambda cell: "0.6" in cell)
+    assert {i.split("/")[2] for i in ids(now, "/dropout[")} == {"dropout[0.1]", "dropout[0.6]"}
 
 
 def test_cells_of_other_arrays_or_another_recipe_are_dropped() -> None:
     old = make().manifest
     for change in ({"hashes": lambda name: "new"}, {"suite": recipe(lr=0.3)}):
-        now = merged(old, make(**change, select=lambda cell: cell == CELL))
+        now = replanned(old, **change, select=lambda cell: cell == CELL)
         assert ids(now, "mlp/dropout[") == {CELL}
         assert ids(now, "mlp/mixup[") == set()
     assert ids(now, "cnn/mixup[")  # the recipe was the mlp's alone
@@ -407,13 +430,13 @@ def test_cells_of_other_arrays_or_another_recipe_are_dropped() -> None:
 def test_another_version_or_other_signals_start_afresh() -> None:
     old = make().manifest
     for suite in (replace(SUITE, version=2), replace(SUITE, signals=("real", "randY"))):
-        plan = make(suite, select=lambda cell: cell.startswith("dots/mlp/dropout"))
-        assert merged(old, plan) == plan.manifest
+        pick = {"suite": suite, "select": lambda cell: cell.startswith("dots/mlp/dropout")}
+        assert replanned(old, **pick) == make(**pick).manifest
 
 
 def test_entries_are_those_of_the_newest_plan_with_none_first() -> None:
     old = make().manifest
-    now = merged(old, make(found=registry(mixup={"summary": "New words"}), names=("mixup",)))
+    now = replanned(old, registry(mixup={"summary": "New words"}), select=lambda cell: "/mixup[" in cell)
     assert [e.name for e in now.entries] == ["none", "dropout", "dropout+mixup", "low-lr", "mixup"]
     assert now.entries[-1].summary == "New words"
 

@@ -20,10 +20,10 @@ from membench.commands.board import write_pages
 from membench.commands.listing import print_problems
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.merging import merged
 from membench.outcomes import Summary
 from membench.plan import Pack
 from membench.plan import Plan
-from membench.plan import merged
 from membench.records import Manifest
 from membench.registry import Registry
 from membench.store import MEASURED
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         return _problems(found)
     contents = store.read()
     environment = _environment(options.device, planned.suite.compiled)
-    manifest = _manifest(store, planned, contents, environment, options.accept_env)
+    manifest = _manifest(store, planned, found, contents, environment, options.accept_env)
     planned = replace(planned, manifest=manifest)
     store.write_manifest(manifest)
     packs, reused = _missing(planned, contents, failed)
@@ -112,13 +112,15 @@ def _environment(device: str, compiled: bool) -> dict[str, object]:
     return environment.expected(torch.device(environment.resolve(device)), compiled)
 
 
-def _manifest(store: Store, planned: Plan, contents: Contents, environment: dict, accept: bool) -> Manifest:
+def _manifest(
+    store: Store, planned: Plan, found: Registry, contents: Contents, environment: dict, accept: bool
+) -> Manifest:
     """The suite's manifest on disk after this plan."""
     from membench.records import digest
 
     own = digest(environment)
     others = sorted({env for _, env in contents.records} - {own}) if accept else []
-    manifest = merged(store.manifests().get(planned.suite.name), planned)
+    manifest = merged(store.manifests().get(planned.suite.name), planned, found)
     return replace(manifest, envs=(own, *others), commit=_commit())
 
 
