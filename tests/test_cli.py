@@ -229,7 +229,7 @@ def test_data_that_are_not_at_hand_say_how_to_get_them(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, out, err = cli("plan")
     assert (code, out) == (ExitCode.USAGE, "")
-    assert "pip install mlxtend" in err
+    assert "pip install 'mlxtend>=0.23'" in err
     assert len(err.splitlines()) == 1
 
 

@@ -24,8 +24,8 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.data import load_arrays
 from membench.data import sample
+from membench.engine.lanes import lane_key
 from membench.engine.train import Run
-from membench.engine.train import lane_key
 from membench.engine.train import train_pack
 from membench.errors import LaneError
 from membench.errors import MembenchError
@@ -155,7 +155,7 @@ def run_of(*cells: Cell) -> Run:
 
 def test_an_epoch_shows_every_example_once_in_a_new_order() -> None:
     run = run_of(cell(), cell(seed=1))
-    orders = [run.order(e).flatten(1) for e in range(3)]
+    orders = [run.lanes.order(e).flatten(1) for e in range(3)]
     assert all(sorted(row) == list(range(30)) for order in orders for row in order.tolist())
     assert len({tuple(row) for order in orders for row in order.tolist()}) == 6
 
@@ -163,7 +163,7 @@ def test_an_epoch_shows_every_example_once_in_a_new_order() -> None:
 def test_weights_and_order_are_the_seed_s_whatever_is_trained() -> None:
     cells = [cell(), cell(signal=NOISE), cell(signal="mixed@0.4")]
     run = run_of(*cells)
-    trainer, order = run.trainer(), run.order(3)
+    trainer, order = run.trainer(), run.lanes.order(3)
     for k, w in trainer.var["params"].items():
         assert torch.equal(w[0], w[1]) and torch.equal(w[0], w[2]), k
     assert torch.equal(order[0], order[1])
@@ -188,7 +188,7 @@ def test_a_placebo_is_none_from_other_weights_in_another_order() -> None:
     assert one.loss == again.loss
     assert one.cost == 1.0
     run = run_of(cell("placebo", 1.0), cell("placebo", 2.0), cell("placebo", 1.0, signal=NOISE))
-    order, weights = run.order(1), run.trainer().var["params"]["first.weight"]
+    order, weights = run.lanes.order(1), run.trainer().var["params"]["first.weight"]
     assert not torch.equal(order[0], order[1]) and not torch.equal(weights[0], weights[1])
     assert torch.equal(order[0], order[2]) and torch.equal(weights[0], weights[2])
     assert lane_key(cell("placebo", 1.0), True) != lane_key(cell(), False) == word("task", "blobs/mlp", 0)
@@ -217,11 +217,11 @@ def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() 
     assert random.train[-1] > 0.9 and random.val[-1] < real.val[-1]  # noise is fitted, and says nothing of real images
     run = run_of(cell(signal=INPUTS), cell(), cell(signal=INPUTS, seed=1))
     trainer = run.trainer()
-    assert run.rows["train"][[0, 2]].flatten().tolist() == list(range(60, 120))
-    assert run.rows["val"].max() < 60 and run.rows["test"].max() < 60
-    for lane, s in ((0, run.samples[0]), (2, run.samples[2])):
-        assert torch.equal(trainer.data.pool[run.rows["train"][lane]], torch.from_numpy(s.train.x))
-    assert np.array_equal(trainer.data.pool[run.rows["train"][1]], run.images[run.samples[1].train.rows])
+    assert run.lanes.rows["train"][[0, 2]].flatten().tolist() == list(range(60, 120))
+    assert run.lanes.rows["val"].max() < 60 and run.lanes.rows["test"].max() < 60
+    for lane, s in ((0, run.lanes.samples[0]), (2, run.lanes.samples[2])):
+        assert torch.equal(trainer.data.pool[run.lanes.rows["train"][lane]], torch.from_numpy(s.train.x))
+    assert np.array_equal(trainer.data.pool[run.lanes.rows["train"][1]], run.lanes.images[run.lanes.samples[1].train.rows])
 
 
 # --- how a cell can end -----------------------------------------------------------------------------------------------

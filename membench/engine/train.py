@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import cache
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,31 +16,20 @@ import torch
 from torch import Tensor
 
 from membench.api import Architecture
-from membench.api import Arrays
 from membench.api import Dataset
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
-from membench.data import Sample
-from membench.data import load_arrays
-from membench.data import pool
-from membench.data import sample
-from membench.engine.draws import signed
 from membench.engine.environment import environment
-from membench.engine.network import build
+from membench.engine.lanes import Lanes
 from membench.engine.network import skeleton
 from membench.engine.program import Program
 from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
-from membench.errors import MembenchError
 from membench.plan import Pack
-from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
-from membench.rng import Draws
-from membench.rng import chain
-from membench.rng import word
 from membench.suites import checkpoints
 from membench.suites import control_epochs
 
@@ -70,12 +60,6 @@ class Curves:
     test_bits: np.ndarray | None = None
 
 
-def lane_key(cell: Cell, redraw: bool) -> int:
-    """The seed of weights, batch order and draws: by (dataset, architecture, seed), the same for all regularizers."""
-    key = word("task", cell.task, cell.seed)
-    return chain(key, word("redraw", *cell.strength)) if redraw else key
-
-
 def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = lambda done: None) -> list[Record]:
     """Train the pack's cells, stacked; one record a cell, in the pack's order.
 
@@ -85,8 +69,8 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
     started = time.perf_counter()
     run = Run(pack, source, torch.device(device))
     trainer = run.trainer()
-    cost = trainer.flops() / run.plain_flops(trainer)
-    note = trainer.compile(run.order(1)) if pack.compiled else ""
+    cost = relative_cost(trainer.program, run.lanes.shape)
+    note = trainer.compile(run.lanes.order(1)) if pack.compiled else ""
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
     return [replace(r, reason=r.reason or note) for r in run.records(trainer, curves, cost, seconds)]
@@ -100,6 +84,21 @@ def shared_program(
     return Program(skeleton(architecture, shape, int(sizes[1])), parts, recipe, *sizes)
 
 
+@cache
+def relative_cost(program: Program, shape: tuple[int, ...]) -> float:
+    """kappa: matrix FLOPs of the program's step over those of the plain step; one lane, on the meta device."""
+    return _flops(program, shape) / _flops(replace(program, parts=()), shape)
+
+
+def _flops(program: Program, shape: tuple[int, ...]) -> int:
+    empty = partial(torch.zeros, device="meta")
+    rows = empty((1, program.num_examples), dtype=torch.int64)
+    data = LaneData(empty((1, *shape)), rows, rows, rows.bool(), *(empty((1, shape[0])) for _ in range(2)))
+    weights = {name: p.detach() for name, p in program.module.named_parameters()}
+    strengths = empty((1, max(1, len(program.parts))))
+    return Trainer(program, [weights], strengths, empty((1, 1), dtype=torch.int32), data).flops()
+
+
 class Run:
     """One pack's data and settings."""
 
@@ -108,73 +107,18 @@ class Run:
         self.pack, self.device = pack, device
         self.architecture = source.architecture(cell.architecture)
         self.parts = source.regularizer(cell.regularizer)
-        self.redraw = any(p.redraw for p in self.parts)
-        arrays = load_arrays(source.dataset(cell.dataset))
-        self.num_classes = arrays.num_classes
-        self.images = pool(arrays)
-        self.shape = tuple(self.images.shape[1:])
-        self.samples = [self._sample(arrays, source, c) for c in pack.cells]
-        self.keys = [lane_key(c, self.redraw) for c in pack.cells]
-        self.per_epoch = pack.split.train // pack.recipe.batch
-        if self.per_epoch == 0:
-            raise MembenchError(f"{cell.task}: {pack.split.train} training images fill no batch of {pack.recipe.batch}")
-        self.steps = self.per_epoch * pack.recipe.epochs
-
-    def _sample(self, arrays: Arrays, source: Source, cell: Cell) -> Sample:
-        name, level = parse_signal(cell.signal)
-        return sample(arrays, self.pack.split, source.signal(name), level, cell.task, cell.seed)
+        signals = {name: source.signal(name) for name in {parse_signal(c.signal)[0] for c in pack.cells}}
+        redraw = any(p.redraw for p in self.parts)
+        self.lanes = Lanes(pack, source.dataset(cell.dataset), signals, redraw, device)
+        self.steps = self.lanes.per_epoch * pack.recipe.epochs
 
     def trainer(self) -> Trainer:
         """The stacked lanes at step 0."""
-        scale = 1.0 if self.images.dtype == np.uint8 else 1 / 255
-        sizes = (self.steps, self.num_classes, self.pack.split.train, scale)
-        program = shared_program(self.architecture, self.shape, self.parts, self.pack.recipe, *sizes)
-        weights = [build(self.architecture, self.shape, self.num_classes, key) for key in self.keys]
-        strengths = torch.tensor([c.strength or (0.0,) for c in self.pack.cells], dtype=torch.float32)
-        keys = torch.tensor([[signed(k)] for k in self.keys], dtype=torch.int32)
-        return Trainer(program, weights, strengths.to(self.device), keys.to(self.device), self._lane_data())
-
-    def _lane_data(self) -> LaneData:
-        """One pool for all lanes; inputs that a signal made are appended to it."""
-        self.rows: dict[str, Tensor] = {}
-        extra, size = [], len(self.images)
-        for split in ("train", "val", "test"):
-            lanes = []
-            for s in self.samples:
-                part = getattr(s, split)
-                lanes.append(part.rows if part.x is None else np.arange(size, size + len(part.y)))
-                if part.x is not None:
-                    extra.append(part.x)
-                    size += len(part.y)
-            self.rows[split] = self._stack(lanes)
-        images = np.concatenate([self.images.astype(np.float32), *extra]) if extra else self.images
-        return LaneData(
-            torch.from_numpy(images).to(self.device),
-            self.rows["train"],
-            self._labels("train"),
-            self._stack([s.clean for s in self.samples]),
-            self._stack([s.mean for s in self.samples]),
-            self._stack([s.std for s in self.samples]),
-        )
-
-    def _stack(self, lanes: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(lanes)).to(self.device)
-
-    def _labels(self, split: str) -> Tensor:
-        return self._stack([getattr(s, split).y for s in self.samples])
-
-    def plain_flops(self, trainer: Trainer) -> int:
-        """FLOPs of the same lanes' step without the regularizer."""
-        p = trainer.program
-        plain = Program(p.module, (), p.recipe, p.steps, p.num_classes, p.num_examples, p.pixel_scale)
-        var = {**trainer.var, "states": []}
-        return trainer.flops(plain, var)
-
-    def order(self, epoch: int) -> Tensor:
-        """[L, steps, batch] int64: this epoch's batches; the permutation's tail that fills no batch is left out."""
-        n = self.per_epoch * self.pack.recipe.batch
-        lanes = [Draws(chain(k, epoch)).permutation("order", self.pack.split.train)[:n] for k in self.keys]
-        return self._stack(lanes).reshape(len(lanes), self.per_epoch, self.pack.recipe.batch)
+        lanes = self.lanes
+        scale = 1.0 if lanes.images.dtype == np.uint8 else 1 / 255
+        sizes = (self.steps, lanes.num_classes, self.pack.split.train, scale)
+        program = shared_program(self.architecture, lanes.shape, self.parts, self.pack.recipe, *sizes)
+        return Trainer(program, lanes.weights(self.architecture), lanes.strengths, lanes.draw_keys, lanes.data)
 
     def train(self, trainer: Trainer, cost: float, on_progress: Progress) -> Curves:
         """All epochs, read at the checkpoints; test at the budget, at equal compute, and for `none` at all of them."""
@@ -184,7 +128,7 @@ class Run:
         read = control_epochs(budget) if plain else sorted({*checkpoints(budget), equal})
         curves = Curves()
         for epoch in range(1, budget + 1):
-            trainer.train_epoch(self.order(epoch))
+            trainer.train_epoch(self.lanes.order(epoch))
             if epoch in read:
                 self._read(trainer, curves, epoch, test=plain or epoch in (equal, budget))
             on_progress(epoch / budget)
@@ -192,23 +136,26 @@ class Run:
 
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""
-        right, loss, finite = trainer.evaluate(self.rows["train"], trainer.data.labels)
+        right, loss, finite = self._evaluate(trainer, "train")
         bits = right.cpu().numpy()
         curves.epochs.append(epoch)
         curves.train.append(bits.mean(axis=1))
         curves.loss.append(loss.cpu().numpy().astype(np.float64))
-        wrong = np.stack([s.wrong for s in self.samples])
+        wrong = np.stack([s.wrong for s in self.lanes.samples])
         curves.wrong.append((bits & wrong).sum(axis=1) / np.maximum(wrong.sum(axis=1), 1))
-        val, _, finite_val = trainer.evaluate(self.rows["val"], self._labels("val"))
+        val, _, finite_val = self._evaluate(trainer, "val")
         curves.val.append(val.cpu().numpy().mean(axis=1))
         curves.finite = (finite & finite_val).cpu().numpy()
         curves.train_bits = bits
         curves.test.append(None)
         if test:
-            right, _, finite_test = trainer.evaluate(self.rows["test"], self._labels("test"))
+            right, _, finite_test = self._evaluate(trainer, "test")
             curves.test_bits = right.cpu().numpy()
             curves.test[-1] = curves.test_bits.mean(axis=1)
             curves.finite = curves.finite & finite_test.cpu().numpy()
+
+    def _evaluate(self, trainer: Trainer, split: str) -> tuple[Tensor, Tensor, Tensor]:
+        return trainer.evaluate(self.lanes.rows[split], self.lanes.labels[split])
 
     def records(self, trainer: Trainer, curves: Curves, cost: float, seconds: float) -> list[Record]:
         """One record a lane."""
@@ -221,14 +168,14 @@ class Run:
             "cost": round(cost, 4),
             "pack": self.pack.id,
             "seconds": round(seconds, 3),
-            "num_classes": self.num_classes,
+            "num_classes": self.lanes.num_classes,
             "num_train": self.pack.split.train,
             "num_test": self.pack.split.test,
         }
         return [self._record(lane, curves, int(died[lane]), shared) for lane in range(len(self.pack.cells))]
 
     def _record(self, lane: int, curves: Curves, died: int, shared: dict) -> Record:
-        cell, s = self.pack.cells[lane], self.samples[lane]
+        cell, s = self.pack.cells[lane], self.lanes.samples[lane]
         values = {f: getattr(cell, f) for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")}
         values |= {"key": self.pack.keys[lane], "id": cell.id, "arrays": s.digest, **shared}
         values |= {"num_wrong": int(s.wrong.sum()), "steps": self.steps if died < 0 else died}

@@ -102,13 +102,13 @@ class Trainer:
                 finite[lane] &= torch.isfinite(logits).all()
         return right, loss / rows.shape[1], finite
 
-    def flops(self, program: Program | None = None, var: Tree | None = None) -> int:
-        """Matrix FLOPs of one step of all lanes, counted on the meta device; of another program's step if given."""
+    def flops(self) -> int:
+        """Matrix FLOPs of one step of all lanes, counted on the meta device."""
         d = self.data
         data = LaneData(*(v.to("meta") for v in (d.pool, d.rows, d.labels, d.clean, d.mean, d.std)))
         order = torch.zeros((len(d.rows), 1, self.program.recipe.batch), dtype=torch.int64, device="meta")
         with FlopCounter() as counter:
-            _advance(program or self.program, _meta(var or self.var), _meta(self.fixed), data, order, _meta(self.t))
+            _advance(self.program, _meta(self.var), _meta(self.fixed), data, order, _meta(self.t))
         return counter.flops
 
 

