@@ -631,10 +631,12 @@ def test_inputs_are_standardised_with_each_lane_s_own_statistics(float_pool: boo
         assert torch.allclose(step.x, (raw - mean) / std)
 
 
-def test_evaluation_is_of_the_plain_network_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 3])  # a CPU takes one lane, a GPU all of them; 2 leaves one over
+def test_evaluation_is_of_the_plain_network_in_chunks(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     monkeypatch.setattr(trainer_module, "CHUNK", 7)  # 24 examples: the last chunk is short
     world = World(parts("dropout"), SETTINGS)
     trainer = world.trained()
+    trainer.at_once = at_once
     right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert right.shape == (3, 24) and finite.all()
     for lane in range(3):

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from membench.engine import optim
+from membench.engine.capture import CapturedStep
 from membench.engine.program import Program
 from membench.engine.program import Tree
 from membench.nn import cross_entropy
@@ -62,26 +63,38 @@ class Trainer:
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
         self.step: Callable[..., None] = partial(_advance, program)
+        self.graph: CapturedStep | None = None  #: on a GPU, once compiled
+        self.at_once = 1 if device.type == "cpu" else len(weights)  #: lanes in one pass of an evaluation
 
     def compile(self, order: Tensor) -> str:
         """From now on the step runs as one compiled program; "" or, where that cannot be done, why it stays eager.
 
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
-        step = compiled_step(self.program)
+        step, var, t = compiled_step(self.program), _owned(self.var), self.t.clone()
+        rehearse = lambda order: step(var, self.fixed, self.data, order, t)  # noqa: E731
+        graph = None
         try:
             # a worker meets every program of a suite; Dynamo takes them for recompilations of `_advance` and stops at 8
             with torch._dynamo.config.patch(recompile_limit=PROGRAMS, accumulated_recompile_limit=PROGRAMS):
-                step(_owned(self.var), self.fixed, self.data, order, self.t.clone())
+                rehearse(order)
+            if order.device.type == "cuda":
+                graph = CapturedStep(partial(self._once, step), rehearse, order)
         except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
             return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        self.step = step
+        self.step, self.graph = step, graph
         return ""
+
+    def _once(self, step: Callable[..., None], order: Tensor) -> None:
+        step(self.var, self.fixed, self.data, order, self.t)
 
     def train_epoch(self, order: Tensor) -> None:
         """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
+        if self.graph:
+            self.graph.epoch(order)
+            return
         for _ in range(order.shape[1]):
-            self.step(self.var, self.fixed, self.data, order, self.t)
+            self._once(self.step, order)
 
     @torch.no_grad()
     def evaluate(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,17 +103,24 @@ class Trainer:
         device = rows.device
         right, loss = torch.empty_like(labels, dtype=torch.bool), torch.zeros(len(rows), device=device)
         finite = _finite(params)
-        for lane in range(len(rows)):  # one by one: a stacked pass of this size waits for memory
-            own = {name: w[lane] for name, w in params.items()}
-            mean, std = self.data.mean[lane : lane + 1], self.data.std[lane : lane + 1]
+        for first in range(0, len(rows), self.at_once):  # on a CPU one by one: a wider pass waits for memory
+            lanes = slice(first, first + self.at_once)
+            own = {name: w[lanes] for name, w in params.items()}
             for start in range(0, rows.shape[1], CHUNK):
                 part = slice(start, start + CHUNK)
-                x = standardise(self.data.pool[rows[lane, part]][None], mean, std)[0]
-                y, logits = labels[lane, part], self.program.logits(own, x)
-                right[lane, part] = logits.argmax(dim=1) == y
-                loss[lane] += cross_entropy(logits, one_hot(y, self.program.num_classes)).sum()
-                finite[lane] &= torch.isfinite(logits).all()
+                x = standardise(self.data.pool[rows[lanes, part]], self.data.mean[lanes], self.data.std[lanes])
+                y, logits = labels[lanes, part], self._logits(own, x)
+                right[lanes, part] = logits.argmax(dim=2) == y
+                losses = cross_entropy(logits.flatten(0, 1), one_hot(y.flatten(), self.program.num_classes))
+                loss[lanes] += losses.reshape(y.shape).sum(dim=1)
+                finite[lanes] &= torch.isfinite(logits).flatten(1).all(dim=1)
         return right, loss / rows.shape[1], finite
+
+    def _logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
+        """[l, n, classes] for weights and inputs stacked over l lanes."""
+        if len(x) > 1:
+            return vmap(self.program.logits)(params, x)
+        return self.program.logits({name: w[0] for name, w in params.items()}, x[0])[None]
 
     def flops(self) -> int:
         """Matrix FLOPs of one step of all lanes, counted on the meta device."""
