@@ -42,14 +42,14 @@ SUITES = {
     for suite in (
         Suite(
             "smoke",
-            version=1,
-            summary="the whole way in two minutes: 60 digits of 8x8, 80 steps; shows that things run, proves little",
+            version=2,
+            summary="the whole way in a minute: 50 digits of 8x8, 60 steps; shows that things run, proves little",
             datasets=("digits",),
             architectures=("mlp",),
             signals=("real", "mixed@0.4", "randY"),
             seeds=(0, 1, 2),
-            splits={"digits": Split(test=797, train=60, validation=400)},
-            recipes={("digits", "mlp"): Recipe(lr=0.1, batch=30, epochs=40)},
+            splits={"digits": Split(test=400, train=50, validation=200)},
+            recipes={("digits", "mlp"): Recipe(lr=0.1, batch=25, epochs=30)},
             width=45,
             compiled=False,
         ),
