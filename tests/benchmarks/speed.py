@@ -1,0 +1,134 @@
+"""membench against its peers, on the same cells: `python tests/benchmarks/speed.py [--json FILE] [--quick]`.
+
+Four sizes; at each, every peer trains all cells once from a cold start, then all take turns, round after round. It uses
+the cores that it is allowed to (`taskset`). The peers jax and lightning come with `pip install -e '.[bench]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from speed_page import Measured
+from speed_page import page
+from speed_process import CEILING
+from speed_process import MEMBENCH
+from speed_process import PEERS
+from speed_process import Kind
+from speed_process import Team
+from speed_process import cores
+from speed_work import SIZES
+from speed_work import WIDTH
+from speed_work import Size
+from speed_work import Work
+
+PRECISIONS = {"highest": ("highest",), "medium": ("medium",), "both": ("highest", "medium")}
+TURN = 4.0  #: seconds, of each peer in each round
+QUICK_TURN = 0.2
+Ratios = dict[str, dict[str, float | None]]  #: size -> peer -> membench's cell-steps a second over the peer's
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write the ratios of the first precision."""
+    options = _parse(arguments)
+    ratios: Ratios = {}
+    for precision in PRECISIONS[options.precision]:
+        for name in options.sizes:
+            size = SIZES[name].shortened(epochs=2) if options.quick else SIZES[name]
+            measured = measure(size, options.peers, precision, options.rounds, QUICK_TURN if options.quick else TURN)
+            print(page(measured), flush=True)
+            ratios.setdefault(name, measured.ratios)
+    if options.json:
+        options.json.write_text(json.dumps(ratios, indent=1) + "\n")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [kind.name for kind in PEERS]
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write {size: {peer: ratio}}, null = not installed")
+    parser.add_argument("--sizes", type=_some_of(SIZES), default=list(SIZES), metavar=",".join(SIZES))
+    parser.add_argument("--peers", type=_some_of(known), default=known, metavar=",".join(known))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=PRECISIONS, default="highest", help="of fp32 matrix products, for all")
+    parser.add_argument("--quick", action="store_true", help="two epochs, one round: shows that it runs, no more")
+    options = parser.parse_args(arguments)
+    options.rounds = 1 if options.quick else options.rounds
+    return options
+
+
+def _some_of(known: Sequence[str] | dict) -> object:
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
+        return chosen
+
+    return names
+
+
+def measure(size: Size, peers: Sequence[str], precision: str, rounds: int, turn: float) -> Measured:
+    """One size at one precision: the cold start of each peer, then the rounds."""
+    from speed_world import draw  # with torch, which the processes of JAX shall not import along with this file
+
+    work = draw(size, len(cores()))
+    result = Measured(work, precision, tuple(peers))
+    kinds = [kind for kind in PEERS if kind.name in peers and kind.installed]
+    with ExitStack() as stack:
+        teams = [_cold(kind, result, stack) for kind in (*kinds, MEMBENCH, CEILING)]
+        for _ in range(rounds):
+            for team in teams:
+                result.rates[team.kind.name].append(rate(team, result.job_seconds[team.kind.name], turn))
+    return result
+
+
+def _cold(kind: Kind, result: Measured, stack: ExitStack) -> Team:
+    """From the start of its processes until it has trained and read all cells; they stay for the rounds."""
+    lanes = kind.lanes[0] if len(kind.lanes) == 1 else fastest(kind, result.work, result.precision)
+    _say(f"{result.work.size.name}, {result.precision}: {kind.name} from cold, {lanes} lanes")
+    started = time.perf_counter()
+    team = Team(kind, result.work, result.precision, lanes)
+    stack.callback(team.close)
+    answers = team.ask("all")
+    result.cold_seconds[kind.name] = time.perf_counter() - started
+    result.start_seconds[kind.name] = team.start_seconds
+    result.job_seconds[kind.name] = max(seconds for seconds, _ in answers)
+    result.learned[kind.name] = {cell: accuracies for _, learned in answers for cell, accuracies in learned.items()}
+    result.memory[kind.name], result.lanes[kind.name] = team.memory, lanes
+    result.rates[kind.name] = []
+    return team
+
+
+def fastest(kind: Kind, work: Work, precision: str) -> int:
+    """The number of lanes at which the peer is fastest here, tried on as many cells as fill a pack."""
+    found = {}
+    for lanes in kind.lanes:
+        team = Team(kind, work, precision, lanes)
+        found[lanes] = _rate(team, WIDTH // lanes)
+        team.close()
+    _say(f"  {kind.name}: " + ", ".join(f"{lanes} lanes {r:.0f}" for lanes, r in found.items()) + " cell-steps/s")
+    return max(found, key=lambda lanes: found[lanes])
+
+
+def rate(team: Team, job_seconds: float, turn: float) -> float:
+    """Cell-steps a second in a turn of about that many seconds, whole jobs, as many in each process."""
+    return _rate(team, max(1, round(turn / job_seconds)))
+
+
+def _rate(team: Team, jobs: int) -> float:
+    started = time.perf_counter()
+    steps = sum(team.ask(jobs))
+    return steps / (time.perf_counter() - started)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

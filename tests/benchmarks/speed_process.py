@@ -1,0 +1,191 @@
+"""The processes of one peer: started cold, asked to train all cells once, then for turns of some jobs each."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field
+from itertools import cycle
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from typing import Protocol
+
+from speed_work import WIDTH
+from speed_work import Work
+
+from membench.records import Cell
+
+Accuracies = dict[str, tuple[float, float]]  #: cell id -> (training accuracy, test accuracy)
+
+
+class Peer(Protocol):
+    """What a peer's module makes in each of its processes, from (work, precision, lanes)."""
+
+    def warm_up(self, cells: Sequence[Cell]) -> None:
+        """Compile, allocate: whatever the first training of that many cells would wait for."""
+
+    def train(self, cells: Sequence[Cell]) -> Any:
+        """The whole budget, from the initial weights. This is what is timed."""
+
+    def read(self, trained: Any) -> list[tuple[float, float]]:
+        """(training accuracy, test accuracy) of each trained cell."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a peer is run."""
+
+    name: str
+    factory: str  #: module:function
+    needs: str = ""  #: a package that may be missing
+    parallel: bool = True  #: a process a core, each on its core; else one process with the whole machine
+    lanes: tuple[int, ...] = (1,)  #: cells trained at once; of several the fastest is kept
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be run here."""
+        return not self.needs or importlib.util.find_spec(self.needs) is not None
+
+
+PATIENCE = 10  #: seconds for a process to end by itself
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+PEERS = (
+    Kind("dataloader", "peer_torch:dataloader", parallel=False),
+    Kind("lightning", "peer_lightning:peer", needs="lightning", parallel=False),
+    Kind("pool", "peer_torch:pool"),
+    Kind("jax", "peer_jax:peer", "jax", True, (1, 5, WIDTH), {"XLA_FLAGS": ONE_THREAD, "JAX_PLATFORMS": "cpu"}),
+)
+MEMBENCH = Kind("membench", "peer_membench:peer", lanes=(WIDTH,))
+CEILING = Kind("ceiling", "peer_ceiling:peer", lanes=(WIDTH,))
+
+
+class PeerError(Exception):
+    """A peer's process raised; holds its traceback."""
+
+
+def cores() -> list[int]:
+    """Those that this process may use: one, or an even number of them, so that the packs share out evenly."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[: max(1, len(usable) // 2 * 2)]
+
+
+def serve(pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, core: int | None, folder: str) -> None:
+    """A peer's process: answers "all" with what it took and learned, a number with that many jobs' cell-steps."""
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        os.environ.update(kind.environ)
+        module, _, function = kind.factory.partition(":")
+        peer: Peer = getattr(importlib.import_module(module), function)(work, precision, lanes)
+        jobs = [work.cells[i : i + lanes] for i in range(0, len(work.cells), lanes)]
+        peer.warm_up(jobs[0])
+        pipe.send(None)
+        upcoming = cycle(jobs)
+        while (command := pipe.recv()) is not None:
+            pipe.send(_all(peer, jobs) if command == "all" else _turn(peer, list(islice(upcoming, command)), work))
+    except Exception:
+        pipe.send(PeerError(traceback.format_exc()))
+
+
+def _all(peer: Peer, jobs: list[tuple[Cell, ...]]) -> tuple[float, Accuracies]:
+    """Seconds of a job, and what its cells learned."""
+    seconds, learned = 0.0, {}
+    for job in jobs:
+        started = time.perf_counter()
+        trained = peer.train(job)
+        seconds += time.perf_counter() - started
+        learned |= {cell.id: accuracies for cell, accuracies in zip(job, peer.read(trained), strict=False)}
+    return seconds / len(jobs), learned
+
+
+def _turn(peer: Peer, jobs: list[tuple[Cell, ...]], work: Work) -> int:
+    for job in jobs:
+        peer.train(job)
+    return work.size.steps * sum(map(len, jobs))
+
+
+class Team:
+    """A peer's running processes; the cells are shared out among them."""
+
+    def __init__(self, kind: Kind, work: Work, precision: str, lanes: int) -> None:
+        self.kind, self.lanes = kind, lanes
+        self.memory = 0  #: bytes, the largest sum over its processes that was seen
+        self._folder = tempfile.TemporaryDirectory(prefix="membench-speed-", ignore_cleanup_errors=True)
+        self._processes: list[Any] = []
+        self._pipes: list[Connection] = []
+        started = time.perf_counter()
+        places = cores() if kind.parallel else [None]
+        share = len(work.cells) // len(places)
+        for i, core in enumerate(places):
+            self._start(kind, work.part(i * share, (i + 1) * share), precision, lanes, core)
+        self.answers()
+        self.start_seconds = time.perf_counter() - started
+
+    def _start(self, kind: Kind, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        own, others = context.Pipe()
+        process = context.Process(target=serve, args=(others, kind, *arguments, self._folder.name), daemon=True)
+        process.start()
+        others.close()
+        self._processes.append(process)
+        self._pipes.append(own)
+
+    def ask(self, command: str | int) -> list[Any]:
+        """All processes at once; waits for all of them."""
+        for pipe in self._pipes:
+            pipe.send(command)
+        return self.answers(watch=command == "all")
+
+    def answers(self, watch: bool = True) -> list[Any]:
+        """One a process. The memory is not watched while a turn is timed.
+
+        Raises:
+            PeerError: of a process that raised or died.
+        """
+        found = []
+        for pipe in self._pipes:
+            while watch and not pipe.poll(0.1):
+                self.memory = max(self.memory, sum(resident(p.pid) for p in self._processes))
+            try:
+                found.append(pipe.recv())
+            except EOFError as error:
+                raise PeerError(f"a process of {self.kind.name} died") from error
+        for answer in found:
+            if isinstance(answer, PeerError):
+                raise answer
+        return found
+
+    def close(self) -> None:
+        """Ends the processes and removes what they wrote."""
+        for process, pipe in zip(self._processes, self._pipes, strict=True):
+            with suppress(OSError):
+                pipe.send(None)
+            process.join(PATIENCE)
+            process.kill()
+            process.join()
+            pipe.close()
+        self._folder.cleanup()
+
+
+def resident(pid: int) -> int:
+    """Bytes in memory of a process and all below it; 0 where there is no /proc."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        below = [
+            child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        ]
+    except (OSError, IndexError):  # it ended meanwhile
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in below)
