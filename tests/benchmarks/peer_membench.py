@@ -39,10 +39,14 @@ class Stacked:
             trainer.train_epoch(run.lanes.order(epoch))
         return run, trainer
 
-    def _started(self, cells: Sequence[Cell]) -> Trained:
+    def run(self, cells: Sequence[Cell]) -> Run:
+        """The cells as one pack."""
         size = self.work.size
         pack = Pack(tuple(cells), tuple(c.id for c in cells), size.recipe, size.split, compiled=True)
-        run = Run(pack, self.source, torch.device("cpu"))
+        return Run(pack, self.source, torch.device("cpu"))
+
+    def _started(self, cells: Sequence[Cell]) -> Trained:
+        run = self.run(cells)
         trainer = run.trainer()
         note = trainer.compile(run.lanes.order(1))
         if note:

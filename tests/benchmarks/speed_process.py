@@ -19,10 +19,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from typing import Protocol
+from unittest.mock import patch
 
 from speed_work import WIDTH
 from speed_work import Work
 
+from membench.process import KEPT_MEMORY
+from membench.process import ONE_THREAD
 from membench.records import Cell
 
 Accuracies = dict[str, tuple[float, float]]  #: cell id -> (training accuracy, test accuracy)
@@ -59,15 +62,16 @@ class Kind:
 
 
 PATIENCE = 10  #: seconds for a process to end by itself
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+WORKER = {**KEPT_MEMORY, **ONE_THREAD}  #: as membench starts its workers: so are all that run as a process a core
+XLA = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 PEERS = (
     Kind("dataloader", "peer_torch:dataloader", parallel=False),
     Kind("lightning", "peer_lightning:peer", needs="lightning", parallel=False),
-    Kind("pool", "peer_torch:pool"),
-    Kind("jax", "peer_jax:peer", "jax", True, (1, 5, WIDTH), {"XLA_FLAGS": ONE_THREAD, "JAX_PLATFORMS": "cpu"}),
+    Kind("pool", "peer_torch:pool", environ=WORKER),
+    Kind("jax", "peer_jax:peer", "jax", True, (1, 5, WIDTH), {**WORKER, "XLA_FLAGS": XLA, "JAX_PLATFORMS": "cpu"}),
 )
-MEMBENCH = Kind("membench", "peer_membench:peer", lanes=(WIDTH,))
-CEILING = Kind("ceiling", "peer_ceiling:peer", lanes=(WIDTH,))
+MEMBENCH = Kind("membench", "peer_membench:peer", lanes=(WIDTH,), environ=WORKER)
+CEILING = Kind("ceiling", "peer_ceiling:peer", lanes=(WIDTH,), environ=WORKER)
 
 
 class PeerError(Exception):
@@ -80,13 +84,11 @@ def cores() -> list[int]:
     return usable[: max(1, len(usable) // 2 * 2)]
 
 
-def serve(pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, core: int | None, folder: str) -> None:
+def serve(pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, core: int | None) -> None:
     """A peer's process: answers "all" with what it took and learned, a number with that many jobs' cell-steps."""
     try:
         if core is not None:
             os.sched_setaffinity(0, {core})
-        tempfile.tempdir = os.environ["TMPDIR"] = folder
-        os.environ.update(kind.environ)
         module, _, function = kind.factory.partition(":")
         peer: Peer = getattr(importlib.import_module(module), function)(work, precision, lanes)
         jobs = [work.cells[i : i + lanes] for i in range(0, len(work.cells), lanes)]
@@ -136,8 +138,9 @@ class Team:
     def _start(self, kind: Kind, *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         own, others = context.Pipe()
-        process = context.Process(target=serve, args=(others, kind, *arguments, self._folder.name), daemon=True)
-        process.start()
+        process = context.Process(target=serve, args=(others, kind, *arguments), daemon=True)
+        with patch.dict(os.environ, {"TMPDIR": self._folder.name, **kind.environ}):  # some is read before Python starts
+            process.start()
         others.close()
         self._processes.append(process)
         self._pipes.append(own)
