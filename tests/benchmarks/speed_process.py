@@ -71,7 +71,7 @@ PEERS = (
     Kind("jax", "peer_jax:peer", "jax", True, (1, 5, WIDTH), {**WORKER, "XLA_FLAGS": XLA, "JAX_PLATFORMS": "cpu"}),
 )
 MEMBENCH = Kind("membench", "peer_membench:peer", lanes=(WIDTH,), environ=WORKER)
-CEILING = Kind("ceiling", "peer_ceiling:peer", lanes=(WIDTH,), environ=WORKER)
+CEILING = Kind("ceiling", "peer_ceiling:peer", environ=WORKER)
 
 
 class PeerError(Exception):
@@ -164,11 +164,16 @@ class Team:
             try:
                 found.append(pipe.recv())
             except EOFError as error:
-                raise PeerError(f"a process of {self.kind.name} died") from error
+                raise PeerError(f"a process of {self.kind.name} died: {self._exits()}") from error
         for answer in found:
             if isinstance(answer, PeerError):
                 raise answer
         return found
+
+    def _exits(self) -> str:
+        for process in self._processes:
+            process.join(1)  # the pipe closes a moment before the process has ended
+        return ", ".join(f"exit code {p.exitcode}" for p in self._processes if p.exitcode is not None)
 
     def close(self) -> None:
         """Ends the processes and removes what they wrote."""

@@ -47,7 +47,7 @@ SIZES = {
         Size("small", "digits", "mlp64", Recipe(lr=0.05, batch=32, epochs=60), Split(797, 600, 400)),
         Size("mlp", "mnist5k", "mlp", QUICK.recipes["mnist5k", "mlp"], MNIST),
         Size("cnn", "mnist5k", "cnn", QUICK.recipes["mnist5k", "cnn"], MNIST),
-        Size("wide", "mnist5k", "mlp512", Recipe(lr=0.05, batch=128, epochs=40), MNIST),
+        Size("wide", "mnist5k", "mlp512", Recipe(lr=0.05, batch=128, epochs=20), MNIST),
     )
 }
 
