@@ -1,7 +1,7 @@
 """membench against its peers, on the same cells: `python tests/benchmarks/speed.py [--json FILE] [--quick]`.
 
-Four sizes; at each, every peer trains all cells once from a cold start, then all take turns, round after round. It uses
-the cores that it is allowed to (`taskset`). The peers jax and lightning come with `pip install -e '.[bench]'`.
+Four sizes; at each, every peer trains the cells once from a cold start, then all take turns, round after round: about
+15 minutes. It uses the cores that it is allowed to (`taskset`). `pip install -e '.[bench]'` brings the peers.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from speed_work import Size
 from speed_work import Work
 
 PRECISIONS = {"highest": ("highest",), "medium": ("medium",), "both": ("highest", "medium")}
-TURN = 4.0  #: seconds, of each peer in each round
+TURN = 3.0  #: seconds, of each peer in each round
 QUICK_TURN = 0.2
+TRIAL = 10  #: epochs
 Ratios = dict[str, dict[str, float | None]]  #: size -> peer -> membench's cell-steps a second over the peer's
 
 
@@ -54,7 +55,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write {size: {peer: ratio}}, null = not installed")
     parser.add_argument("--sizes", type=_some_of(SIZES), default=list(SIZES), metavar=",".join(SIZES))
     parser.add_argument("--peers", type=_some_of(known), default=known, metavar=",".join(known))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=PRECISIONS, default="highest", help="of fp32 matrix products, for all")
     parser.add_argument("--quick", action="store_true", help="two epochs, one round: shows that it runs, no more")
     options = parser.parse_args(arguments)
@@ -92,11 +93,13 @@ def _cold(kind: Kind, result: Measured, stack: ExitStack) -> Team:
     lanes = kind.lanes[0] if len(kind.lanes) == 1 else fastest(kind, result.work, result.precision)
     _say(f"{result.work.size.name}, {result.precision}: {kind.name} from cold, {lanes} lanes")
     started = time.perf_counter()
-    team = Team(kind, result.work, result.precision, lanes)
+    work = result.work if kind.whole else result.work.sample()
+    team = Team(kind, work, result.precision, lanes)
     stack.callback(team.close)
     answers = team.ask("all")
-    result.cold_seconds[kind.name] = time.perf_counter() - started
+    seconds = time.perf_counter() - started - team.start_seconds
     result.start_seconds[kind.name] = team.start_seconds
+    result.cold_seconds[kind.name] = team.start_seconds + seconds * len(result.work.cells) / len(work.cells)
     result.job_seconds[kind.name] = max(seconds for seconds, _ in answers)
     result.learned[kind.name] = {cell: accuracies for _, learned in answers for cell, accuracies in learned.items()}
     result.memory[kind.name], result.lanes[kind.name] = team.memory, lanes
@@ -105,10 +108,11 @@ def _cold(kind: Kind, result: Measured, stack: ExitStack) -> Team:
 
 
 def fastest(kind: Kind, work: Work, precision: str) -> int:
-    """The number of lanes at which the peer is fastest here, tried on as many cells as fill a pack."""
-    found = {}
+    """The number of lanes at which the peer is fastest here, tried for some epochs of as many cells as fill a pack."""
+    found, work = {}, work.shortened(min(TRIAL, work.size.recipe.epochs))
     for lanes in kind.lanes:
         team = Team(kind, work, precision, lanes)
+        _rate(team, 1)
         found[lanes] = _rate(team, WIDTH // lanes)
         team.close()
     _say(f"  {kind.name}: " + ", ".join(f"{lanes} lanes {r:.0f}" for lanes, r in found.items()) + " cell-steps/s")

@@ -12,11 +12,11 @@ from speed_process import CEILING
 from speed_process import MEMBENCH
 from speed_process import Accuracies
 from speed_process import cores
+from speed_work import SHOWN
 from speed_work import SIGNALS
 from speed_work import Work
 from tabulate import tabulate
 
-SHOWN = 0.5  #: the dropout strength whose accuracies stand in the table; all strengths are compared
 RISK = 0.01  #: that any of a size's comparisons is called void by chance
 SLACK = 0.005  #: of accuracy, where all seeds happen to agree
 INSTALL = "pip install -e '.[bench]'"
@@ -52,10 +52,10 @@ class Measured:
         return [own / other for own, other in zip(self.rates[MEMBENCH.name], self.rates[peer], strict=True)]
 
     def accuracies(self, peer: str, strength: float, signal: str) -> np.ndarray:
-        """[seeds]: on random labels the training accuracy, on real ones the test accuracy."""
+        """[seeds]: on random labels the training accuracy, on real ones the test accuracy; [0] if it trained none."""
         which = 0 if signal == "randY" else 1
         cells = [c for c in self.work.cells if c.strength == (strength,) and c.signal == signal]
-        return np.array([self.learned[peer][c.id][which] for c in cells])
+        return np.array([self.learned[peer][c.id][which] for c in cells if c.id in self.learned[peer]])
 
 
 def page(measured: Measured) -> str:
@@ -70,6 +70,8 @@ def page(measured: Measured) -> str:
     )
     ceiling = [rate * flops / 1e9 / len(cores()) for rate in measured.rates[CEILING.name]]
     remarks = [f"Ceiling: {_spread(ceiling)} GFLOP/s a core, large fp32 products, all cores at once."]
+    if any(len(m) < len(measured.work.cells) for p, m in measured.learned.items() if p in measured.peers):
+        remarks.append(f"~: of a sequential peer only the cells @{SHOWN} were trained, the others' time is reckoned.")
     missing = [peer for peer, ratio in measured.ratios.items() if ratio is None]
     remarks += [f"{peer}: null, since it is not installed here: {INSTALL}" for peer in missing]
     for peer in measured.peers:
@@ -93,7 +95,8 @@ def _speed(m: Measured, peer: str) -> list[str]:
 
 
 def _cost(m: Measured, peer: str) -> list[str]:
-    return [f"{m.start_seconds[peer]:.1f}", f"{m.cold_seconds[peer]:.1f}", f"{m.memory[peer] / 1e6:.0f}"]
+    about = "" if len(m.learned[peer]) == len(m.work.cells) else "~"
+    return [f"{m.start_seconds[peer]:.1f}", f"{about}{m.cold_seconds[peer]:.0f}", f"{m.memory[peer] / 1e6:.0f}"]
 
 
 def _learned(m: Measured, peer: str) -> list[str]:
@@ -113,7 +116,7 @@ def disagreements(m: Measured, peer: str) -> list[str]:
     for (strength,), signal in product(sorted({c.strength for c in m.work.cells}), SIGNALS):
         own, others = (m.accuracies(p, strength, signal) for p in (MEMBENCH.name, peer))
         allowed = _allowed(m, strength, signal)
-        if abs(own.mean() - others.mean()) > allowed:
+        if len(others) and abs(own.mean() - others.mean()) > allowed:
             what = "fit of randY" if signal == "randY" else "test accuracy"
             found.append(f"{what} @{strength}: {others.mean():.3f}, membench {own.mean():.3f}, allowed ± {allowed:.3f}")
     return found
@@ -122,7 +125,7 @@ def disagreements(m: Measured, peer: str) -> list[str]:
 def _allowed(m: Measured, strength: float, signal: str) -> float:
     from scipy.stats import t  # slow to import, and every peer's process reads this file
 
-    groups = [m.accuracies(peer, strength, signal) for peer in m.peers]
+    groups = [a for a in (m.accuracies(peer, strength, signal) for peer in m.peers) if len(a)]
     n, comparisons = len(groups[0]), (len(groups) - 1) * len({c.strength for c in m.work.cells}) * len(SIGNALS)
     variance = np.mean([a.var(ddof=1) for a in groups])
     quantile = t.ppf(1 - RISK / (2 * max(1, comparisons)), len(groups) * (n - 1))

@@ -52,6 +52,7 @@ class Kind:
     factory: str  #: module:function
     needs: str = ""  #: a package that may be missing
     parallel: bool = True  #: a process a core, each on its core; else one process with the whole machine
+    whole: bool = True  #: trains all cells from cold; else those whose accuracies are shown
     lanes: tuple[int, ...] = (1,)  #: cells trained at once; of several the fastest is kept
     environ: dict[str, str] = field(default_factory=dict)
 
@@ -65,13 +66,19 @@ PATIENCE = 10  #: seconds for a process to end by itself
 WORKER = {**KEPT_MEMORY, **ONE_THREAD}  #: as membench starts its workers: so are all that run as a process a core
 XLA = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 PEERS = (
-    Kind("dataloader", "peer_torch:dataloader", parallel=False),
-    Kind("lightning", "peer_lightning:peer", needs="lightning", parallel=False),
+    Kind("dataloader", "peer_torch:dataloader", parallel=False, whole=False),
+    Kind("lightning", "peer_lightning:peer", needs="lightning", parallel=False, whole=False),
     Kind("pool", "peer_torch:pool", environ=WORKER),
-    Kind("jax", "peer_jax:peer", "jax", True, (1, 5, WIDTH), {**WORKER, "XLA_FLAGS": XLA, "JAX_PLATFORMS": "cpu"}),
+    Kind(
+        "jax",
+        "peer_jax:peer",
+        needs="jax",
+        lanes=(1, 5, WIDTH),
+        environ={**WORKER, "XLA_FLAGS": XLA, "JAX_PLATFORMS": "cpu"},
+    ),
 )
 MEMBENCH = Kind("membench", "peer_membench:peer", lanes=(WIDTH,), environ=WORKER)
-CEILING = Kind("ceiling", "peer_ceiling:peer", environ=WORKER)
+CEILING = Kind("ceiling", "peer_ceiling:peer", whole=False, environ=WORKER)
 
 
 class PeerError(Exception):
@@ -129,9 +136,8 @@ class Team:
         self._pipes: list[Connection] = []
         started = time.perf_counter()
         places = cores() if kind.parallel else [None]
-        share = len(work.cells) // len(places)
         for i, core in enumerate(places):
-            self._start(kind, work.part(i * share, (i + 1) * share), precision, lanes, core)
+            self._start(kind, work.share(i, len(places)), precision, lanes, core)
         self.answers()
         self.start_seconds = time.perf_counter() - started
 

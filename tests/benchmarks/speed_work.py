@@ -17,6 +17,7 @@ from membench.suites import Split
 QUICK = SUITES["quick"]
 SIGNALS = ("real", "randY")
 WIDTH = QUICK.width  #: lanes in one of membench's packs
+SHOWN = 0.5  #: the dropout strength whose accuracies the tables show
 SEEDS = 3  #: times 5 strengths and 2 signals: two packs, one a core
 
 
@@ -72,9 +73,21 @@ class Work:
     weights: dict[int, dict[str, NDArray[np.float32]]]  #: seed -> what training starts from, in membench's layout
     flops: int  #: of one step of one cell, forward and backward
 
-    def part(self, first: int, last: int) -> Work:
-        """Of one process: some of the cells, and the arrays that those need."""
-        cells = self.cells[first:last]
+    def share(self, of: int, processes: int) -> Work:
+        """What one of the processes trains."""
+        count = len(self.cells) // processes
+        return self._only(self.cells[of * count : (of + 1) * count])
+
+    def sample(self) -> Work:
+        """The cells whose accuracies are shown: all that a slow peer trains from cold."""
+        return self._only(tuple(c for c in self.cells if c.strength == (SHOWN,)))
+
+    def shortened(self, epochs: int) -> Work:
+        """The same cells for fewer epochs."""
+        return replace(self, size=self.size.shortened(epochs))
+
+    def _only(self, cells: tuple[Cell, ...]) -> Work:
+        """Some of the cells, and the arrays that those need."""
         examples = {key: e for key, e in self.examples.items() if key in {(c.signal, c.seed) for c in cells}}
         weights = {seed: w for seed, w in self.weights.items() if seed in {c.seed for c in cells}}
         return replace(self, cells=cells, examples=examples, weights=weights)
