@@ -1,0 +1,218 @@
+"""What would go wrong on a GPU, seen without one: waits for the host, tensors elsewhere, recompilations, stale graphs.
+
+Used by test_guards.py on the CPU, which runs everywhere, and by test_gpu.py where there is a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import nullcontext
+from dataclasses import fields
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from engine_world import World
+from engine_world import leaves
+from engine_world import parts
+from engine_world import registry
+from torch import Tensor
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from membench.api import Regularizer
+from membench.engine.trainer import LaneData
+from membench.engine.trainer import Trainer
+
+NAMES = tuple(registry().regularizers)  #: every shipped regularizer, the controls and the compositions too
+ARCHITECTURES = tuple(registry().architectures)
+#: Operations whose result, or its shape, the host must know before it can go on.
+WAITS = (
+    *("_local_scalar_dense", "item", "is_nonzero", "equal", "_linalg_check_errors"),
+    *("nonzero", "masked_select", "bincount"),
+    *("_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive"),
+)
+INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put")
+COPIES = ("_to_copy", "copy", "copy_", "_copy_from")
+MASKS = (torch.bool, torch.uint8)
+
+
+class Refused(AssertionError):
+    """A guard has seen what it is there to see."""
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """All tensors in an operation's arguments or results."""
+    return [v for v in tree_leaves(tree) if isinstance(v, Tensor)]
+
+
+def refuse_waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """
+    Raises:
+        Refused: on a GPU the operation makes the host wait.
+    """
+    name = func._overloadpacket.__name__
+    counted = name == "repeat_interleave" and kwargs.get("output_size") is None
+    if name in WAITS or counted:
+        raise Refused(f"{func} waits for the device")
+    if name in INDEXED and any(i is not None and i.dtype in MASKS for i in args[1]):
+        raise Refused(f"{func} by a mask waits for the device; use torch.where")
+    if name == "lift_fresh":
+        raise Refused("a tensor of Python values is copied from the host; use new_full or full_like")
+
+
+class SyncGuard(TorchDispatchMode):
+    """Refuses, on any device, what makes the host wait on a GPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        refuse_waits(func, args, kwargs)
+        out = func(*args, **kwargs)
+        kinds = {v.device.type for v in tensors((args, out))}
+        if func._overloadpacket.__name__ in COPIES and len(kinds) > 1:
+            raise Refused(f"{func} copies between {' and '.join(sorted(kinds))}")
+        return out
+
+
+class PlacementGuard(TorchDispatchMode):
+    """Refuses every tensor that is not on the one device: what `torch.arange(n)` gives where it says no device."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+        self.numbers: list[Tensor] = []  #: what functorch makes of a Python number: a kernel's argument, never a copy
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if func is torch.ops.aten._to_copy.default and isinstance(args[0], (int, float)):
+            self.numbers.append(out)
+        seen = [v for v in tensors((args, kwargs, out)) if all(v is not number for number in self.numbers)]
+        elsewhere = {v.device.type for v in seen} - {self.device}
+        if elsewhere:
+            raise Refused(f"{func} has a tensor on {elsewhere.pop()}, not on {self.device}; name the device")
+        return out
+
+
+class Tape(TorchDispatchMode):
+    """A CUDA graph without a GPU: the operations of one run, played again on the same memory without any Python.
+
+    As with a real graph, the capture leaves all memory as it was, refuses what waits, and bakes in every number that
+    Python computed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, ...]] = []
+        self.before: list[tuple[Tensor, Tensor]] = []  #: what was written over, with its old values
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        refuse_waits(func, args, kwargs)
+        written = [i for i, a in enumerate(func._schema.arguments) if a.alias_info and a.alias_info.is_write]
+        self.before += [(args[i], args[i].clone()) for i in written if i < len(args)]
+        out = func(*args, **kwargs)
+        self.operations.append((func, args, kwargs, out))
+        return out
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for tensor, values in reversed(self.before):
+            tensor.copy_(values)
+
+    def replay(self) -> None:
+        for func, args, kwargs, out in self.operations:
+            for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
+                if old.data_ptr() != new.data_ptr():  # neither a view nor written in place
+                    old.copy_(new)
+
+
+class SaysCuda(Tensor):
+    """A tensor on the CPU whose device reads `cuda`; what is computed from it is an ordinary tensor."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    device = torch.device("cuda")
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any] = Tape) -> None:
+    """CUDA graphs are tapes, streams do nothing, and the compiler gives the step back as it is."""
+    stream = SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda *how, **more: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *which: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **how: graph)
+    without_compiler(monkeypatch)
+
+
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.compile` gives the step back as it is: what is captured is the eager step."""
+    monkeypatch.setattr(torch, "compile", lambda step, **options: step)
+
+
+@contextmanager
+def one_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inside, programs are traced but not translated; a second graph, a break or a recompilation is an error."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()  # all programs share one function, and would be taken for its recompilations
+    counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield
+    if counters["graph_break"] or counters["stats"]["unique_graphs"] != 1:
+        raise Refused(f"{dict(counters['graph_break'])} {dict(counters['stats'])}")
+
+
+def toy(name: str = "toy", **stages: Any) -> Regularizer:
+    """A regularizer of the test's own."""
+    return Regularizer(name, (1.0,), **stages)
+
+
+def world_of(name: str, architecture: str = "mlp") -> World:
+    """Two lanes of a shipped regularizer at its first two strengths, on a shipped architecture."""
+    strengths = tuple(s for s in registry().regularizers[name].strengths if s)[:2] or ((), ())
+    return World(parts(name), strengths, registry().architecture(architecture))
+
+
+def toy_world(**stages: Any) -> World:
+    """Two lanes of a regularizer of the test's own."""
+    return World((toy(**stages),), ((0.5,), (1.0,)))
+
+
+def lanes_on(world: World, device: str) -> tuple[Any, ...]:
+    """What a `Trainer` of the world's lanes takes, all of it on the device."""
+    here = world.trainer()
+    data = LaneData(*(getattr(here.data, f.name).to(device) for f in fields(LaneData)))
+    initial = here.fixed["initial"]
+    weights = [{name: w[lane].to(device) for name, w in initial.items()} for lane in range(len(data.rows))]
+    return here.program, weights, here.fixed["strengths"].to(device), here.fixed["key"].to(device), data
+
+
+def orders_on(world: World, device: str, epochs: int = 2) -> list[Tensor]:
+    """The world's orders, on the device."""
+    return [order.to(device) for order in world.orders(epochs=epochs)]
+
+
+def trained(trainer: Trainer, orders: Iterable[Tensor]) -> Trainer:
+    """The trainer, moved on by some epochs."""
+    for order in orders:
+        trainer.train_epoch(order)
+    return trainer
+
+
+def trained_on(world: World, device: str, epochs: int = 2) -> Trainer:
+    """The world's lanes, trained eagerly on the device."""
+    return trained(Trainer(*lanes_on(world, device)), orders_on(world, device, epochs))
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference between two trees of tensors, on whatever devices they are."""
+    one, other = leaves(one), leaves(other)
+    assert one.keys() == other.keys()
+    gaps = [(one[name].cpu().double() - other[name].cpu().double()).abs().max() for name in one]
+    return torch.stack(gaps).max().item()  # NaN if anything is; Python's max would drop it
