@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import replace
 
+from membench.errors import MembenchError
 from membench.plan import Keys
 from membench.plan import Plan
 from membench.plan import resolved_recipe
@@ -17,6 +19,8 @@ from membench.records import parse_signal
 from membench.records import setting
 from membench.registry import Registry
 from membench.suites import Suite
+
+Strengths = tuple[tuple[float, ...], ...]
 
 
 def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
@@ -29,9 +33,10 @@ def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
     if old is None or (old.version, old.signals) != (now.version, now.signals):
         return now
     hashes = {**old.datasets, **now.datasets}
+    grids = {e.name: e.strengths for e in old.entries} | {e.name: e.strengths for e in registry.regularizers.values()}
     kept = {}
     for cell_id, key in old.cells.items():
-        if cell_id not in now.cells and _key_today(cell_id, new.suite, registry, hashes) in (None, key):
+        if cell_id not in now.cells and _key_today(cell_id, new.suite, registry, hashes, grids) in (None, key):
             kept[cell_id] = key
     tasks = {"/".join(cell_id.split("/")[:2]) for cell_id in kept} | set(now.tasks)
     recipes = {**old.recipes, **now.recipes}
@@ -52,19 +57,21 @@ def _regularizer(cell_id: str) -> str:
     return cell_id.split("/")[2].partition("[")[0]
 
 
-def _key_today(cell_id: str, suite: Suite, registry: Registry, hashes: dict[str, str]) -> str | None:
+def _key_today(
+    cell_id: str, suite: Suite, registry: Registry, hashes: dict[str, str], grids: dict[str, Strengths]
+) -> str | None:
     """The key that an earlier plan's cell would get now; None where a plugin or the split is not at hand.
 
-    "" for a strength that its regularizer no longer has.
+    "" for a strength that its regularizer no longer has. A composition that is not asked for now has its old grid.
     """
     dataset, architecture, what, signal, seed = cell_id.split("/")
     name = _regularizer(cell_id)
-    if set(name.split("+")) <= set(registry.regularizers):
+    with suppress(MembenchError):  # a part is not at hand, or only a plugin that is not at hand can pair the grids
         registry = registry.with_composition(name)
     known = name in registry.regularizers and architecture in registry.architectures
     if not (known and parse_signal(signal)[0] in registry.signals and dataset in suite.splits):
         return None
-    strengths = {setting(name, s): s for s in registry.regularizers[name].strengths or ((),)}
+    strengths = {setting(name, s): s for s in grids[name] or ((),)}
     if what not in strengths:
         return ""
     cell = Cell(dataset, architecture, name, strengths[what], signal, int(seed.removeprefix("seed")))
