@@ -29,6 +29,7 @@ from membench.rng import chain
 from membench.rng import word
 from membench.suites import Split
 
+SPLITS = ("train", "val", "test")
 KEPT = 128  #: samples and initial weights that a worker keeps: a suite's packs ask for the same ones again and again
 
 
@@ -57,12 +58,7 @@ class Lanes:
     """One pack's cells as stacked arrays on a device."""
 
     def __init__(
-        self,
-        pack: Pack,
-        dataset: Dataset,
-        signals: dict[str, Signal],
-        redraw: bool,
-        device: torch.device,
+        self, pack: Pack, dataset: Dataset, signals: dict[str, Signal], redraw: bool, device: torch.device
     ) -> None:
         arrays = _arrays(dataset)
         self.pack, self.device = pack, device
@@ -79,7 +75,7 @@ class Lanes:
             few = f"{pack.split.train} training images fill no batch of {pack.recipe.batch}"
             raise MembenchError(f"{pack.cells[0].task}: {few}")
         self.rows: dict[str, Tensor] = {}  #: split -> [L, n] int64, into `data.pool`
-        self.labels = {split: self._stack([getattr(s, split).y for s in self.samples]) for split in _SPLITS}
+        self.labels = {split: self._stack([getattr(s, split).y for s in self.samples]) for split in SPLITS}
         self.data = self._data()
 
     @property
@@ -105,7 +101,7 @@ class Lanes:
     def _data(self) -> LaneData:
         """One pool for all lanes; inputs that a signal made are appended to it."""
         extra, size = [], len(self.images)
-        for split in _SPLITS:
+        for split in SPLITS:
             lanes = []
             for s in self.samples:
                 part = getattr(s, split)
@@ -126,6 +122,3 @@ class Lanes:
 
     def _stack(self, lanes: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(lanes)).to(self.device)
-
-
-_SPLITS = ("train", "val", "test")
