@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import combinations
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -170,8 +172,8 @@ def test_names_cover_neither_dots_nor_each_other(spots: list[labels.Spot]) -> No
     room = labels.Box(0, 0, 400, 300)
     placed = labels.place([(f"name-{i}", spot) for i, spot in enumerate(spots)], spots, [spots], room)
     boxes = [labels.Box(n.x, n.y - 3, n.x + labels._ADVANCE * labels.POINTS * len(n.text), n.y + 3) for n in placed]
-    assert not any(a.meets(b) for a, b in combinations(boxes, 2))
-    assert not any(box.holds(spot) for box in boxes for spot in spots)
+    assert not any(a.meets(*np.atleast_2d(astuple(b)).T) for a, b in combinations(boxes, 2))
+    assert not any(box.holds(*np.transpose(spots)) for box in boxes)
     assert all(box.inside(room) for box in boxes)
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import astuple
 from dataclasses import dataclass
 from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 POINTS = 6.8  #: font size
 _ADVANCE = 0.58  #: width of a letter over the font size, a little more than the mean
@@ -14,6 +18,7 @@ _CLEAR = 3.2  #: half the side of the square that a dot keeps free, in points
 
 
 Spot = tuple[float, float]  #: x and y, in points
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, order=True)
@@ -25,14 +30,15 @@ class Box:
     right: float
     top: float
 
-    def meets(self, other: Box) -> bool:
-        """Do the two overlap?"""
-        apart = self.right <= other.left or other.right <= self.left
-        return not (apart or self.top <= other.bottom or other.top <= self.bottom)
+    def meets(self, left: Floats, bottom: Floats, right: Floats, top: Floats) -> bool:
+        """Does it overlap with one of these?"""
+        apart = (self.right <= left) | (right <= self.left) | (self.top <= bottom) | (top <= self.bottom)
+        return not apart.all()
 
-    def holds(self, spot: Spot) -> bool:
-        """Is the spot in it?"""
-        return self.left <= spot[0] <= self.right and self.bottom <= spot[1] <= self.top
+    def holds(self, x: Floats, y: Floats) -> int:
+        """How many of the spots are in it?"""
+        inside = (self.left <= x) & (x <= self.right) & (self.bottom <= y) & (y <= self.top)
+        return int(np.count_nonzero(inside))
 
     def inside(self, other: Box) -> bool:
         """Is this one wholly in the other?"""
@@ -63,18 +69,18 @@ def place(
     Returns:
         The names that have a place; the legend has the others.
     """
-    boxes = [Box(x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR) for x, y in dots]
-    ink = [spot for line in lines for spot in _along(line)]
+    taken = np.array([(x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR) for x, y in dots]).reshape(-1, 4).T
+    ink = np.array([spot for line in lines for spot in _along(line)]).reshape(-1, 2).T
     placed = []
     for text, (x, y) in names:
         free = []
         for order, (left, middle) in enumerate(_around(x, y, _ADVANCE * POINTS * len(text))):
             box = Box(left, middle - POINTS / 2, left + _ADVANCE * POINTS * len(text), middle + POINTS / 2)
-            if box.inside(room) and not any(box.meets(other) for other in boxes):
-                free.append((sum(box.holds(spot) for spot in ink), order, box))
+            if box.inside(room) and not box.meets(*taken):
+                free.append((box.holds(*ink), order, box))
         if free:
             box = min(free)[-1]
-            boxes.append(box)
+            taken = np.column_stack([taken, astuple(box)])
             placed.append(Label(text, box.left, (box.bottom + box.top) / 2))
     return placed
 

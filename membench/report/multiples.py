@@ -67,7 +67,7 @@ def _frame(axes: Axes, small: Small, outer: tuple[bool, bool]) -> None:
     axes.set_yticks((0, 50, 100))
     axes.set_xlim(0, None)
     axes.tick_params(labelleft=left, labelbottom=bottom, labelsize=7)
-    axes.set_title(small.title, loc="left", fontsize=7.5, pad=3)
+    axes.set_title(small.title, loc="left", fontsize=7.5, pad=3, y=1)  # at a given height nothing is laid out twice
     if left:
         axes.set_ylabel("accuracy (%)", fontsize=7.5)
     if bottom:

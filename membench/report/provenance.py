@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -69,11 +71,15 @@ def _settings(recipe: Mapping[str, object]) -> str:
 
 def _versions(records: Sequence[Record]) -> list[tuple[str, str]]:
     """Every fact of `versions`, with its values and, if there are several, how many cells have each."""
-    names = sorted({name for record in records for name in record.versions})
-    return [(name, _values(Counter(_spelled(r.versions.get(name)) for r in records))) for name in names]
+    alike = Counter(canonical(record.versions) for record in records)
+    known = [(json.loads(text), number) for text, number in alike.items()]
+    return [(name, _values(known, name)) for name in sorted({name for versions, _ in known for name in versions})]
 
 
-def _values(found: Counter[str]) -> str:
+def _values(known: Sequence[tuple[dict[str, object], int]], name: str) -> str:
+    found: Counter[str] = Counter()
+    for versions, number in known:
+        found[_spelled(versions.get(name))] += number
     ordered = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
     if len(ordered) == 1:
         return md(ordered[0][0])
@@ -93,9 +99,12 @@ def _total(records: Sequence[Record]) -> str:
 
 
 def _times(plan: Manifest, records: Sequence[Record]) -> str:
+    by_entry: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_entry[record.regularizer].append(record)
     rows = []
     for entry in plan.entries:
-        mine = [r for r in records if r.regularizer == entry.name]
+        mine = by_entry[entry.name]
         by_task = [[r.seconds for r in mine if r.cell.task == task] for task in plan.tasks]
         means = [f"{sum(seconds) / len(seconds):.3f}" if seconds else "" for seconds in by_task]
         rows.append([md(entry.name), *means, f"{sum(r.seconds for r in mine):.1f}"])
