@@ -1,0 +1,96 @@
+"""What a step costs by the number of lanes, the width of the network and the number of steps; one thread, compiled.
+
+`python growth_engine.py lanes WIDTH` and `python growth_engine.py steps` print JSON; `growth.py` starts them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from itertools import islice
+from itertools import product
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from membench.api import Architecture
+from membench.engine.environment import set_up
+from membench.engine.train import Run
+from membench.engine.train import train_pack
+from membench.plan import Pack
+from membench.records import Cell
+from membench.registry import discover
+from membench.suites import SUITES
+
+LANES = (1, 2, 5, 15, 30)
+WIDTHS = (64, 128, 256, 512, 1024)
+STEPS = (100, 300, 1000, 3000, 10_000)
+REGULARIZER = "dropout"
+TASK = ("mnist5k", "mlp")
+
+
+def by_lanes(width: int) -> dict[int, float]:
+    """Lanes -> milliseconds of a lane-step of the MLP 784-width-width-10, batch 100."""
+    return {lanes: _lane_step(lanes, width) for lanes in LANES}
+
+
+def by_steps() -> dict[int, float]:
+    """Steps -> seconds of the quick suite's pack of 15 lanes: data, compilation, training and reading."""
+    train_pack(_pack(15, 1), _source(256), "cpu")  # what a worker does once: imports, the compiler's own start
+    return {steps: _seconds(steps) for steps in STEPS}
+
+
+def _seconds(steps: int) -> float:
+    pack = _pack(15, 1)
+    epochs = steps * pack.recipe.batch // pack.split.train
+    started = time.perf_counter()
+    train_pack(replace(pack, recipe=replace(pack.recipe, epochs=epochs)), _source(256), "cpu")
+    return time.perf_counter() - started
+
+
+def _lane_step(lanes: int, width: int) -> float:
+    """The median of five stretches of half a second or more."""
+    run = Run(_pack(lanes, 50), _source(width), torch.device("cpu"))
+    trainer, order = run.trainer(), run.lanes.order(1)
+    note = trainer.compile(order)
+    if note:
+        raise RuntimeError(note)
+    trainer.train_epoch(order)
+    return 1000 * median(_stretch(trainer, order) for _ in range(5)) / lanes
+
+
+def _stretch(trainer: Any, order: torch.Tensor) -> float:
+    """Seconds of one step of all lanes."""
+    steps, started = 0, time.perf_counter()
+    while (spent := time.perf_counter() - started) < 0.5:
+        trainer.train_epoch(order)
+        steps += order.shape[1]
+    return spent / steps
+
+
+def _pack(lanes: int, epochs: int) -> Pack:
+    """Strengths, signals and seeds of the quick suite, as many as there are lanes."""
+    suite = SUITES["quick"]
+    strengths = [(s,) for s in discover().regularizer(REGULARIZER)[0].strengths]
+    axes = islice(product(suite.seeds, suite.signals, strengths), lanes)
+    cells = tuple(Cell(*TASK, REGULARIZER, strength, signal, seed) for seed, signal, strength in axes)
+    recipe = replace(suite.recipes[TASK], epochs=epochs)
+    return Pack(cells, tuple(cell.id for cell in cells), recipe, suite.splits[TASK[0]], compiled=True)
+
+
+def _source(width: int) -> Any:
+    """membench's plugins, with an `mlp` of this width."""
+    found = discover()
+    network = type(found.architecture("mlp").build((1, 28, 28), 10))
+    sized = Architecture("mlp", lambda shape, classes: network(shape[0] * shape[1] * shape[2], width, classes))
+    named = {"regularizer": found.regularizer, "signal": found.signal, "dataset": found.dataset}
+    return SimpleNamespace(**named, architecture=lambda name: sized)
+
+
+if __name__ == "__main__":
+    set_up()
+    print(json.dumps(by_lanes(int(sys.argv[2])) if sys.argv[1] == "lanes" else by_steps()))
