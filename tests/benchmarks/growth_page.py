@@ -101,8 +101,8 @@ def _panel(figure: Figure, place: tuple[int, int], axes_names: tuple[str, str], 
         axes.plot(x, y, color=color, marker="o", ms=4, lw=1.3, label=name)
     axes.set_xlabel(axes_names[0])
     axes.set_ylabel(axes_names[1])
-    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(_COLORS), "columnspacing": 1, "handlelength": 1}
-    axes.legend(frameon=False, fontsize=6.5, borderpad=0, **above)
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(_COLORS)}
+    axes.legend(frameon=False, fontsize=6.5, borderpad=0, columnspacing=1, handlelength=1, **above)
 
 
 _SEEN = (
