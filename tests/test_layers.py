@@ -12,6 +12,9 @@ import pytest
 
 import membench
 
+#: Of the contract suite, what acts; the rest is imported by strangers' pytest runs and by `membench --help`.
+ACTING = {f"testing/{name}.py" for name in ("bench", "guards", "networks", "others", "runs", "stages", "traces", "world")}
+
 PACKAGE = Path(membench.__file__).parent
 PLUGINS = PACKAGE.parent / "plugins"
 
@@ -24,6 +27,7 @@ LAYERS = (
     "durable shards store",
     "schedule messages interrupts guard process outcomes pool worker",
     "scoring progress report",
+    "testing",
     "commands cli __main__",
 )
 ORDER = " ".join(LAYERS).split()
@@ -91,11 +95,11 @@ def test_imports_go_one_way(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_only_the_engine_imports_torch_at_once(name: str) -> None:
     roots = {dotted.split(".")[0] for dotted in imported(at_import(TREES[name]))}
-    assert home(name) in ("engine", "nn") or not {"torch", "torchvision"} & roots
+    assert home(name) in ("engine", "nn") or name in ACTING or not {"torch", "torchvision"} & roots
 
 
 def test_torch_is_not_loaded_without_need() -> None:
-    modules = ("cli", "plan", "scoring", "report", "commands.board", "commands.running", "worker")
+    modules = ("cli", "plan", "scoring", "report", "commands.board", "commands.running", "worker", "testing.pytest_plugin")
     code = f"import sys, {', '.join(f'membench.{m}' for m in modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
