@@ -1,0 +1,257 @@
+"""One regularizer's tiny runs, and single steps whose stages can be called by hand; made when first asked for."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import cached_property
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.utils._pytree import tree_map
+
+from membench.api import Architecture
+from membench.api import Recipe
+from membench.api import Regularizer
+from membench.engine import lane as lane_module
+from membench.engine.contract import call
+from membench.engine.lane import StageLane
+from membench.engine.program import MAIN
+from membench.engine.program import Forward
+from membench.engine.program import Gradient
+from membench.engine.program import Step
+from membench.engine.program import Taps
+from membench.engine.program import untapped
+from membench.engine.trainer import Trainer
+from membench.errors import LaneError
+from membench.nn import cross_entropy
+from membench.testing.networks import MLP
+from membench.testing.subject import NotApplicable
+from membench.testing.subject import Subject
+from membench.testing.watch import Audit
+from membench.testing.watch import kept
+from membench.testing.world import World
+from membench.testing.world import lane_data
+from membench.testing.world import one_lane
+from membench.testing.world import take
+
+_HERE = os.path.dirname(__file__)
+EPOCHS = 4  #: of three steps; the whole budget, so that what begins late begins
+Setting = tuple[float, ...]
+
+
+class Trespass(LaneError):
+    """A plugin reached behind the lane's fields."""
+
+
+class Sealed:
+    """`lane.forward` or `lane.gradient` as a function and nothing else."""
+
+    def __init__(self, name: str, function: Callable, seen: list[str]) -> None:
+        def act(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        object.__setattr__(self, "_act", (name, act, seen))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return object.__getattribute__(self, "_act")[1](*args, **kwargs)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__class__":
+            return Sealed
+        whose, _, seen = object.__getattribute__(self, "_act")
+        if sys._getframe(1).f_code.co_filename == functools.__file__:  # what `functools.wraps` copies if it is there
+            raise AttributeError(name)
+        seen.append(f"lane.{whose}.{name}")
+        raise Trespass(f"lane.{whose}.{name} is not of the contract: lane.{whose} can only be called")
+
+
+class WatchedLane(StageLane):
+    """A lane that refuses its engine's inside, and counts what is drawn."""
+
+    def __init__(self, lane: StageLane, seen: list[str], drawn: Counter[str]) -> None:
+        fields = {k: v for k, v in vars(lane).items() if not k.startswith("_")}
+        for name in {"forward", "gradient"} & set(fields):
+            fields[name] = Sealed(name, fields[name], seen)
+        super().__init__(lane._stream, fields)
+        self.__dict__.update(_seen=seen, _drawn=drawn)
+
+    def __getattribute__(self, name: str) -> Any:
+        inside = sys._getframe(1).f_code.co_filename.startswith((_HERE, lane_module.__file__))
+        if name.startswith("_") and not inside:
+            object.__getattribute__(self, "_seen").append(f"lane.{name}")
+            raise Trespass(f"lane.{name} is not of the contract")
+        if name in lane_module.DRAWS:
+            object.__getattribute__(self, "_drawn")[name] += 1
+        return super().__getattribute__(name)
+
+
+class Bench:
+    """Everything that the checks of one regularizer share."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.entry = subject, subject.entry
+        self.parts: tuple[Regularizer, ...] = subject.records
+        if not self.entry.acts_on:
+            raise NotApplicable("it acts at no stage")
+        self.strengths: tuple[Setting, ...] = self.entry.strengths
+        self.off: Setting = self.entry.off
+        self.trespasses: list[str] = []
+        self.drawn: Counter[str] = Counter()  #: (draws by stage) that the calls by hand asked for
+        self.audit = Audit(subject.paths)
+        self.kept_before = kept(self.parts, subject.paths)
+        self.called: dict[str, Any] = {}
+
+    @property
+    def strongest(self) -> Setting:
+        return self.strengths[-1]
+
+    @property
+    def near(self) -> Setting:
+        """A thousandth of the way from off to the weakest strength."""
+        pairs = zip(self.off, self.strengths[0], strict=True)
+        return tuple(1e4 * max(1.0, abs(s)) if math.isinf(off) else off + 1e-3 * (s - off) for off, s in pairs)
+
+    @property
+    def roles(self) -> list[str]:
+        """The stages of a single regularizer.
+
+        Raises:
+            NotApplicable: it is a composition, whose parts have checks of their own.
+        """
+        if len(self.parts) > 1:
+            raise NotApplicable("its parts are checked by themselves")
+        return list(self.parts[0].acts_on)
+
+    def role(self, *stages: str) -> list[str]:
+        """Those of the stages where it acts.
+
+        Raises:
+            NotApplicable: it acts at none of them.
+        """
+        found = [stage for stage in self.roles if stage in stages]
+        if not found:
+            raise NotApplicable(f"it does not act at {', '.join(stages)}")
+        return found
+
+    def world(
+        self,
+        *settings: Setting,
+        architecture: Architecture = MLP,
+        parts: tuple[Regularizer, ...] | None = None,
+        batch: int = 8,
+    ) -> World:
+        """Lanes that differ in the strength alone; three steps an epoch.
+
+        Raises:
+            NotApplicable: the regularizer's own `skip` says that it cannot act on this network.
+        """
+        self.ask_skip(architecture)
+        data = take(lane_data(1, n=3 * batch), [0] * len(settings))
+        recipe = Recipe(lr=0.1, batch=batch, epochs=EPOCHS)
+        chosen, seeds = self.parts if parts is None else parts, (0,) * len(settings)
+        return World(chosen, settings, architecture, recipe, 3 * EPOCHS, data=data, seeds=seeds)
+
+    def ask_skip(self, architecture: Architecture) -> None:
+        """Raises `NotApplicable` with the reason that a part gives for not acting on the network."""
+        from membench.engine.network import describe
+        from membench.testing.networks import CLASSES
+        from membench.testing.networks import SHAPE
+
+        for part in self.parts:
+            reason = part.skip(describe(architecture, SHAPE, CLASSES)) if part.skip else None
+            if reason is not None:
+                raise NotApplicable(f"it skips the {architecture.name}: {reason}")
+
+    @cached_property
+    def grid(self) -> Trainer:
+        """Trained lanes: off, a hair from off, then each strength."""
+        return self.world(self.off, self.near, *self.strengths).trained(epochs=EPOCHS)
+
+    @cached_property
+    def alone(self) -> Trainer:
+        """The strongest lane of `grid`, by itself."""
+        return self.world(self.strongest).trained(epochs=EPOCHS)
+
+    def step(self, setting: Setting, t: int = 2, key: int | None = None, **how: Any) -> Step:
+        """One lane's step t by hand, its batch taken."""
+        world = self.world(setting, **how)
+        trainer = world.trainer()
+        if key is not None:
+            trainer.fixed["key"] = torch.full_like(trainer.fixed["key"], key)
+        return one_lane(trainer, world.orders()[0], t)
+
+    def give(self, step: Step, stage: str) -> tuple[tuple[Any, ...], WatchedLane]:
+        """What the function at the stage gets in this step: its tensors and its lane."""
+        args, fields = inputs(step, stage)
+        return args, WatchedLane(step.lane(0, stage, **fields), self.trespasses, self.drawn)
+
+    def act(self, step: Step, stage: str) -> Any:
+        """The function's result in this step, checked for shapes."""
+        args, lane = self.give(step, stage)
+        return call(step.program.parts[0], stage, *args, lane)
+
+    def first_call(self, stage: str) -> BaseException | None:
+        """What the first call at the stage raises, at the strongest strength; remembered, and watched."""
+        if stage not in self.called:
+            try:
+                step = self.step(self.strongest)
+                self.act(step, stage)
+                with self.audit:
+                    self.act(step, stage)
+                self.called[stage] = None
+            except NotApplicable:
+                raise
+            except (Exception, SystemExit) as error:
+                self.called[stage] = error
+        return self.called[stage]
+
+
+@lru_cache(maxsize=16)
+def plain(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
+    """Trained lanes without a regularizer, on the data of every `Bench.world`."""
+    data = take(lane_data(1, n=24), [0] * lanes)
+    recipe = Recipe(lr=0.1, batch=8, epochs=EPOCHS)
+    world = World((), ((0.0,),) * lanes, architecture, recipe, 3 * EPOCHS, data=data, seeds=(0,) * lanes)
+    return world.trained(epochs=epochs)
+
+
+def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The tensors of the first part's function at the stage, and the lane's further fields, as the engine gives them."""
+    p, forward, index = step.params, Forward(step, 0, stage, step.params), {"index": step.index}
+    batch = {**index, "x": step.x, "y": step.y}
+    if stage == "batch":
+        return (step.x, step.y), {**index, "clean": step.clean, "forward": forward}
+    if stage == "hidden":
+        h: list[Tensor] = []
+        functional_call(step.program.module, p, (step.x, lambda v, kind="hidden": h.append(v) or v))
+        return (h[0].detach(),), {**index, "tap": 0, "kind": "hidden"}
+    if stage in ("perturb", "init"):
+        return (p,), {}
+    if stage == "grads":
+        logits = functional_call(step.program.module, p, (step.x, untapped))
+        return (step.gradient(p, 0)[0], p), {**batch, "logits": logits, "gradient": Gradient(step, 0)}
+    activations: list[Tensor] = []
+    logits = functional_call(step.program.module, p, (step.x, Taps(step, MAIN, step.index, None, activations)))
+    if stage == "loss":
+        fields = {
+            **index,
+            "x": step.x,
+            "params": p,
+            "clean": step.clean,
+            "forward": forward,
+            "activations": activations,
+        }
+        return (cross_entropy(logits, step.y).detach(), logits.detach(), step.y), fields
+    if stage == "penalty":
+        return (p,), {**batch, "forward": forward, "activations": activations}
+    moved = tree_map(lambda w: w + 0.01 * (1 + w), p)  # what an optimizer's step may have done
+    further = {"weights": {"before": p}, "update": {**batch, "before": p, "logits": logits}, "readout": {}}
+    return (moved,), further[stage]

@@ -1,0 +1,283 @@
+"""Checks that train: a handful of lanes, stacked as the engine stacks them, for a dozen steps."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from membench.api import Architecture
+from membench.api import Regularizer
+from membench.engine.train import relative_cost
+from membench.engine.trainer import LaneData
+from membench.engine.trainer import Trainer
+from membench.testing.bench import EPOCHS
+from membench.testing.bench import Bench
+from membench.testing.bench import plain
+from membench.testing.guards import PlacementGuard
+from membench.testing.guards import Refused
+from membench.testing.guards import SyncGuard
+from membench.testing.networks import CNN
+from membench.testing.networks import SHAPE
+from membench.testing.networks import VIT
+from membench.testing.subject import Fault
+from membench.testing.subject import NotApplicable
+from membench.testing.subject import Subject
+from membench.testing.subject import place
+from membench.testing.world import World
+from membench.testing.world import leaves
+from membench.testing.world import pick
+from membench.testing.world import same_bits
+
+DEAREST, SLOWEST = 10.0, 40.0  #: times the plain step: its arithmetic, its operations
+
+
+def stacks(subject: Subject) -> None:
+    """Off, a hair from off and all strengths, side by side."""
+    subject.bench.grid  # noqa: B018
+
+
+def off_run(subject: Subject) -> None:
+    """Weights, optimizer slots and evaluation."""
+    bench = subject.bench
+    _compare_off(bench, bench.grid, plain(bench.world(bench.off).architecture, len(bench.grid.data.rows), EPOCHS))
+
+
+def _compare_off(bench: Bench, mine: Trainer, bare: Trainer) -> None:
+    for what in ("params", "slots"):
+        if not same_bits(pick(mine.var[what], 0), pick(bare.var[what], 0)):
+            away = apart(pick(mine.var[what], 0), pick(bare.var[what], 0))
+            raise Fault(
+                f"after training at off, {what} differ from the plain network's by up to {away:.2g}", _home(bench)
+            )
+    reads = [[v[0] for v in t.evaluate(t.data.rows, t.data.labels)] for t in (mine, bare)]
+    if not all(torch.equal(a, b) for a, b in zip(*reads, strict=True)):
+        raise Fault("at off, evaluation differs from the plain network's", _home(bench, "readout"))
+
+
+def _home(bench: Bench, stage: str = "") -> str:
+    """Where to look: the stage's function, or the first there is."""
+    chosen = [part for part in bench.parts if stage and getattr(part, stage) is not None]
+    part = (chosen or list(bench.parts))[0]
+    return place(getattr(part, stage if chosen else part.acts_on[0]))
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference between two trees of equal shape; NaN if anything is."""
+    a, b = leaves(one), leaves(other)
+    return max(((a[k].double() - b[k].double()).abs().max().item() for k in a), default=0.0)
+
+
+def evaluated(trainer: Trainer) -> dict[str, Tensor]:
+    """The weights that are evaluated, of all lanes."""
+    return vmap(trainer.program.readout, in_dims=(0, 0, None))(trainer.var, trainer.fixed, trainer.t)
+
+
+def acts(subject: Subject) -> str:
+    """On the weights that are evaluated."""
+    bench = subject.bench
+    read = evaluated(bench.grid)
+    lanes = [pick(read, i) for i in range(len(bench.grid.data.rows))]
+    if same_bits(lanes[-1], lanes[0]):
+        raise Fault(f"the strongest strength, {_text(bench.strongest)}, trains what off trains", _home(bench))
+    if len(bench.strengths) > 1 and same_bits(lanes[-1], lanes[-2]):
+        raise Fault(f"strengths {_text(bench.strengths[-2])} and {_text(bench.strongest)} train the same", _home(bench))
+    return f"moves the weights by up to {apart(lanes[-1], lanes[0]):.2g}"
+
+
+def _text(setting: tuple[float, ...]) -> str:
+    return ",".join(f"{s:g}" for s in setting)
+
+
+def near_off(subject: Subject) -> None:
+    """A tenth of what the grid does, and a thousandth of a weight, are allowed."""
+    bench = subject.bench
+    read = evaluated(bench.grid)
+    off, near, *others = [pick(read, i) for i in range(len(bench.grid.data.rows))]
+    reach = max(v for v in (apart(lane, off) for lane in others) if not math.isnan(v))
+    if not apart(near, off) <= 0.1 * reach + 1e-3:
+        what = f"strength {_text(bench.near)} moves the weights by {apart(near, off):.2g}, off ({_text(bench.off)}) by none"
+        raise Fault(what, _home(bench))
+
+
+def finite(subject: Subject) -> None:
+    """The loss of each step, the weights that are evaluated, and the logits."""
+    bench = subject.bench
+    trainer = bench.grid
+    ends = trainer.evaluate(trainer.data.rows, trainer.data.labels)[2].tolist()
+    settings = (bench.off, bench.near, *bench.strengths)
+    for setting, died, sound in zip(settings, trainer.var["died"].tolist(), ends, strict=True):
+        if died >= 0:
+            raise Fault(f"at strength {_text(setting)} the loss of step {died} is not finite", _home(bench))
+        if not sound:
+            raise Fault(f"at strength {_text(setting)} weights or logits are not finite after 12 steps", _home(bench))
+
+
+def repeats(subject: Subject) -> None:
+    """Trained twice from the start."""
+    bench = subject.bench
+    first = bench.alone
+    if not same_bits(first.var, bench.world(bench.strongest).trained(epochs=EPOCHS).var):
+        raise Fault("the same run gives other weights the second time", _home(bench))
+
+
+def draws(subject: Subject) -> str:
+    """Trained once more on draws from another key, with all else the same; at no strength may nothing differ."""
+    bench = subject.bench
+    for stage in bench.roles:
+        bench.first_call(stage)
+    if not bench.drawn:
+        raise NotApplicable("it draws no random number")
+    trainer, world = bench.grid, bench.world(bench.off, bench.near, *bench.strengths)
+    other = world.trainer()
+    other.fixed["key"] = other.fixed["key"] + 77
+    for order in world.orders(epochs=EPOCHS):
+        other.train_epoch(order)
+    lanes = [(pick(evaluated(trainer), i), pick(evaluated(other), i)) for i in range(2, len(trainer.data.rows))]
+    if all(same_bits(mine, its) for mine, its in lanes):
+        raise Fault("it draws random numbers, and another key trains the same weights", _home(bench))
+    return f"{sum(bench.drawn.values())} calls of {', '.join(bench.drawn)}"
+
+
+def neighbours(subject: Subject) -> None:
+    """Up to rounding: another number of lanes may take other kernels."""
+    bench = subject.bench
+    away = apart(pick(bench.alone.var, 0), pick(bench.grid.var, len(bench.strengths) + 1))
+    if not away <= 1e-4:
+        raise Fault(f"alone, the lane's weights differ by {away:.2g} from those it has among others", _home(bench))
+
+
+def interrupted(subject: Subject) -> None:
+    """Stopped half-way, while another run goes on in this process, and taken up again by a new trainer."""
+    bench = subject.bench
+    world = bench.world(bench.strongest)
+    orders = world.orders(epochs=EPOCHS)
+    first = world.trainer()
+    for order in orders[: EPOCHS // 2]:
+        first.train_epoch(order)
+    bench.world(bench.strengths[0]).trained(epochs=1)
+    second = world.trainer()
+    second.var, second.t = tree_map(torch.clone, first.var), first.t.clone()
+    for order in orders[EPOCHS // 2 :]:
+        second.train_epoch(order)
+    if not same_bits(second.var, bench.alone.var):
+        raise Fault("stopped half-way and taken up again, the run ends elsewhere", _home(bench, "update"))
+
+
+def on_cnn(subject: Subject) -> None:
+    """Taps of [n, c, h, w], a branch, and matrices of other shapes."""
+    _on(subject.bench, CNN)
+
+
+def on_vit(subject: Subject) -> None:
+    """Taps of [n, tokens, features], branches, weights of one and two dimensions."""
+    _on(subject.bench, VIT)
+
+
+def _on(bench: Bench, network: Architecture) -> None:
+    trainer = bench.world(bench.off, bench.strongest, architecture=network).trained(epochs=1)
+    _compare_off(bench, trainer, plain(network, 2, 1))
+    if trainer.var["died"].tolist() != [-1, -1]:
+        raise Fault(f"on the {network.name} the loss is not finite at strength {_text(bench.strongest)}", _home(bench))
+
+
+def _drop(h: Tensor, lane: Any) -> Tensor:
+    return h * (lane.uniform(h.shape) >= lane.strength) / (1 - lane.strength)
+
+
+#: Srivastava et al. 2014, under a name that no plugin has, since a name is a part of the draws' key.
+DROPOUT = Regularizer("membench-partner", (0.1, 0.2, 0.3, 0.4, 0.5), hidden=_drop)
+
+
+def composes(subject: Subject) -> None:
+    """On either side of it, at half a unit's rate, then at off, where all must be as if it were not there."""
+    bench = subject.bench
+    bench.roles  # noqa: B018
+    alone = bench.world(bench.strongest).trained(epochs=1)
+    for parts, place_ in (((*bench.parts, DROPOUT), 1), ((DROPOUT, *bench.parts), 0)):
+        settings = [bench.strongest[:place_] + (rate,) + bench.strongest[place_:] for rate in (0.0, 0.5)]
+        both = bench.world(*settings, parts=parts).trained(epochs=1)
+        order = "+".join(part.name for part in parts).replace(DROPOUT.name, "dropout")
+        if both.var["died"].tolist() != [-1, -1]:
+            raise Fault(f"{order}: the loss is not finite", _home(bench))
+        if not apart(pick(both.var["params"], 0), pick(alone.var["params"], 0)) <= 1e-4:
+            raise Fault(f"{order} with dropout at off is not {bench.entry.name} alone", _home(bench))
+
+
+def no_wait(subject: Subject) -> None:
+    """One epoch under a guard that sees every operation."""
+    bench = subject.bench
+    world = bench.world(bench.off, bench.strongest)
+    trainer, order = world.trainer(), world.orders()[0][:, :1]
+    with SyncGuard():
+        trainer.train_epoch(order)
+        trainer.evaluate(trainer.data.rows, trainer.data.labels)
+
+
+def one_device(subject: Subject) -> None:
+    """The whole on the meta device, which has no memory: what is made elsewhere shows."""
+    bench = subject.bench
+    world = bench.world(bench.off, bench.strongest)
+    here = world.trainer()
+    far = lambda tree: tree_map(lambda v: v.to("meta"), tree)  # noqa: E731
+    weights = [{name: w[lane].to("meta") for name, w in here.fixed["initial"].items()} for lane in range(2)]
+    data = LaneData(*(v.to("meta") for v in vars(here.data).values()))
+    fixed, order = far({k: here.fixed[k] for k in ("strengths", "key")}), world.orders()[0][:, :1].to("meta")
+    try:
+        with PlacementGuard("meta"):
+            Trainer(here.program, weights, fixed["strengths"], fixed["key"], data).train_epoch(order)
+    except Refused:
+        raise
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        if "meta" in str(error).lower():
+            raise Fault(
+                "a function reads values, or makes a tensor, on the host: on a meta tensor there are none"
+            ) from error
+        raise
+
+
+def no_warnings(subject: Subject) -> None:
+    """A stacked step, eagerly."""
+    bench = subject.bench
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        world = bench.world(bench.off, bench.strongest)
+        world.trainer().train_epoch(world.orders()[0][:, :1])
+    for warning in seen:
+        raise Fault(f"{warning.category.__name__}: {str(warning.message).splitlines()[0][:300]}", _home(bench))
+
+
+class Operations(TorchDispatchMode):
+    """How many operations run inside."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def cost(subject: Subject) -> str:
+    """Arithmetic as the board counts it, and the number of operations: a loop in Python has many small ones."""
+    bench = subject.bench
+    world = bench.world(bench.strongest)
+    work = relative_cost(world.program, SHAPE)
+    operations = _operations(world) / _operations(replace(world, regularizers=()))
+    said = f"{work:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
+    if work > DEAREST or operations > SLOWEST:
+        raise Fault(f"a step has {said}", _home(bench))
+    return said
+
+
+def _operations(world: World) -> int:
+    trainer, order = world.trainer(), world.orders()[0][:, :1]
+    with Operations() as counter:
+        trainer.train_epoch(order)
+    return counter.count
