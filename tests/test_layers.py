@@ -13,7 +13,10 @@ import pytest
 import membench
 
 #: Of the contract suite, what acts; the rest is imported by strangers' pytest runs and by `membench --help`.
-ACTING = {f"testing/{name}.py" for name in ("bench", "guards", "networks", "others", "runs", "stages", "traces", "world")}
+ACTING = {
+    f"testing/{name}.py"
+    for name in ("bench", "edges", "guards", "networks", "others", "runs", "stages", "traces", "world")
+}
 
 PACKAGE = Path(membench.__file__).parent
 PLUGINS = PACKAGE.parent / "plugins"
@@ -99,7 +102,16 @@ def test_only_the_engine_imports_torch_at_once(name: str) -> None:
 
 
 def test_torch_is_not_loaded_without_need() -> None:
-    modules = ("cli", "plan", "scoring", "report", "commands.board", "commands.running", "worker", "testing.pytest_plugin")
+    modules = (
+        "cli",
+        "plan",
+        "scoring",
+        "report",
+        "commands.board",
+        "commands.running",
+        "worker",
+        "testing.pytest_plugin",
+    )
     code = f"import sys, {', '.join(f'membench.{m}' for m in modules)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 

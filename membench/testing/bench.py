@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-import sys
 from collections import Counter
-from collections.abc import Callable
 from functools import cached_property
 from functools import lru_cache
 from typing import Any
@@ -20,9 +16,7 @@ from torch.utils._pytree import tree_map
 from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
-from membench.engine import lane as lane_module
 from membench.engine.contract import call
-from membench.engine.lane import StageLane
 from membench.engine.program import MAIN
 from membench.engine.program import Forward
 from membench.engine.program import Gradient
@@ -30,9 +24,9 @@ from membench.engine.program import Step
 from membench.engine.program import Taps
 from membench.engine.program import untapped
 from membench.engine.trainer import Trainer
-from membench.errors import LaneError
 from membench.nn import cross_entropy
 from membench.testing.networks import MLP
+from membench.testing.sealed import WatchedLane
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
 from membench.testing.watch import Audit
@@ -42,55 +36,8 @@ from membench.testing.world import lane_data
 from membench.testing.world import one_lane
 from membench.testing.world import take
 
-_HERE = os.path.dirname(__file__)
 EPOCHS = 4  #: of three steps; the whole budget, so that what begins late begins
 Setting = tuple[float, ...]
-
-
-class Trespass(LaneError):
-    """A plugin reached behind the lane's fields."""
-
-
-class Sealed:
-    """`lane.forward` or `lane.gradient` as a function and nothing else."""
-
-    def __init__(self, name: str, function: Callable, seen: list[str]) -> None:
-        def act(*args: Any, **kwargs: Any) -> Any:
-            return function(*args, **kwargs)
-
-        object.__setattr__(self, "_act", (name, act, seen))
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return object.__getattribute__(self, "_act")[1](*args, **kwargs)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "__class__":
-            return Sealed
-        whose, _, seen = object.__getattribute__(self, "_act")
-        if sys._getframe(1).f_code.co_filename == functools.__file__:  # what `functools.wraps` copies if it is there
-            raise AttributeError(name)
-        seen.append(f"lane.{whose}.{name}")
-        raise Trespass(f"lane.{whose}.{name} is not of the contract: lane.{whose} can only be called")
-
-
-class WatchedLane(StageLane):
-    """A lane that refuses its engine's inside, and counts what is drawn."""
-
-    def __init__(self, lane: StageLane, seen: list[str], drawn: Counter[str]) -> None:
-        fields = {k: v for k, v in vars(lane).items() if not k.startswith("_")}
-        for name in {"forward", "gradient"} & set(fields):
-            fields[name] = Sealed(name, fields[name], seen)
-        super().__init__(lane._stream, fields)
-        self.__dict__.update(_seen=seen, _drawn=drawn)
-
-    def __getattribute__(self, name: str) -> Any:
-        inside = sys._getframe(1).f_code.co_filename.startswith((_HERE, lane_module.__file__))
-        if name.startswith("_") and not inside:
-            object.__getattribute__(self, "_seen").append(f"lane.{name}")
-            raise Trespass(f"lane.{name} is not of the contract")
-        if name in lane_module.DRAWS:
-            object.__getattribute__(self, "_drawn")[name] += 1
-        return super().__getattribute__(name)
 
 
 class Bench:
@@ -223,8 +170,8 @@ def plain(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
     return world.trained(epochs=epochs)
 
 
-def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The tensors of the first part's function at the stage, and the lane's further fields, as the engine gives them."""
+def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: PLR0911 - one a stage
+    """The first part's tensors at the stage, and the lane's further fields, as the engine gives them."""
     p, forward, index = step.params, Forward(step, 0, stage, step.params), {"index": step.index}
     batch = {**index, "x": step.x, "y": step.y}
     if stage == "batch":
@@ -255,3 +202,8 @@ def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     moved = tree_map(lambda w: w + 0.01 * (1 + w), p)  # what an optimizer's step may have done
     further = {"weights": {"before": p}, "update": {**batch, "before": p, "logits": logits}, "readout": {}}
     return (moved,), further[stage]
+
+
+def text(setting: Setting) -> str:
+    """`0.5,0.3`."""
+    return ",".join(f"{s:g}" for s in setting)

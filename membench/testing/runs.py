@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import math
-import warnings
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from membench.api import Architecture
 from membench.api import Regularizer
-from membench.engine.train import relative_cost
-from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
 from membench.testing.bench import EPOCHS
 from membench.testing.bench import Bench
 from membench.testing.bench import plain
-from membench.testing.guards import PlacementGuard
-from membench.testing.guards import Refused
-from membench.testing.guards import SyncGuard
+from membench.testing.bench import text
 from membench.testing.networks import CNN
-from membench.testing.networks import SHAPE
 from membench.testing.networks import VIT
 from membench.testing.subject import Fault
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
 from membench.testing.subject import place
-from membench.testing.world import World
 from membench.testing.world import leaves
 from membench.testing.world import pick
 from membench.testing.world import same_bits
-
-DEAREST, SLOWEST = 10.0, 40.0  #: times the plain step: its arithmetic, its operations
 
 
 def stacks(subject: Subject) -> None:
@@ -55,14 +44,14 @@ def _compare_off(bench: Bench, mine: Trainer, bare: Trainer) -> None:
         if not same_bits(pick(mine.var[what], 0), pick(bare.var[what], 0)):
             away = apart(pick(mine.var[what], 0), pick(bare.var[what], 0))
             raise Fault(
-                f"after training at off, {what} differ from the plain network's by up to {away:.2g}", _home(bench)
+                f"after training at off, {what} differ from the plain network's by up to {away:.2g}", home(bench)
             )
     reads = [[v[0] for v in t.evaluate(t.data.rows, t.data.labels)] for t in (mine, bare)]
     if not all(torch.equal(a, b) for a, b in zip(*reads, strict=True)):
-        raise Fault("at off, evaluation differs from the plain network's", _home(bench, "readout"))
+        raise Fault("at off, evaluation differs from the plain network's", home(bench, "readout"))
 
 
-def _home(bench: Bench, stage: str = "") -> str:
+def home(bench: Bench, stage: str = "") -> str:
     """Where to look: the stage's function, or the first there is."""
     chosen = [part for part in bench.parts if stage and getattr(part, stage) is not None]
     part = (chosen or list(bench.parts))[0]
@@ -86,14 +75,10 @@ def acts(subject: Subject) -> str:
     read = evaluated(bench.grid)
     lanes = [pick(read, i) for i in range(len(bench.grid.data.rows))]
     if same_bits(lanes[-1], lanes[0]):
-        raise Fault(f"the strongest strength, {_text(bench.strongest)}, trains what off trains", _home(bench))
+        raise Fault(f"the strongest strength, {text(bench.strongest)}, trains what off trains", home(bench))
     if len(bench.strengths) > 1 and same_bits(lanes[-1], lanes[-2]):
-        raise Fault(f"strengths {_text(bench.strengths[-2])} and {_text(bench.strongest)} train the same", _home(bench))
+        raise Fault(f"strengths {text(bench.strengths[-2])} and {text(bench.strongest)} train the same", home(bench))
     return f"moves the weights by up to {apart(lanes[-1], lanes[0]):.2g}"
-
-
-def _text(setting: tuple[float, ...]) -> str:
-    return ",".join(f"{s:g}" for s in setting)
 
 
 def near_off(subject: Subject) -> None:
@@ -101,10 +86,10 @@ def near_off(subject: Subject) -> None:
     bench = subject.bench
     read = evaluated(bench.grid)
     off, near, *others = [pick(read, i) for i in range(len(bench.grid.data.rows))]
-    reach = max(v for v in (apart(lane, off) for lane in others) if not math.isnan(v))
+    reach = max((v for v in (apart(lane, off) for lane in others) if not math.isnan(v)), default=0.0)
     if not apart(near, off) <= 0.1 * reach + 1e-3:
-        what = f"strength {_text(bench.near)} moves the weights by {apart(near, off):.2g}, off ({_text(bench.off)}) by none"
-        raise Fault(what, _home(bench))
+        jump = f"strength {text(bench.near)} moves the weights by {apart(near, off):.2g}"
+        raise Fault(f"{jump}, off ({text(bench.off)}) by none", home(bench))
 
 
 def finite(subject: Subject) -> None:
@@ -115,9 +100,9 @@ def finite(subject: Subject) -> None:
     settings = (bench.off, bench.near, *bench.strengths)
     for setting, died, sound in zip(settings, trainer.var["died"].tolist(), ends, strict=True):
         if died >= 0:
-            raise Fault(f"at strength {_text(setting)} the loss of step {died} is not finite", _home(bench))
+            raise Fault(f"at strength {text(setting)} the loss of step {died} is not finite", home(bench))
         if not sound:
-            raise Fault(f"at strength {_text(setting)} weights or logits are not finite after 12 steps", _home(bench))
+            raise Fault(f"at strength {text(setting)} weights or logits are not finite after 12 steps", home(bench))
 
 
 def repeats(subject: Subject) -> None:
@@ -125,7 +110,7 @@ def repeats(subject: Subject) -> None:
     bench = subject.bench
     first = bench.alone
     if not same_bits(first.var, bench.world(bench.strongest).trained(epochs=EPOCHS).var):
-        raise Fault("the same run gives other weights the second time", _home(bench))
+        raise Fault("the same run gives other weights the second time", home(bench))
 
 
 def draws(subject: Subject) -> str:
@@ -142,7 +127,7 @@ def draws(subject: Subject) -> str:
         other.train_epoch(order)
     lanes = [(pick(evaluated(trainer), i), pick(evaluated(other), i)) for i in range(2, len(trainer.data.rows))]
     if all(same_bits(mine, its) for mine, its in lanes):
-        raise Fault("it draws random numbers, and another key trains the same weights", _home(bench))
+        raise Fault("it draws random numbers, and another key trains the same weights", home(bench))
     return f"{sum(bench.drawn.values())} calls of {', '.join(bench.drawn)}"
 
 
@@ -151,7 +136,7 @@ def neighbours(subject: Subject) -> None:
     bench = subject.bench
     away = apart(pick(bench.alone.var, 0), pick(bench.grid.var, len(bench.strengths) + 1))
     if not away <= 1e-4:
-        raise Fault(f"alone, the lane's weights differ by {away:.2g} from those it has among others", _home(bench))
+        raise Fault(f"alone, the lane's weights differ by {away:.2g} from those it has among others", home(bench))
 
 
 def interrupted(subject: Subject) -> None:
@@ -168,7 +153,7 @@ def interrupted(subject: Subject) -> None:
     for order in orders[EPOCHS // 2 :]:
         second.train_epoch(order)
     if not same_bits(second.var, bench.alone.var):
-        raise Fault("stopped half-way and taken up again, the run ends elsewhere", _home(bench, "update"))
+        raise Fault("stopped half-way and taken up again, the run ends elsewhere", home(bench, "update"))
 
 
 def on_cnn(subject: Subject) -> None:
@@ -185,7 +170,7 @@ def _on(bench: Bench, network: Architecture) -> None:
     trainer = bench.world(bench.off, bench.strongest, architecture=network).trained(epochs=1)
     _compare_off(bench, trainer, plain(network, 2, 1))
     if trainer.var["died"].tolist() != [-1, -1]:
-        raise Fault(f"on the {network.name} the loss is not finite at strength {_text(bench.strongest)}", _home(bench))
+        raise Fault(f"on the {network.name} the loss is not finite at strength {text(bench.strongest)}", home(bench))
 
 
 def _drop(h: Tensor, lane: Any) -> Tensor:
@@ -201,83 +186,12 @@ def composes(subject: Subject) -> None:
     bench = subject.bench
     bench.roles  # noqa: B018
     alone = bench.world(bench.strongest).trained(epochs=1)
-    for parts, place_ in (((*bench.parts, DROPOUT), 1), ((DROPOUT, *bench.parts), 0)):
-        settings = [bench.strongest[:place_] + (rate,) + bench.strongest[place_:] for rate in (0.0, 0.5)]
+    for parts in ((*bench.parts, DROPOUT), (DROPOUT, *bench.parts)):
+        at = parts.index(DROPOUT)
+        settings = [(*bench.strongest[:at], rate, *bench.strongest[at:]) for rate in (0.0, 0.5)]
         both = bench.world(*settings, parts=parts).trained(epochs=1)
         order = "+".join(part.name for part in parts).replace(DROPOUT.name, "dropout")
         if both.var["died"].tolist() != [-1, -1]:
-            raise Fault(f"{order}: the loss is not finite", _home(bench))
+            raise Fault(f"{order}: the loss is not finite", home(bench))
         if not apart(pick(both.var["params"], 0), pick(alone.var["params"], 0)) <= 1e-4:
-            raise Fault(f"{order} with dropout at off is not {bench.entry.name} alone", _home(bench))
-
-
-def no_wait(subject: Subject) -> None:
-    """One epoch under a guard that sees every operation."""
-    bench = subject.bench
-    world = bench.world(bench.off, bench.strongest)
-    trainer, order = world.trainer(), world.orders()[0][:, :1]
-    with SyncGuard():
-        trainer.train_epoch(order)
-        trainer.evaluate(trainer.data.rows, trainer.data.labels)
-
-
-def one_device(subject: Subject) -> None:
-    """The whole on the meta device, which has no memory: what is made elsewhere shows."""
-    bench = subject.bench
-    world = bench.world(bench.off, bench.strongest)
-    here = world.trainer()
-    far = lambda tree: tree_map(lambda v: v.to("meta"), tree)  # noqa: E731
-    weights = [{name: w[lane].to("meta") for name, w in here.fixed["initial"].items()} for lane in range(2)]
-    data = LaneData(*(v.to("meta") for v in vars(here.data).values()))
-    fixed, order = far({k: here.fixed[k] for k in ("strengths", "key")}), world.orders()[0][:, :1].to("meta")
-    try:
-        with PlacementGuard("meta"):
-            Trainer(here.program, weights, fixed["strengths"], fixed["key"], data).train_epoch(order)
-    except Refused:
-        raise
-    except (NotImplementedError, RuntimeError, TypeError) as error:
-        if "meta" in str(error).lower():
-            raise Fault(
-                "a function reads values, or makes a tensor, on the host: on a meta tensor there are none"
-            ) from error
-        raise
-
-
-def no_warnings(subject: Subject) -> None:
-    """A stacked step, eagerly."""
-    bench = subject.bench
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        world = bench.world(bench.off, bench.strongest)
-        world.trainer().train_epoch(world.orders()[0][:, :1])
-    for warning in seen:
-        raise Fault(f"{warning.category.__name__}: {str(warning.message).splitlines()[0][:300]}", _home(bench))
-
-
-class Operations(TorchDispatchMode):
-    """How many operations run inside."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def cost(subject: Subject) -> str:
-    """Arithmetic as the board counts it, and the number of operations: a loop in Python has many small ones."""
-    bench = subject.bench
-    world = bench.world(bench.strongest)
-    work = relative_cost(world.program, SHAPE)
-    operations = _operations(world) / _operations(replace(world, regularizers=()))
-    said = f"{work:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
-    if work > DEAREST or operations > SLOWEST:
-        raise Fault(f"a step has {said}", _home(bench))
-    return said
-
-
-def _operations(world: World) -> int:
-    trainer, order = world.trainer(), world.orders()[0][:, :1]
-    with Operations() as counter:
-        trainer.train_epoch(order)
-    return counter.count
+            raise Fault(f"{order} with dropout at off is not {bench.entry.name} alone", home(bench))

@@ -16,12 +16,13 @@ from membench.engine.network import describe
 from membench.engine.program import Step
 from membench.errors import MembenchError
 from membench.testing.bench import Bench
-from membench.testing.bench import Trespass
+from membench.testing.bench import text
 from membench.testing.networks import CLASSES
 from membench.testing.networks import CNN
 from membench.testing.networks import MLP
 from membench.testing.networks import SHAPE
 from membench.testing.networks import VIT
+from membench.testing.sealed import Trespass
 from membench.testing.subject import Fault
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
@@ -58,7 +59,7 @@ def lane_only(subject: Subject) -> None:
         if isinstance(error, Trespass):
             raise error
         if bench.trespasses:
-            raise Fault(f"{stage} reaches for {bench.trespasses[0]}", _place(bench, stage))
+            raise Fault(f"{stage} reaches for {bench.trespasses[0]}", place_at(bench, stage))
 
 
 def calls(subject: Subject) -> None:
@@ -76,14 +77,14 @@ def shapes(subject: Subject) -> None:
     for stage in bench.roles:
         error = bench.first_call(stage)
         if error is not None:
-            raise Fault(str(error), _place(bench, stage))
+            raise Fault(str(error), place_at(bench, stage))
 
 
 def _about_shapes(error: BaseException) -> bool:
     return isinstance(error, MembenchError) and " must return " in str(error)
 
 
-def _place(bench: Bench, stage: str) -> str:
+def place_at(bench: Bench, stage: str) -> str:
     return place(getattr(bench.parts[0], stage))
 
 
@@ -103,17 +104,13 @@ def off_value(subject: Subject) -> None:
         if not same_bits([out], [list(plain) if isinstance(plain, tuple) else plain]):
             away = _apart([out], [list(plain) if isinstance(plain, tuple) else plain])
             raise Fault(
-                f"{stage} at off ({_text(bench.off)}) changes what it is given, by up to {away:.2g}",
-                _place(bench, stage),
+                f"{stage} at off ({text(bench.off)}) changes what it is given, by up to {away:.2g}",
+                place_at(bench, stage),
             )
         if stage in DIFFERENTIATED and not _same_gradient(args, out, plain):
             raise Fault(
-                f"{stage} at off ({_text(bench.off)}) changes the gradient, though not the value", _place(bench, stage)
+                f"{stage} at off ({text(bench.off)}) changes the gradient, though not the value", place_at(bench, stage)
             )
-
-
-def _text(setting: tuple[float, ...]) -> str:
-    return ", ".join(f"{s:g}" for s in setting)
 
 
 def _apart(one: Any, other: Any) -> float:
@@ -135,47 +132,6 @@ def _total(tree: Any) -> Tensor:
     return sum((v * torch.cos(1 + torch.arange(v.numel())).reshape(v.shape)).sum() for v in flat)
 
 
-def finite_at_edges(subject: Subject) -> None:
-    """At the strongest and the weakest strength, value and gradient of each function on extreme arguments."""
-    bench = subject.bench
-    for setting in (bench.strongest, bench.strengths[0]):
-        for stage in bench.role(*VALUED):
-            for edge, args, lane in _edges(bench, setting, stage):
-                _check_finite(bench, stage, edge, args, lane)
-
-
-def _edges(bench: Bench, setting: tuple[float, ...], stage: str) -> list[tuple[str, Any, Any]]:
-    """(what is extreme, arguments, lane)."""
-    step = bench.step(setting)
-    args, lane = bench.give(step, stage)
-    if stage == "loss":
-        y, sure = args[2], 200 * (args[2] - 0.5)
-        right, wrong = ((-(y * z.log_softmax(1)).sum(1), z, y) for z in (sure, -sure))
-        return [("logits that are sure and right", right, lane), ("logits that are sure and wrong", wrong, lane)]
-    zero = tree_map(torch.zeros_like, args)
-    if stage == "batch":
-        return [("inputs that are all zero", (zero[0], args[1]), lane)]
-    if stage == "grads":
-        return [("a gradient of zero", (zero[0], args[1]), lane)]
-    name = "activations that are all zero" if stage == "hidden" else "weights that are all zero"
-    return [(name, zero, lane)]
-
-
-def _check_finite(bench: Bench, stage: str, edge: str, args: Any, lane: Any) -> None:
-    differentiated = stage in ("perturb", "hidden", "loss", "penalty")
-    args = tree_map(lambda v: v.clone().requires_grad_(differentiated), args)
-    out = call(bench.parts[0], stage, *args, lane)
-    flat = [torch.as_tensor(v) for v in (leaves([list(out) if isinstance(out, tuple) else out]).values() or [out])]
-    if not all(v.isfinite().all() for v in flat):
-        raise Fault(f"{stage} is not finite for {edge}", _place(bench, stage))
-    total = sum(v.double().sum() for v in flat)
-    if differentiated and total.requires_grad:
-        given = [v for v in leaves(list(args)).values() if v.requires_grad]
-        for g in torch.autograd.grad(total, given, allow_unused=True):
-            if g is not None and not g.isfinite().all():
-                raise Fault(f"{stage} has a gradient that is not finite for {edge}", _place(bench, stage))
-
-
 def labels(subject: Subject) -> None:
     """At every strength."""
     bench = subject.bench
@@ -184,7 +140,7 @@ def labels(subject: Subject) -> None:
         low, high = y.min().item(), (y.sum(1) - 1).abs().max().item()
         if low < -1e-6 or high > 1e-4:
             what = f"a label of {low:.3g}" if low < -1e-6 else f"labels that add up to {1 + high:.3g}"
-            raise Fault(f"batch makes {what} at strength {_text(setting)}", _place(bench, "batch"))
+            raise Fault(f"batch makes {what} at strength {text(setting)}", place_at(bench, "batch"))
 
 
 def inputs_untouched(subject: Subject) -> None:
@@ -201,7 +157,7 @@ def inputs_untouched(subject: Subject) -> None:
         for name, value in seen.items():
             changed = any(v._version != versions[f"/{name}{path}"] for path, v in leaves(value).items())
             if changed or not same_bits(value, before[name]):
-                raise Fault(f"{stage} changes {name} in place", _place(bench, stage))
+                raise Fault(f"{stage} changes {name} in place", place_at(bench, stage))
 
 
 def penalty_gradient(subject: Subject) -> str:
@@ -231,7 +187,7 @@ def penalty_gradient(subject: Subject) -> str:
         if off > 0.05:
             raise Fault(
                 f"the penalty rises by {slope:.4g} along a direction, its gradient says {mine:.4g}",
-                _place(bench, "penalty"),
+                place_at(bench, "penalty"),
             )
         worst = max(worst, off)
     return f"within {worst:.0e}"
@@ -245,24 +201,3 @@ def _double(step: Step) -> Step:
     step.common = {k: wide(v) if isinstance(v, (Tensor, dict)) else v for k, v in step.common.items()}
     step.lr = wide(step.lr)
     return step
-
-
-def last_batch(subject: Subject) -> None:
-    """Five examples where there were eight."""
-    _resized(subject.bench, 5)
-
-
-def batch_of_one(subject: Subject) -> None:
-    """Shapes, and finite at the strongest strength."""
-    _resized(subject.bench, 1)
-
-
-def _resized(bench: Bench, batch: int) -> None:
-    for stage in bench.roles:
-        step = bench.step(bench.strongest, batch=batch)
-        out = bench.act(step, stage)
-        flat = leaves([list(out) if isinstance(out, tuple) else out]).values()
-        if not all(v.isfinite().all() for v in flat if v.is_floating_point()):
-            raise Fault(f"{stage} is not finite for a batch of {batch}", _place(bench, stage))
-    if bench.world(bench.strongest, batch=batch).trained(epochs=1).var["died"].tolist() != [-1]:
-        raise Fault(f"training with a batch of {batch} gives a loss that is not finite")

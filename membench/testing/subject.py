@@ -149,7 +149,7 @@ def place(function: Any) -> str:
     function = inspect.unwrap(function)
     while isinstance(function, functools.partial):
         function = function.func
-    code = getattr(function, "__code__", None) or getattr(getattr(type(function), "__call__", None), "__code__", None)
+    code = getattr(function, "__code__", None) or getattr(vars(type(function)).get("__call__"), "__code__", None)
     return shown(code.co_filename, code.co_firstlineno) if code else ""
 
 

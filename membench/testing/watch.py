@@ -166,7 +166,7 @@ def _content(cell: Any) -> Any:
         return None
 
 
-def print_of(value: Any, paths: tuple[str, ...], depth: int = _DEEP) -> str:
+def print_of(value: Any, paths: tuple[str, ...], depth: int = _DEEP) -> str:  # noqa: PLR0911 - one a type
     """Equal for equal data; of what cannot be looked into, the type."""
     again = functools.partial(print_of, paths=paths, depth=depth - 1)
     if depth == 0 or isinstance(value, (types.ModuleType, type(len))):
@@ -200,7 +200,7 @@ def _sha(array: Any) -> str:
 
 
 class Audit:
-    """While active, writes down which audit events the plugin's own code causes. Python has no way to take a hook off."""
+    """While active, writes down which audit events the plugin's own code causes; a hook can never be taken off."""
 
     _active: Audit | None = None
     _installed = False
