@@ -60,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     _run(commands)
     _status(commands)
     _report(commands)
+    _check(commands)
+    _new(commands)
     return top
 
 
@@ -138,6 +140,40 @@ def _report(commands: argparse._SubParsersAction) -> None:
     sub = _add(commands, "report", "Make the leaderboard's pages anew from the records; needs no torch.", command)
     sub.add_argument("--check", action="store_true", help="write nothing; exit 1 if the pages there are not these")
     _out(sub)
+
+
+def _check(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.checking import check
+
+        return check(options)
+
+    sub = _add(
+        commands, "check", "Check that plugins keep the contract; says what, where, and how to mend it.", command
+    )
+    sub.add_argument("targets", nargs="*", metavar="PATH|NAME", help="a file, a folder, a module, a registered name")
+    sub.add_argument("--all", action="store_true", help="every plugin that membench finds")
+    sub.add_argument("-k", dest="expression", metavar="EXPR", help="only these: 'dropout and off-run', 'not one-graph'")
+    sub.add_argument("-n", dest="workers", type=_positive, metavar="N", help="processes at a time; default: one a core")
+    sub.add_argument(
+        "--time-limit", type=_positive, default=60, metavar="SECONDS", help="of a file; default: %(default)s"
+    )
+    sub.add_argument("--markdown", type=Path, metavar="FILE", help="write what was found as a certificate")
+    sub.add_argument("-q", dest="verbosity", action="store_const", const=-1, default=0, help="only what failed")
+    sub.add_argument("-v", dest="verbosity", action="store_const", const=1, help="every check")
+    _plugins(sub)
+
+
+def _new(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.new import new
+
+        return new(options.name, options.stage, options.out)
+
+    sub = _add(commands, "new", "Write a regularizer's file to start from; it passes `membench check`.", command)
+    sub.add_argument("name", metavar="NAME", help="of the regularizer: lower-case letters, digits, hyphens")
+    sub.add_argument("--stage", default="loss", metavar="STAGE", help="where it acts; default: %(default)s")
+    sub.add_argument("--out", type=Path, default=Path("plugins"), metavar="DIR", help="folder; default: %(default)s")
 
 
 def _selection(sub: argparse.ArgumentParser) -> None:

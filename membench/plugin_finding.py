@@ -78,7 +78,7 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
     for found in chain(
         _in_folder(shipped),
         _in_folder(folder / "plugins"),
-        chain.from_iterable(_requested(text, folder) for text in requested),
+        chain.from_iterable(requested_sources(text, folder) for text in requested),
         _entry_points(),
         _configured(folder),
     ):
@@ -112,7 +112,7 @@ def _shown(path: Path) -> str:
         return one_line(path)
 
 
-def _requested(text: str, folder: Path) -> list[Found]:
+def requested_sources(text: str, folder: Path) -> list[Found]:
     """What `-p TEXT` names; a mistyped command line stops the run, a broken file does not."""
     found = _named(text, folder)
     missing = [f.message for f in found if isinstance(f, PluginProblem)]

@@ -100,14 +100,14 @@ def discover(requested: Iterable[str] = (), folder: Path | None = None, shipped:
         if isinstance(found, PluginProblem):
             problems.append(found)
         else:
-            new, wrong = _described(found, cache)
+            new, wrong = described(found, cache)
             entries += new
             problems += wrong
     cache.save()
     return assemble(entries, problems)
 
 
-def _described(source: Source, cache: PluginCache) -> tuple[list[PluginEntry], list[PluginProblem]]:
+def described(source: Source, cache: PluginCache) -> tuple[list[PluginEntry], list[PluginProblem]]:
     """From the cache, or else from the plugin itself; what has problems is not remembered, so they show each time."""
     known = cache.get(source.key, source.path)
     if known is not None:

@@ -145,6 +145,13 @@ class Bench:
         args, lane = self.give(step, stage)
         return call(step.program.parts[0], stage, *args, lane)
 
+    def by_hand(self, stage: str, setting: Setting, tensors: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+        """The function at the stage on these tensors, in a lane with these fields beside its own."""
+        step = self.step(setting)
+        lane = step.lane(0, stage, **{**inputs(step, stage)[1]})
+        vars(lane).update(fields)
+        return call(self.parts[0], stage, *tensors, lane)
+
     def first_call(self, stage: str) -> BaseException | None:
         """What the first call at the stage raises, at the strongest strength; remembered, and watched."""
         if stage not in self.called:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from membench.testing.subject import Check
+from membench.testing.table_others import ARCHITECTURES
+from membench.testing.table_others import DATASETS
+from membench.testing.table_others import QUIET
+from membench.testing.table_others import SAID
+from membench.testing.table_others import SIGNALS
 
-SAID = (
-    Check(
-        "summary",
-        "the docstring's first sentence says what it does",
-        "write it in 20 to 160 characters",
-        "said:summary",
-    ),
-    Check("source", "the docstring names a source with a year", "add authors, title and year after it", "said:source"),
-)
 SEES = Check(
     "tensors-only",
     "the file reaches for nothing but tensors",
     "use torch, numpy and math alone; what a run needs is on lane",
     "said:tensors_only",
 )
-QUIET = Check(
-    "import-is-quiet",
-    "importing the file changes no global state",
-    "do nothing at import but define functions",
-    "watch:import_is_quiet",
-)
-
 REGULARIZERS = (
     *SAID,
     Check(
@@ -236,6 +225,13 @@ REGULARIZERS = (
     ),
 )
 
+
 CHECKS: dict[str, dict[str, Check]] = {
-    "regularizers": {check.name: check for check in REGULARIZERS},
+    kind: {check.name: check for check in checks}
+    for kind, checks in (
+        ("regularizers", REGULARIZERS),
+        ("architectures", ARCHITECTURES),
+        ("datasets", DATASETS),
+        ("signals", SIGNALS),
+    )
 }

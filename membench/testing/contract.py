@@ -1,0 +1,9 @@
+"""The one test that `membench check` hands to pytest: every check of every record is a case of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def test_contract(membench_check: Callable[[], None]) -> None:
+    membench_check()
