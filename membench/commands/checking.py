@@ -23,9 +23,9 @@ from membench.plugin_finding import shipped_folder
 from membench.registry import assemble
 from membench.registry import described
 from membench.select import compile_expression
-from membench.testing.harness import Job
+from membench.testing.child import Job
+from membench.testing.child import Select
 from membench.testing.harness import Report
-from membench.testing.harness import Select
 from membench.testing.harness import check_files
 from membench.testing.harness import warm_up
 from membench.testing.subject import Outcome

@@ -66,22 +66,22 @@ ARCHITECTURES = (
 DATASETS = (
     *SAID,
     QUIET,
-    Check("loads", "load gives what Arrays promises", "mend what the message names", "others:loads"),
+    Check("loads", "load gives what Arrays promises", "mend what the message names", "arrays:loads"),
     Check(
-        "same-arrays", "load gives the same arrays again", "sort, and draw nothing", "others:same_arrays", ("loads",)
+        "same-arrays", "load gives the same arrays again", "sort, and draw nothing", "arrays:same_arrays", ("loads",)
     ),
     Check(
         "values",
         "images are finite, in range and not all alike; every class occurs",
         "uint8 0-255 or float32 0-1; labels 0 to num_classes - 1, each of them used",
-        "others:values",
+        "arrays:values",
         ("loads",),
     ),
     Check(
         "apart",
         "no training image is in the test set",
         "take the doubles out of the training set",
-        "others:apart",
+        "arrays:apart",
         ("loads",),
         warns=True,
     ),
@@ -89,33 +89,33 @@ DATASETS = (
 SIGNALS = (
     *SAID,
     QUIET,
-    Check("applies", "apply gives (x, y, changed) of the right shapes", "return these", "others:applies"),
+    Check("applies", "apply gives (x, y, changed) of the right shapes", "return these", "arrays:applies"),
     Check(
         "inputs-untouched",
         "apply leaves its arrays alone",
         "copy before writing",
-        "others:arrays_untouched",
+        "arrays:arrays_untouched",
         ("applies",),
     ),
     Check(
         "same-bytes",
         "the same draw gives the same bytes, another one others",
         "take all random numbers from draw",
-        "others:same_bytes",
+        "arrays:same_bytes",
         ("applies",),
     ),
     Check(
         "changed",
         "what is not marked as changed is as it was",
         "mark each example whose inputs or label may be others",
-        "others:changed",
+        "arrays:changed",
         ("applies",),
     ),
     Check(
         "noise",
         'noise="labels" leaves inputs alone, noise="inputs" labels; both leave validation and test alone',
         "let noise say what is changed, and return x, y as they are if not train",
-        "others:noise",
+        "arrays:noise",
         ("applies",),
     ),
 )
