@@ -64,9 +64,14 @@ def test_there_are_two_commands_of_one_line_each() -> None:
     assert len(blocks("sh")[0].splitlines()) == len(blocks("sh")[1].splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+IN_PROCESS = [words for words in COMMANDS if words[0] != "check"]
+
+
+@pytest.mark.parametrize("words", IN_PROCESS, ids=" ".join)
 def test_every_command_is_one(words: list[str], folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
+    if words[0] == "new":
+        (folder / "plugins" / "my_idea.py").unlink(missing_ok=True)
     dry = ["--collect-only"] if words[0] == "run" and "--collect-only" not in words else []
     code, out, err = cli(*words, *dry)
     expected = ExitCode.NOTHING if "--lf" in words else ExitCode.OK  # nothing has failed in this folder
@@ -81,7 +86,7 @@ def test_every_command_of_membench_is_shown(cli: Cli) -> None:
 
 
 def test_every_option_that_is_named_exists(cli: Cli) -> None:
-    _, out, _ = cli("run", "--help")
+    out = "".join(cli(command, "--help")[1] for command in ("run", "check", "new"))
     options = set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", " ".join(line for line in LINES if "membench" in line)))
     options -= {"-m", "-e", "--json", "--check"}  # of python, pip, list and report
     for option in options:
@@ -166,6 +171,27 @@ def test_ci_runs_the_second_command() -> None:
     assert found.stdout == TEST + "\n"
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+WALK = [words for words in COMMANDS if any(word in ("my-idea", "plugins/my_idea.py") for word in words)][:4]
+
+
+@pytest.mark.slow
+def test_the_way_from_an_empty_folder_to_the_board_is_as_written(shell: Shell, tmp_path: Path) -> None:
+    assert [words[0] for words in WALK] == ["new", "check", "run", "run"]
+    for words in WALK[:3]:
+        done = shell(words, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len((tmp_path / "plugins" / "my_idea.py").read_text().splitlines()) <= 25
+    assert "[my-idea](#entry-my-idea)" in (tmp_path / "leaderboard" / "README.md").read_text("utf-8")
+    done = shell([*WALK[3], "--collect-only"], tmp_path)
+    assert done.returncode == 0 and "my-idea[" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_check_of_all_that_ships_runs_as_written(shell: Shell, tmp_path: Path) -> None:
+    words = next(words for words in COMMANDS if words[0] == "check" and "--all" in words)
+    assert shell(words, tmp_path).returncode == 0
 
 
 @pytest.mark.slow
