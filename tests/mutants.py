@@ -211,7 +211,8 @@ INNOCENT = {
     "shrink": Mutant("", SHRINK),
     "off at infinity": Mutant(
         "",
-        "def grads(grads, params, lane):\n    s = lane.strength\n    return {k: g.clamp(-s, s) for k, g in grads.items()}",
+        "def grads(grads, params, lane):\n    s = lane.strength\n"
+        "    return {k: g.clamp(-s, s) for k, g in grads.items()}",
         grid="(1.0, 0.3, 0.1, 0.03, 0.01)",
         more=", off=float('inf')",
     ),

@@ -91,11 +91,12 @@ def test_a_plugin_that_is_a_package_is_built_installed_found_checked_and_tests_i
     (project / "hidden_gain" / "__init__.py").write_text(text)
     (project / "test_it.py").write_text(TESTS.replace("PLUGIN", "hidden-gain"))
     env = {**environ, "PYTHONPATH": sysconfig.get_path("purelib")}
-    run = lambda *words: (
-        subprocess.run(  # noqa: E731
-            words, cwd=tmp_path, env=env, capture_output=True, text=True, check=True, timeout=300
-        ).stdout
-    )
+
+    def run(*words: str) -> str:
+        done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
     run(sys.executable, "-m", "venv", "venv")
     pip = (str(tmp_path / "venv" / "bin" / "python"), "-m", "pip")
     for source in (REPO, project):
