@@ -70,7 +70,6 @@ MUTANTS = {
     ),
     "strength to a number": Mutant("stacks", hidden("return h * (1 - lane.strength.item())")),
     "off is not off": Mutant("off-value", hidden("return h * (0.9 - 0.5 * lane.strength)")),
-    "off has another gradient": Mutant("off-value", hidden("return h.detach() * 0.5 + (h - 0.5 * h.detach())", "")),
     "off halves the gradient": Mutant(
         "off-value", hidden("return h.detach() + (1 + lane.strength) / 2 * (h - h.detach())")
     ),
@@ -158,7 +157,8 @@ MUTANTS = {
     ),
     "a penalty without gradient": Mutant(
         "penalty-gradient",
-        "def penalty(params, lane):\n    return lane.strength * sum(w.data.square().sum() for w in params.values())",
+        "def penalty(params, lane):\n"
+        "    return lane.strength * sum(w.detach().square().sum() for w in params.values())",
     ),
     "a penalty that rounds": Mutant(
         "penalty-gradient",

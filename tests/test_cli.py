@@ -76,7 +76,7 @@ def test_a_mistake_writes_nothing(cli: Cli, tmp_path: Path) -> None:
 def test_help_and_version_are_no_errors(cli: Cli) -> None:
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("list", "plan", "run", "status", "report"):
+    for command in ("list", "plan", "run", "status", "report", "check", "new"):
         assert command in out
         assert cli(command, "--help")[0] == 0
     assert cli("--version")[:2] == (0, "membench 0.1.0\n")

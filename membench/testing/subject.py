@@ -22,6 +22,7 @@ from membench.plugin_finding import shipped_folder
 from membench.registry import Registry
 
 PASSED, FAILED, WARNED, SKIPPED = "passed", "failed", "warned", "skipped"
+NEEDS = "needs"  #: how the reason of a skipped check begins, whose ground is gone
 LONGEST = 400  #: characters of what a plugin's exception says
 
 
@@ -107,12 +108,16 @@ class Subject:
     def outcome(self, check: Check, table: dict[str, Check]) -> Outcome:
         """Run the check, and before it those that it needs; each runs once."""
         if check.name not in self.outcomes:
-            failed = [n for n in check.needs if self.outcome(table[n], table).status == FAILED]
+            failed = [n for n in check.needs if self._gone(self.outcome(table[n], table))]
             started = time.perf_counter()
-            found = self._skipped(check, f"needs {failed[0]}") if failed else self._tried(check)
+            found = self._skipped(check, f"{NEEDS} {failed[0]}") if failed else self._tried(check)
             seconds = round(time.perf_counter() - started, 3)
             self.outcomes[check.name] = Outcome(**{**vars(found), "seconds": seconds})
         return self.outcomes[check.name]
+
+    def _gone(self, found: Outcome) -> bool:
+        """Nothing that stands on it can be checked."""
+        return found.status == FAILED or (found.status == SKIPPED and found.what.startswith(NEEDS))
 
     def _skipped(self, check: Check, why: str) -> Outcome:
         return Outcome(self.id, check.name, SKIPPED, why)

@@ -13,6 +13,7 @@ import threading
 import types
 from collections.abc import Iterable
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,14 +73,35 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [name for name in before if before[name] != after[name]]
 
 
+@contextmanager
+def shaken() -> Iterator[None]:
+    """Random states moved on and settings as they come: what an earlier call has set, the next one changes again."""
+    import torch
+
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    settings = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    try:
+        torch.rand(1), np.random.rand(), random.random()
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+        torch.set_default_dtype(settings[0])
+        torch.set_float32_matmul_precision(settings[1])
+
+
 def globals_untouched(subject: Subject) -> None:
     """By hand, where torch's generators would not raise as they do in a stacked step."""
     bench = subject.bench
     for stage in bench.roles:
-        step = bench.step(bench.strongest)
-        before = world_state()
-        bench.act(step, stage)
-        changed = _changed(before, world_state())
+        with shaken():
+            step = bench.step(bench.strongest)
+            before = world_state()
+            bench.act(step, stage)
+            changed = _changed(before, world_state())
         if changed:
             raise Fault(f"{stage} changes {', '.join(changed)}", place(getattr(bench.parts[0], stage)))
 
@@ -89,15 +111,16 @@ def import_is_quiet(subject: Subject) -> None:
     source = subject.entry.where
     if source is None or source.module:
         raise NotApplicable("it is no file of its own")
-    before = world_state()
     name = f"membench_imported_again_{_sha(np.frombuffer(source.key.encode(), np.uint8))[:12]}"
     spec = importlib.util.spec_from_file_location(name, source.path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        exec(compile(source.path.read_bytes(), str(source.path), "exec", dont_inherit=True), module.__dict__)
-    finally:
-        del sys.modules[name]
-    changed = _changed(before, world_state())
+    with shaken():
+        before = world_state()
+        try:
+            exec(compile(source.path.read_bytes(), str(source.path), "exec", dont_inherit=True), module.__dict__)
+        finally:
+            del sys.modules[name]
+        changed = _changed(before, world_state())
     if changed:
         raise Fault(f"importing it changes {', '.join(changed)}", shown(str(source.path), 1))
 
