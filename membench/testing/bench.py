@@ -25,12 +25,12 @@ from membench.engine.program import Taps
 from membench.engine.program import untapped
 from membench.engine.trainer import Trainer
 from membench.nn import cross_entropy
+from membench.testing.kept import kept
 from membench.testing.networks import MLP
 from membench.testing.sealed import WatchedLane
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
 from membench.testing.watch import Audit
-from membench.testing.watch import kept
 from membench.testing.world import World
 from membench.testing.world import lane_data
 from membench.testing.world import one_lane

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib.util
 import os
 import random
 import sys
 import sysconfig
 import threading
-import types
-from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from membench.api import STAGES
+from membench.testing.kept import kept
+from membench.testing.kept import sha
 from membench.testing.subject import Fault
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
@@ -41,7 +38,6 @@ EVENTS = (
     "object.",
 )
 _STDLIB = sysconfig.get_path("stdlib")
-_DEEP = 6  #: levels of containers that are looked into
 
 
 # --- global state -----------------------------------------------------------------------------------------------------
@@ -52,7 +48,7 @@ def world_state() -> dict[str, Any]:
     import torch
 
     return {
-        "torch's random state": _sha(torch.get_rng_state().numpy()),
+        "torch's random state": sha(torch.get_rng_state().numpy()),
         "numpy's random state": repr(np.random.get_state()),
         "random's state": hash(random.getstate()),
         "torch's default type": torch.get_default_dtype(),
@@ -111,7 +107,7 @@ def import_is_quiet(subject: Subject) -> None:
     source = subject.entry.where
     if source is None or source.module:
         raise NotApplicable("it is no file of its own")
-    name = f"membench_imported_again_{_sha(np.frombuffer(source.key.encode(), np.uint8))[:12]}"
+    name = f"membench_imported_again_{sha(np.frombuffer(source.key.encode(), np.uint8))[:12]}"
     spec = importlib.util.spec_from_file_location(name, source.path)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     with shaken():
@@ -146,77 +142,6 @@ def _home(subject: Subject, name: str) -> str:
     """The function that the name leads with, as in `weights.count`."""
     found = getattr(subject.records[0], name.partition(".")[0].partition(" ")[0], None)
     return place(found) if callable(found) else ""
-
-
-def kept(parts: Iterable[Any], paths: tuple[str, ...]) -> dict[str, str]:
-    """A print of all data that the parts' functions can reach: module globals, closures, attributes, defaults."""
-    found: dict[str, str] = {}
-    for part in parts:
-        for stage in STAGES:
-            function = getattr(part, stage)
-            if function is not None:
-                found |= dict(_function(stage, function, paths))
-                module = sys.modules.get(getattr(inner(function), "__module__", None) or "")
-                if module is not None and getattr(module, "__file__", None) in paths:
-                    found |= {n: print_of(v, paths) for n, v in vars(module).items() if not n.startswith("__")}
-    return found
-
-
-def inner(function: Any) -> Any:
-    """The function under partial objects and wrappers."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__wrapped__", function)
-
-
-def _function(name: str, function: Any, paths: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if isinstance(function, types.FunctionType):
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        yield from ((f"{name}.{free}", print_of(_content(cell), paths)) for free, cell in cells)
-        yield f"{name} (defaults)", print_of([function.__defaults__, function.__kwdefaults__], paths)
-        yield from ((f"{name}.{key}", print_of(value, paths)) for key, value in vars(function).items())
-    elif isinstance(function, functools.partial):
-        yield f"{name} (partial)", print_of([function.args, function.keywords], paths)
-        yield from _function(name, function.func, paths)
-    else:
-        yield name, print_of(function, paths)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
-
-
-def print_of(value: Any, paths: tuple[str, ...], depth: int = _DEEP) -> str:  # noqa: PLR0911 - one a type
-    """Equal for equal data; of what cannot be looked into, the type."""
-    again = functools.partial(print_of, paths=paths, depth=depth - 1)
-    if depth == 0 or isinstance(value, (types.ModuleType, type(len))):
-        return type(value).__name__
-    if isinstance(value, types.FunctionType):
-        own = value.__code__.co_filename in paths
-        return f"def {value.__name__} {dict(_function('', value, paths)) if own and depth > 3 else ''}"
-    if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
-        return f"{type(value).__name__}[{', '.join(map(again, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{again(k)}: {again(v)}' for k, v in value.items())}}}"
-    if (hasattr(value, "detach") and hasattr(value, "requires_grad")) or isinstance(value, np.ndarray):
-        return f"tensor {tuple(value.shape)} {_bytes(value)}"
-    if type(value).__module__ in ("builtins", "itertools") or isinstance(value, (int, float, str)):
-        return f"{type(value).__name__} {value!r}" if not isinstance(value, type) else f"class {value.__name__}"
-    return f"{type(value).__name__} {again(getattr(value, '__dict__', None))}"
-
-
-def _bytes(value: Any) -> str:
-    try:
-        return _sha(np.asarray(value.detach().cpu()) if hasattr(value, "detach") else value)
-    except Exception:  # a tensor of many lanes, kept beyond its run
-        return "of a run"
-
-
-def _sha(array: Any) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 # --- files, stacks ----------------------------------------------------------------------------------------------------
