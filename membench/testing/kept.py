@@ -38,17 +38,19 @@ def inner(function: Any) -> Any:
     return getattr(function, "__wrapped__", function)
 
 
-def _function(name: str, function: Any, paths: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _function(name: str, function: Any, paths: tuple[str, ...], depth: int = _DEEP) -> Iterator[tuple[str, str]]:
+    """(name, print) of what the function holds: closure, defaults, attributes."""
+    look = functools.partial(print_of, paths=paths, depth=depth)
     if isinstance(function, types.FunctionType):
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        yield from ((f"{name}.{free}", print_of(_content(cell), paths)) for free, cell in cells)
-        yield f"{name} (defaults)", print_of([function.__defaults__, function.__kwdefaults__], paths)
-        yield from ((f"{name}.{key}", print_of(value, paths)) for key, value in vars(function).items())
+        yield from ((f"{name}.{free}", look(_content(cell))) for free, cell in cells)
+        yield f"{name} (defaults)", look([function.__defaults__, function.__kwdefaults__])
+        yield from ((f"{name}.{key}", look(value)) for key, value in vars(function).items())
     elif isinstance(function, functools.partial):
-        yield f"{name} (partial)", print_of([function.args, function.keywords], paths)
-        yield from _function(name, function.func, paths)
+        yield f"{name} (partial)", look([function.args, function.keywords])
+        yield from _function(name, function.func, paths, depth)
     else:
-        yield name, print_of(function, paths)
+        yield name, look(function)
 
 
 def _content(cell: Any) -> Any:
@@ -63,9 +65,11 @@ def print_of(value: Any, paths: tuple[str, ...], depth: int = _DEEP) -> str:  # 
     again = functools.partial(print_of, paths=paths, depth=depth - 1)
     if depth == 0 or isinstance(value, (types.ModuleType, type(len))):
         return type(value).__name__
+    if isinstance(value, type):
+        return f"class {value.__name__}"
     if isinstance(value, types.FunctionType):
         own = value.__code__.co_filename in paths
-        return f"def {value.__name__} {dict(_function('', value, paths)) if own and depth > 3 else ''}"
+        return f"def {value.__name__} {dict(_function('', value, paths, depth - 1)) if own else ''}"
     if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
         return f"{type(value).__name__}[{', '.join(map(again, value))}]"
     if isinstance(value, dict):
@@ -73,7 +77,7 @@ def print_of(value: Any, paths: tuple[str, ...], depth: int = _DEEP) -> str:  # 
     if (hasattr(value, "detach") and hasattr(value, "requires_grad")) or isinstance(value, np.ndarray):
         return f"tensor {tuple(value.shape)} {_bytes(value)}"
     if type(value).__module__ in ("builtins", "itertools") or isinstance(value, (int, float, str)):
-        return f"{type(value).__name__} {value!r}" if not isinstance(value, type) else f"class {value.__name__}"
+        return f"{type(value).__name__} {value!r}"
     return f"{type(value).__name__} {again(getattr(value, '__dict__', None))}"
 
 
