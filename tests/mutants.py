@@ -24,7 +24,9 @@ class Mutant:
     @property
     def text(self) -> str:
         """The whole file."""
-        stages = ", ".join(f"{name}={name}" for name in re.findall(r"^def (\w+)\(.*lane\)", self.body, re.MULTILINE))
+        stages = ", ".join(
+            f"{name}={name}" for name in re.findall(r"^def (\w+)\([^)]*\blane\b", self.body, re.MULTILINE)
+        )
         record = f'Regularizer("mutant", strengths={self.grid}, {stages}{self.more})'
         head = f'"""{self.said}\n"""\n\nimport torch\n\nfrom membench import Regularizer, hookimpl\n\n'
         return f"{head}{self.body}\n\n@hookimpl\ndef register():\n    return [{record}]\n"
@@ -131,7 +133,6 @@ MUTANTS = {
     "a tensor kept by default": Mutant(
         "keeps-nothing",
         "def hidden(h, lane, kept={}):\n    kept['n'] = kept.get('n', 0) + 1\n    return h * (1 - lane.strength)",
-        more=", hidden=hidden",
     ),
     "a folder through torch": Mutant(
         "looks-nowhere", hidden("torch.os.listdir('.')", "return h * (1 - lane.strength)")
