@@ -206,6 +206,7 @@ class Draw(Protocol):
     """Random numbers for signals: hashes of integers, the same bytes on every machine and numpy version."""
 
     num_classes: int
+    world: Draw  #: the same draws in training, validation and test: for one transform of them all
 
     def uniform(self, name: str, n: int) -> Array: ...
     def normal(self, name: str, n: int) -> Array: ...

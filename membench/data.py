@@ -136,9 +136,10 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     shuffle = Draws(chain(key, word("blind", signal.name, level)))
     order = shuffle.permutation("examples", split.train)
     classes = shuffle.permutation("classes", arrays.num_classes)
+    world = Draws(chain(key, word(signal.name, level, "world")), arrays.num_classes)
     parts, changed = {}, np.zeros(split.train, dtype=bool)
     for name, r in rows.items():
-        draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes)
+        draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes, world)
         x, y, hit = _apply(signal, images[r], labels[r], level, draw, name)
         if name == "train":
             true = labels[r][order]
@@ -183,6 +184,6 @@ def _test_rows(arrays: Arrays, split: Split, dataset: str) -> NDArray[np.int64]:
 
 def _statistics(x: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each channel, [c] float32; a constant channel gets 1."""
-    flat = x.astype(np.float64).transpose(1, 0, 2, 3).reshape(x.shape[1], -1)
-    std = flat.std(axis=1)
-    return flat.mean(axis=1).astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+    wide = (x[:, c].ravel().astype(np.float64) for c in range(x.shape[1]))  # one at a time: 8 bytes a grey level
+    mean, std = np.array([(channel.mean(), channel.std()) for channel in wide]).T
+    return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
