@@ -192,11 +192,14 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Dataset:
-    """`load(folder)` returns `Arrays`; one that is not at hand raises `FileNotFoundError` saying how to get it."""
+    """`load(folder)` returns `Arrays`; one that is not at hand raises `FileNotFoundError` saying how to get it.
+
+    `fetch(folder, progress)` downloads it, calling progress(bytes here, bytes in all or 0) for the file at hand.
+    """
 
     name: str
     load: Callable[[Path], Arrays]
-    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None  #: downloads; `None` = ships with a package
+    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None  #: `None` = ships with a package
     summary: str = ""
     source: str = ""
     version: int = 1

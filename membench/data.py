@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +51,24 @@ class Sample:
     digest: str  #: SHA-256 of all of the above
 
 
-def load_arrays(dataset: Dataset) -> Arrays:
-    """The data set from its folder, checked.
+def data_folder() -> Path:
+    """`$MEMBENCH_DATA`, else `data` in the user's cache folder; each data set has a folder of its name in it."""
+    own = os.environ.get("MEMBENCH_DATA")
+    return Path(own).absolute() if own else cache_folder() / "data"
+
+
+def load_arrays(dataset: Dataset, folder: Path | None = None) -> Arrays:
+    """The data set, checked.
+
+    Args:
+        dataset: its record.
+        folder: where data sets lie; default: `data_folder()`.
 
     Raises:
-        MembenchError: it is not at hand (and how to get it), or not what `Arrays` promises.
+        MembenchError: it is not at hand (a `FileNotFoundError` is the cause), or not what `Arrays` promises.
     """
     try:
-        arrays = dataset.load(cache_folder() / "data" / dataset.name)
+        arrays = dataset.load((folder or data_folder()) / dataset.name)
     except FileNotFoundError as error:
         raise MembenchError(f"data set {dataset.name!r} is not at hand: {error}") from error
     return check_arrays(dataset.name, arrays)
