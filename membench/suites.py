@@ -69,6 +69,20 @@ SUITES = {
                 ("mnist5k", "cnn"): Recipe(lr=0.05, batch=100, epochs=40),
             },
         ),
+        Suite(
+            "standard",
+            version=1,
+            summary="full sets for a GPU, three levels of label noise, pair flips, Gaussian inputs; not yet calibrated",
+            datasets=("fashion-mnist", "cifar10"),
+            architectures=("mlp", "cnn"),
+            signals=("real", "mixed@0.2", "mixed@0.4", "mixed@0.6", "randY", "pair-flip@0.4", "randX"),
+            seeds=(0, 1, 2, 3, 4),
+            splits={
+                "fashion-mnist": Split(test=10000, train=50000, validation=10000),
+                "cifar10": Split(test=10000, train=45000, validation=5000),
+            },
+            width=35,  # one strength: its signals and seeds
+        ),
     )
 }
 

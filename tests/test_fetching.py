@@ -1,4 +1,4 @@
-"""Downloads against a server of our own on 127.0.0.1: resumed, checked, mirrored, and said in one line when they fail."""
+"""Downloads from a server of our own on 127.0.0.1: resumed, checked, mirrored, and said in a line when they fail."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_an_interrupt_keeps_what_has_arrived(site: Site, tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_written_is_a_matter_of_the_disk(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(MembenchError, match="cannot write .*file") as error:
+    with pytest.raises(MembenchError, match=r"cannot write .*file") as error:
         fetch(tmp_path / "file", site.remote())
     assert error.value.code is ExitCode.DISK
 
