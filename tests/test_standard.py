@@ -5,15 +5,44 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Cli
 from conftest import Shell
+from engine_world import registry
 
+from membench.data import load_arrays
 from membench.store import Store
 from membench.suites import SUITES
 
 STANDARD = SUITES["standard"]
-SMALL = ("--datasets", "digits", "--architectures", "mlp", "--train-size", "200", "--epochs", "60", "--seeds", "0-1")
+#: Digits from a file: what only `--data-dir` can give, to the workers too.
+PLUGIN = """\
+import numpy as np
+from membench import Arrays, Dataset, hookimpl
+
+def load(folder):
+    with np.load(folder / "images.npz") as table:
+        return Arrays(table["x"], table["y"], 10)
+
+@hookimpl
+def register():
+    return [Dataset("mine", load)]
+"""
+SMALL = (
+    "--datasets",
+    "mine",
+    "--data-dir",
+    "sets",
+    "--architectures",
+    "mlp",
+    "--train-size",
+    "200",
+    "--epochs",
+    "60",
+    "--seeds",
+    "0-1",
+)
 
 
 def test_a_plan_is_shown_before_anything_is_fetched(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +74,11 @@ def test_full_sets_are_used_up_and_batches_leave_no_rest() -> None:
 
 @pytest.mark.slow
 def test_the_suite_runs_at_a_small_scale(shell: Shell, tmp_path: Path) -> None:
+    arrays = load_arrays(registry().dataset("digits"))
+    for folder in (tmp_path / "plugins", tmp_path / "sets" / "mine"):
+        folder.mkdir(parents=True)
+    (tmp_path / "plugins" / "mine.py").write_text(PLUGIN)
+    np.savez(tmp_path / "sets" / "mine" / "images.npz", x=arrays.x, y=arrays.y)
     done = shell(("run", "--suite", "standard", *SMALL, "-k", "input-dropout", "--out", "board"), tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "board" / "README.md").read_text("utf-8")
