@@ -192,11 +192,14 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Dataset:
-    """`load(folder)` returns `Arrays`; one that is not at hand raises `FileNotFoundError` saying how to get it."""
+    """`load(folder)` returns `Arrays`; one that is not at hand raises `FileNotFoundError` saying how to get it.
+
+    `fetch(folder, progress)` downloads it, calling progress(bytes here, bytes in all or 0) for the file at hand.
+    """
 
     name: str
     load: Callable[[Path], Arrays]
-    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None  #: downloads; `None` = ships with a package
+    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None  #: `None` = ships with a package
     summary: str = ""
     source: str = ""
     version: int = 1
@@ -206,6 +209,7 @@ class Draw(Protocol):
     """Random numbers for signals: hashes of integers, the same bytes on every machine and numpy version."""
 
     num_classes: int
+    world: Draw  #: the same draws in training, validation and test: for one transform of them all
 
     def uniform(self, name: str, n: int) -> Array: ...
     def normal(self, name: str, n: int) -> Array: ...

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _report(commands)
     _check(commands)
     _new(commands)
+    _data(commands)
     return top
 
 
@@ -176,6 +177,31 @@ def _new(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--out", type=Path, default=Path("plugins"), metavar="DIR", help="folder; default: %(default)s")
 
 
+def _data(commands: argparse._SubParsersAction) -> None:
+    def fetch(options: argparse.Namespace) -> int:
+        from membench.commands.sets import fetch
+
+        return fetch(options)
+
+    def verify(options: argparse.Namespace) -> int:
+        from membench.commands.sets import verify
+
+        return verify(options)
+
+    def none(options: argparse.Namespace) -> int:
+        return fail("say what to do: membench data fetch NAME, or membench data verify", ExitCode.USAGE)
+
+    sub = _add(commands, "data", "Fetch and verify data sets; nothing else ever downloads one.", none)
+    actions = sub.add_subparsers(metavar="ACTION", parser_class=Parser)
+    get = _add(actions, "fetch", "Download data sets, resume what was begun, check the sums.", fetch)
+    get.add_argument("names", nargs="+", metavar="NAME", help="a data set of `membench list`")
+    look = _add(actions, "verify", "Show which data sets are here, which are damaged, and how to mend that.", verify)
+    look.add_argument("names", nargs="*", metavar="NAME", help="default: all of `membench list`")
+    for action in (get, look):
+        _data_dir(action)
+        _plugins(action)
+
+
 def _selection(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group("what to run")
     group.add_argument("--all", action="store_true", help="every registered regularizer")
@@ -187,11 +213,22 @@ def _selection(sub: argparse.ArgumentParser) -> None:
     group.add_argument("--architectures", type=_names, default=(), metavar="A,B", help="instead of the suite's")
     group.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="instead of the suite's")
     group.add_argument("--seeds", type=_seeds, default=(), metavar="0-4", help="instead of the suite's: 0,1,2 or 0-4")
+    group.add_argument(
+        "--train-size", type=_positive, metavar="N", help="images that a seed draws for training; default: the suite's"
+    )
+    group.add_argument("--epochs", type=_positive, metavar="N", help="instead of the recipes'")
+    _data_dir(sub)
 
 
 def _plugins(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "-p", dest="plugins", action="append", default=[], metavar="PLUGIN", help="load this file, folder or module too"
+    )
+
+
+def _data_dir(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--data-dir", type=_folder, metavar="DIR", help="where data sets lie; default: $MEMBENCH_DATA, else a cache"
     )
 
 
@@ -205,6 +242,10 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().absolute()
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +51,24 @@ class Sample:
     digest: str  #: SHA-256 of all of the above
 
 
-def load_arrays(dataset: Dataset) -> Arrays:
-    """The data set from its folder, checked.
+def data_folder() -> Path:
+    """`$MEMBENCH_DATA`, else `data` in the user's cache folder; each data set has a folder of its name in it."""
+    own = os.environ.get("MEMBENCH_DATA")
+    return Path(own).absolute() if own else cache_folder() / "data"
+
+
+def load_arrays(dataset: Dataset, folder: Path | None = None) -> Arrays:
+    """The data set, checked.
+
+    Args:
+        dataset: its record.
+        folder: where data sets lie; default: `data_folder()`.
 
     Raises:
-        MembenchError: it is not at hand (and how to get it), or not what `Arrays` promises.
+        MembenchError: it is not at hand (a `FileNotFoundError` is the cause), or not what `Arrays` promises.
     """
     try:
-        arrays = dataset.load(cache_folder() / "data" / dataset.name)
+        arrays = dataset.load((folder or data_folder()) / dataset.name)
     except FileNotFoundError as error:
         raise MembenchError(f"data set {dataset.name!r} is not at hand: {error}") from error
     return check_arrays(dataset.name, arrays)
@@ -136,9 +147,10 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     shuffle = Draws(chain(key, word("blind", signal.name, level)))
     order = shuffle.permutation("examples", split.train)
     classes = shuffle.permutation("classes", arrays.num_classes)
+    world = Draws(chain(key, word(signal.name, level, "world")), arrays.num_classes)
     parts, changed = {}, np.zeros(split.train, dtype=bool)
     for name, r in rows.items():
-        draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes)
+        draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes, world)
         x, y, hit = _apply(signal, images[r], labels[r], level, draw, name)
         if name == "train":
             true = labels[r][order]
@@ -183,6 +195,6 @@ def _test_rows(arrays: Arrays, split: Split, dataset: str) -> NDArray[np.int64]:
 
 def _statistics(x: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each channel, [c] float32; a constant channel gets 1."""
-    flat = x.astype(np.float64).transpose(1, 0, 2, 3).reshape(x.shape[1], -1)
-    std = flat.std(axis=1)
-    return flat.mean(axis=1).astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)
+    wide = (x[:, c].ravel().astype(np.float64) for c in range(x.shape[1]))  # one at a time: 8 bytes a grey level
+    mean, std = np.array([(channel.mean(), channel.std()) for channel in wide]).T
+    return mean.astype(np.float32), np.where(std > 0, std, 1.0).astype(np.float32)

@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     NOTHING = 5  #: the selection holds no cell
     STORE = 10  #: a stored record is damaged
     DISK = 11  #: a record could not be made durable (disk full, folder not writable)
+    FETCH = 12  #: a data set could not be downloaded
 
 
 class MembenchError(Exception):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Container
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import replace
 from itertools import groupby
 from itertools import product
 from typing import Any
@@ -164,10 +165,11 @@ def _entries(names: set[str], registry: Registry, skipped: dict[tuple[str, str, 
 
 
 def resolved_recipe(suite: Suite, registry: Registry, task: str) -> Recipe:
-    """The suite's recipe for the task, else the architecture's own."""
+    """The suite's recipe for the task, else the architecture's own; with the epochs that were asked for."""
     dataset, architecture = task.split("/")
     own = registry.entry("architectures", architecture).recipe
-    return suite.recipes.get((dataset, architecture)) or Recipe(**own)
+    recipe = suite.recipes.get((dataset, architecture)) or Recipe(**own)
+    return replace(recipe, epochs=suite.epochs) if suite.epochs else recipe
 
 
 class Keys:

@@ -67,6 +67,7 @@ class Draws:
 
     key: int
     num_classes: int = 0
+    world: Draws | None = None  #: for signals: the same in training, validation and test
 
     def uniform(self, name: str, n: int) -> NDArray[np.float64]:
         """[n] float64 on [0, 1), 32 bits each."""

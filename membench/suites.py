@@ -35,6 +35,8 @@ class Suite:
     recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)  #: (dataset, architecture) -> override
     width: int = 15  #: lanes in a pack, at most
     compiled: bool = True
+    train: int | None = None  #: instead of the splits' own size of a training set
+    epochs: int | None = None  #: instead of the recipes' own
 
 
 SUITES = {
@@ -67,40 +69,67 @@ SUITES = {
                 ("mnist5k", "cnn"): Recipe(lr=0.05, batch=100, epochs=40),
             },
         ),
+        Suite(
+            "standard",
+            version=1,
+            summary="full sets for a GPU, three levels of label noise, pair flips, Gaussian inputs; not yet calibrated",
+            datasets=("fashion-mnist", "cifar10"),
+            architectures=("mlp", "cnn"),
+            signals=("real", "mixed@0.2", "mixed@0.4", "mixed@0.6", "randY", "pair-flip@0.4", "randX"),
+            seeds=(0, 1, 2, 3, 4),
+            splits={
+                "fashion-mnist": Split(test=10000, train=50000, validation=10000),
+                "cifar10": Split(test=10000, train=45000, validation=5000),
+            },
+            width=35,  # one strength: its signals and seeds
+        ),
     )
 }
 
 
 def split(suite: Suite, dataset: str) -> Split:
-    """The suite's split of a data set. Raises `MembenchError` where it names none."""
+    """The suite's split of a data set, with the size that was asked for. Raises `MembenchError` where it names none."""
     if dataset not in suite.splits:
         known = ", ".join(sorted(suite.splits))
         raise MembenchError(f"suite {suite.name!r} does not say how to split data set {dataset!r}; it has {known}")
-    return suite.splits[dataset]
+    own = suite.splits[dataset]
+    return replace(own, train=suite.train) if suite.train else own
 
 
-def default_split(images: int, own_test: int) -> Split:
+def default_split(images: int, own_test: int, train: int | None = None) -> Split:
     """The split of a data set that the suite does not name.
 
     Args:
         images: how many there are beside a test set of the data set's own.
         own_test: the size of that; 0 = two fifths of the images become the test set.
+        train: how many each seed draws for training; default: at most 1000, and half of what is not test.
     """
     test = own_test or 2 * images // 5
-    half = (images if own_test else images - test) // 2
-    return Split(test=test, train=min(1000, half), validation=min(1000, half))
+    rest = images if own_test else images - test
+    half = rest // 2
+    drawn = train or min(1000, half)
+    return Split(test=test, train=drawn, validation=max(1, min(1000, half, rest - drawn)))
 
 
-def narrowed(suite: Suite, datasets: Iterable[str], architectures: Iterable[str], seeds: Iterable[int]) -> Suite:
-    """The suite with the axes that were asked for; one that leaves the suite's own gets a name and a table apart."""
+def narrowed(
+    suite: Suite,
+    datasets: Iterable[str],
+    architectures: Iterable[str],
+    seeds: Iterable[int],
+    train: int | None = None,
+    epochs: int | None = None,
+) -> Suite:
+    """The suite with what was asked for; one that leaves its own axes or sizes gets a name and a table apart."""
     asked = replace(
         suite,
         datasets=tuple(datasets) or suite.datasets,
         architectures=tuple(architectures) or suite.architectures,
         seeds=tuple(seeds) or suite.seeds,
+        train=train,
+        epochs=epochs,
     )
     inside = all(set(getattr(asked, a)) <= set(getattr(suite, a)) for a in ("datasets", "architectures", "seeds"))
-    return asked if inside else replace(asked, name=f"{suite.name}-custom")
+    return asked if inside and not (train or epochs) else replace(asked, name=f"{suite.name}-custom")
 
 
 def control_epochs(budget: int) -> tuple[int, ...]:

@@ -39,7 +39,12 @@ _PERIOD = 0.25  #: seconds between two messages of progress
 
 
 def worker_command(
-    folder: Path, *, device: str = "auto", plugins: Iterable[str] = (), trainer: str | None = None
+    folder: Path,
+    *,
+    device: str = "auto",
+    plugins: Iterable[str] = (),
+    data: Path | None = None,
+    trainer: str | None = None,
 ) -> list[str]:
     """What `run_packs` starts.
 
@@ -47,10 +52,12 @@ def worker_command(
         folder: of the store.
         device: "cpu", "cuda" or "auto".
         plugins: files, folders or modules, as `discover` takes them.
+        data: where the data sets lie; default: `membench.data.data_folder`.
         trainer: `module:function` to call instead of `membench.engine.train.train_pack`.
     """
     command = [sys.executable, "-m", "membench.worker", "--out", str(folder), "--device", device]
     command += [part for plugin in plugins for part in ("--plugin", plugin)]
+    command += ["--data-dir", str(data)] if data else []
     return [*command, "--trainer", trainer] if trainer else command
 
 
@@ -58,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the input ends. Returns the exit code."""
     options = _parse(arguments)
     packs = _take_over_streams(options.fd)
+    if options.data_dir:
+        os.environ["MEMBENCH_DATA"] = options.data_dir  # for all of this process
     try:
         trainer = _load_trainer(options)
         with Store(Path(options.out)).writer() as writer:
@@ -76,6 +85,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="folder of the records")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--plugin", action="append", default=[], help="file, folder or module; can be repeated")
+    parser.add_argument("--data-dir", help="folder of the data sets")
     parser.add_argument("--trainer", help="module:function to call instead of the engine's train_pack")
     return parser.parse_args(arguments)
 

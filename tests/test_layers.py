@@ -27,7 +27,7 @@ LAYERS = (
     "plugin_finding plugin_cache plugin_code plugin_checks loading registry select",
     "suites data plan merging",
     "nn engine",
-    "durable shards store",
+    "durable shards store fetching",
     "schedule messages interrupts guard process outcomes pool worker",
     "scoring progress report",
     "testing",

@@ -145,6 +145,7 @@ def test_a_long_explanation_keeps_its_place() -> None:
     assert "... (tests/test_pool_schedule.py:" in explain(caught(fail))
 
 
-def test_a_workers_command_names_plugins_and_device(tmp_path: Path) -> None:
+def test_a_workers_command_names_plugins_device_and_data(tmp_path: Path) -> None:
     command = worker_command(tmp_path, device="cuda", plugins=["a.py", "b"])
     assert " ".join(command[1:]) == f"-m membench.worker --out {tmp_path} --device cuda --plugin a.py --plugin b"
+    assert worker_command(tmp_path, data=Path("/sets"))[-2:] == ["--data-dir", "/sets"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from conftest import Cli
 from conftest import Shell
 
 from membench import api
+from membench.cli import parser
 from membench.errors import ExitCode
 from membench.suites import SUITES
 
@@ -72,6 +74,9 @@ def test_every_command_is_one(words: list[str], folder: Path, cli: Cli, monkeypa
     monkeypatch.chdir(folder)
     if words[0] == "new":
         (folder / "plugins" / "my_idea.py").unlink(missing_ok=True)
+    if words[:2] == ["data", "fetch"]:  # no test downloads: what it does is tested with a server of our own
+        parser().parse_args(words)
+        return
     dry = ["--collect-only"] if words[0] == "run" and "--collect-only" not in words else []
     code, out, err = cli(*words, *dry)
     expected = ExitCode.NOTHING if "--lf" in words else ExitCode.OK  # nothing has failed in this folder
@@ -152,6 +157,13 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_excerpt_is_that_of_the_board() -> None:
     assert readme_board.held(TEXT) == readme_board.current(), "run `python tests/readme_board.py --write`"
+
+
+def test_every_signal_and_every_data_set_is_named(folder: Path, cli: Cli) -> None:
+    shown = json.loads(cli("list", "--json")[1])
+    for kind in ("signals", "datasets"):
+        for plugin in shown[kind]:
+            assert re.search(rf"`{plugin['name']}(@p)?`", TEXT), plugin["name"]
 
 
 def test_what_is_said_of_the_suites_is_so() -> None:

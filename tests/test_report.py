@@ -198,12 +198,30 @@ def test_facts_of_the_caller_are_part_of_the_page(plan: Manifest) -> None:
     ]
 
 
-@pytest.mark.parametrize("levels", [(0.4,), (0.2, 0.4, 0.6)])
-def test_every_noise_level_has_its_columns(levels: tuple[float, ...]) -> None:
-    plan = manifest(EFFECTS[:1], tasks=ONE, levels=levels)
+@pytest.mark.parametrize(("levels", "further"), [((0.4,), ()), ((0.2, 0.4, 0.6), ("randX",))])
+def test_every_noise_level_and_every_further_signal_has_its_columns(
+    levels: tuple[float, ...], further: tuple[str, ...]
+) -> None:
+    plan = manifest(EFFECTS[:1], tasks=ONE, levels=levels, further=further)
     files = render([(plan, records(plan), score(plan, records(plan)))])
     header = next(line for line in files["README.md"].decode().splitlines() if "randY fit" in line)
     assert re.findall(r"mixed@(\S+)", header) == [f"{p:g}" for p in levels]
+    assert ("*S* randX" in header) == bool(further)
+
+
+def test_signals_that_are_in_no_score_have_columns_too_and_an_explanation() -> None:
+    plan = manifest(EFFECTS[:1], tasks=ONE, levels=(0.2, 0.4), further=("pair-flip@0.4", "randX"))
+    made = records(plan, EFFECTS[:1])
+    page = text(plan, made)
+    (row,) = score(plan, made).rows
+    assert set(row.extra) == {"R pair-flip@0.4", "S randX"}
+    header = next(line for line in page.splitlines() if line.startswith("|") and "recovery *R*" in line)
+    titles = [cell.strip() for cell in header.split("|")[1:-1]]
+    cells = dict(zip(titles, rows(page, "recovery *R*")[0], strict=True))
+    shown = [cells[r"*R* pair-flip<!-- -->@0.4"], cells["*S* randX"]]
+    assert [cell.replace("\N{MINUS SIGN}", "-") for cell in shown] == [f"{v:.2f}" for v in row.extra.values()]
+    assert cells["notes"] == "" or "fitting" in cells["notes"] or "two-network" in cells["notes"]
+    assert page.count("***R* name") == 1
 
 
 def hostile() -> tuple[Manifest, list[Record]]:

@@ -13,9 +13,12 @@ from scoring_world import PLAIN
 from scoring_world import bare
 from scoring_world import entry
 from scoring_world import mixed
+from scoring_world import record
 from scoring_world import world
 
 from membench.records import Cell
+from membench.records import digest
+from membench.scoring import Board
 from membench.scoring import score
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
@@ -184,3 +187,44 @@ def test_a_signal_that_no_score_needs_is_shown_as_fit_only() -> None:
     assert board.scores["r", "d/a"].points[1].train == {"real": 1.0, "mixed@0.4": 1.0, "randY": 1.0, "randX": 1.0}
     R = board.rows[0].R
     assert (R.mean, R.half) == pytest.approx((0.5, 2.7764451 * sqrt(1.25e-3)))
+
+
+def further(seeds_without: tuple[int, ...] = ()) -> Board:
+    """A suite with pair-flip@0.4 and randX too: 0.3 wins back half of what the flip costs, and a quarter of randX."""
+    added = {"pair-flip@0.4": {"acc": 0.5, "wrong": 0.97}, "randX": {"acc": 0.1}}
+
+    def values(cell: Cell) -> dict:
+        return added.get(cell.signal) or dict(PLAIN[cell.signal])
+
+    def better(cell: Cell) -> dict:
+        out = dict(values(cell))
+        if cell.regularizer == "r" and cell.strength == (0.3,):
+            gain = {"mixed@0.4": {"acc": 0.8}, "pair-flip@0.4": {"acc": 0.7}, "randX": {"train": 0.775}}
+            out |= gain.get(cell.signal, {})
+        dead = cell.regularizer == "none" and cell.signal == "randX" and cell.seed in seeds_without
+        return out | ({"status": "failed"} if dead else {})
+
+    manifest, records = world(entry("r"), values=better)
+    more = [c for r in records for s in added if (c := replace(r.cell, signal=s)) and r.signal == "real"]
+    keys = {c.id: digest(c.id) for c in more}
+    manifest = replace(manifest, signals=(*manifest.signals, *added), cells=manifest.cells | keys)
+    return score(manifest, records + [record(c, **better(c)) for c in more])
+
+
+def test_further_signals_have_columns_of_their_own_and_do_not_rank() -> None:
+    board = further()
+    (row,) = board.rows
+    assert row.R.mean == pytest.approx(0.5)
+    assert row.extra == pytest.approx({"R pair-flip@0.4": 0.5, "S randX": 0.225 / 0.9})
+    (control,) = (r for r in board.control_rows if r.entry == "control")
+    assert control.extra == pytest.approx({"R pair-flip@0.4": 0.0, "S randX": 0.0})
+    points = {point.label: point.extra for point in board.scores["r", "d/a"].points}
+    assert points["0.3"] == row.extra
+    assert points["off"] == points["0.1"] == control.extra
+
+
+def test_a_further_signal_that_none_failed_costs_no_seed_of_the_score() -> None:
+    board = further(seeds_without=(0, 2))
+    assert board.seeds == 5
+    assert board.rows[0].extra["S randX"] == pytest.approx(0.225 / 0.9)
+    assert "S randX" not in further(seeds_without=(0, 1, 2, 3, 4)).rows[0].extra

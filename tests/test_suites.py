@@ -8,6 +8,7 @@ from membench.suites import checkpoints
 from membench.suites import control_epochs
 from membench.suites import default_split
 from membench.suites import narrowed
+from membench.suites import split
 
 
 def test_a_data_set_that_the_suite_does_not_name_gets_a_split_of_its_own() -> None:
@@ -15,11 +16,20 @@ def test_a_data_set_that_the_suite_does_not_name_gets_a_split_of_its_own() -> No
     assert default_split(60000, 10000) == Split(test=10000, train=1000, validation=1000)
 
 
+def test_a_size_that_was_asked_for_leaves_something_to_validate_with() -> None:
+    assert default_split(60000, 10000, 5000) == Split(test=10000, train=5000, validation=1000)
+    assert default_split(60000, 10000, 59900) == Split(test=10000, train=59900, validation=100)
+    assert default_split(1797, 0, 60) == Split(test=718, train=60, validation=539)
+    assert split(narrowed(SUITES["quick"], (), (), (), train=500), "mnist5k") == Split(2000, 500, 1000)
+
+
 def test_a_part_of_a_suite_keeps_its_name_and_what_leaves_it_gets_another() -> None:
     quick = SUITES["quick"]
     assert narrowed(quick, (), ("mlp",), (0, 1)).name == "quick"
     assert narrowed(quick, ("digits",), (), ()).name == "quick-custom"
     assert narrowed(quick, (), (), (1000,)).name == "quick-custom"
+    assert narrowed(quick, (), (), (), train=500).name == "quick-custom"
+    assert narrowed(quick, (), (), (), epochs=5).name == "quick-custom"
 
 
 def test_checkpoints_hold_the_half_eight_tenths_and_the_whole_of_any_budget() -> None:

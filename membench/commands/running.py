@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,8 @@ from membench.store import Store
 def plan(options: argparse.Namespace) -> int:
     """Print how many cells and packs each task and regularizer has."""
     found = setting.registry(options)
-    planned = setting.plan(options, found)
+    data = setting.Data(found, options.data_dir, needed=False)
+    planned = setting.plan(options, found, data=data)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("task", "regularizer", "strengths", "cells", "packs", "steps"):
         table.add_column(column, justify="left" if column in ("task", "regularizer") else "right")
@@ -48,6 +50,7 @@ def plan(options: argparse.Namespace) -> int:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
     print(f"suite {planned.suite.name} {planned.suite.version}: {len(planned.cells)} cells in {len(packs)} packs")
+    _tell_of_missing(data)
     return _problems(found)
 
 
@@ -58,10 +61,12 @@ def run(options: argparse.Namespace) -> int:
     found = setting.registry(options)
     store = Store(options.out / "records")
     failed = _failed(store, setting.suite(options).name) if options.lf else None
-    planned = setting.plan(options, found, failed)
+    data = setting.Data(found, options.data_dir, needed=not options.collect_only)
+    planned = setting.plan(options, found, failed, data)
     if options.collect_only:
         ids = [cell.id for cell in planned.cells if failed is None or cell.id in failed]
         print(*ids, f"{len(ids)} cells", sep="\n")
+        _tell_of_missing(data)
         return _problems(found)
     contents = store.read()
     environment = _environment(options.device, planned.suite.compiled)
@@ -80,6 +85,12 @@ def run(options: argparse.Namespace) -> int:
     if summary.interrupted:
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED if before or summary.failed or summary.timeout or found.problems else ExitCode.OK
+
+
+def _tell_of_missing(data: setting.Data) -> None:
+    """What must be fetched before this plan can be run."""
+    for note in data.notes.values():
+        print(note, file=sys.stderr)
 
 
 def _tell_of_others(packs: list[Pack], contents: Contents) -> None:
@@ -182,7 +193,7 @@ def _train(
         summary = run_packs(
             packs,
             store=store,
-            command=worker_command(store.folder, device=options.device, plugins=options.plugins),
+            command=worker_command(store.folder, device=options.device, plugins=options.plugins, data=options.data_dir),
             workers=workers,
             time_limit=options.time_limit,
             on_event=display.on_event,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from membench.data import arrays_digest
 from membench.data import load_arrays
-from membench.data import pool
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.loading import PluginEntry
@@ -37,14 +36,18 @@ def registry(options: argparse.Namespace) -> Registry:
 
 
 def suite(options: argparse.Namespace) -> Suite:
-    """The suite that the options name, with the axes that they ask for."""
+    """The suite that the options name, with the axes and sizes that they ask for."""
     if options.suite not in SUITES:
         raise unknown_name("suite", options.suite, SUITES)
-    return narrowed(SUITES[options.suite], options.datasets, options.architectures, options.seeds)
+    axes = (options.datasets, options.architectures, options.seeds)
+    return narrowed(SUITES[options.suite], *axes, options.train_size, options.epochs)
 
 
-def plan(options: argparse.Namespace, found: Registry, among: Container[str] | None = None) -> Plan:
-    """What the options select of their suite; with `among`, of these ids."""
+def plan(
+    options: argparse.Namespace, found: Registry, among: Container[str] | None = None, data: Data | None = None
+) -> Plan:
+    """What the options select of their suite; with `among`, of these ids. `data` default: all must be at hand."""
+    data = data or Data(found, options.data_dir)
     for kind in ("datasets", "architectures"):
         for name in getattr(options, kind):
             found.entry(kind, name)
@@ -52,15 +55,15 @@ def plan(options: argparse.Namespace, found: Registry, among: Container[str] | N
     if among is not None:
         fits = select or (lambda cell: True)
         select = lambda cell: cell in among and fits(cell)  # noqa: E731
-    return make_plan(_with_splits(suite(options), found), found, Hashes(found), Skips(found), select)
+    return make_plan(_with_splits(suite(options), data), found, data.hash, Skips(found, data), select)
 
 
-def _with_splits(asked: Suite, found: Registry) -> Suite:
+def _with_splits(asked: Suite, data: Data) -> Suite:
     """The suite with a split for the data sets that are not its own."""
     splits = dict(asked.splits)
     for name in set(asked.datasets) - set(splits):
-        arrays = load_arrays(found.dataset(name))
-        splits[name] = default_split(len(arrays.y), len(arrays.test[1]) if arrays.test else 0)
+        arrays = data.arrays(name)
+        splits[name] = default_split(len(arrays.y), len(arrays.test[1]) if arrays.test else 0, asked.train)
     return replace(asked, splits=splits)
 
 
@@ -69,28 +72,42 @@ def origin(entry: PluginEntry) -> str:
     return "membench" if entry.path and Path(entry.path).is_relative_to(shipped_folder()) else entry.origin
 
 
-class Hashes:
-    """SHA-256 of a data set's arrays; each is loaded once."""
+class Data:
+    """The data sets, each loaded once. For a plan that is only shown none is `needed`: what is not at hand is noted."""
 
-    def __init__(self, found: Registry) -> None:
-        self.of = cache(lambda name: arrays_digest(load_arrays(found.dataset(name))))
+    def __init__(self, found: Registry, folder: Path | None, needed: bool = True) -> None:
+        self.needed = needed
+        self.notes: dict[str, str] = {}  #: data set -> how to get it
+        self.arrays = cache(lambda name: load_arrays(found.dataset(name), folder))
 
-    def __call__(self, name: str) -> str:
-        return self.of(name)
+    def hash(self, name: str) -> str:
+        """SHA-256 of its arrays, "" if it is not at hand."""
+        return arrays_digest(self.arrays(name)) if self.at_hand(name) else ""
+
+    def at_hand(self, name: str) -> bool:
+        """Raises `MembenchError` if it is not, and needed."""
+        try:
+            return self.arrays(name) is not None
+        except MembenchError as error:
+            if self.needed or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            self.notes[name] = str(error)
+            return False
 
 
 class Skips:
     """Asks `skip` of each part; only a regularizer that has one costs a network, and torch."""
 
-    def __init__(self, found: Registry) -> None:
-        self.found = found
+    def __init__(self, found: Registry, data: Data) -> None:
+        self.found, self.data = found, data
 
     def __call__(self, dataset: str, architecture: str, regularizer: str) -> str | None:
         from membench.engine.network import describe
 
-        arrays = load_arrays(self.found.dataset(dataset))
-        shape = tuple(pool(arrays).shape[1:])
-        net = describe(self.found.architecture(architecture), shape, arrays.num_classes)
+        if not self.data.at_hand(dataset):
+            return None
+        arrays = self.data.arrays(dataset)
+        net = describe(self.found.architecture(architecture), tuple(arrays.x.shape[1:]), arrays.num_classes)
         for part in self.found.regularizer(regularizer):
             reason = part.skip(net) if part.skip else None
             if reason is not None:

@@ -78,6 +78,7 @@ def _suite(section: Section, columns: str) -> list[str]:
     parts += ["\n".join(f"> {md(note)}" + "  " for note in board.notes)] if board.notes else []
     if board.rows:
         parts += [headline(board), tables.ranking(board), columns]
+        parts += [prose.EXTRA] if tables.extra(board) else []
         parts += ["### Controls (not ranked)", prose.CONTROLS, tables.controls(board)] if board.control_rows else []
     else:
         parts += [_empty(section)]

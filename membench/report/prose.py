@@ -39,6 +39,12 @@ to learn; `still fitting` = the noise fit still rises at the end of the budget; 
 crashed, hung or diverged. They count as the worst result, never as missing.
 """
 
+EXTRA = """\
+Of signals that neither *R* nor the choice of strength reads: ***R* name@p**, the share that is won back of the test \
+accuracy which that noise costs the plain network (`pair-flip@p`: a share p of the labels names the next class); \
+***S* name**, the share of its fit that is gone (`randX`: Gaussian inputs, real labels).
+"""
+
 READING = f"""\
 - Start with *R* and its interval; then ask whether *X* has a {BEATS}. A high *S* alone is no merit: a network \
 that learns nothing has *S* = 1.

@@ -50,6 +50,16 @@ def valid(board: Board) -> list[str]:
     return [gate.task for gate in board.gates if gate.valid]
 
 
+def extra(board: Board) -> list[str]:
+    """What rows say of signals that are in no score: "R pair-flip@0.4", "S randX"."""
+    return list(dict.fromkeys(key for row in (*board.rows, *board.control_rows) for key in row.extra))
+
+
+def _extra_head(key: str) -> str:
+    measure, _, signal = key.partition(" ")
+    return f"*{measure}* {md(signal)}"
+
+
 def short(tasks: Sequence[str]) -> dict[str, str]:
     """Task names without the data set where all have the same one."""
     datasets = {task.partition("/")[0] for task in tasks}
@@ -58,17 +68,19 @@ def short(tasks: Sequence[str]) -> dict[str, str]:
 
 def ranking(board: Board) -> str:
     """The table of the board: complete entries, best first."""
+    more = len(extra(board))
     return table(
         [RANK, "regularizer", *_measures(board)],
         [[ranks(row.rank), _named(row, board), *_measured(row, board)] for row in board.rows],
-        left=(1, 9, 10),
+        left=(1, 9 + more, 10 + more),
     )
 
 
 def controls(board: Board) -> str:
     """What training less, or other luck, gives: read like the rows above, never ranked."""
     rows = [[md(row.entry), *_measured(row, board)] for row in board.control_rows]
-    return table(["entry", *_measures(board)], rows, left=(0, 8, 9))
+    more = len(extra(board))
+    return table(["entry", *_measures(board)], rows, left=(0, 8 + more, 9 + more))
 
 
 def waiting(board: Board) -> str:
@@ -96,14 +108,15 @@ def strengths(board: Board, plan: Manifest, task: str) -> str:
     """Every strength of every entry on one task, in means over seeds."""
     scores = [board.scores[e.name, task] for e in plan.entries if (e.name, task) in board.scores]
     levels = sorted({p for score in scores for point in score.points for p in point.mixed})
-    rows = [_off(scores, levels)] if any(score.points for score in scores) else []
+    more = list(dict.fromkeys(key for score in scores for point in score.points for key in point.extra))
+    rows = [_off(scores, levels, more)] if any(score.points for score in scores) else []
     for score in (s for s in scores if s.entry != "none"):
         name = f"**{md(score.entry)}**"
         for point in score.points[1:]:
             mark = f" {CHOSEN}" if point.label == score.modal else ""
-            rows.append([name, md(point.label) + mark, *_point(point, levels)])
+            rows.append([name, md(point.label) + mark, *_point(point, levels, more)])
             name = ""
-    return table(_heads(levels), rows, left=(0,))
+    return table(_heads(levels, more), rows, left=(0,))
 
 
 def training_less(board: Board, task: str) -> str:
@@ -111,12 +124,14 @@ def training_less(board: Board, task: str) -> str:
     control = board.controls[task]
     points = (*control.early, *control.low_rate)
     levels = sorted({p for point in points for p in point.mixed})
-    return table(["none, read at", *_heads(levels)[2:]], [[md(p.label), *_point(p, levels)] for p in points])
+    more = list(dict.fromkeys(key for point in points for key in point.extra))
+    rows = [[md(point.label), *_point(point, levels, more)] for point in points]
+    return table(["none, read at", *_heads(levels, more)[2:]], rows)
 
 
 def _measures(board: Board) -> list[str]:
-    names = ["recovery *R*", "± images", "excess *X*", "*S*", "*ΔA*", S_MIX, "cost"]
-    return [*names, _strength_head(board), "notes"]
+    names = ["recovery *R*", "± images", "excess *X*", "*S*", "*ΔA*", S_MIX]
+    return [*names, *map(_extra_head, extra(board)), "cost", _strength_head(board), "notes"]
 
 
 def _measured(row: Row, board: Board) -> list[str]:
@@ -127,6 +142,7 @@ def _measured(row: Row, board: Board) -> list[str]:
         share(row.S),
         signed(row.dA),
         share(row.S_mix),
+        *(share(row.extra.get(key)) for key in extra(board)),
         times(row.cost),
         _strength(row, board),
         _notes(row),
@@ -174,7 +190,7 @@ def _p(value: float | None) -> str:
     return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _heads(levels: Sequence[float]) -> list[str]:
+def _heads(levels: Sequence[float], more: Sequence[str]) -> list[str]:
     return [
         "regularizer",
         "strength",
@@ -186,11 +202,12 @@ def _heads(levels: Sequence[float]) -> list[str]:
         "*S*",
         *(f"{S_MIX}@{p:g}" for p in levels),
         "*R*",
+        *map(_extra_head, more),
         "failed",
     ]
 
 
-def _point(point: Point, levels: Sequence[float]) -> list[str]:
+def _point(point: Point, levels: Sequence[float], more: Sequence[str]) -> list[str]:
     return [
         percent(point.real),
         *(percent(point.mixed.get(p)) for p in levels),
@@ -200,10 +217,11 @@ def _point(point: Point, levels: Sequence[float]) -> list[str]:
         share(point.S),
         *(share(point.S_mix.get(p)) for p in levels),
         signed(point.R),
+        *(share(point.extra.get(key)) for key in more),
         str(point.failed),
     ]
 
 
-def _off(scores: Sequence[TaskScore], levels: Sequence[float]) -> list[str]:
+def _off(scores: Sequence[TaskScore], levels: Sequence[float], more: Sequence[str]) -> list[str]:
     """Off is the same network for every entry: one line, not one an entry."""
-    return ["**none**", "", *_point(next(s for s in scores if s.points).points[0], levels)]
+    return ["**none**", "", *_point(next(s for s in scores if s.points).points[0], levels, more)]

@@ -126,6 +126,7 @@ def _row(entry: Entry, tasks: dict[str, Scored], gates: Sequence[Gate], control:
         equal_compute_R=_equal_compute(valid, weights),
         S_at={b: _mean([s.S_at[b] for s in valid.values()], weights) for b in next(iter(valid.values())).S_at},
         **{name: _mean([getattr(s, name) for s in valid.values()], weights) for name in ("S", "dA", "S_mix", "area")},
+        extra=_extra([s.extra for s in valid.values()], weights),
         stability=float(np.mean([s.stability for s in valid.values()])),
     )
     return Ranked(_compared(row, parts, control), parts)
@@ -163,6 +164,11 @@ def _chosen(score: TaskScore) -> str:
 
 def _mean(values: Sequence[float], weights: dict[str, float]) -> float:
     return float(np.dot(values, list(weights.values())))
+
+
+def _extra(values: Sequence[dict[str, float]], weights: dict[str, float]) -> dict[str, float]:
+    """Those of the further signals that every task has."""
+    return {key: _mean([v[key] for v in values], weights) for key in values[0] if all(key in v for v in values)}
 
 
 def _equal_compute(valid: dict[str, TaskScore], weights: dict[str, float]) -> float | None:

@@ -13,6 +13,7 @@ from membench.scoring import curves
 from membench.scoring import table
 from membench.scoring.core import Floats
 from membench.scoring.core import Ints
+from membench.scoring.extras import extras
 from membench.scoring.gate import usable
 from membench.scoring.images import image_terms
 from membench.scoring.stats import Stratum
@@ -130,6 +131,7 @@ def _score(plain: Plain, name: str, grid: Grid, cells: Count) -> Scored:
         S=_suppression(plain, grid, chosen),
         dA=float(100 * _at(_real_gain(plain, grid), chosen).mean()),
         S_mix=float(np.mean(list(_mixed(plain, _at(grid.cube, chosen)).values()))),
+        extra=extras(plain, _at(grid.cube, chosen)),
         S_at={budget: core.best_suppression(S, dA, budget) for budget in BUDGETS},
         area=core.frontier_area(S, dA),
         curve=_curve(plain, grid, modal),
@@ -199,6 +201,7 @@ def _point(plain: Plain, grid: Grid, index: int, *, R: float, Rval: float, dA: f
         Rval=Rval,
         seeds=len(plain.seeds),
         failed=grid.failed[index],
+        extra=extras(plain, grid.cube[index]),
     )
 
 

@@ -75,6 +75,7 @@ class Point:
     Rval: float  #: the same by validation accuracy: what the choice is made by
     seeds: int
     failed: int  #: cells of this strength that ended failed, timeout or diverged; they count as the worst
+    extra: dict[str, float] = field(default_factory=dict)  #: of further signals: "R pair-flip@0.4", "S randX"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class TaskScore:
     S: float | None = None
     dA: float | None = None
     S_mix: float | None = None  #: mean over noise levels
+    extra: dict[str, float] = field(default_factory=dict)  #: of signals beside P and randY, see `extras`
     S_at: dict[float, float] = field(default_factory=dict)  #: budget in points (0.5, 1, 2) -> largest S; same data
     area: float | None = None  #: mean of S@b over budgets b from 0 to 2 points; same data
     cost: float | None = None  #: kappa, largest over its cells
@@ -146,6 +148,7 @@ class Row:
     S: float | None = None
     dA: float | None = None
     S_mix: float | None = None
+    extra: dict[str, float] = field(default_factory=dict)  #: what all valid tasks have
     S_at: dict[float, float] = field(default_factory=dict)
     area: float | None = None
     cost: float | None = None  #: largest over tasks
