@@ -1,4 +1,4 @@
-"""The formulas of the gradient, weights and trajectory regularizers and of the controls, each written again from its paper.
+"""The formulas of the gradient, weights and trajectory regularizers and of the controls, written again from the papers.
 
 Every reference runs on a step of a trained little network, through the engine, with the draws that the plugin had.
 """
@@ -81,8 +81,8 @@ def matrices(params: Params) -> list[Tensor]:
 
 def input_gradient(step: Step, p: Params, s: float) -> Tensor:
     total = 0.0
-    for x, y in zip(step.x, step.y, strict=True):
-        x = x[None].clone().requires_grad_()
+    for i, y in enumerate(step.y):
+        x = step.x[i : i + 1].clone().requires_grad_()
         loss = F.cross_entropy(logits_of(step, p, x), y.argmax()[None])
         total += torch.autograd.grad(loss, x, create_graph=True)[0].pow(2).sum()
     return s / 2 * total / len(step.x)
@@ -130,9 +130,9 @@ def _architecture(step: Step) -> Architecture:
 def spectral(step: Step, p: Params, s: float) -> Tensor:
     """One power iteration from the state; u and v are constants."""
     total = 0.0
-    for u, w in zip(step.states[0].values(), matrices(p), strict=True):
+    for start, w in zip(step.states[0].values(), matrices(p), strict=True):
         m = w.detach().double().numpy()
-        v = m.T @ u.double().numpy()
+        v = m.T @ start.double().numpy()
         v /= np.linalg.norm(v)
         u = m @ v / np.linalg.norm(m @ v)
         total += torch.einsum("o,oi,i->", torch.tensor(u).float(), w, torch.tensor(v).float()).pow(2)
@@ -295,8 +295,10 @@ def test_decoupled_decay_is_adamw_s_on_the_weight_matrices() -> None:
     w = World(parts("decoupled-decay"), ((s,),), recipe=recipe, data=lane_data(1, n=24))
     trainer, order = w.trainer(), w.orders()[0]
     params = variables({name: v[0] for name, v in trainer.var["params"].items()})
-    decay = [{"params": [v for v in params.values() if (v.dim() > 1) == big], "weight_decay": s * big} for big in (0, 1)]
-    adamw = torch.optim.AdamW(decay, lr=0.02)
+    by_size = [[v for v in params.values() if (v.dim() > 1) == large] for large in (False, True)]
+    adamw = torch.optim.AdamW(
+        [{"params": by_size[0], "weight_decay": 0}, {"params": by_size[1], "weight_decay": s}], lr=0.02
+    )
     for t in range(3):
         step = one_lane(trainer, order, t)
         adamw.zero_grad()

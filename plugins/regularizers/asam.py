@@ -2,8 +2,8 @@
 
 Kwon, Kim, Park and Choi, "ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant Learning of Deep Neural
 Networks", ICML 2021, arXiv:2102.11600, algorithm 1 (elementwise, p = 2, eta = 0.01); T is 1 for biases, as in the
-authors' code. Strength: the radius rho, 0 to infinity, in relative changes of the weights, as a Euclidean norm; theirs is
-0.5. Both gradients use the same draws; two forward-backward passes a step.
+authors' code. Strength: the radius rho, 0 to infinity, in relative changes of the weights, as a Euclidean norm;
+theirs is 0.5. Both gradients use the same draws; two forward-backward passes a step.
 """
 
 import torch
@@ -23,4 +23,4 @@ def grads(grads, params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("asam", strengths=(0.5, 1.0, 2.0, 4.0, 8.0), group="trajectory", grads=grads)]
+    return [Regularizer("asam", strengths=(0.5, 1.5, 3.0, 4.0, 6.0), group="trajectory", grads=grads)]

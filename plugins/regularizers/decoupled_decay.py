@@ -1,8 +1,8 @@
-"""Decoupled weight decay: each step also takes lr s times the weight matrices off, outside the gradient and its momentum.
+"""Decoupled weight decay: each step also takes lr s times the weight matrices off, past gradient and momentum.
 
-Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, arXiv:1711.05101, with the learning rate as a
-factor, as in torch.optim.AdamW: w' = update(w) - lr s w. Biases are left alone. With plain SGD momentum 0.9, an s ten
-times that of an L2 penalty pulls as hard. Strength: the coefficient s, 0 to 1 / lr.
+Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, arXiv:1711.05101, with the learning rate as
+a factor, as in torch.optim.AdamW: w' = update(w) - lr s w. Biases are left alone. With plain SGD momentum 0.9, an s
+ten times that of an L2 penalty pulls as hard. Strength: the coefficient s, 0 to 1 / lr.
 """
 
 from membench import Regularizer

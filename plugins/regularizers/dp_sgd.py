@@ -1,10 +1,10 @@
-"""DP-SGD: each tenth of the batch has its gradient clipped to norm C = 1, and noise s C / 10 is added to their mean.
+"""DP-SGD: the gradients of ten parts of the batch are clipped to norm C = 1, and noise s C / 10 joins their mean.
 
-Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, arXiv:1607.00133, algorithm 1: the clipped gradients'
-sum plus N(0, s^2 C^2), divided by their number. Clipped are the mean gradients of microbatches (McMahan et al., 2018,
-arXiv:1812.06210), a tenth of the batch each, where the paper clips single examples, which would cost nine plain steps;
-no privacy is claimed. Strength: the noise multiplier s (sigma), 0 to infinity; below 0.01 the result is a mix with the
-plain gradient, so that 0 is off. Cannot act with batch norm, nor on more than 5 million weights.
+Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, arXiv:1607.00133, algorithm 1: the clipped
+gradients' sum plus N(0, s^2 C^2), divided by their number. Clipped are the mean gradients of microbatches (McMahan et
+al., 2018, arXiv:1812.06210), a tenth of the batch each, where the paper clips single examples, which would cost nine
+plain steps; no privacy is claimed. Strength: the noise multiplier s (sigma), 0 to infinity; below 0.01 the result is
+a mix with the plain gradient, so that 0 is off. Cannot act with batch norm, nor on more than 5 million weights.
 """
 
 import math

@@ -1,9 +1,9 @@
 """Fisher penalty: adds s times the squared norm of the batch gradient at labels drawn from the model itself.
 
 Jastrzebski et al., "Catastrophic Fisher Explosion: Early Phase Fisher Matrix Impacts Generalization", ICML 2021,
-arXiv:2012.14193: L + alpha |mean_i d CE(x_i, y_i) / dw|^2 with y_i drawn from p(y | x_i), which stands for the trace of
-the Fisher information. They draw every tenth step, here every step does. No gradient flows through the draw. Strength:
-alpha, 0 to infinity, in units of the squared weights per nat.
+arXiv:2012.14193: L + alpha |mean_i d CE(x_i, y_i) / dw|^2 with y_i drawn from p(y | x_i), which stands for the trace
+of the Fisher information. They draw every tenth step, here every step does. No gradient flows through the draw.
+Strength: alpha, 0 to infinity, in units of the squared weights per nat.
 """
 
 from torch.func import grad
@@ -27,5 +27,5 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.03, 0.1, 0.3, 1.0)
+    strengths = (0.03, 0.1, 0.25, 0.5, 1.0)
     return [Regularizer("fisher-penalty", strengths, group="gradient", penalty=penalty)]

@@ -1,8 +1,8 @@
-"""Focal loss: each loss is multiplied by (1 - p)^s, p the probability of the label; expected to fit noise more, not less.
+"""Focal loss: each loss is multiplied by (1 - p)^s, p the probability of the label; expected to fit noise more.
 
 Lin, Goyal, Girshick, He and Dollar, "Focal Loss for Dense Object Detection", ICCV 2017, arXiv:1708.02002, equation 4,
-without class weights: it turns to the examples that are not fitted yet, among which are the wrong labels. A soft label's p
-is its mean probability. Strength: the exponent s (gamma), 0 to infinity; theirs is 2.
+without class weights: it turns to the examples that are not fitted yet, among which are the wrong labels. A soft
+label's p is its mean probability. Strength: the exponent s (gamma), 0 to infinity; theirs is 2.
 """
 
 from membench import Regularizer

@@ -1,8 +1,8 @@
 """Gradient-norm penalty: adds s times the squared norm of the batch gradient d mean(CE) / d weights to the loss.
 
-Barrett and Dherin, "Implicit Gradient Regularization", ICLR 2021, arXiv:2009.11162: the explicit form, E + mu |dE / dw|^2,
-of what finite steps of gradient descent do with mu = lr / 4. Differentiated exactly, through the first gradient, over all
-weights and biases. Strength: mu, 0 to infinity, in units of the squared weights per nat.
+Barrett and Dherin, "Implicit Gradient Regularization", ICLR 2021, arXiv:2009.11162: the explicit form, E + mu |dE /
+dw|^2, of what finite steps of gradient descent do with mu = lr / 4. Differentiated exactly, through the first
+gradient, over all weights and biases. Strength: mu, 0 to infinity, in units of the squared weights per nat.
 """
 
 from torch.func import grad
@@ -19,5 +19,5 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.03, 0.1, 0.3, 1.0)
+    strengths = (0.01, 0.03, 0.06, 0.12, 0.2)
     return [Regularizer("gradient-norm-penalty", strengths, group="gradient", penalty=penalty)]

@@ -1,8 +1,8 @@
-"""Input-gradient penalty: adds (s / 2) times the mean over examples of the squared norm of d CE / d x to the loss.
+"""Input-gradient penalty: adds (s / 2) times the mean squared norm of d CE / d x to the loss.
 
-H. Drucker and Y. LeCun, "Improving Generalization Performance Using Double Backpropagation", IEEE Trans. Neural Networks
-3(6), 1992: the energy E_f + (1/2) |d E_f / d x|^2. The gradient is that of each example's own loss, with taps acting.
-Strength: the weight s of the second term, 0 to infinity, for x in standard deviations of the inputs.
+H. Drucker and Y. LeCun, "Improving Generalization Performance Using Double Backpropagation", IEEE Trans. Neural
+Networks 3(6), 1992: the energy E_f + (1/2) |d E_f / d x|^2. The gradient is that of each example's own loss, with
+taps acting. Strength: the weight s of the second term, 0 to infinity, for x in standard deviations of the inputs.
 """
 
 from torch.func import grad
@@ -19,5 +19,5 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.1, 1.0, 10.0, 100.0, 1000.0)
+    strengths = (0.1, 0.5, 1.5, 4.0, 10.0)
     return [Regularizer("input-gradient-penalty", strengths, group="gradient", penalty=penalty)]

@@ -1,8 +1,9 @@
-"""Jacobian penalty: adds (s / 2) times the mean over examples of the squared Frobenius norm of d logits / d x to the loss.
+"""Jacobian penalty: adds (s / 2) times the mean squared Frobenius norm of d logits / d x to the loss.
 
-Hoffman, Roberts and Yaida, "Robust Learning with Jacobian Regularization", 2019, arXiv:1908.02729, algorithm 1 with one
-projection: |J|^2 is estimated without bias by c |d (v . logits) / d x|^2, v uniform on the unit sphere of the c classes,
-drawn anew for each example and step. Strength: the weight s, 0 to infinity, for x in standard deviations of the inputs.
+Hoffman, Roberts and Yaida, "Robust Learning with Jacobian Regularization", 2019, arXiv:1908.02729, algorithm 1 with
+one projection: |J|^2 is estimated without bias by c |d (v . logits) / d x|^2, v uniform on the unit sphere of the c
+classes, drawn anew for each example and step. Strength: the weight s, 0 to infinity, for x in standard deviations of
+the inputs.
 """
 
 from torch.func import grad
@@ -20,5 +21,5 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.001, 0.01, 0.03, 0.1, 1.0)
+    strengths = (0.01, 0.1, 1.0, 3.0, 10.0)
     return [Regularizer("jacobian-penalty", strengths, group="gradient", penalty=penalty)]

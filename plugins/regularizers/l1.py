@@ -1,8 +1,8 @@
 """L1: adds s times the sum of the absolute values of all weight matrices to the loss; biases are left alone.
 
-R. Tibshirani, "Regression Shrinkage and Selection via the Lasso", J. Royal Stat. Soc. B 58(1), 1996, for linear models;
-by subgradients, so that weights come near to zero and not exactly there. Strength: the coefficient s, 0 to infinity, in
-nats per unit of absolute weight.
+R. Tibshirani, "Regression Shrinkage and Selection via the Lasso", J. Royal Stat. Soc. B 58(1), 1996, for linear
+models; by subgradients, so that weights come near to zero and not exactly there. Strength: the coefficient s, 0 to
+infinity, in nats per unit of absolute weight.
 """
 
 from membench import Regularizer

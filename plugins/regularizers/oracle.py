@@ -1,8 +1,8 @@
-"""Oracle: corrupted examples have 1 - s of the others' weight in the loss; an upper bound that no real method can know.
+"""Oracle: corrupted examples have 1 - s of the others' weight in the loss; an upper bound that needs the truth.
 
-A control of the harness, after the idealised baselines of the label-noise literature (Han et al., "Co-teaching", NeurIPS
-2018, arXiv:1804.06872). The loss is the weighted mean; a batch without a clean example gives none. Strength: the share s
-of their weight that corrupted examples lose, 0 to 1.
+A control of the harness, after the idealised baselines of the label-noise literature (Han et al., "Co-teaching",
+NeurIPS 2018, arXiv:1804.06872). The loss is the weighted mean; a batch without a clean example gives none. Strength:
+the share s of their weight that corrupted examples lose, 0 to 1.
 """
 
 from membench import Regularizer

@@ -1,9 +1,9 @@
-"""Shrink and perturb: after each tenth of the run all weights become (1 - s) w + s r z, with Gaussian z; not at the end.
+"""Shrink and perturb: after each tenth of the run all weights become (1 - s) w + s r z, with Gaussian z.
 
 Ash and Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020, arXiv:1910.08475: lambda w + noise, before
-training goes on with more data; here on the same data, lambda = 1 - s, and the noise has s times the standard deviation
-r of the tensor's initial weights. Strength: the share s that is replaced, 0 to 1; 1 starts over nine times, and ends with
-a tenth of the budget.
+training goes on with more data; here on the same data, lambda = 1 - s, and the noise has s times the standard
+deviation r of the tensor's initial weights. Strength: the share s that is replaced, 0 to 1; 1 starts over nine times,
+and ends with a tenth of the budget.
 """
 
 from membench import Regularizer
@@ -21,5 +21,5 @@ def weights(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.1, 0.3, 0.5, 0.8, 1.0)
+    strengths = (0.1, 0.3, 0.5, 0.7, 0.9)
     return [Regularizer("shrink-and-perturb", strengths, group="trajectory", weights=weights)]

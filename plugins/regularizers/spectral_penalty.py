@@ -1,9 +1,9 @@
-"""Spectral penalty: adds (s / 2) times the sum of the squared largest singular values of all weight matrices to the loss.
+"""Spectral penalty: adds (s / 2) times the squared largest singular value of every weight matrix to the loss.
 
 Yoshida and Miyato, "Spectral Norm Regularization for Improving the Generalizability of Deep Learning", 2017,
-arXiv:1705.10941, algorithm 1: u and v by one power iteration a step, going on from the last step's u, and constants of
-the gradient s sigma u v^T. Kernels count as matrices of their output channels' rows. Strength: the coefficient s, 0 to
-infinity, in nats per unit of squared singular value.
+arXiv:1705.10941, algorithm 1: u and v by one power iteration a step, going on from the last step's u, and constants
+of the gradient s sigma u v^T. Kernels count as matrices of their output channels' rows. Strength: the coefficient s,
+0 to infinity, in nats per unit of squared singular value.
 """
 
 import torch.nn.functional as F
@@ -41,6 +41,6 @@ def update(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.03, 0.1, 0.3, 1.0)
+    strengths = (0.03, 0.1, 0.25, 0.5, 1.0)
     stages = {"init": init, "penalty": penalty, "update": update}
     return [Regularizer("spectral-penalty", strengths, group="weights", **stages)]

@@ -1,4 +1,4 @@
-"""Stochastic weight averaging: evaluates the mean of the weights at the ends of the epochs in the last share s of the run.
+"""Stochastic weight averaging: evaluates the mean of the weights at the epochs' ends in the last share s of the run.
 
 Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, arXiv:1803.05407,
 algorithm 1 with a constant learning rate and one snapshot an epoch. Training itself is untouched; before the first

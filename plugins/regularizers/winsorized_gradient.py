@@ -1,10 +1,10 @@
-"""Winsorized gradient: of five groups' gradients, in each coordinate, the s largest and smallest count as the next one.
+"""Winsorized gradient: in each coordinate, the s largest and smallest of five groups' gradients count as the next.
 
-Chatterjee, "Coherent Gradients: An Approach to Understanding Generalization in Gradient Descent-based Optimization", ICLR
-2020, arXiv:2002.10657: the mean of the gradients after each coordinate's c largest are lowered to the (c+1)-th largest
-and its c smallest raised likewise. There the gradients are of single examples, which would cost nine plain steps; here
-they are of the fifths of the batch. Strength: s = c, 0 to 2 groups at each end, linear between whole numbers; 2 is the
-median of the five. Cannot act on more than 5 million weights.
+Chatterjee, "Coherent Gradients: An Approach to Understanding Generalization in Gradient Descent-based Optimization",
+ICLR 2020, arXiv:2002.10657: the mean of the gradients after each coordinate's c largest are lowered to the (c+1)-th
+largest and its c smallest raised likewise. There the gradients are of single examples, which would cost nine plain
+steps; here they are of the fifths of the batch. Strength: s = c, 0 to 2 groups at each end, linear between whole
+numbers; 2 is the median of the five. Cannot act on more than 5 million weights.
 """
 
 import math
