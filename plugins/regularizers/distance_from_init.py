@@ -1,7 +1,7 @@
 """Distance from initialization: adds (s / 2) times the squared distance from the initial weights to the loss.
 
 Hu, Li and Yu, "Simple and Effective Regularization Methods for Training on Noisily Labeled Data with Generalization
-Guarantee", ICLR 2020, arXiv:1905.11368, section 3.1 (RDI), lambda^2 = s; biases included. Strength: the coefficient
+Guarantee", ICLR 2020, arXiv:1905.11368 (RDI), lambda^2 = s; biases included. Strength: the coefficient
 s, 0 to infinity, per unit of squared weight.
 """
 

@@ -1,4 +1,4 @@
-"""DP-SGD: the gradients of ten parts of the batch are clipped to norm C = 1, and noise s C / 10 joins their mean.
+"""DP-SGD: the gradients of ten parts of the batch are clipped to norm C = 0.3, and noise s C / 10 joins their mean.
 
 Abadi et al., "Deep Learning with Differential Privacy", CCS 2016, arXiv:1607.00133, algorithm 1: the clipped
 gradients' sum plus N(0, s^2 C^2), divided by their number. Clipped are the mean gradients of microbatches (McMahan et
@@ -15,7 +15,7 @@ from membench import Regularizer
 from membench import hookimpl
 
 GROUPS = 10
-BOUND = 1.0
+BOUND = 0.3
 WHOLE = 0.01  # from this strength on it is DP-SGD and nothing else
 MOST = 5_000_000  # weights: the groups' gradients stand in memory at once
 
@@ -45,5 +45,5 @@ def grads(grads, params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.03, 0.1, 0.3, 1.0)
+    strengths = (0.01, 0.1, 0.2, 0.4, 1.0)
     return [Regularizer("dp-sgd", strengths, group="gradient", skip=skip, grads=grads)]

@@ -1,4 +1,4 @@
-"""Focal loss: each loss is multiplied by (1 - p)^s, p the probability of the label; expected to fit noise more.
+"""Focal loss: each loss is multiplied by (1 - p)^s, p the probability of the label; must not hold noise back.
 
 Lin, Goyal, Girshick, He and Dollar, "Focal Loss for Dense Object Detection", ICCV 2017, arXiv:1708.02002, equation 4,
 without class weights: it turns to the examples that are not fitted yet, among which are the wrong labels. A soft

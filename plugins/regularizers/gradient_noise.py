@@ -16,5 +16,5 @@ def grads(grads, params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.03, 0.06, 0.12, 0.2)
+    strengths = (0.01, 0.03, 0.06, 0.1, 0.2)
     return [Regularizer("gradient-noise", strengths, group="gradient", grads=grads)]
