@@ -207,16 +207,19 @@ def groups(step: Step, count: int, params: Params | None = None) -> list[Params]
 @pytest.mark.parametrize(("batch", "count"), [(8, 8), (24, 10)])
 def test_dp_sgd_clips_each_group_and_adds_noise_to_the_mean(batch: int, count: int) -> None:
     s, step = 0.3, step_at("dp-sgd", 0.3, batch=batch, t=0)
-    sure = {name: 4 * w for name, w in step.params.items()}  # of most labels: some gradients are small, some large
-    each = groups(step, count, sure)
-    norms = [math.sqrt(sum(g.pow(2).sum().item() for g in group.values())) for group in each]
-    assert min(norms) < 0.3 < max(norms), "some are clipped and some are not"
+    for scale in (4.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3):  # weights at which some gradients are clipped and some are not
+        at = {name: scale * w for name, w in step.params.items()}
+        each = groups(step, count, at)
+        norms = [math.sqrt(sum(g.pow(2).sum().item() for g in group.values())) for group in each]
+        if min(norms) < 0.3 < max(norms):
+            break
+    assert min(norms) < 0.3 < max(norms)
     lane = step.lane(0, "grads")
     theirs = {}
     for name, w in step.params.items():
         total = sum(g[name] * min(1.0, 0.3 / n) for g, n in zip(each, norms, strict=True))
         theirs[name] = (total + s * 0.3 * lane.normal(w.shape)) / count
-    assert close(step.gradient(sure, 1)[0], theirs)
+    assert close(step.gradient(at, 1)[0], theirs)
 
 
 def test_dp_sgd_s_weakest_strength_is_whole_and_half_of_it_a_mix() -> None:

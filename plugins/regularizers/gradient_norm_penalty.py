@@ -19,5 +19,5 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.03, 0.06, 0.12, 0.2)
+    strengths = (0.01, 0.05, 0.12, 0.2, 0.3)
     return [Regularizer("gradient-norm-penalty", strengths, group="gradient", penalty=penalty)]

@@ -14,8 +14,9 @@ from membench import hookimpl
 
 def iterate(w, u):
     """One power iteration on the matrix w [o, i] from u [o]: the next u and v [i]."""
-    v = F.normalize(u @ w, dim=0)
-    return F.normalize(w @ v, dim=0), v
+    # sums, not matmuls: torch's product of a matrix and a vector reshapes in place, which no tape can play again
+    v = F.normalize((u[:, None] * w).sum(0), dim=0)
+    return F.normalize((w * v).sum(1), dim=0), v
 
 
 def matrices(params):
@@ -30,7 +31,7 @@ def penalty(params, lane):
     total = 0.0
     for name, w in matrices(params).items():
         u, v = iterate(w.detach(), lane.state[name])
-        total = total + (u @ w @ v).square()
+        total = total + (u[:, None] * w * v).sum().square()
     return 0.5 * lane.strength * total
 
 
