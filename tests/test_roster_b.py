@@ -237,10 +237,10 @@ def test_dp_sgd_s_weakest_strength_is_whole_and_half_of_it_a_mix() -> None:
 def test_dp_sgd_and_winsorizing_say_where_they_cannot_act() -> None:
     small = Net((1, 8, 8), 10, (), {"w": (10, 64)}, has_batch_norm=False)
     large = replace(small, params={"w": (5000, 4000), "b": (5000,)})
-    for name in ("dp-sgd", "winsorized-gradient"):
+    for name, count in (("dp-sgd", 10), ("winsorized-gradient", 5)):
         skip = parts(name)[0].skip
         assert skip(small) is None
-        assert skip(large) == "10 gradients of 20,005,000 weights at once; 5,000,000 are the most"
+        assert skip(large) == f"{count} gradients of 20,005,000 weights at once; 5,000,000 are the most"
     assert "batch norm" in parts("dp-sgd")[0].skip(replace(small, has_batch_norm=True))
 
 
@@ -262,24 +262,24 @@ def test_the_median_gradient_is_that_of_three_groups(s: float) -> None:
     assert close(step.gradient(step.params, 1)[0], theirs)
 
 
-@pytest.mark.parametrize("c", [1, 3])
+@pytest.mark.parametrize("c", [1, 2])
 def test_winsorizing_is_scipy_s_for_whole_numbers(c: int) -> None:
     step = step_at("winsorized-gradient", float(c))
-    plain, eighths = slopes(step), groups(step, 8)
+    plain, singles = slopes(step), groups(step, 8)[:5]  # three of the eight examples are in no fifth
     mine = step.gradient(step.params, 1)[0]
     for name, g in plain.items():
-        each = np.stack([eighth[name].numpy() for eighth in eighths])
-        held = np.asarray(winsorize(each, limits=(c / 8, c / 8), axis=0))
+        each = np.stack([single[name].numpy() for single in singles])
+        held = np.asarray(winsorize(each, limits=(c / 5, c / 5), axis=0))
         assert np.allclose(mine[name], g.numpy() + held.mean(0) - each.mean(0), atol=1e-5)
 
 
 def test_winsorizing_between_whole_numbers_holds_to_bounds_between() -> None:
     step = step_at("winsorized-gradient", 1.25)
-    plain, eighths = slopes(step), groups(step, 8)
+    plain, singles = slopes(step), groups(step, 8)[:5]  # three of the eight examples are in no fifth
     mine = step.gradient(step.params, 1)[0]
     for name, g in plain.items():
-        each = np.sort(np.stack([eighth[name].numpy() for eighth in eighths]), axis=0)
-        low, high = (0.75 * each[a] + 0.25 * each[b] for a, b in ((1, 2), (6, 5)))
+        each = np.sort(np.stack([single[name].numpy() for single in singles]), axis=0)
+        low, high = (0.75 * each[a] + 0.25 * each[b] for a, b in ((1, 2), (3, 2)))
         assert np.allclose(mine[name], g.numpy() + each.clip(low, high).mean(0) - each.mean(0), atol=1e-5)
 
 

@@ -45,5 +45,5 @@ def grads(grads, params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.1, 0.2, 0.4, 1.0)
+    strengths = (0.01, 0.05, 0.15, 0.4, 1.0)
     return [Regularizer("dp-sgd", strengths, group="gradient", skip=skip, grads=grads)]

@@ -1,11 +1,10 @@
-"""Winsorized gradient: in each coordinate, the s largest and smallest of ten groups' gradients count as the next.
+"""Winsorized gradient: in each coordinate, the s largest and smallest of five groups' gradients count as the next.
 
 Chatterjee, "Coherent Gradients: An Approach to Understanding Generalization in Gradient Descent-based Optimization",
 ICLR 2020, arXiv:2002.10657: the mean of the gradients after each coordinate's c largest are lowered to the (c+1)-th
 largest and its c smallest raised likewise, which silences what few examples want. There the gradients are of single
-examples, which would cost nine plain steps; here they are of the tenths of the batch. Strength: s = c, 0 to 4.5
-groups at each end, the bounds linear between whole numbers; 4.5 is the median. Cannot act on more than 5 million
-weights.
+examples, which would cost nine plain steps; here they are of the fifths of the batch. Strength: s = c, 0 to 2 groups
+at each end, the bounds linear between whole numbers; 2 is the median. Cannot act on more than 5 million weights.
 """
 
 import math
@@ -15,7 +14,7 @@ import torch
 from membench import Regularizer
 from membench import hookimpl
 
-GROUPS = 10
+GROUPS = 5
 MOST = 5_000_000  # weights: the groups' gradients stand in memory at once
 
 
@@ -53,5 +52,5 @@ def grads(grads, params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.5, 1.0, 2.0, 3.0, 4.5)
+    strengths = (0.25, 0.5, 1.0, 1.5, 2.0)
     return [Regularizer("winsorized-gradient", strengths, group="gradient", skip=skip, grads=grads)]
