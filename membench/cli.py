@@ -209,6 +209,13 @@ def _selection(sub: argparse.ArgumentParser) -> None:
         "-k", dest="expression", metavar="EXPR", help="cells whose id fits, as in pytest: 'dropout and not seed3'"
     )
     group.add_argument("-r", dest="compose", action="append", default=[], metavar="A+B", help="add a composition")
+    group.add_argument(
+        "--grid",
+        choices=("paired", "full"),
+        default="paired",
+        help="of -r: paired = the i-th strength of each part with the i-th of the others; full = also all with all, as "
+        "a row that is not ranked; default: %(default)s",
+    )
     group.add_argument("--suite", default="quick", help="default: %(default)s; see `membench list`")
     group.add_argument("--architectures", type=_names, default=(), metavar="A,B", help="instead of the suite's")
     group.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="instead of the suite's")

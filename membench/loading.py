@@ -61,6 +61,7 @@ class PluginEntry:
     acts_on: tuple[str, ...] = ()  #: stages; for signals what they make noisy
     strengths: tuple[tuple[float, ...], ...] = ()  #: from weak to strong; one float a part
     off: tuple[float, ...] = ()  #: one float a part
+    full: tuple[tuple[float, ...], ...] = ()  #: of a composition on request: all strengths of its parts with each other
     version: int = 1
     code_hash: str = ""  #: SHA-256 of the defining file's syntax tree; of a composition, of its parts' hashes
     noise: str | None = None

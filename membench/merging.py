@@ -14,6 +14,7 @@ from membench.plan import Keys
 from membench.plan import Plan
 from membench.plan import resolved_recipe
 from membench.records import Cell
+from membench.records import Entry
 from membench.records import Manifest
 from membench.records import parse_signal
 from membench.records import setting
@@ -33,7 +34,7 @@ def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
     if old is None or (old.version, old.signals) != (now.version, now.signals):
         return now
     hashes = {**old.datasets, **now.datasets}
-    grids = {e.name: e.strengths for e in old.entries} | {e.name: e.strengths for e in registry.regularizers.values()}
+    grids = _grids(old, registry)
     kept = {}
     for cell_id, key in old.cells.items():
         if cell_id not in now.cells and _key_today(cell_id, new.suite, registry, hashes, grids) in (None, key):
@@ -41,7 +42,8 @@ def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
     tasks = {"/".join(cell_id.split("/")[:2]) for cell_id in kept} | set(now.tasks)
     recipes = {**old.recipes, **now.recipes}
     had, has = ({_regularizer(cell_id) for cell_id in cells} for cells in (old.cells, kept))
-    entries = {e.name: e for e in old.entries if e.name in has or e.name not in had} | {e.name: e for e in now.entries}
+    entries = {e.name: e for e in old.entries if e.name in has or e.name not in had}
+    entries |= {e.name: _with_full(e, entries.get(e.name), {i.split("/")[2] for i in kept}) for e in now.entries}
     return replace(
         now,
         tasks=tuple(sorted(tasks)),
@@ -51,6 +53,21 @@ def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
         entries=tuple(sorted(entries.values(), key=lambda e: (e.name != "none", e.name))),
         cells={**kept, **now.cells},
     )
+
+
+def _grids(old: Manifest, registry: Registry) -> dict[str, Strengths]:
+    """The settings that are still true, by regularizer; what is not registered now has those that it had."""
+    for entry in old.entries:
+        if entry.full and entry.name in registry.regularizers:
+            registry = registry.with_composition(entry.name, full=True)
+    return {e.name: (*e.strengths, *e.full) for e in (*old.entries, *registry.regularizers.values())}
+
+
+def _with_full(new: Entry, old: Entry | None, kept: set[str]) -> Entry:
+    """A full grid that was planned before stays on the board when its composition runs without it."""
+    if new.full or old is None or not old.full:
+        return new
+    return replace(new, full=tuple(s for s in old.full if s in new.strengths or setting(new.name, s) in kept))
 
 
 def _regularizer(cell_id: str) -> str:
@@ -66,8 +83,8 @@ def _key_today(
     """
     dataset, architecture, what, signal, seed = cell_id.split("/")
     name = _regularizer(cell_id)
-    with suppress(MembenchError):  # a part is not at hand, or only a plugin that is not at hand can pair the grids
-        registry = registry.with_composition(name)
+    with suppress(MembenchError):  # a part is not at hand
+        registry = registry.with_composition(name, full=True)
     known = name in registry.regularizers and architecture in registry.architectures
     if not (known and parse_signal(signal)[0] in registry.signals and dataset in suite.splits):
         return None

@@ -29,6 +29,9 @@ from membench.suites import Split
 from membench.suites import Suite
 from membench.suites import split
 
+#: What a selection brings along, because rows are compared with it; the other controls run when they are asked for.
+YARDSTICKS = ("none", "low-lr", "placebo")
+
 Select = Callable[[str], bool]
 Hash = Callable[[str], str]  #: data set name -> SHA-256 of its arrays
 Skip = Callable[[str, str, str], str | None]  #: (dataset, architecture, regularizer) -> why it cannot act there
@@ -99,7 +102,7 @@ def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, selec
         registry: where names and code hashes come from.
         hash_of: gives the hash of a data set's arrays.
         skip: asks a regularizer's `skip`.
-        select: picks cells by id; `none` and the controls of the tasks it touches are added. None = all.
+        select: picks cells by id; the `YARDSTICKS` of the tasks it touches are added. None = all.
 
     Raises:
         MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
@@ -138,7 +141,8 @@ def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, selec
 
 
 def _cells(suite: Suite, entry: PluginEntry) -> list[Cell]:
-    axes = (suite.datasets, suite.architectures, entry.strengths or ((),), suite.signals, suite.seeds)
+    settings = tuple(dict.fromkeys((*entry.strengths, *entry.full))) or ((),)
+    axes = (suite.datasets, suite.architectures, settings, suite.signals, suite.seeds)
     return [Cell(d, a, entry.name, s, signal, seed) for d, a, s, signal, seed in product(*axes)]
 
 
@@ -147,7 +151,7 @@ def _selected(cells: list[Cell], suite: Suite, registry: Registry, select: Selec
     picked = {c for c in cells if select(c.id)}
     tasks = {c.task for c in picked}
     for entry in registry.regularizers.values():
-        if entry.name == "none" or entry.group == "control":
+        if entry.name in YARDSTICKS:
             picked |= {c for c in _cells(suite, entry) if c.task in tasks}
     order = {name: i for i, name in enumerate(registry.regularizers)}
     place = {c: i for i, c in enumerate(cells)}
@@ -160,7 +164,7 @@ def _entries(names: set[str], registry: Registry, skipped: dict[tuple[str, str, 
         if e.name in names:
             where = {f"{d}/{a}": reason for (d, a, n), reason in skipped.items() if n == e.name}
             text = (e.acts_on, e.summary, e.source, e.origin)
-            entries.append(Entry(e.name, e.group, e.strengths, *text, where))
+            entries.append(Entry(e.name, e.group, e.strengths, *text, where, e.full))
     return tuple(entries)
 
 

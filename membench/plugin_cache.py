@@ -22,6 +22,7 @@ FILE = f"plugins-{membench.__version__}-{SCHEMA}.json"  #: one a version: instal
 
 #: What decides how a plugin is read; in a checkout these change without a new version number.
 _READERS = ("api.py", "loading.py", "plugin_cache.py", "plugin_checks.py")
+MOST_SKIPS = 10_000  #: answers of `skip` that are kept
 
 
 def cache_folder() -> Path:
@@ -78,6 +79,32 @@ class PluginCache:
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             _replace(self.folder / FILE, f"{_checksum(text)}\n{text}")
+
+
+@dataclass
+class SkipCache:
+    """What `skip` answered, by a digest of all that decides it: planning imports neither the plugin nor torch again."""
+
+    path: Path
+    answers: dict[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls) -> SkipCache:
+        """What was put there before; empty if there is nothing, or it is damaged."""
+        path = cache_folder() / f"skips-{membench.__version__}.json"
+        try:
+            stamp, _, text = path.read_text("utf-8").partition("\n")
+        except (OSError, ValueError):
+            return cls(path)
+        return cls(path, json.loads(text)) if stamp == _checksum(text) else cls(path)
+
+    def put(self, key: str, answer: str | None) -> None:
+        """Remember, atomically, among the newest `MOST_SKIPS`; a read-only folder is no error."""
+        self.answers = dict([*self.answers.items(), (key, answer)][-MOST_SKIPS:])
+        text = json.dumps(self.answers)
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(self.path, f"{_checksum(text)}\n{text}")
 
 
 def file_stamp(path: Path) -> list[int] | None:

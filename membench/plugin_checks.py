@@ -61,6 +61,8 @@ def _common_faults(record: Any) -> Iterator[str]:
 def _regularizer_faults(record: Regularizer) -> Iterator[str]:
     yield from _name_faults(record.name, _NAME)
     yield from _name_faults(record.group, _NAME, "group")
+    if record.name == "control":
+        yield "the board's own row has this name; take another"
     if not _is_number(record.off):
         yield f"off must be one number or inf, not {record.off!r}"
     yield from _grid_faults(record.strengths, range(1, 100) if record.group == "control" else (GRID,))

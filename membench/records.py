@@ -128,12 +128,13 @@ class Entry:
 
     name: str
     group: str
-    strengths: tuple[tuple[float, ...], ...]  #: from weak to strong; one float a part
+    strengths: tuple[tuple[float, ...], ...]  #: from weak to strong; one float a part; what is ranked
     acts_on: tuple[str, ...] = ()
     summary: str = ""
     source: str = ""
     origin: str = ""  #: file name or distribution that it came from
     skipped: dict[str, str] = field(default_factory=dict)  #: task -> why it cannot act there
+    full: tuple[tuple[float, ...], ...] = ()  #: of a composition on request: the product of its parts' grids, unranked
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,12 @@ class Manifest:
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
-        return {"schema": SCHEMA, **asdict(self)}
+        """A JSON-ready dict; a plan without full grids is spelled, and hashed, as it was before there were any."""
+        line = {"schema": SCHEMA, **asdict(self)}
+        for entry in line["entries"]:
+            if not entry["full"]:
+                del entry["full"]
+        return line
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Manifest:

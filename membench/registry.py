@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from membench.api import STAGES
@@ -56,7 +57,7 @@ class Registry:
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         """The parts in the order in which they act: one, several for `a+b`, () for `none`."""
-        return self.with_composition(name).entry("regularizers", name).load()
+        return self.with_composition(name, full=True).entry("regularizers", name).load()
 
     def architecture(self, name: str) -> Architecture:
         """The live record."""
@@ -70,15 +71,20 @@ class Registry:
         """The live record; of `mixed@0.4` as of `mixed`."""
         return self.entry("signals", name.partition("@")[0]).load()[0]
 
-    def with_composition(self, name: str) -> Registry:
-        """This registry and `a+b`, its grid i-th with i-th; this one itself if the name is known, or no composition.
+    def with_composition(self, name: str, full: bool = False) -> Registry:
+        """This registry and `a+b`, its grid i-th with i-th; this one itself if that is known, or no composition.
+
+        With `full` the entry also has the product of its parts' grids; if these differ in length it has nothing else.
 
         Raises:
             MembenchError: a part is unknown, stands there twice, or cannot be combined.
         """
-        if name in self.regularizers or "+" not in name:
+        known = self.regularizers.get(name)
+        if "+" not in name or (known and (known.full or not full)):
             return self
-        entry = _composed(PluginEntry("regularizers", name, origin="-r"), self.regularizers)
+        entry = known or _composed(PluginEntry("regularizers", name, origin="-r"), self.regularizers, full)
+        if full:
+            entry = replace(entry, full=_product(entry.members))
         return replace(self, regularizers=_in_order({**self.regularizers, name: entry}))
 
 
@@ -153,10 +159,11 @@ def _in_order(table: Table) -> Table:
     return dict(sorted(table.items(), key=lambda item: (item[0] != "none", item[0])))
 
 
-def _composed(entry: PluginEntry, table: Table) -> PluginEntry:
+def _composed(entry: PluginEntry, table: Table, full: bool = False) -> PluginEntry:
     """A composition with all that follows from its parts; its own grid, summary and source stay if it has them."""
     members = tuple(_members(entry, table))
-    strengths = entry.strengths or _paired(entry, members)
+    uneven = len({len(member.strengths) for member in members}) > 1
+    strengths = entry.strengths or (() if full and uneven else _paired(entry, members))
     off = tuple(member.off[0] for member in members)
     if off in strengths:
         raise MembenchError(f"regularizer {entry.name!r}: {off} is off for every part; give it another setting")
@@ -180,6 +187,13 @@ def _paired(entry: PluginEntry, members: tuple[PluginEntry, ...]) -> tuple[tuple
     if len({len(member.strengths) for member in members}) > 1:
         raise MembenchError(f"regularizer {entry.name!r}: the parts' grids differ in length; register a Composite")
     return tuple(tuple(s for (s,) in row) for row in zip(*(member.strengths for member in members), strict=True))
+
+
+def _product(members: tuple[PluginEntry, ...]) -> tuple[tuple[float, ...], ...]:
+    """Every strength of each part with every one of the others; from weak to strong, by the sum of their places."""
+    grids = [[s for (s,) in member.strengths] for member in members]
+    places = sorted(product(*(range(len(grid)) for grid in grids)), key=lambda at: (sum(at), at))
+    return tuple(tuple(grid[i] for grid, i in zip(grids, at, strict=True)) for at in places)
 
 
 def _members(entry: PluginEntry, table: Table) -> Iterator[PluginEntry]:

@@ -65,7 +65,7 @@ def manifest(
         Cell(*task.split("/"), entry.name, strength, signal, seed)
         for task in tasks
         for entry in entries
-        for strength in entry.strengths
+        for strength in dict.fromkeys((*entry.strengths, *entry.full))
         for signal in signals
         for seed in seeds
     ]
@@ -89,7 +89,8 @@ def records(plan: Manifest, effects: Iterable[Effect] = EFFECTS, images: int = 2
     made = []
     for cell in _cells(plan):
         effect = known.get(cell.regularizer, Effect(cell.regularizer, "control", 0.0, 0.0))
-        grid = entries[cell.regularizer].strengths
+        entry = entries[cell.regularizer]
+        grid = entry.strengths if cell.strength in entry.strengths else entry.full
         force = (grid.index(cell.strength) + 1) / len(grid) if cell.strength else 0.0
         made.append(_record(plan, cell, effect, force, images))
     return made
@@ -106,7 +107,7 @@ def _cells(plan: Manifest) -> list[Cell]:
     cells = []
     for task in plan.tasks:
         for entry in plan.entries:
-            for strength in entry.strengths:
+            for strength in dict.fromkeys((*entry.strengths, *entry.full)):
                 for signal in plan.signals:
                     cells += [Cell(*task.split("/"), entry.name, strength, signal, seed) for seed in plan.seeds]
     return cells

@@ -66,7 +66,7 @@ def cells(manifest_tasks: Iterable[str], entries: Iterable[Entry], seeds: Iterab
     out = []
     for task in manifest_tasks:
         for e in entries:
-            for strength in ((),) if e.name == "none" else e.strengths:
+            for strength in ((),) if e.name == "none" else dict.fromkeys((*e.strengths, *e.full)):
                 out += [Cell(*task.split("/"), e.name, strength, sig, seed) for sig in SIGNALS for seed in seeds]
     return out
 

@@ -154,10 +154,16 @@ def test_a_selection_brings_what_it_is_compared_with(cli: Cli) -> None:
     assert len(plain) == 3 * 5
 
 
+def settings(cli: Cli, each: bool = True) -> int:
+    """How many settings all regularizers have together, `none` one; or how many regularizers there are."""
+    listed = json.loads(cli("list", "--json")[1])["regularizers"]
+    return sum(max(1, len(entry["strengths"])) if each else 1 for entry in listed)
+
+
 def test_all_is_every_cell_of_the_suite(cli: Cli) -> None:
     _, out, _ = cli(*SMOKE, "--all", "--collect-only")
     cells = ids(out)
-    assert len(cells) == len(set(cells)) == 3 * 3 * (1 + 3 + 15 * 5)
+    assert len(cells) == len(set(cells)) == 3 * 3 * settings(cli)
     assert cells[0] == "digits/mlp/none/real/seed0"
 
 
@@ -173,7 +179,7 @@ def test_seeds_and_architectures_narrow_the_suite(cli: Cli) -> None:
 
 def test_seeds_beyond_the_suite_get_a_table_of_their_own(cli: Cli) -> None:
     _, out, _ = cli("plan", "--suite", "smoke", "--seeds", "7")
-    assert "suite smoke-custom 2: 237 cells in 17 packs" in out
+    assert f"suite smoke-custom 2: {3 * settings(cli)} cells in {settings(cli, each=False)} packs" in out
 
 
 def test_a_composition_can_be_asked_for(cli: Cli) -> None:
@@ -184,10 +190,65 @@ def test_a_composition_can_be_asked_for(cli: Cli) -> None:
     assert all(re.search(r"dropout\+mixup\[[\d.]+,[\d.]+\]/", cell) for cell in mixed)
 
 
+def test_a_full_grid_is_all_with_all(cli: Cli) -> None:
+    words = ["-r", "dropout+mixup", "-k", "dropout+mixup and real", "--collect-only"]
+    code, out, _ = cli(*SMOKE, *words, "--grid", "full")
+    found = [cell.split("/")[2] for cell in ids(out) if "/dropout+mixup[" in cell]
+    _, out, _ = cli(*SMOKE, *words)
+    paired = {cell.split("/")[2] for cell in ids(out) if "/dropout+mixup[" in cell}
+    assert code == 0
+    assert (len(found), len(set(found)), len(paired)) == (25 * 3, 25, 5)
+    assert paired < set(found)
+    assert len({name.partition(",")[0] for name in found}) == len({name.partition(",")[2] for name in found}) == 5
+
+
+def test_a_full_grid_may_join_grids_of_different_lengths(cli: Cli) -> None:
+    words = ["-r", "dropout+early-stop", "-k", "dropout+early-stop and real and seed0", "--collect-only"]
+    assert cli(*SMOKE, *words)[0] == ExitCode.USAGE
+    code, out, _ = cli(*SMOKE, *words, "--grid", "full")
+    assert (code, sum("/dropout+early-stop[" in cell for cell in ids(out))) == (0, 20)
+
+
+def test_a_full_grid_of_nothing_is_refused(cli: Cli) -> None:
+    code, _, err = cli(*SMOKE, "--all", "--grid", "full", "--collect-only")
+    assert (code, err) == (4, "membench: --grid full: name the composition too, as in -r dropout+mixup --grid full\n")
+
+
 def test_plan_counts_what_a_run_would_train(cli: Cli) -> None:
     code, out, _ = cli("plan", "--suite", "smoke")
     row = next(line.split() for line in out.splitlines() if " sam " in line)
     assert (code, row) == (0, ["digits/mlp", "sam", "5", "45", "1", "2,700"])
+
+
+PICKY = """
+from membench import Regularizer, hookimpl
+
+def skip(net):
+    with open("asked", "a") as file:
+        file.write("x")
+    return "too wide" if net.params["first.weight"][0] > 8 else None
+
+def weights(params, lane):
+    return params
+
+@hookimpl
+def register():
+    return [Regularizer("picky", strengths=(1, 2, 3, 4, 5), weights=weights, skip=skip)]
+"""
+
+
+def test_skip_is_asked_once_until_its_plugin_changes(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMBENCH_CACHE", str(tmp_path / "cache"))
+    write_plugin(tmp_path)
+    asked = tmp_path / "asked"
+    for text, times, runs in ((PICKY, 1, False), (PICKY, 1, False), (PICKY.replace("> 8", "> 999"), 2, True)):
+        (tmp_path / "plugins" / "mine.py").write_text(text)
+        code, out, err = cli("plan", "--suite", "smoke")
+        assert (code, err, asked.read_text(), " picky " in out) == (0, "", "x" * times, runs)
+    (remembered,) = (tmp_path / "cache").glob("skips-*.json")
+    remembered.write_text(remembered.read_text().replace("null", '"lies"'))
+    assert " picky " in cli("plan", "--suite", "smoke")[1]
+    assert asked.read_text() == "xxx"
 
 
 def test_an_unreadable_plugin_is_one_line_and_exit_1_and_the_rest_is_there(cli: Cli, tmp_path: Path) -> None:

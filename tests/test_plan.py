@@ -148,6 +148,16 @@ def test_a_selection_adds_none_and_the_controls_of_its_tasks() -> None:
     assert [e.name for e in plan.manifest.entries] == ["none", "dropout", "low-lr"]
 
 
+def test_a_selection_leaves_controls_out_that_nothing_is_compared_with() -> None:
+    oracle = entry("regularizers", "oracle", group="control", **grid(1.0))
+    found = assemble([*ENTRIES, oracle], ())
+    picked = make(found=found, select=lambda cell: cell == CELL)
+    assert "oracle" not in {c.regularizer for c in picked.cells}
+    both = make(found=found, select=lambda cell: cell == CELL or "/oracle[" in cell)
+    assert "oracle" in {c.regularizer for c in both.cells}
+    assert "oracle" in {c.regularizer for c in make(found=found).cells}
+
+
 def test_a_selection_of_none_is_not_doubled() -> None:
     plan = make(select=lambda cell: "/none/" in cell)
     assert len(plan.cells) == len(set(plan.cells)) == 2 * (2 * 3 * 2)
@@ -423,6 +433,44 @@ def test_a_composition_whose_parts_no_longer_pair_stays() -> None:
     old = make().manifest
     now = replanned(old, without("dropout+mixup", mixup=grid(0.2)), select=lambda cell: cell == CELL)
     assert ids(now, "dropout+mixup[") == ids(old, "dropout+mixup[") != set()
+
+
+def with_full(**changes: dict[str, Any]) -> Registry:
+    return registry(**changes).with_composition("dropout+mixup", full=True)
+
+
+def test_a_full_grid_shares_its_cells_with_the_paired_one() -> None:
+    paired, full = make().manifest, make(found=with_full()).manifest
+    assert {i.split("/")[2] for i in ids(full, "dropout+mixup[") - ids(paired, "dropout+mixup[")} == {
+        "dropout+mixup[0.1,0.3]",
+        "dropout+mixup[0.5,0.2]",
+    }
+    assert paired.cells.items() <= full.cells.items()
+    (own,) = (e for e in full.entries if e.name == "dropout+mixup")
+    assert (own.strengths, own.full) == (
+        ((0.1, 0.2), (0.5, 0.3)),
+        ((0.1, 0.2), (0.1, 0.3), (0.5, 0.2), (0.5, 0.3)),
+    )
+    assert Manifest.from_json(json.loads(json.dumps(full.to_json()))) == full
+    assert not any("full" in e for e in paired.to_json()["entries"]), "old plans keep their digest"
+
+
+def test_a_full_grid_stays_until_a_part_changes() -> None:
+    old, pair = make(found=with_full()).manifest, "dropout+mixup"
+    for found in (registry(), without(pair)):  # a composite that a plugin registers, and one that `-r` asked for
+        for select in (None, lambda cell: cell == CELL):
+            now = replanned(old, found, select=select)
+            assert ids(now, f"{pair}[") == ids(old, f"{pair}[")
+            assert (
+                next(e for e in now.entries if e.name == pair).full
+                == next(e for e in old.entries if e.name == pair).full
+            )
+    for found in (registry(mixup={"code_hash": "new"}), without(pair, mixup={"code_hash": "new"})):
+        now = replanned(old, found, select=lambda cell: cell == CELL)
+        assert not ids(now, f"{pair}[") and pair not in {e.name for e in now.entries}
+    now = replanned(old, registry(mixup={"code_hash": "new"}))
+    assert next(e for e in now.entries if e.name == pair).full == ()
+    assert len(ids(now, f"{pair}[")) == 2 * 2 * 3 * 2
 
 
 def test_a_changed_architecture_or_signal_drops_the_cells_that_use_it() -> None:

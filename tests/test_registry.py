@@ -304,6 +304,7 @@ def test_what_cannot_be_loaded_is_one_line_and_the_rest_goes_on(place: Place, te
         ("grid('x', version='1')", "version must be an int"),
         ("grid('x', summary=None)", "summary and source must be strings"),
         ("grid('none')", "regularizer 'none' is already registered by membench"),
+        ("grid('control')", "regularizer 'control': the board's own row has this name; take another"),
         ("grid('x'), grid('x')", "regularizer 'x' is registered twice; rename one"),
         ("Architecture('Net', act)", "architecture 'Net': illegal name"),
         ("Architecture('net', None)", "build must be a function, not None"),
@@ -413,6 +414,29 @@ def test_a_composition_keeps_the_order_and_pairs_the_grids(place: Place) -> None
     assert [part.name for part in plain.regularizer("a+b")] == ["a", "b"]
     assert "b+a" not in plain.regularizers
     assert registry.with_composition("a") is registry
+
+
+def test_a_full_grid_stands_beside_the_paired_one_from_weak_to_strong(place: Place) -> None:
+    text = "grid('a', strengths=(1, 2, 3, 4, 5)), grid('b', strengths=(.9, .8, .7, .6, .5), off=1)"
+    place.write("plugins/ab.py", record(f"{text}, grid('c', strengths=(7, 8, 9), group='control')"))
+    registry = place.discover().with_composition("a+b").with_composition("a+b", full=True)
+    entry = registry.regularizers["a+b"]
+    assert entry.strengths == ((1, 0.9), (2, 0.8), (3, 0.7), (4, 0.6), (5, 0.5))
+    assert entry.full[:4] == ((1, 0.9), (1, 0.8), (2, 0.9), (1, 0.7))
+    assert (len(entry.full), entry.full[-1]) == (25, (5, 0.5))
+    assert set(entry.full) == {(a, b) for a in (1, 2, 3, 4, 5) for b in (0.9, 0.8, 0.7, 0.6, 0.5)}
+    assert registry.with_composition("a+b", full=True) is registry.with_composition("a+b") is registry
+    uneven = registry.with_composition("a+c", full=True).regularizers["a+c"]
+    assert (uneven.strengths, len(uneven.full), uneven.group) == ((), 15, "control")
+    assert [part.name for part in registry.regularizer("a+c")] == ["a", "c"], "a worker needs the parts, not the grid"
+
+
+def test_a_registered_composite_keeps_its_own_grid_beside_the_full_one(place: Place) -> None:
+    own = "tuple((10 + i, 20 + i) for i in range(5))"
+    place.write("plugins/ab.py", record(f"grid('a'), grid('b'), Composite('a+b', {own})"))
+    entry = place.discover().with_composition("a+b", full=True).regularizers["a+b"]
+    assert entry.strengths == ((10, 20), (11, 21), (12, 22), (13, 23), (14, 24))
+    assert len(set(entry.full)) == 25 and not set(entry.full) & set(entry.strengths)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], StageLane]:
         "hidden": ((torch.linspace(-1, 3, 48).reshape(8, 6),), {**index, "tap": 0, "kind": "hidden"}),
         "loss": (
             (cross_entropy(logits, step.y).detach(), logits.detach(), step.y),
-            {**index, "x": step.x, "params": p, "activations": activations, "forward": forward},
+            {**index, "x": step.x, "params": p, "activations": activations, "forward": forward, "clean": step.clean},
         ),
         "penalty": ((p,), {**batch, "activations": activations, "forward": forward}),
         "grads": ((grads, p), {**batch, "logits": logits, "gradient": Gradient(step, 0)}),

@@ -19,12 +19,14 @@ from report_fixtures import records
 
 from membench.records import Manifest
 from membench.records import Record
+from membench.records import digest
 from membench.report import TIMING
 from membench.report import render
 from membench.report.page import Section
 from membench.report.page import page
 from membench.report.provenance import counted
 from membench.report.provenance import timing
+from membench.report.tables import strengths
 from membench.scoring import score
 
 ONE = ("mnist5k/mlp",)
@@ -120,6 +122,33 @@ def test_every_column_is_explained(markdown: str) -> None:
 
 def test_controls_stand_apart_and_have_no_rank(markdown: str) -> None:
     assert [row[0] for row in rows(markdown.partition("### Controls")[2], "recovery *R*")] == ["control", "placebo"]
+
+
+def test_each_control_is_explained_in_its_own_words(plan: Manifest, made: list[Record]) -> None:
+    said = text(plan, made).partition("### Controls")[2].partition("\n|")[0]
+    assert "- `placebo`: Other draws.\n" in said
+    assert "`low-lr`" not in said, "it is part of the control, not beside it"
+
+
+def test_full_grids_stand_apart_and_have_no_rank(plan: Manifest) -> None:
+    name, wide = EFFECTS[0].name, tuple((s / 100,) for s in range(1, 26))
+    entries = [replace(e, full=wide) if e.name == name else e for e in plan.entries]
+    cells = {
+        i.replace(f"/{name}[0.1]/", f"/{name}[{s:g}]/"): digest(i + str(s))
+        for i in plan.cells
+        if f"/{name}[0.1]/" in i
+        for (s,) in wide
+    }
+    more = replace(plan, entries=tuple(entries), cells={**cells, **plan.cells})
+    whole, without = text(more, records(more)), text(plan, records(plan))
+    (row,) = rows(whole.partition("### Full grids (not ranked)")[2], "recovery *R*")
+    assert row[0] == f"{name} (full)"
+    ranked = [row[1].partition("]")[0] for row in rows(whole, "recovery *R*")]
+    assert ranked == [row[1].partition("]")[0] for row in rows(without, "recovery *R*")]
+    assert "Full grid" not in without and "Full grid: 25 settings" in whole
+    lines = [rows(strengths(score(p, records(p)), p, ONE[0]), "randY fit") for p in (plan, more)]
+    assert [row[0] for row in lines[1] if row[0]].count(f"**{name} (full)**") == 1
+    assert len(lines[1]) == len(lines[0]) + 25
 
 
 def test_every_strength_is_shown_and_the_chosen_ones_are_marked(plan: Manifest, files: dict[str, bytes]) -> None:

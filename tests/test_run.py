@@ -313,3 +313,13 @@ def test_a_composition_is_trained(whole: Whole, tiny: Tiny) -> None:
     done = tiny(whole[0], *RUN, "--out", "composed", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and [1,")
     assert done.returncode == 0, done.stderr
     assert "mine+dropout" in (whole[0] / "composed" / "README.md").read_text()
+
+
+def test_a_full_grid_reuses_what_was_paired_and_is_shown_apart(whole: Whole, tiny: Tiny) -> None:
+    words = ("--out", "full", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and real and [1,")
+    paired = tiny(whole[0], *RUN, *words)
+    done = tiny(whole[0], *RUN, *words, "--grid", "full")
+    assert (paired.returncode, done.returncode) == (0, 0), done.stderr
+    assert total(done).startswith(f"{4} ok, "), total(done)
+    page = (whole[0] / "full" / "README.md").read_text()
+    assert re.search(r"^\| mine\+dropout \(full\) +\| +5/75 \|", page, re.MULTILINE)

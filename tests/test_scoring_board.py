@@ -90,6 +90,80 @@ def test_controls_have_rows_but_never_rank() -> None:
     assert [row.rank for row in board.rows] == [(1, 1)]  # N = 1
 
 
+def test_further_controls_change_neither_the_control_nor_the_ranks() -> None:
+    """An oracle that wins everything back is shown beside the control, and is no part of its choice."""
+    gains = GOOD | {("oracle", 0.5): (0.2,) * 5, ("low-lr", 0.1): (0.05,) * 5}
+    alone = score(*world(entry("r"), LOW, values=mixed(gains)))
+    board = score(*world(entry("r"), LOW, entry("oracle", "control"), entry("focal", "control"), values=mixed(gains)))
+    assert [row.entry for row in board.control_rows] == ["control", "oracle", "focal"]
+    assert board.rows == alone.rows and board.unranked == ()
+    assert board.control_rows[0] == alone.control_rows[0] and board.controls == alone.controls
+    oracle = board.control_rows[1]
+    assert (oracle.R.mean, oracle.rank, oracle.p_control, oracle.beats_control) == (
+        pytest.approx(1.0),
+        None,
+        None,
+        None,
+    )
+
+
+PRODUCT = tuple(
+    sorted(((a / 10, b / 10) for a in range(1, 6) for b in range(1, 6)), key=lambda s: (round(sum(s), 3), s))
+)
+PAIRED = tuple((i / 10, i / 10) for i in range(1, 6))
+
+
+def composed(gains: dict[tuple[float, float], tuple[float, ...]]) -> Any:
+    """a+b gains at these settings and does harm at all others; r is as in GOOD."""
+
+    def values(cell: Cell) -> dict[str, Any]:
+        found = gains.get(cell.strength) if cell.regularizer == "a+b" else GOOD.get(("r", *cell.strength))
+        extra = found[cell.seed] if found else -0.1
+        plain = bare(cell)
+        return plain | {"acc": plain["acc"] + extra} if cell.signal == "mixed@0.4" and cell.strength else plain
+
+    return values
+
+
+def test_a_full_grid_is_a_row_of_its_own_that_is_not_ranked() -> None:
+    gains = {(0.3, 0.3): (0.05,) * 5, (0.2, 0.5): (0.1,) * 5}
+    pair = entry("a+b", "composition", strengths=PAIRED)
+    alone = score(*world(entry("r"), pair, LOW, values=composed(gains)))
+    board = score(*world(entry("r"), replace(pair, full=PRODUCT), LOW, values=composed(gains)))
+    assert (board.rows, board.unranked, board.control_rows) == (alone.rows, alone.unranked, alone.control_rows)
+    assert [row.entry for row in board.rows] == ["r", "a+b"]
+    (full,) = board.full_rows
+    assert (full.entry, full.chosen, full.R.mean) == ("a+b (full)", {"d/a": "0.2,0.5"}, pytest.approx(0.5))
+    assert (full.rank, full.p_control, full.beats_control) == (None, None, None)
+    assert full.X.mean == pytest.approx(0.5)
+    assert full.cells == 25 * 15 and len(board.scores["a+b (full)", "d/a"].points) == 26
+    assert len(board.scores["a+b", "d/a"].points) == 6
+
+
+def test_of_equal_settings_of_a_full_grid_the_weaker_is_chosen() -> None:
+    gains = {(0.4, 0.1): (0.1,) * 5, (0.1, 0.4): (0.1,) * 5, (0.2, 0.2): (0.1,) * 5}
+    board = score(*world(entry("a+b", "composition", strengths=PAIRED, full=PRODUCT), values=composed(gains)))
+    assert board.full_rows[0].chosen == {"d/a": "0.2,0.2"}
+
+
+def test_an_incomplete_full_grid_costs_the_ranked_row_nothing() -> None:
+    pair = entry("a+b", "composition", strengths=PAIRED, full=PRODUCT)
+    whole = composed({(0.3, 0.3): (0.05,) * 5})
+    board = score(*world(pair, values=lambda c: None if c.strength == (0.1, 0.2) else whole(c)))
+    assert [row.rank for row in board.rows] == [(1, 1)]
+    (full,) = board.full_rows
+    assert (full.R, full.incomplete, full.reason) == (None, True, "incomplete on d/a")
+    assert (full.done, full.cells) == (24 * 15, 25 * 15)
+
+
+def test_a_composition_with_nothing_but_a_full_grid_has_one_row() -> None:
+    only = entry("a+b", "control", strengths=(), full=PRODUCT)
+    board = score(*world(entry("r"), only, values=composed({})))
+    assert ([row.entry for row in board.rows], board.unranked) == (["r"], ())
+    assert [row.entry for row in board.full_rows] == ["a+b (full)"]
+    assert [row.entry for row in board.control_rows] == ["control"]
+
+
 def test_ranks_are_intervals_and_equal_ones_tie() -> None:
     gains = {("a", 0.3): (0.16, 0.17, 0.16, 0.17, 0.16), ("b", 0.3): (0.16, 0.16, 0.17, 0.17, 0.17)}
     gains |= {("c", 0.3): (0.03, 0.02, 0.03, 0.02, 0.03)}

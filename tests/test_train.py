@@ -221,7 +221,8 @@ def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() 
     assert run.lanes.rows["val"].max() < 60 and run.lanes.rows["test"].max() < 60
     for lane, s in ((0, run.lanes.samples[0]), (2, run.lanes.samples[2])):
         assert torch.equal(trainer.data.pool[run.lanes.rows["train"][lane]], torch.from_numpy(s.train.x))
-    assert np.array_equal(trainer.data.pool[run.lanes.rows["train"][1]], run.lanes.images[run.lanes.samples[1].train.rows])
+    own = run.lanes.samples[1].train.rows
+    assert np.array_equal(trainer.data.pool[run.lanes.rows["train"][1]], run.lanes.images[own])
 
 
 # --- how a cell can end -----------------------------------------------------------------------------------------------

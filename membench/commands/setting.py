@@ -15,7 +15,10 @@ from membench.errors import unknown_name
 from membench.loading import PluginEntry
 from membench.plan import Plan
 from membench.plan import make_plan
+from membench.plugin_cache import SkipCache
+from membench.plugin_cache import file_stamp
 from membench.plugin_finding import shipped_folder
+from membench.records import digest
 from membench.registry import Registry
 from membench.registry import discover
 from membench.select import compile_expression
@@ -24,14 +27,19 @@ from membench.suites import Suite
 from membench.suites import default_split
 from membench.suites import narrowed
 
+NETWORK = Path(__file__).parents[1] / "engine" / "network.py"  #: describes networks to `skip`
+
 
 def registry(options: argparse.Namespace) -> Registry:
     """All plugins, those of `-p` and the compositions of `-r` among them."""
     found = discover(options.plugins)
-    for name in getattr(options, "compose", []):
+    composed, full = getattr(options, "compose", []), getattr(options, "grid", "paired") == "full"
+    if full and not composed:
+        raise MembenchError("--grid full: name the composition too, as in -r dropout+mixup --grid full")
+    for name in composed:
         if "+" not in name:
             raise MembenchError(f"-r {name}: give a composition, as in -r dropout+mixup; -k {name} selects one")
-        found = found.with_composition(name)
+        found = found.with_composition(name, full)
     return found
 
 
@@ -96,18 +104,28 @@ class Data:
 
 
 class Skips:
-    """Asks `skip` of each part; only a regularizer that has one costs a network, and torch."""
+    """Asks `skip` of each part; only an answer that is not remembered costs a network, and torch."""
 
     def __init__(self, found: Registry, data: Data) -> None:
         self.found, self.data = found, data
+        self.known = SkipCache.open()
 
     def __call__(self, dataset: str, architecture: str, regularizer: str) -> str | None:
-        from membench.engine.network import describe
-
         if not self.data.at_hand(dataset):
             return None
         arrays = self.data.arrays(dataset)
-        net = describe(self.found.architecture(architecture), tuple(arrays.x.shape[1:]), arrays.num_classes)
+        shape = tuple(arrays.x.shape[1:])
+        asked = (self.found.entry("architectures", architecture), self.found.entry("regularizers", regularizer))
+        code = [[entry.name, entry.code_hash, entry.version] for entry in asked]
+        key = digest([code, shape, arrays.num_classes, file_stamp(NETWORK)])
+        if key not in self.known.answers:
+            self.known.put(key, self._ask(architecture, regularizer, shape, arrays.num_classes))
+        return self.known.answers[key]
+
+    def _ask(self, architecture: str, regularizer: str, shape: tuple[int, int, int], num_classes: int) -> str | None:
+        from membench.engine.network import describe
+
+        net = describe(self.found.architecture(architecture), shape, num_classes)
         for part in self.found.regularizer(regularizer):
             reason = part.skip(net) if part.skip else None
             if reason is not None:

@@ -76,19 +76,28 @@ def _suite(section: Section, columns: str) -> list[str]:
     if not section.records:
         return [*parts, _empty(section)]
     parts += ["\n".join(f"> {md(note)}" + "  " for note in board.notes)] if board.notes else []
-    if board.rows:
-        parts += [headline(board), tables.ranking(board), columns]
-        parts += [prose.EXTRA] if tables.extra(board) else []
-        parts += ["### Controls (not ranked)", prose.CONTROLS, tables.controls(board)] if board.control_rows else []
-    else:
-        parts += [_empty(section)]
-    parts += ["### Not ranked yet", tables.waiting(board)] if board.unranked else []
+    full = any(row.R for row in board.full_rows)
+    parts += [headline(board), tables.ranking(board)] if board.rows else [] if full else [_empty(section)]
+    if board.rows or full:
+        parts += [columns, *([prose.EXTRA] if tables.extra(board) else [])]
+        parts += _controls(section) if board.control_rows else []
+    parts += ["### Full grids (not ranked)", prose.FULL_GRIDS, tables.full_grids(board)] if full else []
+    parts += ["### Not ranked yet", tables.waiting(board)] if any(tables.unfinished(board)) else []
     parts += _skipped(board)
-    parts += [_fold(prose.MORE, tables.details(board))] if board.rows else []
+    parts += [_fold(prose.MORE, tables.details(board))] if board.rows or full else []
     parts += ["### Validity", prose.VALIDITY, tables.gates(board)]
     for task in plan.tasks:
         parts += _task(section, task)
     return parts
+
+
+def _controls(section: Section) -> list[str]:
+    """The control, and beside it, in their own words, the entries that have a known answer."""
+    known = {entry.name: entry for entry in section.plan.entries}
+    rows = [known[row.entry] for row in section.board.control_rows if row.entry in known]
+    said = "\n".join(f"- {code(entry.name)}: {_sentence(md(entry.summary))}" for entry in rows)
+    head = ["### Controls (not ranked)", prose.CONTROLS, *([said] if said else [])]
+    return [*head, tables.controls(section.board)]
 
 
 def _extent(section: Section) -> str:
@@ -144,6 +153,7 @@ def _entry(entry: Entry) -> str:
     texts = [_sentence(md(entry.summary)), _sentence(cite(entry.source))]
     grid = "; ".join(",".join(f"{s:.6g}" for s in strength) for strength in entry.strengths if strength)
     texts += [f"Strengths {md(grid)}."] if grid else []
+    texts += [f"Full grid: {len(entry.full)} settings, all strengths of each part with all."] if entry.full else []
     texts += [f"From {md(entry.origin)}."] if entry.origin else []
     name = f'<a id="{tables.anchor(entry.name)}"></a>**{md(entry.name)}**'
     return f"- {name} ({md(entry.group)}{acts}). " + " ".join(text for text in texts if text)

@@ -80,7 +80,14 @@ extracted.
 
 CONTROLS = """\
 `control` is what every entry has to beat: the plain network read at an earlier epoch, or trained at a lower rate, \
-whichever validation chooses. `placebo` is the plain network with other weights and another order, and must tie with it.
+whichever validation chooses. The other rows have a known answer: they are measured like every entry, but no choice, \
+rank or test of another row depends on them.
+"""
+
+FULL_GRIDS = """\
+Every strength of each part with every one of the others (`--grid full`), the setting chosen as for every entry. They \
+choose among more settings than the five of a ranked row, so they are neither ranked, nor tested against the control, \
+nor drawn. Ties go to the setting whose strengths stand earlier in their parts' grids, their places added up.
 """
 
 VALIDITY = """\

@@ -23,6 +23,7 @@ from membench.scoring import Gate
 from membench.scoring import Point
 from membench.scoring import Row
 from membench.scoring import TaskScore
+from membench.scoring.types import FULL
 
 BEATS = "\N{CHECK MARK}"
 CHOSEN = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"
@@ -78,23 +79,38 @@ def ranking(board: Board) -> str:
 
 def controls(board: Board) -> str:
     """What training less, or other luck, gives: read like the rows above, never ranked."""
-    rows = [[md(row.entry), *_measured(row, board)] for row in board.control_rows]
+    return _unranked(board.control_rows, board)
+
+
+def full_grids(board: Board) -> str:
+    """Compositions with the choice among all settings of their full grids."""
+    return _unranked([row for row in board.full_rows if row.R], board)
+
+
+def _unranked(rows: Iterable[Row], board: Board) -> str:
+    measured = [[md(row.entry), *_measured(row, board)] for row in rows]
     more = len(extra(board))
-    return table(["entry", *_measures(board)], rows, left=(0, 8 + more, 9 + more))
+    return table(["entry", *_measures(board)], measured, left=(0, 8 + more, 9 + more))
+
+
+def unfinished(board: Board) -> list[Row]:
+    """Entries and full grids without an R."""
+    return [*board.unranked, *(row for row in board.full_rows if not row.R)]
 
 
 def waiting(board: Board) -> str:
     """Entries without a rank because something is missing."""
-    rows = [[md(row.entry), f"{row.done}/{row.cells}", md(row.reason)] for row in board.unranked]
+    rows = [[md(row.entry), f"{row.done}/{row.cells}", md(row.reason)] for row in unfinished(board)]
     return table(["entry", "cells done", "why it is not ranked"], rows, left=(0, 2))
 
 
 def details(board: Board) -> str:
     """More of each row: equal compute, the test against the control, and the descriptive frontier."""
-    budgets = sorted({b for row in board.rows for b in row.S_at})
+    rows = (*board.rows, *(row for row in board.full_rows if row.R), *board.control_rows)
+    budgets = sorted({b for row in rows for b in row.S_at})
     header = ["regularizer", "group", "excess *X*", "*p* of *X*", "*R* at equal compute"]
     header += [*(f"*S*@{b:g}" for b in budgets), "frontier area"]
-    return table(header, [_detail(row, budgets) for row in (*board.rows, *board.control_rows)], left=(0, 1))
+    return table(header, [_detail(row, budgets) for row in rows], left=(0, 1))
 
 
 def gates(board: Board) -> str:
@@ -106,7 +122,8 @@ def gates(board: Board) -> str:
 
 def strengths(board: Board, plan: Manifest, task: str) -> str:
     """Every strength of every entry on one task, in means over seeds."""
-    scores = [board.scores[e.name, task] for e in plan.entries if (e.name, task) in board.scores]
+    names = [name for e in plan.entries for name in (e.name, e.name + FULL)]
+    scores = [board.scores[name, task] for name in names if (name, task) in board.scores]
     levels = sorted({p for score in scores for point in score.points for p in point.mixed})
     more = list(dict.fromkeys(key for score in scores for point in score.points for key in point.extra))
     rows = [_off(scores, levels, more)] if any(score.points for score in scores) else []

@@ -15,13 +15,15 @@ from membench.report.text import share
 from membench.report.text import signed
 from membench.scoring import Board
 from membench.scoring import Row
+from membench.scoring.types import FULL
 
 WIDE = 96  #: columns from which all of the board fits
 
 
 def summary_table(board: Board, width: int = 100) -> RenderableType:
     """The board in `width` columns; below `WIDE` without S_mix, strengths (one a task) and notes."""
-    if not board.rows:
+    full = [row for row in board.full_rows if row.R]
+    if not board.rows and not full:
         return Text(_empty(board), style="yellow")
     wide = width >= WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -29,7 +31,7 @@ def summary_table(board: Board, width: int = 100) -> RenderableType:
         table.add_column(title, justify=justify, no_wrap=title not in ("strength", "notes"), overflow="fold")
     for row in board.rows:
         table.add_row(*_cells(row, wide), style=_style(row, board))
-    for row in board.control_rows:
+    for row in (*full, *board.control_rows):
         table.add_row(*_cells(row, wide), style="dim")
     return Group(table, *(Text(line, style="dim") for line in _below(board)))
 
@@ -57,7 +59,8 @@ def _chosen(row: Row) -> str:
 
 
 def _name(entry: str) -> str:
-    return plain(entry, 24)
+    name = entry.removesuffix(FULL)
+    return plain(name, 24 - len(entry) + len(name)) + entry.removeprefix(name)
 
 
 def _claim(row: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -29,6 +30,7 @@ from membench.scoring.tasks import score_control
 from membench.scoring.tasks import score_entry
 from membench.scoring.tasks import with_excess
 from membench.scoring.types import CONTROL
+from membench.scoring.types import FULL
 from membench.scoring.types import LOW_RATE
 from membench.scoring.types import NONE
 from membench.scoring.types import Board
@@ -62,28 +64,40 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     own = Entry(CONTROL, CONTROL, ())
     ranked = {CONTROL: _row(own, {task: scored for task, (scored, _) in controls.items()}, gates, None)}
     scores = {(CONTROL, task): scored.score for task, (scored, _) in controls.items()}
-    for entry in manifest.entries:
-        if entry.name in (NONE, LOW_RATE):
-            continue
-        tasks = {task: score_entry(data, plain, entry, task) for task, (_, plain) in inspected.items()}
-        ranked[entry.name] = _row(entry, tasks, gates, ranked[CONTROL])
-        scores |= {(entry.name, task): with_excess(scored, controls[task][0]) for task, scored in tasks.items()}
+    for name, entry in _competing(manifest):
+        tasks = {task: score_entry(data, plain, entry, task, name) for task, (_, plain) in inspected.items()}
+        ranked[name] = _row(replace(entry, name=name), tasks, gates, ranked[CONTROL])
+        scores |= {(name, task): with_excess(scored, controls[task][0]) for task, scored in tasks.items()}
     seeds = min((len(gate.seeds) for gate in gates if gate.valid), default=0)
     claims = seeds >= FEWEST_SEEDS
-    full = [r for r in ranked.values() if r.row.R and r.row.group != CONTROL]
+    apart = [r for name, r in ranked.items() if name.endswith(FULL)]
+    five = [r for name, r in ranked.items() if not name.endswith(FULL)]
+    entered = [r for r in five if r.row.group != CONTROL]
+    complete = [r for r in entered if r.row.R]
     return Board(
         manifest.suite,
         manifest.version,
         gates,
-        _ordered(full, claims, seeds),
-        tuple(r.row for r in ranked.values() if not r.row.R and r.row.group != CONTROL),
-        tuple(replace(r.row, p_control=None) for r in ranked.values() if r.row.group == CONTROL),
+        _ordered(complete, claims, seeds),
+        tuple(r.row for r in entered if not r.row.R),
+        tuple(replace(r.row, p_control=None) for r in five if r.row.group == CONTROL),
+        tuple(replace(r.row, p_control=None) for r in apart),
         scores,
         {task: control for task, (_, control) in controls.items() if control},
         seeds,
-        claims and bool(full),
+        claims and bool(complete),
         tuple(_notes(gates, seeds, ranked[CONTROL].row, low)),
     )
+
+
+def _competing(manifest: Manifest) -> Iterator[tuple[str, Entry]]:
+    """(row's name, entry) of all but `none` and what joins it in `control`; a full grid is an entry of its own."""
+    for entry in manifest.entries:
+        if entry.name not in (NONE, LOW_RATE):
+            if entry.strengths or not entry.full:
+                yield entry.name, entry
+            if entry.full:
+                yield entry.name + FULL, replace(entry, strengths=entry.full)
 
 
 def _weighted(gates: Sequence[Gate]) -> tuple[Gate, ...]:

@@ -45,13 +45,13 @@ class Scored:
     images: Floats | None = None
 
 
-def score_entry(source: Source, plain: Plain | None, entry: Entry, task: str) -> Scored:
-    """An entry that is not the control."""
+def score_entry(source: Source, plain: Plain | None, entry: Entry, task: str, name: str) -> Scored:
+    """An entry that is not the control, as the row `name`."""
     cells = table.count(source, entry, task, plain.seeds if plain else source.manifest.seeds)
     if plain is None:
-        return Scored(_empty(entry.name, task, cells, entry.skipped.get(task, "")))
+        return Scored(_empty(name, task, cells, entry.skipped.get(task, "")))
     grid = table.grid(source, plain, entry)
-    scored = _score(plain, entry.name, grid, cells)
+    scored = _score(plain, name, grid, cells)
     score = replace(scored.score, skipped=entry.skipped.get(task, "") or _never_acted(grid))
     if scored.part is None:
         return replace(scored, score=score)

@@ -15,6 +15,7 @@ Strength = tuple[float, ...]  #: one float a part; () is off: exactly `none`
 NONE = "none"
 CONTROL = "control"  #: the one control entry of the board, and the group of entries that are never ranked
 LOW_RATE = "low-lr"  #: the entry whose records join `none`'s own curve in `control`
+FULL = " (full)"  #: ends the name of a composition's second row; no plugin's name has a space
 
 TWO_NETWORK = "two-network only"
 STILL_FITTING = "still fitting"
@@ -183,6 +184,7 @@ class Board:
     rows: tuple[Row, ...]  #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
     unranked: tuple[Row, ...]  #: incomplete entries, or all of them if no task is valid
     control_rows: tuple[Row, ...]  #: `control` first, then placebo and the other entries of group "control"
+    full_rows: tuple[Row, ...]  #: compositions at all settings of their full grids: more tries than a rank allows
     scores: dict[tuple[str, str], TaskScore]  #: (entry, task), every task, valid or not
     controls: dict[str, Control]  #: task -> curves
     seeds: int  #: fewest seeds that count on a valid task; 0 if no task is valid

@@ -1,0 +1,18 @@
+"""L1: adds s times the sum of the absolute values of all weight matrices to the loss; biases are left alone.
+
+R. Tibshirani, "Regression Shrinkage and Selection via the Lasso", J. Royal Stat. Soc. B 58(1), 1996, for linear
+models; by subgradients, so that weights come near to zero and not exactly there. Strength: the coefficient s, 0 to
+infinity, in nats per unit of absolute weight.
+"""
+
+from membench import Regularizer
+from membench import hookimpl
+
+
+def penalty(params, lane):
+    return lane.strength * sum(w.abs().sum() for w in params.values() if w.dim() > 1)
+
+
+@hookimpl
+def register():
+    return [Regularizer("l1", strengths=(0.0001, 0.0005, 0.0015, 0.003, 0.006), group="weights", penalty=penalty)]
