@@ -16,5 +16,5 @@ def penalty(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.01, 0.1, 1.0, 3.0, 10.0)
+    strengths = (0.1, 0.5, 1.5, 3.0, 6.0)
     return [Regularizer("activation-penalty", strengths, group="model", penalty=penalty)]

@@ -16,4 +16,4 @@ def perturb(params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("dropconnect", strengths=(0.1, 0.3, 0.5, 0.7, 0.85), group="model", perturb=perturb)]
+    return [Regularizer("dropconnect", strengths=(0.05, 0.1, 0.2, 0.3, 0.5), group="model", perturb=perturb)]

@@ -35,4 +35,4 @@ def update(params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("elr", strengths=(0.3, 1.0, 3.0, 7.0, 20.0), group="loss", loss=loss, init=init, update=update)]
+    return [Regularizer("elr", strengths=(0.3, 1.0, 3.0, 5.0, 8.0), group="loss", loss=loss, init=init, update=update)]

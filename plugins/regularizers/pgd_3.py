@@ -30,4 +30,4 @@ def batch(x, y, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("pgd-3", strengths=(0.2, 0.4, 0.6, 0.8, 1.0), group="data", batch=batch)]
+    return [Regularizer("pgd-3", strengths=(0.1, 0.3, 0.5, 0.75, 1.0), group="data", batch=batch)]

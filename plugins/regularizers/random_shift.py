@@ -28,4 +28,4 @@ def batch(x, y, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("random-shift", strengths=(1.0, 2.0, 4.0, 7.0, 12.0), group="data", batch=batch)]
+    return [Regularizer("random-shift", strengths=(0.25, 1.0, 2.0, 4.0, 8.0), group="data", batch=batch)]

@@ -21,4 +21,4 @@ def loss(losses, logits, y, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("sce", strengths=(0.3, 0.6, 0.9, 0.97, 1.0), group="loss", loss=loss)]
+    return [Regularizer("sce", strengths=(0.6, 0.9, 0.97, 0.99, 1.0), group="loss", loss=loss)]

@@ -29,5 +29,5 @@ def update(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.2, 0.4, 0.6, 0.8, 0.9)
+    strengths = (0.2, 0.5, 0.8, 0.9, 0.95)
     return [Regularizer("self-distillation", strengths, group="loss", loss=loss, init=init, update=update)]

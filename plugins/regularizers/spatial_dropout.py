@@ -18,4 +18,4 @@ def hidden(h, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("spatial-dropout", strengths=(0.1, 0.3, 0.5, 0.7, 0.8), group="model", hidden=hidden)]
+    return [Regularizer("spatial-dropout", strengths=(0.1, 0.3, 0.5, 0.65, 0.8), group="model", hidden=hidden)]
