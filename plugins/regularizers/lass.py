@@ -1,0 +1,51 @@
+"""LASS adversarial training: each example is replaced, with probability s, by a critical sample that LASS finds nearby.
+
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, algorithm 1 and section 5:
+x' <- clip(x' + a sign(grad CE of the predicted class) + b N(0, 1)) to the box |x' - x| <= r, until the prediction at x'
+is not that at x; an example whose prediction stays keeps its x. Two iterations: with their a : b : r = .25 : .2 : .3
+the search is at a corner of the box by then. RADIUS Strength: the weight s of the critical samples, 0 to 1; the paper
+swept 0.2 to 0.7, with dropout.
+"""
+
+import torch
+from torch.func import grad
+
+from membench import Regularizer
+from membench import hookimpl
+from membench.nn import cross_entropy
+from membench.nn import one_hot
+
+ITERATIONS = 2
+RADIUS = 32  # grey levels, r
+STEP = RADIUS * 0.25 / 0.3  # a
+NOISE = RADIUS * 0.2 / 0.3  # b
+
+
+def critical(x, lane):
+    """(move [n, c, h, w], found [n]): where the search ended, and whether the prediction is another there."""
+    radius = RADIUS * lane.pixel
+    predicted = lane.forward(x).argmax(dim=1)
+    target = one_hot(predicted, lane.num_classes)
+
+    def objective(z):
+        logits = lane.forward(z)
+        return cross_entropy(logits, target).sum(), logits
+
+    move = torch.zeros_like(x)
+    for _ in range(ITERATIONS):
+        ascent, logits = grad(objective, has_aux=True)(x + move)
+        step = lane.pixel * (STEP * ascent.sign() + NOISE * lane.normal(x.shape))
+        searching = (logits.argmax(dim=1) == predicted)[:, None, None, None]
+        move = torch.where(searching, (move + step).clamp(-radius, radius), move)
+    return move, lane.forward(x + move).argmax(dim=1) != predicted
+
+
+def batch(x, y, lane):
+    move, found = critical(x, lane)
+    hit = found & (lane.uniform((x.shape[0],)) < lane.strength)
+    return x + hit[:, None, None, None] * move, y
+
+
+@hookimpl
+def register():
+    return [Regularizer("lass", strengths=(0.2, 0.3, 0.4, 0.55, 0.7), group="data", batch=batch)]
