@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from membench import __version__
+from membench import words
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 
@@ -84,7 +85,7 @@ def _list(commands: argparse._SubParsersAction) -> None:
 
     sub = _add(commands, "list", "Show the plugins and suites that can be run.", command)
     sub.add_argument("--json", action="store_true", help="as one JSON object, for programs")
-    _plugins(sub)
+    words.plugins(sub)
 
 
 def _plan(commands: argparse._SubParsersAction) -> None:
@@ -94,8 +95,8 @@ def _plan(commands: argparse._SubParsersAction) -> None:
         return plan(options)
 
     sub = _add(commands, "plan", "Show what a run would train; without --all or -k, the whole suite.", command)
-    _selection(sub)
-    _plugins(sub)
+    words.selection(sub)
+    words.plugins(sub)
 
 
 def _run(commands: argparse._SubParsersAction) -> None:
@@ -105,17 +106,17 @@ def _run(commands: argparse._SubParsersAction) -> None:
         return run(options)
 
     sub = _add(commands, "run", "Train what is missing and write the leaderboard; stop and go on as you like.", command)
-    _selection(sub)
-    _plugins(sub)
-    _out(sub)
+    words.selection(sub)
+    words.plugins(sub)
+    words.out(sub)
     sub.add_argument("--lf", action="store_true", help="only the cells that failed or timed out last time")
     sub.add_argument("--collect-only", action="store_true", help="print the ids of the selected cells, train nothing")
     sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there is one")
-    sub.add_argument("-n", dest="workers", type=_positive, metavar="N", help="worker processes; default: one a core")
+    sub.add_argument("-n", dest="workers", type=words.positive, metavar="N", help="workers; default: one a core")
     sub.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop at the first pack that fails")
-    sub.add_argument("--maxfail", type=_positive, metavar="N", help="stop after N packs that failed")
+    sub.add_argument("--maxfail", type=words.positive, metavar="N", help="stop after N packs that failed")
     sub.add_argument(
-        "--time-limit", type=_positive, default=1800, metavar="SECONDS", help="of one pack; default: %(default)s"
+        "--time-limit", type=words.positive, default=1800, metavar="SECONDS", help="of one pack; default: %(default)s"
     )
     sub.add_argument(
         "--accept-env", action="store_true", help="also count records of other torch versions, devices, machines"
@@ -128,7 +129,7 @@ def _status(commands: argparse._SubParsersAction) -> None:
 
         return status(options.out)
 
-    _out(_add(commands, "status", "Show how far each suite's run has come.", command))
+    words.out(_add(commands, "status", "Show how far each suite's run has come.", command))
 
 
 def _report(commands: argparse._SubParsersAction) -> None:
@@ -140,7 +141,7 @@ def _report(commands: argparse._SubParsersAction) -> None:
 
     sub = _add(commands, "report", "Make the leaderboard's pages anew from the records; needs no torch.", command)
     sub.add_argument("--check", action="store_true", help="write nothing; exit 1 if the pages there are not these")
-    _out(sub)
+    words.out(sub)
 
 
 def _check(commands: argparse._SubParsersAction) -> None:
@@ -155,14 +156,14 @@ def _check(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("targets", nargs="*", metavar="PATH|NAME", help="a file, a folder, a module, a registered name")
     sub.add_argument("--all", action="store_true", help="every plugin that membench finds")
     sub.add_argument("-k", dest="expression", metavar="EXPR", help="only these: 'dropout and off-run', 'not one-graph'")
-    sub.add_argument("-n", dest="workers", type=_positive, metavar="N", help="processes at a time; default: one a core")
+    sub.add_argument("-n", dest="workers", type=words.positive, metavar="N", help="processes; default: one a core")
     sub.add_argument(
-        "--time-limit", type=_positive, default=60, metavar="SECONDS", help="of a file; default: %(default)s"
+        "--time-limit", type=words.positive, default=60, metavar="SECONDS", help="of a file; default: %(default)s"
     )
     sub.add_argument("--markdown", type=Path, metavar="FILE", help="write what was found as a certificate")
     sub.add_argument("-q", dest="verbosity", action="store_const", const=-1, default=0, help="only what failed")
     sub.add_argument("-v", dest="verbosity", action="store_const", const=1, help="every check")
-    _plugins(sub)
+    words.plugins(sub)
 
 
 def _new(commands: argparse._SubParsersAction) -> None:
@@ -198,73 +199,5 @@ def _data(commands: argparse._SubParsersAction) -> None:
     look = _add(actions, "verify", "Show which data sets are here, which are damaged, and how to mend that.", verify)
     look.add_argument("names", nargs="*", metavar="NAME", help="default: all of `membench list`")
     for action in (get, look):
-        _data_dir(action)
-        _plugins(action)
-
-
-def _selection(sub: argparse.ArgumentParser) -> None:
-    group = sub.add_argument_group("what to run")
-    group.add_argument("--all", action="store_true", help="every registered regularizer")
-    group.add_argument(
-        "-k", dest="expression", metavar="EXPR", help="cells whose id fits, as in pytest: 'dropout and not seed3'"
-    )
-    group.add_argument("-r", dest="compose", action="append", default=[], metavar="A+B", help="add a composition")
-    group.add_argument(
-        "--grid",
-        choices=("paired", "full"),
-        default="paired",
-        help="of -r: paired = the i-th strength of each part with the i-th of the others; full = also all with all, as "
-        "a row that is not ranked; default: %(default)s",
-    )
-    group.add_argument("--suite", default="quick", help="default: %(default)s; see `membench list`")
-    group.add_argument("--architectures", type=_names, default=(), metavar="A,B", help="instead of the suite's")
-    group.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="instead of the suite's")
-    group.add_argument("--seeds", type=_seeds, default=(), metavar="0-4", help="instead of the suite's: 0,1,2 or 0-4")
-    group.add_argument(
-        "--train-size", type=_positive, metavar="N", help="images that a seed draws for training; default: the suite's"
-    )
-    group.add_argument("--epochs", type=_positive, metavar="N", help="instead of the recipes'")
-    _data_dir(sub)
-
-
-def _plugins(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "-p", dest="plugins", action="append", default=[], metavar="PLUGIN", help="load this file, folder or module too"
-    )
-
-
-def _data_dir(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--data-dir", type=_folder, metavar="DIR", help="where data sets lie; default: $MEMBENCH_DATA, else a cache"
-    )
-
-
-def _out(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--out", type=Path, default=Path("leaderboard"), metavar="DIR", help="the leaderboard; default: %(default)s"
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _folder(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """`0,3,7-9` -> (0, 3, 7, 8, 9)."""
-    seeds: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-4")
-        seeds |= set(range(int(first), int(last or first) + 1))
-    return tuple(sorted(seeds))
+        words.data_dir(action)
+        words.plugins(action)

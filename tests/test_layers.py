@@ -31,7 +31,7 @@ LAYERS = (
     "schedule messages interrupts guard process outcomes pool worker",
     "scoring progress report",
     "testing",
-    "commands cli __main__",
+    "commands words cli __main__",
 )
 ORDER = " ".join(LAYERS).split()
 
