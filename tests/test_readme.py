@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) ->
     folder = tmp_path_factory.mktemp("readme")
     (folder / "plugins").mkdir()
     (folder / "plugins" / "mine.py").write_text(PLUGIN)
-    words = ["run", "--suite", "tiny", "-k", "confidence-penalty"]
+    words = ["run", "--suite", "tiny", "-k", "logit-squeezing"]
     command = [sys.executable, str(REPO / "tests" / "tiny.py"), *words]
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=280)
     return folder
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) ->
 def test_the_plugin_is_twelve_lines_and_gets_on_the_board(folder: Path) -> None:
     assert len(PLUGIN.splitlines()) == 12
     page = (folder / "leaderboard" / "README.md").read_text("utf-8")
-    assert "**confidence-penalty** (other, acts on loss)." in page
+    assert "**logit-squeezing** (other, acts on loss)." in page
     assert "From plugins/mine.py." in page
     assert "45 of 45" not in page  # two seeds of the tiny suite
     assert "84 of 84 runs are done" in page
@@ -210,11 +210,11 @@ def test_the_check_of_all_that_ships_runs_as_written(shell: Shell, tmp_path: Pat
 def test_the_plugins_commands_run_as_written(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").write_text(PLUGIN)
-    words = next(words for words in COMMANDS if "--suite" in words and "confidence-penalty" in words)
+    words = next(words for words in COMMANDS if "--suite" in words and "logit-squeezing" in words)
     done = shell(words, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "confidence-penalty" in done.stdout
+    assert "logit-squeezing" in done.stdout
     words = next(words for words in COMMANDS if "smoke" in words and "--all" in words)
     done = shell(words, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "[confidence-penalty](#entry-confidence-penalty)" in (tmp_path / "my-board" / "README.md").read_text("utf-8")
+    assert "[logit-squeezing](#entry-logit-squeezing)" in (tmp_path / "my-board" / "README.md").read_text("utf-8")
