@@ -11,7 +11,7 @@ from membench.engine.draws import settle
 
 
 def mask(w, lane):
-    """[*w.shape]: 0 or 1 / (1 - s). Settled: left to fuse it with the backward pass, torch 2.15's compiler fails."""
+    """[*w.shape]: 0 or 1 / (1 - s). Settled: left to fuse it with the backward pass, torch 2.14's compiler fails."""
     return settle((lane.uniform(w.shape) >= lane.strength) / (1 - lane.strength))
 
 

@@ -3,7 +3,8 @@
 Liang et al., "R-Drop: Regularized Dropout for Neural Networks", NeurIPS 2021, arXiv:2106.14448, halved to stay on the
 scale of CE: (CE1 + CE2) / 2 + (alpha / 2) (KL(p1 | p2) + KL(p2 | p1)) / 2, at their alpha = 0.6 of images (5, of
 translation, diverges here). Without dropout the passes are equal; the strength is therefore that of the dropout which
-makes them differ, elementwise after every hidden activation. Strength: the rate s, 0 to below 1; compare `dropout`. Two forward-backward passes a step.
+makes them differ, elementwise after every hidden activation. Strength: the rate s, 0 to below 1; compare `dropout`. Two
+forward-backward passes a step.
 """
 
 import torch
