@@ -18,4 +18,4 @@ def loss(losses, logits, y, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("bootstrapping", strengths=(0.2, 0.6, 0.7, 0.75, 0.8), group="loss", loss=loss)]
+    return [Regularizer("bootstrapping", strengths=(0.4, 0.65, 0.7, 0.75, 0.8), group="loss", loss=loss)]

@@ -7,11 +7,16 @@ this uses the mean weights. Strength: the rate, 0 to below 1.
 
 from membench import Regularizer
 from membench import hookimpl
+from membench.engine.draws import settle
+
+
+def mask(w, lane):
+    """[*w.shape]: 0 or 1 / (1 - s). Settled: left to fuse it with the backward pass, torch 2.14's compiler fails."""
+    return settle((lane.uniform(w.shape) >= lane.strength) / (1 - lane.strength))
 
 
 def perturb(params, lane):
-    masked = lambda w: w * (lane.uniform(w.shape) >= lane.strength) / (1 - lane.strength)  # noqa: E731
-    return {name: masked(w) if w.dim() > 1 else w for name, w in params.items()}
+    return {name: w * mask(w, lane) if w.dim() > 1 else w for name, w in params.items()}
 
 
 @hookimpl

@@ -3,8 +3,10 @@
 Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, algorithm 1 and section 5:
 x' <- clip(x' + a sign(grad CE of the predicted class) + b N(0, 1)) to the box |x' - x| <= r, until the prediction at x'
 is not that at x; an example whose prediction stays keeps its x. Two iterations: with their a : b : r = .25 : .2 : .3
-the search is at a corner of the box by then. RADIUS Strength: the weight s of the critical samples, 0 to 1; the paper
-swept 0.2 to 0.7, with dropout.
+the search is at a corner of the box by then. Their r = 0.3 grey levels of 0-255 is below what these networks notice; r
+was raised, a and b in proportion, until it did something: at s = 0.7 the cnn still fits 96 % of random labels with 32,
+80 % with 64, which is taken. Strength: the weight s of the critical samples, 0 to 1; the paper swept 0.2 to 0.7, with
+dropout.
 """
 
 import torch
@@ -16,7 +18,7 @@ from membench.nn import cross_entropy
 from membench.nn import one_hot
 
 ITERATIONS = 2
-RADIUS = 32  # grey levels, r
+RADIUS = 64  # grey levels, r
 STEP = RADIUS * 0.25 / 0.3  # a
 NOISE = RADIUS * 0.2 / 0.3  # b
 

@@ -23,4 +23,4 @@ def loss(losses, logits, y, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("small-loss", strengths=(0.1, 0.2, 0.4, 0.6, 0.8), group="loss", loss=loss)]
+    return [Regularizer("small-loss", strengths=(0.05, 0.1, 0.2, 0.3, 0.4), group="loss", loss=loss)]
