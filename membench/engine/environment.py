@@ -11,11 +11,12 @@ import torch
 from membench import __version__
 from membench.errors import MembenchError
 
-THREADS, PRECISION = 1, "highest"  #: of a worker: one a core, full fp32 matmuls
+THREADS = 1  #: of a worker: one a core
+PRECISION = "medium"  #: torch's float32 matmul precision: products in bfloat16 where the hardware has them
 
 
 def set_up(threads: int = THREADS) -> None:
-    """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
+    """One thread, denormals flushed, `PRECISION` for products: first thing in a worker, before any parallel operation.
 
     Denormal flushing is per thread, so it must come before torch starts threads of its own.
     """

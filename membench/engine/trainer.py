@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
+from membench.engine import halves
 from membench.engine import optim
 from membench.engine.capture import CapturedStep
 from membench.engine.program import Program
@@ -69,9 +70,12 @@ class Trainer:
     def compile(self, order: Tensor) -> str:
         """From now on the step runs as one compiled program; "" or, where that cannot be done, why it stays eager.
 
+        At torch's matmul precision `medium` a CPU that can multiplies in bfloat16 (`membench.engine.halves`).
+
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
-        step, var, t = compiled_step(self.program), _owned(self.var), self.t.clone()
+        halved = order.device.type == "cpu" and halves.wanted()
+        step, var, t = compiled_step(self.program, halved), _owned(self.var), self.t.clone()
         rehearse = lambda order: step(var, self.fixed, self.data, order, t)  # noqa: E731
         graph = None
         try:
@@ -133,9 +137,10 @@ class Trainer:
 
 
 @cache
-def compiled_step(program: Program) -> Callable[..., None]:
+def compiled_step(program: Program, halved: bool) -> Callable[..., None]:
     """The program's step, compiled; a process's packs share it, as long as the program is the same object."""
-    return torch.compile(partial(_advance, program), fullgraph=True, dynamic=False)
+    options = {"post_grad_custom_pre_pass": halves.Halves()} if halved else None
+    return torch.compile(partial(_advance, program), fullgraph=True, dynamic=False, options=options)
 
 
 def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:

@@ -1,0 +1,88 @@
+"""Products in bfloat16: which ones, how exact, and that a lane is still what it is alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from engine_world import World
+from engine_world import lane_data
+from engine_world import parts
+from engine_world import pick
+from engine_world import same_bits
+from engine_world import take
+from torch import Tensor
+
+from membench.engine import halves
+
+needs_hardware = pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no AVX512-BF16")
+
+
+@pytest.fixture
+def medium() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def compiled(f: object) -> object:
+    return torch.compile(f, fullgraph=True, dynamic=False, options={"post_grad_custom_pre_pass": halves.Halves()})
+
+
+def rounded(x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16).to(torch.float32)
+
+
+def matrices(*shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+@pytest.mark.parametrize("precision", ["highest", "high"])
+def test_only_medium_asks_for_them(precision: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    assert not halves.wanted()
+    torch.set_float32_matmul_precision(before)
+
+
+@needs_hardware
+def test_medium_asks_for_them_where_the_hardware_has_them(medium: None) -> None:
+    assert halves.wanted()
+
+
+def test_products_round_their_factors_and_their_result_and_nothing_else() -> None:
+    bias, a, b, c, d, e = matrices((64,), (64, 64), (64, 64), (3, 32, 64), (3, 64, 32), (3, 32, 32))
+    add = lambda bias, a, b: torch.addmm(bias, a, b, alpha=0.5, beta=3.0)  # noqa: E731
+    exact = rounded(a).double() @ rounded(b).double()
+    assert torch.equal(compiled(torch.mm)(a, b), rounded(compiled(torch.mm)(a, b)))
+    assert torch.allclose(compiled(torch.mm)(a, b).double(), exact, rtol=2**-8, atol=1e-4)
+    assert torch.allclose(compiled(add)(bias, a, b).double(), 3 * bias + 0.5 * exact, rtol=2**-8, atol=0.02)
+    got = compiled(lambda e, c, d: torch.baddbmm(e, c, d))(e, c, d).double()
+    assert torch.allclose(got, e + rounded(c).double() @ rounded(d).double(), rtol=2**-8, atol=0.05)
+    assert not torch.allclose(compiled(torch.mm)(a, b), a @ b, rtol=1e-5, atol=1e-5), "they are rounded"
+
+
+def test_small_products_and_other_types_stay_as_they_are() -> None:
+    a, b = matrices((4, 8), (8, 4))
+    assert torch.allclose(compiled(torch.mm)(a, b), a @ b, rtol=1e-6, atol=1e-6)
+    wide = [m.double() for m in matrices((64, 64), (64, 64))]
+    assert torch.allclose(compiled(torch.mm)(*wide), wide[0] @ wide[1], rtol=1e-12)
+
+
+@needs_hardware
+def test_a_lane_is_to_the_last_bit_what_it_is_alone(medium: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halves, "SMALL", 1)  # the tests' networks are tiny
+    data = take(lane_data(1, n=24), [0, 0])
+    both = World(parts("dropout"), ((0.3,), (0.5,)), data=data, seeds=(0, 0))
+    alone = World(parts("dropout"), ((0.5,),), data=take(data, [1]), seeds=(0,))
+    trained = []
+    for world in (both, alone):
+        trainer = world.trainer()
+        assert trainer.compile(world.orders()[0]) == ""
+        trainer.train_epoch(world.orders()[0])
+        trained.append(trainer.var["params"])
+    assert same_bits(pick(trained[0], 1), pick(trained[1], 0))
+    assert all(w.dtype == torch.float32 for w in trained[0].values())
