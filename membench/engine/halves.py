@@ -1,12 +1,12 @@
 """Matrix products in bfloat16, as a pass over a compiled step: twice as fast where the CPU multiplies halves itself.
 
-torch's `set_float32_matmul_precision("medium")` reaches bfloat16 on CPUs with AMX only; on one with AVX512-BF16
-but no AMX it stays at the speed of fp32. This pass does what autocast does, to the products alone: weights, activations,
+torch's `set_float32_matmul_precision("medium")` reaches bfloat16 on CPUs with AMX only; on one with AVX512-BF16 but no
+AMX it stays at the speed of fp32. This pass does what autocast does, to the products alone: weights, activations,
 gradients and all that a plugin sees stay float32, each product rounds its operands and its result to bfloat16 and sums
 in float32. The trainer hands it to `torch.compile`.
 
-Measured on one core of an AMD EPYC with AVX512-BF16 (torch 2.14.1, dropout, 15 lanes, a lane-step): mlp 1.85 -> 1.14 ms,
-cnn 1.96 -> 1.22 ms.
+Measured on one core of an AMD EPYC with AVX512-BF16 (torch 2.14.1, dropout, 15 lanes), a lane-step: mlp 1.85 -> 1.14
+ms, cnn 1.96 -> 1.22 ms.
 """
 
 from __future__ import annotations
