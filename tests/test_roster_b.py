@@ -128,15 +128,16 @@ def _architecture(step: Step) -> Architecture:
 
 
 def spectral(step: Step, p: Params, s: float) -> Tensor:
-    """One power iteration from the state; u and v are constants."""
+    """u from the state is a constant; v and sigma are those of the current weights."""
     total = 0.0
-    for start, w in zip(step.states[0].values(), matrices(p), strict=True):
+    for u, w in zip(step.states[0].values(), matrices(p), strict=True):
         m = w.detach().double().numpy()
-        v = m.T @ start.double().numpy()
-        v /= np.linalg.norm(v)
-        u = m @ v / np.linalg.norm(m @ v)
-        total += torch.einsum("o,oi,i->", torch.tensor(u).float(), w, torch.tensor(v).float()).pow(2)
-    return s / 2 * total
+        v = m.T @ u.double().numpy()
+        sigma = np.linalg.norm(v)
+        # value sigma^2 / 2, gradient sigma u v^T
+        slope = torch.tensor(np.outer(u.double().numpy(), v)).float()
+        total += torch.tensor(sigma**2 / 2).float() + (slope * (w - w.detach())).sum()
+    return s * total
 
 
 PENALTIES: dict[str, tuple[float, Callable[[Step, Params, float], Tensor]]] = {

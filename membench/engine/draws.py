@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from membench.nn import settle
 from membench.rng import M1
 from membench.rng import M2
 from membench.rng import mix
@@ -25,26 +25,6 @@ def mix_tensor(x: Tensor) -> Tensor:
     x = (x ^ ((x >> 16) & 0xFFFF)) * signed(M1)
     x = (x ^ ((x >> 15) & 0x1FFFF)) * signed(M2)
     return x ^ ((x >> 16) & 0xFFFF)
-
-
-@torch.library.custom_op("membench::settle", mutates_args=())
-def settle(key: Tensor) -> Tensor:
-    """A copy of `key` that the compiler must compute before it goes on.
-
-    Left to itself it writes each use of a value out in full; a mix uses its value twice, three times over, so a chain
-    of four keys would become 4096 copies: 18 000 operations and 40 s for dropout.
-    """
-    return key.clone()
-
-
-@settle.register_fake
-def _(key: Tensor) -> Tensor:
-    return torch.empty_like(key)
-
-
-@settle.register_vmap
-def _(info: Any, in_dims: tuple[int | None], key: Tensor) -> tuple[Tensor, int | None]:
-    return settle(key), in_dims[0]
 
 
 def chain_tensor(key: Tensor, value: int | Tensor) -> Tensor:

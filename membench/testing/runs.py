@@ -123,6 +123,8 @@ def draws(subject: Subject) -> str:
     trainer, world = bench.grid, bench.world(bench.off, bench.near, *bench.strengths)
     other = world.trainer()
     other.fixed["key"] = other.fixed["key"] + 77
+    begin = vmap(other.program.initial_states, in_dims=(0, 0, None))  # `init` may be all that draws
+    other.var["states"] = begin(other.var["params"], other.fixed, other.t)
     for order in world.orders(epochs=EPOCHS):
         other.train_epoch(order)
     lanes = [(pick(evaluated(trainer), i), pick(evaluated(other), i)) for i in range(2, len(trainer.data.rows))]

@@ -18,4 +18,4 @@ def loss(losses, logits, y, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("confidence-penalty", strengths=(1.0, 3.0, 10.0, 30.0, 100.0), group="loss", loss=loss)]
+    return [Regularizer("confidence-penalty", strengths=(1.0, 3.0, 10.0, 30.0, 60.0), group="loss", loss=loss)]

@@ -7,7 +7,7 @@ this uses the mean weights. Strength: the rate, 0 to below 1.
 
 from membench import Regularizer
 from membench import hookimpl
-from membench.engine.draws import settle
+from membench.nn import settle
 
 
 def mask(w, lane):

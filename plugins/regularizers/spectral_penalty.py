@@ -1,9 +1,9 @@
 """Spectral penalty: adds (s / 2) times the squared largest singular value of every weight matrix to the loss.
 
 Yoshida and Miyato, "Spectral Norm Regularization for Improving the Generalizability of Deep Learning", 2017,
-arXiv:1705.10941, algorithm 1: u and v by one power iteration a step, going on from the last step's u, and constants
-of the gradient s sigma u v^T. Kernels count as matrices of their output channels' rows. Strength: the coefficient s,
-0 to infinity, in nats per unit of squared singular value.
+arXiv:1705.10941, algorithm 1: u by one power iteration a step on the current weights W, going on from the last step's;
+with it v = W^T u / sigma and sigma = |W^T u|, so that the gradient is s sigma u v^T. Kernels count as matrices of their
+output channels' rows. Strength: the coefficient s, 0 to infinity, in nats per unit of squared singular value.
 """
 
 import torch.nn.functional as F
@@ -12,11 +12,15 @@ from membench import Regularizer
 from membench import hookimpl
 
 
-def iterate(w, u):
-    """One power iteration on the matrix w [o, i] from u [o]: the next u and v [i]."""
+def back(w, u):
+    """W^T u [i], of the matrix w [o, i] and u [o]."""
     # sums, not matmuls: torch's product of a matrix and a vector reshapes in place, which no tape can play again
-    v = F.normalize((u[:, None] * w).sum(0), dim=0)
-    return F.normalize((w * v).sum(1), dim=0), v
+    return (u[:, None] * w).sum(0)
+
+
+def iterate(w, u):
+    """One power iteration: the next u [o]."""
+    return F.normalize((w * F.normalize(back(w, u), dim=0)).sum(1), dim=0)
 
 
 def matrices(params):
@@ -24,20 +28,15 @@ def matrices(params):
 
 
 def init(params, lane):
-    return {name: F.normalize(lane.normal(w.shape[:1]), dim=0) for name, w in matrices(params).items()}
+    return {name: iterate(w, lane.normal(w.shape[:1])) for name, w in matrices(params).items()}
 
 
 def penalty(params, lane):
-    total = 0.0
-    for name, w in matrices(params).items():
-        u, v = iterate(w.detach(), lane.state[name])
-        total = total + (u[:, None] * w * v).sum().square()
-    return 0.5 * lane.strength * total
+    return 0.5 * lane.strength * sum(back(w, lane.state[name]).square().sum() for name, w in matrices(params).items())
 
 
 def update(params, lane):
-    # at the weights before the step, as the penalty's own iteration, so that a step makes one iteration and not two
-    return {name: iterate(w, lane.state[name])[0] for name, w in matrices(lane.before).items()}
+    return {name: iterate(w, lane.state[name]) for name, w in matrices(params).items()}
 
 
 @hookimpl

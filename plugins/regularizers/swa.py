@@ -31,5 +31,5 @@ def readout(params, lane):
 
 @hookimpl
 def register():
-    strengths = (0.5, 0.7, 0.8, 0.9, 1.0)
+    strengths = (0.1, 0.3, 0.5, 0.75, 1.0)
     return [Regularizer("swa", strengths, group="trajectory", init=init, update=update, readout=readout)]
