@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,17 +14,29 @@ from membench import __version__
 from membench.errors import MembenchError
 
 THREADS = 1  #: of a worker: one a core
-PRECISION = "medium"  #: torch's float32 matmul precision: products in bfloat16 where the hardware has them
+PRECISION = {True: "medium", False: "highest"}  #: compiled? -> torch's float32 matmul precision; eager lanes keep to
+#: kernels whose results do not depend on how many lanes there are
 
 
 def set_up(threads: int = THREADS) -> None:
-    """One thread, denormals flushed, `PRECISION` for products: first thing in a worker, before any parallel operation.
+    """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
 
     Denormal flushing is per thread, so it must come before torch starts threads of its own.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    torch.set_float32_matmul_precision(PRECISION)
+    torch.set_float32_matmul_precision(PRECISION[False])
+
+
+@contextmanager
+def precision(compiled: bool) -> Iterator[None]:
+    """What a pack is trained and read at; afterwards torch is as it was."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(PRECISION[compiled])
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def resolve(device: str) -> str:
@@ -53,7 +67,7 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
 
 def expected(device: torch.device, compiled: bool) -> dict[str, Any]:
     """What `environment` will be in a worker, asked in a process that is not set up as one and shall not be."""
-    return {**environment(device, compiled), "precision": PRECISION, "threads": THREADS}
+    return {**environment(device, compiled), "precision": PRECISION[compiled], "threads": THREADS}
 
 
 def _cpu() -> str:

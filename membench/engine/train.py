@@ -21,6 +21,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.engine.environment import environment
+from membench.engine.environment import precision
 from membench.engine.lanes import Lanes
 from membench.engine.network import skeleton
 from membench.engine.program import Program
@@ -66,8 +67,13 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
     Raises:
         MembenchError: a plugin broke the contract. Anything else a plugin raises passes through.
     """
+    with precision(pack.compiled):
+        return _train(pack, source, torch.device(device), on_progress)
+
+
+def _train(pack: Pack, source: Source, device: torch.device, on_progress: Progress) -> list[Record]:
     started = time.perf_counter()
-    run = Run(pack, source, torch.device(device))
+    run = Run(pack, source, device)
     trainer = run.trainer()
     cost = relative_cost(trainer.program, run.lanes.shape)
     note = trainer.compile(run.lanes.order(1)) if pack.compiled else ""
