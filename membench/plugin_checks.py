@@ -32,7 +32,7 @@ KINDS: dict[type, str] = {
 }
 GRID = 5  #: settings of whatever is ranked: the board picks the best one, so all must have as many tries
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SIGNAL = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -59,8 +59,8 @@ def _common_faults(record: Any) -> Iterator[str]:
 
 
 def _regularizer_faults(record: Regularizer) -> Iterator[str]:
-    yield from _name_faults(record.name, _NAME)
-    yield from _name_faults(record.group, _NAME, "group")
+    yield from _name_faults(record.name, NAME)
+    yield from _name_faults(record.group, NAME, "group")
     if record.name == "control":
         yield "the board's own row has this name; take another"
     if not _is_number(record.off):
@@ -80,7 +80,7 @@ def _regularizer_faults(record: Regularizer) -> Iterator[str]:
 def _composite_faults(record: Composite) -> Iterator[str]:
     parts = str(record.name).split("+")
     for part in parts:
-        yield from _name_faults(part, _NAME, "part")
+        yield from _name_faults(part, NAME, "part")
     if len(parts) < 2 or len(set(parts)) < len(parts):
         yield "the name must be two or more different regularizers joined by +"
     rows = record.strengths
@@ -94,7 +94,7 @@ def _composite_faults(record: Composite) -> Iterator[str]:
 
 
 def _architecture_faults(record: Architecture) -> Iterator[str]:
-    yield from _name_faults(record.name, _NAME)
+    yield from _name_faults(record.name, NAME)
     yield from _function_faults(record, ("build",), required=True)
     if not isinstance(record.recipe, Recipe):
         yield f"recipe must be a membench.Recipe, not {_a(record.recipe)}"
@@ -116,7 +116,7 @@ def _recipe_faults(field: str, value: Any, legal: Any) -> Iterator[str]:
 
 
 def _dataset_faults(record: Dataset) -> Iterator[str]:
-    yield from _name_faults(record.name, _NAME)
+    yield from _name_faults(record.name, NAME)
     yield from _function_faults(record, ("load",), required=True)
     yield from _function_faults(record, ("fetch",))
 

@@ -45,7 +45,7 @@ SUITES = {
         Suite(
             "smoke",
             version=2,
-            summary="the whole way in a minute: 50 digits of 8x8, 60 steps; shows that things run, proves little",
+            summary="the whole way in minutes: 50 digits of 8x8, 60 steps; shows that things run, proves little",
             datasets=("digits",),
             architectures=("mlp",),
             signals=("real", "mixed@0.4", "randY"),

@@ -120,7 +120,7 @@ def _load_trainer(options: argparse.Namespace) -> Trainer:
         return Trainer(lambda pack, progress: function(pack, None, options.device, progress), lambda pack: {})
     import torch
 
-    from membench.engine.environment import environment
+    from membench.engine.environment import expected
     from membench.engine.environment import resolve
     from membench.engine.environment import set_up
     from membench.engine.train import train_pack
@@ -131,7 +131,7 @@ def _load_trainer(options: argparse.Namespace) -> Trainer:
     registry = discover(options.plugin)
     return Trainer(
         lambda pack, progress: train_pack(pack, registry, device, progress),
-        lambda pack: environment(torch.device(device), compiled=pack.compiled),
+        lambda pack: expected(torch.device(device), compiled=pack.compiled),
     )
 
 

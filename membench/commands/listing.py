@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from membench.errors import ExitCode
 from membench.plugin_finding import one_line
 from membench.plugin_finding import shipped_folder
 from membench.registry import PluginEntry
@@ -39,6 +40,12 @@ def print_problems(problems: Iterable[PluginProblem]) -> None:
     console = Console(stderr=True)
     for problem in problems:
         console.print(Text(str(problem), style="red"), soft_wrap=True)
+
+
+def told(registry: Registry) -> ExitCode:
+    """Print what was refused; FAILED if anything was."""
+    print_problems(registry.problems)
+    return ExitCode.FAILED if registry.problems else ExitCode.OK
 
 
 def _print_tables(registry: Registry, suites: Mapping[str, Suite]) -> None:

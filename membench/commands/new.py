@@ -8,6 +8,7 @@ from pathlib import Path
 from membench.durable import disk_errors
 from membench.errors import MembenchError
 from membench.errors import unknown_name
+from membench.plugin_checks import NAME
 from membench.plugin_finding import shipped_folder
 
 _FILE = '''"""{summary}
@@ -160,7 +161,7 @@ def new(name: str, stage: str, folder: Path) -> int:
 
 def render(name: str, stage: str) -> str:
     """The file's text."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or name == "none":
+    if not NAME.fullmatch(name) or name == "none":
         near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         hint = f"; try {near}" if near and near not in (name, "none") else ""
         raise MembenchError(f"illegal name {name!r}: lower-case letters, digits and hyphens, a letter first{hint}")

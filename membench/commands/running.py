@@ -19,6 +19,7 @@ from membench.commands.board import pages
 from membench.commands.board import scored
 from membench.commands.board import write_pages
 from membench.commands.listing import print_problems
+from membench.commands.listing import told
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.merging import merged
@@ -51,7 +52,7 @@ def plan(options: argparse.Namespace) -> int:
     Console().print(table)
     print(f"suite {planned.suite.name} {planned.suite.version}: {len(planned.cells)} cells in {len(packs)} packs")
     _tell_of_missing(data)
-    return _problems(found)
+    return told(found)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         ids = [cell.id for cell in planned.cells if failed is None or cell.id in failed]
         print(*ids, f"{len(ids)} cells", sep="\n")
         _tell_of_missing(data)
-        return _problems(found)
+        return told(found)
     contents = store.read()
     environment = _environment(options.device, planned.suite.compiled)
     manifest = _manifest(store, planned, found, contents, environment, options.accept_env)
@@ -107,11 +108,6 @@ def _failed_before(planned: Plan, contents: Contents, packs: list[Pack]) -> int:
     tried = {key for pack in packs for key in pack.keys}
     ended = {r.key for r in counted(planned.manifest, contents) if r.status not in MEASURED} - tried
     return sum(planned.manifest.cells[c.id] in ended for c in planned.cells)
-
-
-def _problems(found: Registry) -> int:
-    print_problems(found.problems)
-    return ExitCode.FAILED if found.problems else ExitCode.OK
 
 
 def _environment(device: str, compiled: bool) -> dict[str, object]:

@@ -20,7 +20,7 @@ from rich.text import Text
 from membench.api import Arrays
 from membench.api import Dataset
 from membench.commands import setting
-from membench.commands.listing import print_problems
+from membench.commands.listing import told
 from membench.data import arrays_digest
 from membench.data import data_folder
 from membench.data import load_arrays
@@ -61,7 +61,7 @@ def fetch(options: argparse.Namespace) -> int:
         with disk_errors("write", folder):
             (folder / dataset.name / NOTE).write_text(f"{digest}\n", "utf-8")
         print(f"{dataset.name}: {_contents(arrays)} in {folder / dataset.name}, SHA-256 {digest}")
-    return _end(found, failed=False)
+    return told(found)
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -76,7 +76,8 @@ def verify(options: argparse.Namespace) -> int:
         sha = f", SHA-256 {finding.digest[:16]}" if finding.digest else ""
         table.add_row(finding.name, Text(finding.state, style=_STYLES[finding.state]), Text(finding.text + sha))
     Console().print(table)
-    return _end(found, failed=any(finding.state in bad for finding in findings))
+    problems = told(found)
+    return ExitCode.FAILED if any(finding.state in bad for finding in findings) else problems
 
 
 def look(dataset: Dataset, folder: Path) -> Finding:
@@ -100,11 +101,6 @@ def _contents(arrays: Arrays) -> str:
     test = f" + {len(arrays.test[1])}" if arrays.test else ""
     size = "x".join(map(str, arrays.x.shape[1:]))
     return f"{len(arrays.y)}{test} images of {size}, {arrays.num_classes} classes"
-
-
-def _end(found: setting.Registry, failed: bool) -> int:
-    print_problems(found.problems)
-    return ExitCode.FAILED if failed or found.problems else ExitCode.OK
 
 
 class _Bars:

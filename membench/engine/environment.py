@@ -14,8 +14,8 @@ from membench import __version__
 from membench.errors import MembenchError
 
 THREADS = 1  #: of a worker: one a core
-PRECISION = {True: "medium", False: "highest"}  #: compiled? -> torch's float32 matmul precision; eager lanes keep to
-#: kernels whose results do not depend on how many lanes there are
+#: compiled? -> torch's float32 matmul precision. Eager lanes keep to kernels that do not depend on how many there are.
+PRECISION = {True: "medium", False: "highest"}
 
 
 def set_up(threads: int = THREADS) -> None:
@@ -66,7 +66,7 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
 
 
 def expected(device: torch.device, compiled: bool) -> dict[str, Any]:
-    """What `environment` will be in a worker, asked in a process that is not set up as one and shall not be."""
+    """What `environment` is while a worker trains a pack, asked where torch is not set up so and shall not be."""
     return {**environment(device, compiled), "precision": PRECISION[compiled], "threads": THREADS}
 
 

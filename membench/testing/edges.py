@@ -46,7 +46,7 @@ def _check_finite(bench: Bench, stage: str, edge: str, args: Any, lane: Any) -> 
     differentiated = stage in ("perturb", "hidden", "loss", "penalty")
     args = tree_map(lambda v: v.clone().requires_grad_(differentiated), args)
     out = call(bench.parts[0], stage, *args, lane)
-    flat = [torch.as_tensor(v) for v in (leaves([list(out) if isinstance(out, tuple) else out]).values() or [out])]
+    flat = [torch.as_tensor(v) for v in (leaves([out]).values() or [out])]
     if not all(v.isfinite().all() for v in flat):
         raise Fault(f"{stage} is not finite for {edge}", place_at(bench, stage))
     total = sum(v.double().sum() for v in flat)
@@ -71,7 +71,7 @@ def _resized(bench: Bench, batch: int) -> None:
     for stage in bench.roles:
         step = bench.step(bench.strongest, batch=batch)
         out = bench.act(step, stage)
-        flat = leaves([list(out) if isinstance(out, tuple) else out]).values()
+        flat = leaves([out]).values()
         if not all(v.isfinite().all() for v in flat if v.is_floating_point()):
             raise Fault(f"{stage} is not finite for a batch of {batch}", place_at(bench, stage))
     if bench.world(bench.strongest, batch=batch).trained(epochs=1).var["died"].tolist() != [-1]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from membench.testing.subject import Fault
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
 from membench.testing.subject import place
-from membench.testing.world import leaves
+from membench.testing.world import apart
 from membench.testing.world import pick
 from membench.testing.world import same_bits
 
@@ -56,12 +57,6 @@ def home(bench: Bench, stage: str = "") -> str:
     chosen = [part for part in bench.parts if stage and getattr(part, stage) is not None]
     part = (chosen or list(bench.parts))[0]
     return place(getattr(part, stage if chosen else part.acts_on[0]))
-
-
-def apart(one: Any, other: Any) -> float:
-    """The largest difference between two trees of equal shape; NaN if anything is."""
-    a, b = leaves(one), leaves(other)
-    return max(((a[k].double() - b[k].double()).abs().max().item() for k in a), default=0.0)
 
 
 def evaluated(trainer: Trainer) -> dict[str, Tensor]:
@@ -121,12 +116,7 @@ def draws(subject: Subject) -> str:
     if not bench.drawn:
         raise NotApplicable("it draws no random number")
     trainer, world = bench.grid, bench.world(bench.off, bench.near, *bench.strengths)
-    other = world.trainer()
-    other.fixed["key"] = other.fixed["key"] + 77
-    begin = vmap(other.program.initial_states, in_dims=(0, 0, None))  # `init` may be all that draws
-    other.var["states"] = begin(other.var["params"], other.fixed, other.t)
-    for order in world.orders(epochs=EPOCHS):
-        other.train_epoch(order)
+    other = replace(world, key=77).trained(epochs=EPOCHS)
     lanes = [(pick(evaluated(trainer), i), pick(evaluated(other), i)) for i in range(2, len(trainer.data.rows))]
     if all(same_bits(mine, its) for mine, its in lanes):
         raise Fault("it draws random numbers, and another key trains the same weights", home(bench))

@@ -27,6 +27,7 @@ from membench.testing.subject import Fault
 from membench.testing.subject import NotApplicable
 from membench.testing.subject import Subject
 from membench.testing.subject import place
+from membench.testing.world import apart
 from membench.testing.world import leaves
 from membench.testing.world import same_bits
 
@@ -101,8 +102,8 @@ def off_value(subject: Subject) -> None:
         out = call(step.program.parts[0], stage, *args, lane)
         plain: Any = {"batch": args[:2], "penalty": torch.zeros(())}.get(stage, args[0])
         out = torch.as_tensor(out) if stage == "penalty" else out
-        if not same_bits([out], [list(plain) if isinstance(plain, tuple) else plain]):
-            away = _apart([out], [list(plain) if isinstance(plain, tuple) else plain])
+        if not same_bits([out], [plain]):
+            away = apart([out], [plain])
             raise Fault(
                 f"{stage} at off ({text(bench.off)}) changes what it is given, by up to {away:.2g}",
                 place_at(bench, stage),
@@ -111,11 +112,6 @@ def off_value(subject: Subject) -> None:
             raise Fault(
                 f"{stage} at off ({text(bench.off)}) changes the gradient, though not the value", place_at(bench, stage)
             )
-
-
-def _apart(one: Any, other: Any) -> float:
-    pairs = zip(leaves(one).values(), leaves(other).values(), strict=True)
-    return max((a.double() - b.double()).abs().max().item() for a, b in pairs if a.numel())
 
 
 def _same_gradient(args: Any, out: Any, plain: Any) -> bool:

@@ -73,6 +73,7 @@ class World:
     classes: int = CLASSES
     data: LaneData | None = None
     seeds: tuple[int, ...] = field(default=())
+    key: int = 0  #: other draws in training, with all else the same
 
     def __post_init__(self) -> None:
         self.seeds = self.seeds or tuple(range(len(self.strengths)))
@@ -89,7 +90,7 @@ class World:
         lanes = list(range(len(self.strengths)) if lanes is None else lanes)
         weights = [build(self.architecture, SHAPE, self.classes, 100 + self.seeds[i]) for i in lanes]
         strengths = torch.tensor([self.strengths[i] or (0.0,) for i in lanes], dtype=torch.float32)
-        keys = torch.tensor([[signed(word("lane", self.seeds[i]))] for i in lanes], dtype=torch.int32)
+        keys = torch.tensor([[signed(word("lane", self.seeds[i]) + self.key)] for i in lanes], dtype=torch.int32)
         return Trainer(self.program, weights, strengths, keys, take(self.data, lanes))
 
     def orders(self, lanes: Iterable[int] | None = None, epochs: int = 1) -> list[Tensor]:
@@ -124,7 +125,7 @@ def one_lane(trainer: Trainer, order: Tensor, t: int = 0, lane: int = 0) -> Step
 
 
 def leaves(tree: Any, path: str = "") -> dict[str, Tensor]:
-    """All tensors of a nested dict or list by their path."""
+    """All tensors of a nested dict, list or tuple by their path."""
     if isinstance(tree, Tensor):
         return {path: tree}
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
@@ -135,6 +136,12 @@ def same_bits(a: Any, b: Any) -> bool:
     """Equal leaf by leaf, NaN equal to NaN."""
     a, b = leaves(a), leaves(b)
     return a.keys() == b.keys() and all(torch.equal(a[k].nan_to_num(7e30), b[k].nan_to_num(7e30)) for k in a)
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference between two trees of equal shape; NaN if anything is."""
+    a, b = leaves(one), leaves(other)
+    return max(((a[k].double() - b[k].double()).abs().max().item() for k in a if a[k].numel()), default=0.0)
 
 
 def pick(tree: Any, lane: int) -> dict[str, Tensor]:
