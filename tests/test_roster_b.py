@@ -41,6 +41,8 @@ from membench.records import Record
 from membench.suites import Split
 from membench.suites import control_epochs
 
+pytestmark = pytest.mark.usefixtures("worker_like")  # bitwise at one thread, as the engine promises
+
 
 @cache
 def step_at(name: str, strength: float, architecture: Architecture = MLP, batch: int = 8, t: int = 5) -> Step:
