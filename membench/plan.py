@@ -143,6 +143,7 @@ def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, selec
         hashes,
         entries,
         {c.id: key_of(c) for c in cells},
+        probes=(suite.probes,) if suite.probes else (),
     )
     return Plan(suite, manifest, tuple(cells))
 

@@ -158,10 +158,13 @@ class Manifest:
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
     envs: tuple[str, ...] = ()  #: environments whose records count, the preferred one first
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
+    probes: tuple[tuple[str, ...], ...] = ()  #: with which probes, besides none, some of the cells were run
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; a plan without full grids is spelled, and hashed, as it was before there were any."""
+        """A JSON-ready dict; without full grids and probes it is spelled, and hashed, as before there were any."""
         line = {"schema": SCHEMA, **asdict(self)}
+        if not self.probes:
+            del line["probes"]
         for entry in line["entries"]:
             if not entry["full"]:
                 del entry["full"]

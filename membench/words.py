@@ -21,6 +21,9 @@ def selection(sub: argparse.ArgumentParser) -> None:
         help="of -r: paired = the i-th strength of each part with the i-th of the others; full = also all with all, as "
         "a row that is not ranked; default: %(default)s",
     )
+    group.add_argument(
+        "--probe", dest="probes", action="append", default=[], metavar="NAME", help="measure this too; can be repeated"
+    )
     group.add_argument("--suite", default="quick", help="default: %(default)s; see `membench list`")
     group.add_argument("--architectures", type=_names, default=(), metavar="A,B", help="instead of the suite's")
     group.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="instead of the suite's")
