@@ -3,11 +3,12 @@
 Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 4.1: a high ratio
 means dense decision boundaries. The box is searched by their algorithm 1, LASS, in grey levels of 0-255, from x' = x:
 x' <- x' + a sign(grad CE of the label predicted at x) + b N(0, 1), clipped to |x' - x| <= r, until the prediction
-changes, at most 100 times. Where the printed algorithm leaves it open, as in the first author's code: the gradient is
+changes. Where the printed algorithm leaves it open, as in the first author's code: the gradient is
 that at x', and it ascends the cross-entropy; unlike there, no search of one point ends because others found little.
-`csr` is r : a : b = .3 : .25 : .2 as in the paper, `csr-3` ten times as much. Each looks at the first 500 validation
-points, the same throughout a run and for all signals of a seed, in evaluation mode. Metrics: `share`, the ratio, and
-`late`, the part of it that only the second half of the iterations found: what a longer search might still add.
+`csr` is r : a : b = .3 : .25 : .2 as in the paper, `csr-3` ten times as much; `csr-monitor` and `csr-3-monitor` stop at
+10 iterations, for many checkpoints, and find up to a tenth less. Each looks at the first 500 validation points, the same
+throughout a run and for all signals of a seed, in evaluation mode. Metrics: `share`, the ratio, and `late`, the part of
+it that only the second half of the iterations found: what a longer search might still add.
 """
 
 from functools import partial
@@ -19,11 +20,10 @@ from membench import Probe
 from membench import hookimpl
 
 POINTS = 500
-ITERATIONS = 100
 STEP, NOISE = 0.25 / 0.3, 0.2 / 0.3  # a and b in units of r
 
 
-def lass(x, radius, lane, iterations=ITERATIONS):
+def lass(x, radius, lane, iterations):
     """[n] int64: the iteration, from 1, at which a critical sample of x [n, c, h, w] was found; 0 = not found.
 
     `radius` is in grey levels. Points are searched apart: none depends on which others are there or still searching,
@@ -50,15 +50,22 @@ def lass(x, radius, lane, iterations=ITERATIONS):
     return found
 
 
-def measure(params, data, lane, radius):
-    found = lass(data.val_x[:POINTS], radius, lane)
+def measure(params, data, lane, radius, iterations):
+    found = lass(data.val_x[:POINTS], radius, lane, iterations)
     share = (found > 0).float().mean()
-    return {"share": share, "late": share - ((found > 0) & (found <= ITERATIONS // 2)).float().mean()}
+    return {"share": share, "late": (found > iterations // 2).float().mean()}
+
+
+def probe(name, radius, iterations):
+    summary = f"Critical sample ratio, r = {radius:g} grey levels of 255, at most {iterations} iterations"
+    return Probe(name, partial(measure, radius=radius, iterations=iterations), summary=summary)
 
 
 @hookimpl
 def register():
     return [
-        Probe("csr", partial(measure, radius=0.3), summary="Critical sample ratio, r = 0.3 grey levels of 255."),
-        Probe("csr-3", partial(measure, radius=3.0), summary="Critical sample ratio, r = 3 grey levels of 255."),
+        probe("csr", 0.3, 100),
+        probe("csr-3", 3.0, 100),
+        probe("csr-monitor", 0.3, 10),
+        probe("csr-3-monitor", 3.0, 10),
     ]
