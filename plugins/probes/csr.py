@@ -6,9 +6,9 @@ x' <- x' + a sign(grad CE of the label predicted at x) + b N(0, 1), clipped to |
 changes. Where the printed algorithm leaves it open, as in the first author's code: the gradient is
 that at x', and it ascends the cross-entropy; unlike there, no search of one point ends because others found little.
 `csr` is r : a : b = .3 : .25 : .2 as in the paper, `csr-3` ten times as much; `csr-monitor` and `csr-3-monitor` stop at
-10 iterations, for many checkpoints, and find up to a tenth less. Each looks at the first 500 validation points, the same
-throughout a run and for all signals of a seed, in evaluation mode. Metrics: `share`, the ratio, and `late`, the part of
-it that only the second half of the iterations found: what a longer search might still add.
+10 iterations, for many checkpoints, and find up to a tenth less. Each looks at the first 500 validation points, the
+same throughout a run and for all signals of a seed, in evaluation mode. Metrics: `share`, the ratio, and `late`, the
+part of it that only the second half of the iterations found: what a longer search might still add.
 """
 
 from functools import partial

@@ -27,7 +27,6 @@ from membench import Test
 from membench import hookimpl
 from membench.records import parse_signal
 from membench.studies import mean_interval
-from membench.studies import paired
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,8 +97,8 @@ def analyse(results: Results) -> Finding:
     caption = (
         "Above: accuracy on the training set as given (solid) and on clean validation (dotted). Below: critical sample "
         f"ratio on validation points, r = 3 grey levels. Means of {len(found[0].seeds)} runs over epochs (log scale), "
-        "a shade for each share of noise. With noisy labels validation peaks while training accuracy is still low, then "
-        "falls as the ratio climbs."
+        "a shade for each share of noise. With noisy labels validation peaks while training accuracy is still low, "
+        "then falls as the ratio climbs."
     )
     return Finding(tuple(tests), table(found), lambda figure: draw(figure, found), caption, tuple(notes))
 
