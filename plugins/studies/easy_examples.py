@@ -1,0 +1,213 @@
+"""Which examples a network has learned after one epoch: the same ones in every run, or any?
+
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 3.1 and figure 1. A
+hundred runs of one epoch on the same examples, with other weights and another order each. Were all examples equally
+hard, the number of runs that get one wrong would be binomial, and the dispersion ratio, the variance of these numbers
+over what the binomial gives, would be 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from membench import Architecture
+from membench import Arm
+from membench import Finding
+from membench import Recipe
+from membench import Split
+from membench import Study
+from membench import Test
+from membench import hookimpl
+from membench.errors import MembenchError
+from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+SIGNALS = ("real", "randY", "randX")
+SAME = 1.25  #: a ratio below it counts as binomial: between examples, p varies by half a run's own spread at most
+SHOWN = 1000  #: examples in the figure, as in the paper
+STYLES = {"real": ("#D55E00", "-"), "randY": ("#0072B2", (0, (5, 1.5))), "randX": ("#009E73", (0, (1.5, 1.2)))}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How differently hard the examples of one signal are."""
+
+    signal: str
+    wrong: NDArray[np.bool_]  #: [runs, n]
+    ratio: float  #: dispersion ratio
+    left_out: NDArray[np.float64]  #: [runs], the ratio as it would be without one run
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """[n] share of runs that get the example wrong."""
+        return self.wrong.mean(0)
+
+    @property
+    def agreement(self) -> float:
+        """Mean correlation, over examples, of what two runs get wrong."""
+        return (self.ratio - 1) / (len(self.wrong) - 1)
+
+
+def wrong_bits(records: Sequence[Record]) -> NDArray[np.bool_]:
+    """[runs, n]: which training examples a run gets wrong at its end."""
+    packed = [np.frombuffer(bytes.fromhex(r.train_bits), dtype=np.uint8) for r in records]
+    return np.unpackbits(np.stack(packed), axis=1, count=records[0].num_train) == 0
+
+
+def spread(signal: str, wrong: NDArray[np.bool_]) -> Spread:
+    """The dispersion ratio of [runs, n] outcomes, whole and without each run.
+
+    With c_r a run's outcomes less their mean, it is |sum_r c_r|^2 / sum_r |c_r|^2: the variance over examples of the
+    share of runs that get them wrong, over the mean of p_r (1 - p_r) / runs, the sampling variance of that share. Its
+    expectation is exactly 1 where examples are exchangeable within a run, however much p_r differs between runs.
+    Without a run it is a ratio of one run less: what is kept is 1 + (runs - 1) times the mean correlation of two runs.
+    """
+    centred = wrong - wrong.mean(1, keepdims=True)
+    total, own = centred.sum(0), np.square(centred).sum(1)
+    runs, scale = len(wrong), own.sum()
+    if runs < 3 or scale == 0:
+        raise MembenchError(f"{signal}: {runs} runs with {scale:g} spread give no dispersion; at least 3 must differ")
+    ratio = total @ total / scale
+    less = np.square(total - centred).sum(1) / (scale - own)
+    return Spread(signal, wrong, float(ratio), 1 + (less - 1) * (runs - 1) / (runs - 2))
+
+
+def jackknife(value: float, left_out: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The value and the ends of its 95 % t-interval, from the values [runs] without each run.
+
+    For a ratio of 1 it is too wide, by up to the root of two: there the runs agree on nothing, and the first-order
+    terms that the jackknife sums are not there.
+    """
+    from scipy.stats import t
+
+    runs = len(left_out)
+    error = math.sqrt((runs - 1) / runs * np.square(left_out - left_out.mean()).sum())
+    half = float(t.ppf(0.975, runs - 1)) * error
+    return value, value - half, value + half
+
+
+def distance(wrong: NDArray[np.bool_]) -> float:
+    """Kolmogorov-Smirnov distance of how many of [runs, n] outcomes are wrong from the binomial of the same mean."""
+    from scipy.stats import binom
+
+    runs, n = wrong.shape
+    counts = np.bincount(wrong.sum(0), minlength=runs + 1)
+    return float(np.abs(counts.cumsum() / n - binom.cdf(np.arange(runs + 1), runs, wrong.mean())).max())
+
+
+def analyse(results: Results) -> Finding:
+    """The first arm's three signals."""
+    records = next(iter(results.values()))
+    runs = {s: select(records, signal=s) for s in SIGNALS}
+    seeds = set.intersection(*({r.seed for r in own} for own in runs.values()))
+    spreads = [spread(s, wrong_bits([r for r in runs[s] if r.seed in seeds])) for s in SIGNALS]
+    real, labels, inputs = spreads
+    method = f"jackknife over {len(seeds)} runs"
+    differ = lambda a, b: jackknife(a.ratio - b.ratio, a.left_out - b.left_out)  # noqa: E731
+    tests = (
+        Test("dispersion ratio, real - randY", *differ(real, labels), method=method),
+        Test("dispersion ratio, randY - randX", *differ(labels, inputs), method=method),
+        Test(f"{SAME} - dispersion ratio of randX", *jackknife(SAME - inputs.ratio, SAME - inputs.left_out), 0, method),
+    )
+    return Finding(tests, table(spreads), partial(draw, spreads), caption(spreads), notes(results, runs, seeds))
+
+
+def table(spreads: list[Spread]) -> tuple[tuple[str, ...], ...]:
+    head = ("training set", "wrong after one epoch", "always right", "always wrong", "dispersion ratio")
+    rows = [(*head, "correlation of two runs", "distance from the binomial (KS)")]
+    for s in spreads:
+        ratio, low, high = jackknife(s.ratio, s.left_out)
+        shares = (s.wrong.mean(), (s.rates == 0).mean(), (s.rates == 1).mean())
+        numbers = (*(f"{100 * v:.1f} %" for v in shares), f"{ratio:.2f} [{low:.2f}, {high:.2f}]")
+        rows.append((s.signal, *numbers, f"{s.agreement:.4f}", f"{distance(s.wrong):.3f}"))
+    return tuple(rows)
+
+
+def notes(results: Results, runs: dict[str, tuple[Record, ...]], seeds: set[int]) -> tuple[str, ...]:
+    lost = sum(len(own) - len(seeds) for own in runs.values()) + sum(
+        r.status != "ok" for own in results.values() for r in own
+    )
+    own = (
+        "The intervals are over runs, given these examples: another draw of examples has a ratio of its own.",
+        "The ratio grows with the number of runs; the correlation of two runs does not.",
+    )
+    return (*own, f"{lost} cells failed or miss their partners and are left out.") if lost else own
+
+
+def caption(spreads: list[Spread]) -> str:
+    runs, n = spreads[0].wrong.shape
+    return (
+        f"Left: the share of {runs} runs of one epoch that get an example wrong, examples sorted by it for each "
+        f"training set ({min(n, SHOWN)} of {n}); thin grey: draws from the binomial with the mean of randX, which is "
+        "what equally hard examples would give. Right: the dispersion ratio with its 95 % interval, logarithmic; 1 "
+        "(line) = binomial, shaded = as good as that. Look at: how far each curve leaves the grey one at both ends."
+    )
+
+
+def draw(spreads: list[Spread], figure: Figure) -> None:
+    left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    runs, n = spreads[0].wrong.shape
+    place = np.round(np.linspace(0, n - 1, min(n, SHOWN))).astype(int)
+    at = np.linspace(0, 100, len(place))
+    for s in spreads:
+        color, line = STYLES[s.signal]
+        left.plot(at, np.sort(s.rates)[place], color=color, linestyle=line, linewidth=1.6, label=s.signal)
+    reference = np.random.Generator(np.random.PCG64(0)).binomial(runs, spreads[-1].wrong.mean(), len(place)) / runs
+    left.plot(at, np.sort(reference), color="#555555", linewidth=0.8, label="binomial (randX)")
+    left.set(xlabel="examples, sorted (%)", ylabel="share of runs that get it wrong", ylim=(-0.02, 1.02), xlim=(0, 100))
+    left.legend(frameon=False)
+    for i, s in enumerate(spreads):
+        ratio, low, high = jackknife(s.ratio, s.left_out)
+        color, _ = STYLES[s.signal]
+        error = [[ratio - max(low, 0.3)], [high - ratio]]
+        right.errorbar([i], [ratio], error, fmt="osD"[i], color=color, capsize=3, markersize=5)
+    right.axhspan(0.3, SAME, color="#e8e8e8", zorder=0, linewidth=0)
+    right.axhline(1, color="#555555", linewidth=0.8)
+    top = max(s.ratio for s in spreads)
+    right.set(yscale="log", ylim=(0.5, 3 * top), xlim=(-0.5, 2.5), ylabel="dispersion ratio (log scale)")
+    right.set_xticks(range(len(spreads)), [s.signal for s in spreads])
+
+
+def wide(shape: tuple[int, int, int], num_classes: int):
+    from membench.nn import MLP
+
+    return MLP(math.prod(shape), (4096, 4096), num_classes)
+
+
+def arm(dataset: str, network: str, split: Split, recipe: Recipe, width: int) -> Arm:
+    return Arm(dataset, dataset, (network,), SIGNALS, tuple(range(100)), split, recipe, width=width, compiled=False)
+
+
+@hookimpl
+def register() -> list[Study]:
+    quick = arm(
+        "mnist5k", "mlp", Split(1000, 2000, 100, fixed=0), Recipe(lr=0.01, momentum=0.0, batch=10, epochs=1), 50
+    )
+    recipe = Recipe(lr=0.01, momentum=0.0, batch=128, epochs=1)
+    paper = (
+        arm("cifar10", "mlp-4096", Split(10000, 45000, 5000, fixed=0), recipe, 4),
+        arm("mnist", "mlp-4096", Split(10000, 50000, 10000, fixed=0), recipe, 4),
+    )
+    claim = (
+        "After one epoch some real examples are right in every run and some in none, far more than if all were equally "
+        "hard; less so with random labels, and not at all with random inputs"
+    )
+    scaled = (
+        "mnist5k with 2000 training images (the paper does not name its set), two layers of 256 units instead of 4096, "
+        "batches of 10; 100 runs as in the paper"
+    )
+    network = Architecture("mlp-4096", wide, summary="Fully connected, two hidden layers of 4096 ReLU units.")
+    scales = {"quick": (quick,), "paper": paper}
+    return [Study("easy-examples", scales, analyse, claim, "Fig. 1", records=(network,), scaled=scaled)]
