@@ -163,7 +163,7 @@ def table(spreads: list[Spread]) -> tuple[tuple[str, ...], ...]:
 def notes(results: Results, runs: dict[str, tuple[Record, ...]], seeds: set[int]) -> tuple[str, ...]:
     lost = sum(len(own) - len(seeds) for own in runs.values())
     lost += sum(r.status != "ok" for own in results.values() for r in own)
-    own = "The intervals are over runs, given these examples. The ratio grows with the number of runs; correlations do not."
+    own = "The intervals are over runs, given these examples. The ratio grows with the runs, the correlation does not."
     return (own, *([f"{lost} cells failed or miss their partners and are left out."] if lost else []))
 
 
