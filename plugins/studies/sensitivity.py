@@ -225,22 +225,15 @@ def tiny(shape: tuple[int, int, int], num_classes: int):
 
 def arm(name: str, probe: str, seeds: int, epochs: int) -> Arm:
     recipe, split = Recipe(lr=RATES[name], momentum=0.9, batch=50, epochs=epochs), Split(1000, EXAMPLES, 100)
-    cells = (
-        "mnist5k-14" if name == "digits" else "mnist5k-14-1000",
-        ("mlp-16",),
-        LABELS[name],
-        tuple(range(seeds)),
-        split,
-        recipe,
-    )
+    cells = (f"mnist5k-14-{name}", ("mlp-16",), LABELS[name], tuple(range(seeds)), split, recipe)
     return Arm(name, *cells, probes=(probe,), read=(epochs,), width=2, compiled=False)  # exact products: it is replayed
 
 
 @hookimpl
 def register() -> list[Study]:
     records = (
-        Dataset("mnist5k-14", partial(load, 10), summary="mnist5k at 14x14."),
-        Dataset("mnist5k-14-1000", partial(load, EXAMPLES), summary="mnist5k at 14x14, room for 1000 classes."),
+        Dataset("mnist5k-14-digits", partial(load, 10), summary="mnist5k at 14x14."),
+        Dataset("mnist5k-14-own-class", partial(load, EXAMPLES), summary="mnist5k at 14x14, room for 1000 classes."),
         Signal("own-class", own_class, noise="labels", summary="Each training example is a class of its own."),
         Signal("own-class-randX", own_class_rand_x, noise="inputs", summary="The same with Gaussian inputs."),
         Architecture("mlp-16", tiny, summary="Fully connected, two hidden layers of 16 ReLU units."),
