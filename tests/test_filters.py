@@ -71,6 +71,14 @@ def test_the_probe_pictures_the_filters_that_changed_most() -> None:
     assert float(found["moved"]) == pytest.approx(float((end - start).norm() / start.norm()))
 
 
+def test_the_mosaic_sets_filters_side_by_side_and_leaves_blanks() -> None:
+    images = np.arange(1, 7)[:, None, None] * np.array([[1.0, -1.0], [0.5, 0.0]])
+    found = study.mosaic(images)
+    assert found.shape == (study.ROWS * 3 - 1, study.COLUMNS * 3 - 1)
+    assert np.array_equal(found[:2, :2], images[0]) and np.array_equal(found[3:5, 3:5], images[0])  # the sixth, scaled
+    assert np.isnan(found[2]).all() and np.isnan(found[3:5, 6:]).all()
+
+
 def records(signal: str, ends: list[float]) -> list[Record]:
     picture = tuple(np.linspace(-1, 1, 16 * 64))
     found = []
@@ -88,7 +96,7 @@ def test_verdicts_follow_the_numbers_and_the_figure_has_every_filter() -> None:
     assert [t.verdict for t in finding.tests] == ["holds"] * 3
     figure = Figure(figsize=(7, 3))
     finding.draw(figure)
-    assert len(figure.axes) == 3 * 12 + 1
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 0]
     other = study.analyse({"d": (*records("real", smooth), *records("randY", white), *records("randX", smooth))})
     assert [t.verdict for t in other.tests] == ["holds", "undecided at this scale", "does not hold"]
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from membench.studies import Results
 
 SIGNALS = ("real", "randY", "randX")
-ROWS, COLUMNS = 3, 4  #: filters of each signal in the figure
+ROWS, COLUMNS = 5, 4  #: filters of each signal in the figure
 PROBE = "filters"
 
 
@@ -110,19 +110,23 @@ def caption(found: list[Filters], seeds: int) -> str:
     )
 
 
+def mosaic(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ROWS x COLUMNS images of [k, h, w] as one, each over its largest size, one NaN pixel between them."""
+    images = images[: ROWS * COLUMNS]
+    framed = np.pad(
+        images / np.abs(images).max((1, 2), keepdims=True), ((0, 0), (0, 1), (0, 1)), constant_values=np.nan
+    )
+    n, h, w = framed.shape
+    every = np.concatenate([framed, np.full((ROWS * COLUMNS - n, h, w), np.nan)])
+    return every.reshape(ROWS, COLUMNS, h, w).swapaxes(1, 2).reshape(ROWS * h, COLUMNS * w)[:-1, :-1]
+
+
 def draw(found: list[Filters], figure: Figure) -> None:
-    grid = figure.add_gridspec(ROWS, (COLUMNS + 1) * len(found) + 6)
-    for place, f in enumerate(found):
-        for i, image in enumerate(f.picture[: ROWS * COLUMNS, 0]):
-            column = place * (COLUMNS + 1) + i % COLUMNS
-            axes = figure.add_subplot(grid[i // COLUMNS, column])
-            size = np.abs(image).max() or 1.0
-            axes.imshow(image, cmap="gray", vmin=-size, vmax=size, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            if i == 1:
-                axes.set_title(f"      after {f.signal}")
-    axes = figure.add_subplot(grid[:, -5:])
+    *panels, axes = figure.subplots(1, len(found) + 1, width_ratios=(*(1 for _ in found), 1.1))
+    for panel, f in zip(panels, found, strict=True):
+        panel.imshow(mosaic(f.picture[:, 0]), cmap="gray", vmin=-1, vmax=1, interpolation="none")
+        panel.set_title(f"after {f.signal}")
+        panel.set_axis_off()
     for i, f in enumerate(found):
         for name, face, shift in (("concentration", "#1a1a1a", -0.1), ("initial", "white", 0.15)):
             value, low, high = f.mean(name)
