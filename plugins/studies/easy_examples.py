@@ -68,12 +68,9 @@ def wrong_bits(records: Sequence[Record]) -> NDArray[np.bool_]:
 
 def kept_bits(records: Sequence[Record]) -> NDArray[np.bool_]:
     """[runs, KEPT]: the same of the random inputs that are in every run, in one order for all (`redrawn`)."""
-    found = np.empty((len(records), KEPT), dtype=bool)
-    for own, record, wrong in zip(found, records, wrong_bits(records), strict=True):
-        key = chain(word("task", record.cell.task, record.seed), word("blind", record.signal, None))
-        rows = Draws(key).permutation("examples", record.num_train)  # as `membench.data.sample` hides the order
-        own[:] = wrong[np.argsort(rows)[:KEPT]]
-    return found
+    keys = [chain(word("task", r.cell.task, r.seed), word("blind", r.signal, None)) for r in records]
+    orders = [Draws(key).permutation("examples", records[0].num_train) for key in keys]  # as `data.sample` hides them
+    return np.stack([own[np.argsort(rows)[:KEPT]] for own, rows in zip(wrong_bits(records), orders, strict=True)])
 
 
 def spread(signal: str, wrong: NDArray[np.bool_]) -> Spread:
@@ -172,13 +169,14 @@ def caption(spreads: list[Spread]) -> str:
     return (
         f"Left: the share of {runs} runs of one epoch that get an example wrong, examples sorted by it for each "
         f"training set ({min(n, SHOWN)} of {n}); thin grey: draws from the binomial with the mean of randX, which is "
-        "what equally hard examples would give. Right: the dispersion ratio with its 95 % interval, logarithmic; 1 "
-        "(line) = binomial, shaded = as good as that. Look at: how far each curve leaves the grey one at both ends."
+        "what equally hard examples would give. Right: the dispersion ratio with its 95 % interval, logarithmic; line "
+        f"and shade = binomial, or as good as that; hollow: {KEPT} random inputs that are the same in every run, among "
+        "others drawn anew. Look at: how far each curve leaves the grey one at both ends."
     )
 
 
 def draw(spreads: list[Spread], figure: Figure) -> None:
-    left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     runs, n = spreads[0].wrong.shape
     place = np.round(np.linspace(0, n - 1, min(n, SHOWN))).astype(int)
     at = np.linspace(0, 100, len(place))
@@ -203,6 +201,9 @@ def draw(spreads: list[Spread], figure: Figure) -> None:
         xlim=(-0.5, 3.5),
         ylabel="dispersion ratio (log scale)",
     )
+    ticks = [t for t in (1, 3, 10, 30, 100) if t < 3 * max(s.ratio for s in spreads)]
+    right.set_yticks(ticks, [f"{t}" for t in ticks])
+    right.minorticks_off()
     right.set_xticks(range(len(spreads)), [s.signal.replace("-", "\n") for s in spreads])
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from membench.studies import Results
 
 SIDE, EXAMPLES = 14, 1000
-RATES = {"digits": 0.01, "own-class": 0.05}  #: at .02 and .05, rounding decides where some seeds end with digits
+PLAN = {"digits": (0.01, 30), "own-class": (0.05, 50)}  #: rate (at .02, rounding decides where digits end), epochs
 LABELS = {"digits": ("real", "randX"), "own-class": ("own-class", "own-class-randX")}  #: arm -> real, random inputs
 STYLES = (("real inputs", "#D55E00", "-", "o"), ("random inputs", "#0072B2", (0, (5, 1.5)), "s"))
 TITLES = {"digits": "ten classes", "own-class": "each example its own class"}
@@ -52,11 +52,7 @@ Pair = tuple[tuple["Record", ...], tuple["Record", ...]]  #: real and random inp
 
 
 def pairs(records: Sequence[Record], real: str, random: str) -> Pair:
-    """The finished runs of two signals whose seeds have both.
-
-    Raises:
-        MembenchError: there are none.
-    """
+    """The finished runs of two signals whose seeds have both; raises `MembenchError` where there are none."""
     found = [{r.seed: r for r in select(records, signal=s)} for s in (real, random)]
     seeds = sorted(found[0].keys() & found[1].keys())
     if not seeds:
@@ -154,7 +150,7 @@ def steepness(shares: NDArray[np.float64]) -> NDArray[np.float64]:
 def analyse_classes(results: Results) -> Finding:
     """The share of effects that cross from one class to the loss of another."""
     both = pairs(next(iter(results.values())), *LABELS["digits"])
-    real, random = (matrices(own) for own in both)
+    real, random = map(matrices, both)
     over, crossing = f"over {len(real)} seeds", paired(off_diagonal(real), off_diagonal(random))
     beside = "log10 diagonal / off-diagonal"
     tests = (
@@ -182,17 +178,19 @@ def caption_classes(seeds: int) -> str:
 def draw_classes(real: NDArray[np.float64], random: NDArray[np.float64], figure: Figure) -> None:
     from matplotlib.colors import LogNorm
 
-    figure.set_size_inches(7, 3.4)
     maps = [100 * np.exp(np.log(np.maximum(shares, 1e-12)).mean(0)) for shares in (real, random)]
     norm = LogNorm(min(m.min() for m in maps), max(m.max() for m in maps))
-    panels = figure.subplots(1, 2, subplot_kw={"ylabel": "class of the loss"})
+    panels = figure.subplots(1, 2)
     for axes, shares, title in zip(panels, maps, ("real inputs", "random inputs"), strict=True):
-        mesh = axes.pcolormesh(shares, cmap="Greys", norm=norm, edgecolor="white", linewidth=0.4)
-        axes.set(title=title, aspect="equal", xlabel="class of the inputs", ylim=(len(shares), 0))
-        axes.set_xticks(np.arange(len(shares)) + 0.5, range(len(shares)))
-        axes.set_yticks(np.arange(len(shares)) + 0.5, range(len(shares)))
+        at = range(len(shares))
+        mesh = axes.pcolormesh(at, at, shares, cmap="Greys", norm=norm, edgecolor="white", linewidth=0.4)
+        axes.set(title=title, aspect="equal", xlabel="class of the inputs", xticks=at, yticks=at)
+        axes.invert_yaxis()
         axes.grid(False)
-    figure.colorbar(mesh, ax=list(panels), label="share of all effects (%, log scale)")
+    panels[0].set_ylabel("class of the loss")
+    ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if norm.vmin <= t <= norm.vmax]
+    name = "share of all effects (%, log scale)"
+    figure.colorbar(mesh, ax=list(panels), shrink=0.75, ticks=ticks, format="%g", label=name).minorticks_off()
 
 
 def load(num_classes: int, folder: Path) -> Arrays:
@@ -223,8 +221,9 @@ def tiny(shape: tuple[int, int, int], num_classes: int):
     return MLP(SIDE * SIDE, (16, 16), num_classes)
 
 
-def arm(name: str, probe: str, seeds: int, epochs: int) -> Arm:
-    recipe, split = Recipe(lr=RATES[name], momentum=0.9, batch=50, epochs=epochs), Split(1000, EXAMPLES, 100)
+def arm(name: str, probe: str, seeds: int, times: int) -> Arm:
+    epochs, split = times * PLAN[name][1], Split(1000, EXAMPLES, 100)
+    recipe = Recipe(lr=PLAN[name][0], momentum=0.9, batch=50, epochs=epochs)
     cells = (f"mnist5k-14-{name}", ("mlp-16",), LABELS[name], tuple(range(seeds)), split, recipe)
     return Arm(name, *cells, probes=(probe,), read=(epochs,), width=2, compiled=False)  # exact products: it is replayed
 
@@ -238,10 +237,10 @@ def register() -> list[Study]:
         Signal("own-class-randX", own_class_rand_x, noise="inputs", summary="The same with Gaussian inputs."),
         Architecture("mlp-16", tiny, summary="Fully connected, two hidden layers of 16 ReLU units."),
     )
-    scales = (("quick", 8, 30), ("paper", 20, 100))
-    examples = {s: tuple(arm(name, "loss-sensitivity", n, epochs) for name in LABELS) for s, n, epochs in scales}
-    classes = {s: (arm("digits", "class-sensitivity", n, epochs),) for s, n, epochs in scales}
-    scaled = "the paper's own sizes, with digits of mnist5k; 30 epochs and 8 seeds instead of 100 and 20"
+    scales = (("quick", 8, 1), ("paper", 20, 3))
+    examples = {s: tuple(arm(name, "loss-sensitivity", n, times) for name in LABELS) for s, n, times in scales}
+    classes = {s: (arm("digits", "class-sensitivity", n, times),) for s, n, times in scales}
+    scaled = "the paper's own sizes, with digits of mnist5k; `paper` has 20 seeds, not 8, and three times the epochs"
     few = "A few real examples have most of the effect on the loss, while random inputs all have a high one: their Gini"
     wide = "An input moves its own class's loss most; its effect on other classes is relatively larger on real data"
     return [
