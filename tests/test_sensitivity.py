@@ -8,11 +8,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from engine_world import Plugins
+from engine_world import blobs
+from engine_world import pack
 from plugin_files import plugin
 from torch import Tensor
 
 from membench.api import Recipe
+from membench.engine.train import train_pack
 from membench.errors import MembenchError
+from membench.probes import Probe
+from membench.records import Cell
+from membench.records import Record
+from membench.studies import Split
 
 sensitivity = plugin("probes/sensitivity.py")
 
@@ -166,3 +174,39 @@ def test_a_run_that_was_not_plain_sgd_is_refused() -> None:
 def test_the_rate_follows_the_schedule() -> None:
     assert sensitivity.rate(Recipe(lr=0.2), 0.5) == 0.2
     assert sensitivity.rate(COSINE, 1 / 3) == pytest.approx(0.15 * (1 + math.cos(math.pi / 3)))
+
+
+def gap(params: dict[str, Tensor], data: object, lane: object) -> dict[str, Tensor]:
+    """How far from the engine's weights the replay ends, over the distance that they went."""
+    run, start = sensitivity.descent(data, lane)
+    end, there = next(run.backwards(start))[2], sensitivity.flat(params)
+    return {"gap": (end - there).norm() / (there - start).norm()}
+
+
+def records_of(architecture: str, regularizer: str, split: Split, *strength: float) -> list[Record]:
+    """Three lanes of the engine, with the probes."""
+    cells = tuple(
+        Cell("blobs", architecture, regularizer, strength, s, i) for i, s in enumerate(("real", "randX", "real"))
+    )
+    probes = {p.name: p for p in (*sensitivity.register(), Probe("gap", gap, at="end"))}
+    source = Plugins(datasets={"blobs": blobs()}, probes=probes)
+    recipe = Recipe(lr=0.1, momentum=0.8, batch=6, epochs=4, schedule="cosine")
+    return train_pack(pack(cells, recipe, split, probes=tuple(probes)), source, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "split"),
+    [("mlp", Split(10, 24, 10)), ("cnn", Split(10, 24, 10)), ("mlp", Split(10, 30, 10, share=0.6))],
+)
+def test_the_replay_ends_at_the_engines_weights(worker_like: None, architecture: str, split: Split) -> None:
+    for record in records_of(architecture, "none", split):
+        assert record.status == "ok", record.reason
+        assert record.probes["gap"]["gap"][0] < 1e-5
+        assert len(record.probes["loss-sensitivity"]["gini"][0]) == 4
+        assert all(0 < g < 1 for g in record.probes["loss-sensitivity"]["gini"][0])
+        assert sum(record.probes["class-sensitivity"]["matrix"][0]) > 0
+
+
+def test_a_regularized_run_is_refused(worker_like: None) -> None:
+    with pytest.raises(MembenchError, match="elsewhere"):
+        records_of("mlp", "weight-decay", Split(10, 24, 10), 0.1)
