@@ -46,10 +46,24 @@ def data_dir(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def out(sub: argparse.ArgumentParser) -> None:
+def out(sub: argparse.ArgumentParser, default: Path = Path("leaderboard")) -> None:
     """`--out`."""
+    sub.add_argument("--out", type=Path, default=default, metavar="DIR", help="the results; default: %(default)s")
+
+
+def training(sub: argparse.ArgumentParser, lf: str = "only the cells that failed or timed out last time") -> None:
+    """How to train: `run` and `reproduce`."""
+    sub.add_argument("--lf", action="store_true", help=lf)
+    sub.add_argument("--collect-only", action="store_true", help="print the ids of the selected cells, train nothing")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there is one")
+    sub.add_argument("-n", dest="workers", type=positive, metavar="N", help="workers; default: one a core")
+    sub.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop at the first pack that fails")
+    sub.add_argument("--maxfail", type=positive, metavar="N", help="stop after N packs that failed")
     sub.add_argument(
-        "--out", type=Path, default=Path("leaderboard"), metavar="DIR", help="the leaderboard; default: %(default)s"
+        "--time-limit", type=positive, default=1800, metavar="SECONDS", help="of one pack; default: %(default)s"
+    )
+    sub.add_argument(
+        "--accept-env", action="store_true", help="also count records of other torch versions, devices, machines"
     )
 
 
