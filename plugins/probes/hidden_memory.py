@@ -1,0 +1,64 @@
+"""Hidden memory: are wrong labels that the network does not show relearned faster than ones that it never met?
+
+The trained network is trained on without its regularizer (SGD, the run's rate, momentum and batch), once on its labels
+as given, once with other wrong labels in the wrong ones' place, and the initial network on the labels as given. All
+three are read on the same examples: wrong labels that the trained network does not predict at first, `held` of the
+wrong ones. What `relearned` is above `new` was in the weights though not in the answers: savings in relearning, after H.
+Ebbinghaus, "Über das Gedächtnis", 1885. `relearned`, `new`, `scratch`: share predicted as given after 0, 1, ... epochs.
+"""
+
+import torch
+from torch.func import grad
+
+from membench import Probe
+from membench import hookimpl
+from membench.nn import cross_entropy
+from membench.nn import one_hot
+
+EPOCHS = 10
+
+
+def other_labels(data, lane):
+    """[n] int64: each wrong label replaced by another one, 1 to c - 1 classes on; it may be the real one's."""
+    step = 1 + (lane.uniform((len(data.y),), "step") * (lane.num_classes - 1)).long()
+    return torch.where(data.wrong, (data.y + step) % lane.num_classes, data.y)
+
+
+def fits(params, data, labels, read, lane):
+    """[EPOCHS + 1]: share of the rows `read` [n] bool predicted as `labels` [n], from `params` on."""
+    rows = data.trained.nonzero()[:, 0]
+    batch, recipe = lane.recipe.batch, lane.recipe
+    slots = {name: torch.zeros_like(w) for name, w in params.items()}
+    soft = one_hot(labels, lane.num_classes)
+    gradient = grad(lambda p, b: cross_entropy(lane.forward(data.x[b], p), soft[b]).mean())
+    share = lambda p: (lane.forward(data.x[read], p).argmax(dim=1) == labels[read]).double().mean()  # noqa: E731
+    curve = [share(params)]
+    for epoch in range(EPOCHS):
+        order = rows[lane.permutation(len(rows), f"epoch {epoch}")]
+        for b in order[: len(order) // batch * batch].split(batch):
+            slopes = gradient(params, b)
+            slots = {name: recipe.momentum * v + slopes[name] for name, v in slots.items()}
+            params = {name: w - recipe.lr * slots[name] for name, w in params.items()}
+        curve.append(share(params))
+    return torch.stack(curve)
+
+
+def measure(params, data, lane):
+    with torch.no_grad():
+        wrong = data.wrong & data.trained
+        predicted = lane.forward(data.x).argmax(dim=1)
+        new = other_labels(data, lane)
+        # the same examples for all three curves: at the start none is predicted as either label
+        held = wrong & (predicted != data.y)
+        fair = held & (predicted != new)
+        return {
+            "held": held.sum() / wrong.sum(),
+            "relearned": fits(params, data, data.y, fair, lane),
+            "new": fits(params, data, new, fair, lane),
+            "scratch": fits(lane.initial, data, data.y, fair, lane),
+        }
+
+
+@hookimpl
+def register():
+    return [Probe("hidden-memory", measure, at="end")]
