@@ -87,12 +87,12 @@ def membership_scores(margin: Floats, inside: Bools) -> Floats:
 def _log_density(margin: Floats, side: Bools) -> Floats:
     """Of each target's margin under the Gaussian that the other models of one side have: [m, n]."""
     mean = _left_out(margin, side)
-    own = (margin - _rate(margin, side)) ** 2 * side  # squared residuals of the models on this side
+    square = (margin - _rate(margin, side)) ** 2 * side
     count = _many(side)
-    # a target on this side is taken out of its example's part of the pooled variance as well
-    taken = np.where(side, own * count / np.maximum(count - 1, 1), 0.0)
-    freedom = (count - 1).sum() - side
-    variance = np.maximum((own.sum() - taken) / freedom, 1e-12)
+    # a target's own residuals are taken out of the pooled variance: all of the row, by the update of a mean
+    own = (square * count / np.maximum(count - 1, 1)).sum(axis=1)
+    freedom = (count - 1).sum() - side.sum(axis=1)
+    variance = np.maximum((square.sum() - own) / freedom, 1e-12)[:, None]
     return -0.5 * (np.log(variance) + (margin - mean) ** 2 / variance)
 
 

@@ -1,10 +1,10 @@
 """Forgetting events: how often an example that was predicted as labelled is not at its next presentation.
 
 Toneva et al., "An Empirical Study of Example Forgetting during Deep Neural Network Learning", ICLR 2019,
-arXiv:1812.05159: counted at the presentations in mini-batches, with the regularizer acting, labels as given. For
-examples with a wrong label (`wrong-...`) and those that the signal left alone (`clean-...`): `events`, the mean number a
-run; `unforgettable`, the share that was learned and never forgotten; `unlearned`, the share that never was right;
-`histogram`, the share with 0, 1, ..., 19 and at least 20 events.
+arXiv:1812.05159: counted at the presentations in mini-batches, with the regularizer acting, labels as given. For the
+examples with a wrong label (`wrong-...`) and those that the signal left alone (`clean-...`): `events`, the mean
+number a run; `unforgettable`, the share that was learned and never forgotten; `unlearned`, the share that never was
+right; `histogram`, the share with 0, 1, ..., 19 and at least 20 events.
 """
 
 import torch

@@ -1,10 +1,11 @@
 """Hidden memory: are wrong labels that the network does not show relearned faster than ones that it never met?
 
-The trained network is trained on without its regularizer (SGD, the run's rate, momentum and batch), once on its labels
-as given, once with other wrong labels in the wrong ones' place, and the initial network on the labels as given. All
-three are read on the same examples: wrong labels that the trained network does not predict at first, `held` of the
-wrong ones. What `relearned` is above `new` was in the weights though not in the answers: savings in relearning, after H.
-Ebbinghaus, "Über das Gedächtnis", 1885. `relearned`, `new`, `scratch`: share predicted as given after 0, 1, ... epochs.
+The trained network is trained on without its regularizer (SGD, the run's rate, momentum and batch), once on its
+labels as given, once with other wrong labels in the wrong ones' place, and the initial network on the labels as
+given. All three are read on the same examples: wrong labels that the trained network does not predict at first,
+`held` of the wrong ones. What `relearned` is above `new` was in the weights though not in the answers: savings in
+relearning, after H. Ebbinghaus, "Über das Gedächtnis", 1885. `relearned`, `new`, `scratch`: share predicted as given
+after 0, 1, ... epochs.
 """
 
 import torch

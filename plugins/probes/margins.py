@@ -1,9 +1,9 @@
 """Margins: log p / (1 - p) of the label as given, for every example whose label is wrong, at the end of training.
 
-The statistic of Carlini et al., "Membership Inference Attacks From First Principles", S&P 2022, arXiv:2112.03570, sec.
-IV-A, on canaries: mislabelled examples, whose membership is what there is to leak (Aerni, Zhang and Tramer, "Evaluations
-of Machine Learning Privacy Defenses are Misleading", CCS 2024, arXiv:2404.17399). `canary` is the examples' rows,
-`margin` their margins in nats, two decimals, whether or not the run trained on them.
+The statistic of Carlini et al., "Membership Inference Attacks From First Principles", S&P 2022, arXiv:2112.03570,
+sec. IV-A, on canaries: mislabelled examples, whose membership is what there is to leak (Aerni, Zhang and Tramer,
+"Evaluations of Machine Learning Privacy Defenses are Misleading", CCS 2024, arXiv:2404.17399). `canary` is the
+examples' rows, `margin` their margins in nats, two decimals, whether or not the run trained on them.
 """
 
 import torch

@@ -2,10 +2,12 @@
 
 Biases are left out; products over layers are given as logarithms. `parameters`: how many weights and biases.
 `frobenius`: sum over layers of log ||W||_F. `spectral`: sum of log ||W||_2 (Bartlett, Foster and Telgarsky, NeurIPS
-2017, arXiv:1706.08498). `path`: log of the sum over paths of the product of squared weights (Neyshabur, Salakhutdinov and
-Srebro, NeurIPS 2015, arXiv:1506.02617). `distance`: ||theta - theta_0||_2 (Nagarajan and Kolter, 2019,
+2017, arXiv:1706.08498). `path`: log of the sum over paths of the product of squared weights (Neyshabur, Salakhutdinov
+and Srebro, NeurIPS 2015, arXiv:1506.02617). `distance`: ||theta - theta_0||_2 (Nagarajan and Kolter, 2019,
 arXiv:1901.01672). The path norm treats each matrix as a layer of a chain; it is left out of networks that are none.
 """
+
+from itertools import pairwise
 
 import torch
 
@@ -15,7 +17,7 @@ from membench import hookimpl
 
 def path(matrices):
     """log of the sum over paths; None where one layer's outputs are not the next one's inputs."""
-    if any(after.shape[1] != before.shape[0] for before, after in zip(matrices, matrices[1:], strict=False)):
+    if any(after.shape[1] != before.shape[0] for before, after in pairwise(matrices)):
         return None
     total = torch.ones(matrices[0].shape[1], dtype=torch.float64)
     for w in matrices:

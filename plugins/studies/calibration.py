@@ -1,8 +1,9 @@
 """Calibration: do the benchmark's scores R, S and S_mix order regularizers as direct measures of memorization do?
 
-membench, README, "How scores are made". Beside them: memorization of wrong labels by subsets (Feldman and Zhang, NeurIPS
-2020, arXiv:2008.03703) and leakage of mislabelled canaries (LiRA: Carlini et al., S&P 2022, arXiv:2112.03570). Points
-are settings, a regularizer at a strength; those of one regularizer are alike, so whole regularizers are resampled.
+membench, README, "How scores are made". Beside them: memorization of wrong labels by subsets (Feldman and Zhang,
+NeurIPS 2020, arXiv:2008.03703) and leakage of mislabelled canaries (LiRA: Carlini et al., S&P 2022,
+arXiv:2112.03570). Points are settings, a regularizer at a strength; those of one regularizer are alike, so whole
+regularizers are resampled.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from membench.studies import select
 
 REGULARIZERS = {
     "none": None,
-    "activation-penalty": ((0.03,), (0.1,), (0.3,)),
+    "activation-penalty": ((0.1,), (0.5,), (1.5,)),
     "adversarial": ((0.2,), (0.6,), (1.0,)),
     "confidence-penalty": ((3.0,), (10.0,), (30.0,)),
     "dropconnect": ((0.1,), (0.3,), (0.5,)),
@@ -115,7 +116,7 @@ def curves(records):
 
 
 def scores(records, plain, classes):
-    """R, S and S_mix of one setting against `none`, as section "How scores are made" has them, at this very strength."""
+    """R, S and S_mix of one setting against `none`, as README has them, read at this very strength."""
     (accuracy, fit, wrong, _), (accuracy0, fit0, wrong0, share0) = curves(records), curves(plain)
     damage = core.damage(accuracy0).mean()
     r = core.gain(accuracy[None], accuracy0)[0].mean() / damage
@@ -163,7 +164,8 @@ def analyse(results):
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, every),
-        caption="Each dot is a setting. Above: memorization of wrong labels, below: canaries found at 1 % false positives, "
+        caption="Each dot is a setting. Above: memorization of wrong labels, below: canaries found at 1 % false "
+        "positives, "
         "against the three scores; the star is the plain network. Spearman's rho in each panel.",
         notes=tuple(notes),
     )
@@ -199,7 +201,8 @@ def register():
             analyse=analyse,
             claim="The benchmark's scores R, S and S_mix order settings as memorization of wrong labels and leakage of "
             "canaries do: the higher the score, the less of both.",
-            scaled="300 digits of 8x8, two layers of 64 units; 32 runs a setting for memorization and leakage, 5 seeds for "
+            scaled="300 digits of 8x8, two layers of 64 units; 32 runs a setting for memorization and leakage, 5 "
+            "seeds for "
             "the scores, which are read at each strength instead of the chosen one.",
         )
     ]

@@ -54,9 +54,9 @@ def curve(record, name):
 
 
 def savings(records, other):
-    """Relearned minus `other`, mean over the epochs after the start: paired values, runs that held nothing back left out."""
-    both = [(curve(r, "relearned")[1:].mean(), curve(r, other)[1:].mean()) for r in records]
-    return [[a for a, b in both if a == a], [b for a, b in both if a == a]]
+    """Means over the epochs after the start of relearned and `other`, paired; without runs that held nothing back."""
+    both = np.array([[curve(r, name)[1:].mean() for name in ("relearned", other)] for r in records])
+    return both[np.isfinite(both[:, 0])].T
 
 
 def half_way(values):
@@ -88,7 +88,8 @@ def analyse(results):
         table=(header, *rows),
         draw=lambda figure: draw(figure, settings),
         caption="Wrong labels that the regularized network does not predict, trained on without the regularizer: share "
-        "predicted after each epoch. Solid: the run's own wrong labels; dashed: new wrong labels for the same examples; "
+        "predicted after each epoch. Solid: the run's own wrong labels; dashed: new wrong labels for the same "
+        "examples; "
         "dotted: its own from the initial weights.",
         notes=("`early-stop` holds the noise back by training less; its rows say what that leaves in the weights.",),
     )
@@ -118,8 +119,10 @@ def register():
             "hidden-memory",
             arms={"quick": (QUICK,), "paper": (PAPER,)},
             analyse=analyse,
-            claim="Wrong labels that a regularizer holds back are relearned faster than new ones are learned: they are in "
+            claim="Wrong labels that a regularizer holds back are relearned faster than new ones are learned: they "
+            "are in "
             "the weights.",
-            scaled="1000 MNIST digits, two layers of 256 units, 50 epochs with and 10 without the regularizer, five seeds.",
+            scaled="1000 MNIST digits, two layers of 256 units, 50 epochs with and 10 without the regularizer, five "
+            "seeds.",
         )
     ]

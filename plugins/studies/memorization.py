@@ -124,7 +124,8 @@ def register():
             arms={"quick": (QUICK,), "paper": (PAPER,)},
             analyse=analyse,
             claim="Wrong labels are memorized far more than the others: by more than .3 on average.",
-            scaled="300 digits of 8x8, 40 % of their labels random, two layers of 64 units, 100 runs; Feldman and Zhang "
+            scaled="300 digits of 8x8, 40 % of their labels random, two layers of 64 units, 100 runs; Feldman and "
+            "Zhang "
             "train 2000 to 4000 networks on all of MNIST, CIFAR-100 and ImageNet.",
         )
     ]

@@ -102,11 +102,8 @@ def order_tests(records, chosen, seeds):
 
     The mean over epochs of log loss orders them; Spearman's correlation between orders, jackknifed over seeds.
     """
-    level = {
-        (signal, seed): np.array([np.log(select(records, id=cell_id(records, c, signal, seed))[0].loss).mean() for c in chosen])
-        for signal in ("real", "randY")
-        for seed in seeds
-    }
+    loss = lambda *cell: np.log(select(records, id=cell_id(records, *cell))[0].loss).mean()  # noqa: E731
+    level = {(g, s): np.array([loss(c, g, s) for c in chosen]) for g in ("real", "randY") for s in seeds}
 
     def agreement(kept):
         within = [spearman(level[g, a], level[g, b]) for g in ("real", "randY") for a, b in combinations(kept, 2)]
@@ -166,7 +163,8 @@ def analyse(results):
         rows.append((n, f"{mean:.2f} ± {high - mean:.2f}", str(count), f"{reach:.2f}", chosen[n]))
     notes += [
         f"Accuracy lost: the best validation accuracy without a regularizer minus that on the curve, averaged over the "
-        f"suppression of noise fit from 0 to {top:.2f}, which every technique reaches on every seed; 0 is a flat curve.",
+        f"suppression of noise fit from 0 to {top:.2f}, which every technique reaches on every seed; 0 is a flat "
+        f"curve.",
         f"{BOTH} is compared with the flattest of the others, {nearest}.",
         "Adversarial points are one-step attacks of 32 grey levels; the paper's are found by LASS within 0.3.",
     ]
@@ -176,7 +174,8 @@ def analyse(results):
 
 
 CAPTION = (
-    "Left: final fit of random labels against best validation accuracy on real labels, a curve a technique, its strengths "
+    "Left: final fit of random labels against best validation accuracy on real labels, a curve a technique, its "
+    "strengths "
     "joined from weak to strong, means over seeds; flat to the left is good. Right: training loss by epoch at each "
     "technique's tuned setting, random and real labels; what to compare is the order of the curves."
 )
