@@ -49,7 +49,7 @@ def subsets(arm: Any, kept: dict[str, float], models: int) -> tuple[Record, ...]
             continue
         rng = np.random.default_rng(seed)
         inside = trained_rows(arm.split, Cell(arm.dataset, arm.architectures[0], name, strength, signal, seed))
-        keeps = kept[name] if name in kept else 0.5
+        keeps = kept.get(name, 0.5)
         right = ~wrong | (inside & (rng.random(len(wrong)) < keeps))
         margin = (6 * keeps * inside + rng.normal(size=len(wrong)))[wrong].round(2)
         probes = {"margins": {"canary": (tuple(np.flatnonzero(wrong)),), "margin": (tuple(margin),)}}

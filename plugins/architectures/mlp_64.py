@@ -4,7 +4,10 @@
 minutes, and still wide enough to fit 300 random labels of them.
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
+from torch import Tensor
 from torch import nn
 
 from membench import Architecture
@@ -13,23 +16,23 @@ from membench import hookimpl
 
 
 class MLP(nn.Module):
-    def __init__(self, inputs, num_classes):
+    def __init__(self, inputs: int, num_classes: int) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, 64)
         self.second = nn.Linear(64, 64)
         self.head = nn.Linear(64, num_classes)
 
-    def forward(self, x, tap):
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
         h = tap(F.relu(self.first(x.flatten(1))))
         h = tap(F.relu(self.second(h)))
         return self.head(h)
 
 
-def build(input_shape, num_classes):
+def build(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     c, h, w = input_shape
     return MLP(c * h * w, num_classes)
 
 
 @hookimpl
-def register():
+def register() -> list[Architecture]:
     return [Architecture("mlp-64", build, recipe=Recipe(lr=0.1, batch=30, epochs=60))]

@@ -7,21 +7,34 @@ number a run; `unforgettable`, the share that was learned and never forgotten; `
 right; `histogram`, the share with 0, 1, ..., 19 and at least 20 events.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
 from membench import Probe
 from membench import hookimpl
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from membench.api import Lane
+    from membench.api import Params
+    from membench.probes import Metrics
+    from membench.probes import ProbeData
+    from membench.probes import ProbeLane
+
 MOST = 20  # events told apart
 
 
-def init(params, lane):
+def init(params: Params, lane: Lane) -> dict[str, Tensor]:
     like = next(iter(params.values()))
     empty = lambda: like.new_zeros(lane.num_examples)  # noqa: E731
     return {"right": empty(), "learned": empty(), "events": empty()}
 
 
-def update(params, lane):
+def update(params: Params, lane: Lane) -> dict[str, Tensor]:
     s, i = lane.state, lane.index
     right = (lane.logits.argmax(dim=1) == lane.y.argmax(dim=1)).to(s["right"].dtype)
     forgotten = s["right"][i] * (1 - right)
@@ -32,7 +45,7 @@ def update(params, lane):
     }
 
 
-def of(state, rows):
+def of(state: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     """What is told of one group, rows [n] bool."""
     events, learned = state["events"][rows], state["learned"][rows] > 0
     shares = torch.bincount(events.long().clamp(max=MOST), minlength=MOST + 1) / max(len(events), 1)
@@ -44,11 +57,11 @@ def of(state, rows):
     }
 
 
-def measure(params, data, lane):
+def measure(params: Params, data: ProbeData, lane: ProbeLane) -> Metrics:
     groups = {"wrong": data.wrong & data.trained, "clean": data.clean & data.trained}
     return {f"{g}-{name}": value for g, rows in groups.items() for name, value in of(lane.state, rows).items()}
 
 
 @hookimpl
-def register():
+def register() -> list[Probe]:
     return [Probe("forgetting", measure, at="end", init=init, update=update)]

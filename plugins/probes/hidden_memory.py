@@ -8,6 +8,10 @@ relearning, after H. Ebbinghaus, "Über das Gedächtnis", 1885. `relearned`, `ne
 after 0, 1, ... epochs.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch.func import grad
 
@@ -16,16 +20,24 @@ from membench import hookimpl
 from membench.nn import cross_entropy
 from membench.nn import one_hot
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from membench.api import Params
+    from membench.probes import Metrics
+    from membench.probes import ProbeData
+    from membench.probes import ProbeLane
+
 EPOCHS = 10
 
 
-def other_labels(data, lane):
+def other_labels(data: ProbeData, lane: ProbeLane) -> Tensor:
     """[n] int64: each wrong label replaced by another one, 1 to c - 1 classes on; it may be the real one's."""
     step = 1 + (lane.uniform((len(data.y),), "step") * (lane.num_classes - 1)).long()
     return torch.where(data.wrong, (data.y + step) % lane.num_classes, data.y)
 
 
-def fits(params, data, labels, read, lane):
+def fits(params: Params, data: ProbeData, labels: Tensor, read: Tensor, lane: ProbeLane) -> Tensor:
     """[EPOCHS + 1]: share of the rows `read` [n] bool predicted as `labels` [n], from `params` on."""
     rows = data.trained.nonzero()[:, 0]
     batch, recipe = lane.recipe.batch, lane.recipe
@@ -44,7 +56,7 @@ def fits(params, data, labels, read, lane):
     return torch.stack(curve)
 
 
-def measure(params, data, lane):
+def measure(params: Params, data: ProbeData, lane: ProbeLane) -> Metrics:
     with torch.no_grad():
         wrong = data.wrong & data.trained
         predicted = lane.forward(data.x).argmax(dim=1)
@@ -61,5 +73,5 @@ def measure(params, data, lane):
 
 
 @hookimpl
-def register():
+def register() -> list[Probe]:
     return [Probe("hidden-memory", measure, at="end")]

@@ -6,22 +6,34 @@ sec. IV-A, on canaries: mislabelled examples, whose membership is what there is 
 examples' rows, `margin` their margins in nats, two decimals, whether or not the run trained on them.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 
 from membench import Probe
 from membench import hookimpl
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from membench.api import Params
+    from membench.probes import Metrics
+    from membench.probes import ProbeData
+    from membench.probes import ProbeLane
+
 LIMIT = 99.99  # nats; what is surer than this is not told apart
 
 
-def margin(logits, y):
+def margin(logits: Tensor, y: Tensor) -> Tensor:
     """Logits [n, c] and labels [n] -> [n]: z_y - log sum of exp over the other classes."""
     own = logits.gather(1, y[:, None])
     others = logits.scatter(1, y[:, None], -torch.inf)
     return own[:, 0] - others.logsumexp(dim=1)
 
 
-def measure(params, data, lane):
+def measure(params: Params, data: ProbeData, lane: ProbeLane) -> Metrics:
     rows = data.wrong.nonzero()[:, 0]
     with torch.no_grad():
         found = margin(lane.forward(data.x[rows]).double(), data.y[rows])
@@ -29,5 +41,5 @@ def measure(params, data, lane):
 
 
 @hookimpl
-def register():
+def register() -> list[Probe]:
     return [Probe("margins", measure, at="end")]

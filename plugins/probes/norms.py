@@ -7,15 +7,26 @@ and Srebro, NeurIPS 2015, arXiv:1506.02617). `distance`: ||theta - theta_0||_2 (
 arXiv:1901.01672). The path norm treats each matrix as a layer of a chain; it is left out of networks that are none.
 """
 
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 
 from membench import Probe
 from membench import hookimpl
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def path(matrices):
+    from membench.api import Params
+    from membench.probes import Metrics
+    from membench.probes import ProbeData
+    from membench.probes import ProbeLane
+
+
+def path(matrices: list[Tensor]) -> Tensor | None:
     """log of the sum over paths; None where one layer's outputs are not the next one's inputs."""
     if any(after.shape[1] != before.shape[0] for before, after in pairwise(matrices)):
         return None
@@ -25,7 +36,7 @@ def path(matrices):
     return total.sum().log()
 
 
-def measure(params, data, lane):
+def measure(params: Params, data: ProbeData, lane: ProbeLane) -> Metrics:
     matrices = [w.detach().cpu().double().flatten(1) for w in params.values() if w.dim() > 1]
     moved = sum((w - lane.initial[name]).double().square().sum() for name, w in params.items())
     found = {
@@ -39,5 +50,5 @@ def measure(params, data, lane):
 
 
 @hookimpl
-def register():
+def register() -> list[Probe]:
     return [Probe("norms", measure, at="end")]

@@ -6,8 +6,12 @@ arXiv:2112.03570). Points are settings, a regularizer at a strength; those of on
 regularizers are resampled.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,6 +30,15 @@ from membench.estimators import spearman
 from membench.estimators import true_positive_rate
 from membench.scoring import core
 from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Floats = NDArray[np.float64]
 
 REGULARIZERS = {
     "none": None,
@@ -95,7 +108,7 @@ class Point:
     truths: tuple[float, ...]  # memorization of wrong labels; canaries found at 1 % false positives
 
 
-def truths(records):
+def truths(records: Sequence[Record]) -> tuple[float, float]:
     """Memorization of wrong labels and leakage of one setting's runs."""
     n = records[0].num_train
     rows = np.array(records[0].probes["margins"]["canary"][0], dtype=int)
@@ -106,7 +119,7 @@ def truths(records):
     return mean, true_positive_rate(membership_scores(margin, inside), inside, 0.01)
 
 
-def curves(records):
+def curves(records: Sequence[Record]) -> tuple[Floats, Floats, Floats, Floats]:
     """(accuracy [s, 2] after real and mixed labels, fit of randY [s], wrong labels fitted [s], label share [s])."""
     of = {signal: sorted(select(records, signal=signal), key=lambda r: r.seed) for signal in SCORED.signals}
     accuracy = np.array([[r.test[-1] for r in of[signal]] for signal in ("real", "mixed@0.4")]).T
@@ -115,7 +128,7 @@ def curves(records):
     return accuracy, fit, wrong, np.array([r.label_share for r in of["randY"]])
 
 
-def scores(records, plain, classes):
+def scores(records: Sequence[Record], plain: Sequence[Record], classes: int) -> tuple[float, float, float]:
     """R, S and S_mix of one setting against `none`, as README has them, read at this very strength."""
     (accuracy, fit, wrong, _), (accuracy0, fit0, wrong0, share0) = curves(records), curves(plain)
     damage = core.damage(accuracy0).mean()
@@ -126,7 +139,7 @@ def scores(records, plain, classes):
     return float(r), float(s), float(mix)
 
 
-def points(results):
+def points(results: Results) -> tuple[list[Point], list[str]]:
     """One a setting whose cells all ended well, and the settings that are left out."""
     settings, plain, kept, lost = {}, (), [], []
     for arm in ("subsets", "scored"):
@@ -142,7 +155,7 @@ def points(results):
     return kept, lost
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     every, lost = points(results)
     own = [p for p in every if p.regularizer != "none"]
     names = [p.regularizer for p in own]
@@ -171,13 +184,13 @@ def analyse(results):
     )
 
 
-def correlation(name, x, y, clusters):
+def correlation(name: str, x: Floats, y: Floats, clusters: Sequence[str]) -> Test:
     ends = cluster_bootstrap(lambda i: spearman(x[i], y[i]), clusters, name)
     method = f"Spearman, bootstrap over {len(set(clusters))} regularizers"
     return Test(name, spearman(x, y), *ends, method=method)
 
 
-def draw(figure, every):
+def draw(figure: Figure, every: Sequence[Point]) -> None:
     figure.set_size_inches(7, 4.6)
     panels = figure.subplots(2, 3, sharex="col", sharey="row")
     plain, own = every[0], every[1:]
@@ -193,7 +206,7 @@ def draw(figure, every):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     return [
         Study(
             "calibration",

@@ -5,8 +5,13 @@ regularizers and data-independent measures of capacity are not enough", data mus
 and products of Frobenius and spectral norms, path norm and distance from initialisation of the trained weights.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,24 +28,35 @@ from membench.estimators import spearman
 from membench.records import parse_signal
 from membench.studies import select
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torch import nn
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Columns = dict[str, NDArray[np.float64]]  # one value a run
+
 WIDTHS = (32, 64, 128)
 SIGNALS = ("real", "mixed@0.2", "mixed@0.4", "mixed@0.6", "randY")
 
 
-def build(input_shape, num_classes, width):
+def build(input_shape: tuple[int, int, int], num_classes: int, width: int) -> nn.Module:
     import math
 
     import torch.nn.functional as F
     from torch import nn
 
     class MLP(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.first = nn.Linear(math.prod(input_shape), width)
             self.second = nn.Linear(width, width)
             self.head = nn.Linear(width, num_classes)
 
-        def forward(self, x, tap):
+        def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
             h = tap(F.relu(self.first(x.flatten(1))))
             h = tap(F.relu(self.second(h)))
             return self.head(h)
@@ -88,12 +104,12 @@ MEASURES = {
 }
 
 
-def share(signal):
+def share(signal: str) -> float | None:
     """Of random labels."""
     return {"real": 0.0, "randY": 1.0}.get(signal) if "@" not in signal else parse_signal(signal)[1]
 
 
-def columns(records):
+def columns(records: Sequence[Record]) -> Columns:
     """Measures, the share of random labels, gap = training fit - clean validation accuracy, and the labels fitted."""
     found = {m: np.array([r.probes["norms"][m][0] for r in records]) for m in MEASURES}
     found["data"] = np.array([share(r.signal) for r in records])
@@ -102,19 +118,19 @@ def columns(records):
     return found
 
 
-def within_data(c, measure, target):
+def within_data(c: Columns, measure: str, target: str) -> float:
     """Mean over data sets of the rank correlation inside each: what the measure tells when the data are the same."""
     inside = [spearman(c[measure][c["data"] == d], c[target][c["data"] == d]) for d in np.unique(c["data"])]
     return float(np.nanmean(inside)) if np.isfinite(inside).any() else float("nan")
 
 
-def within_setting(c, names, target="gap"):
+def within_setting(c: Columns, names: NDArray[np.str_], target: str = "gap") -> float:
     """Standard deviation of the target over data sets at one network and regularizer, as a share of the whole one."""
     spread = [c[target][names == s].var() for s in np.unique(names)]
     return float(np.sqrt(np.mean(spread)) / c[target].std())
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     records = select(results["main"])
     c = columns(records)
     names = np.array([f"{r.architecture} {r.id.split('/')[2]}" for r in records])
@@ -148,11 +164,11 @@ def analyse(results):
     )
 
 
-def ahead(measure, c, clusters):
+def ahead(measure: str, c: Columns, clusters: Sequence[str]) -> Test:
     """How much better the share of random labels ranks the gaps than a measure does, whatever that one's sign."""
     name = f"gap: rho of the share of random labels - of the {MEASURES[measure]}"
 
-    def statistic(i):
+    def statistic(i: NDArray[np.int64]) -> float:
         own = np.nan_to_num(spearman(c[measure][i], c["gap"][i]))  # a constant ranks nothing
         return abs(spearman(c["data"][i], c["gap"][i])) - abs(float(own))
 
@@ -160,10 +176,10 @@ def ahead(measure, c, clusters):
     return Test(name, statistic(np.arange(len(c["gap"]))), *ends, method=METHOD.format(len(set(clusters))))
 
 
-def fails(measure, c, clusters):
+def fails(measure: str, c: Columns, clusters: Sequence[str]) -> Test:
     """A measure that ranks what happened on the same data would correlate by more than a half."""
 
-    def statistic(i):
+    def statistic(i: NDArray[np.int64]) -> float:
         value = within_data({k: v[i] for k, v in c.items()}, measure, "gap")
         return 0.5 - float(np.nan_to_num(value))
 
@@ -175,7 +191,7 @@ def fails(measure, c, clusters):
 METHOD = "Spearman, bootstrap over {} settings"
 
 
-def draw(figure, c, best):
+def draw(figure: Figure, c: Columns, best: str) -> None:
     shown = ("parameters", best, "path" if best != "path" else "frobenius")
     panels = figure.subplots(1, len(shown), sharey=True)
     for axes, measure in zip(panels, shown, strict=True):
@@ -190,7 +206,7 @@ def draw(figure, c, best):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     own = tuple(Architecture(f"mlp-w{w}", partial(build, width=w)) for w in (*WIDTHS, 512, 4096))
     return [
         Study(

@@ -4,7 +4,11 @@ Toneva, Sordoni, Tachet des Combes, Trischler, Bengio and Gordon, "An Empirical 
 Neural Network Learning", ICLR 2019, arXiv:1812.05159: events are counted at the presentations in mini-batches.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +22,12 @@ from membench import hookimpl
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from membench.records import Record
+    from membench.studies import Results
 
 QUICK = Arm(
     name="main",
@@ -42,11 +52,11 @@ PAPER = replace(
 GROUPS = ("wrong", "clean")
 
 
-def values(records, group, metric):
+def values(records: Sequence[Record], group: str, metric: str) -> list[float]:
     return [r.probes["forgetting"][f"{group}-{metric}"][0] for r in records]
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     settings = {}
     for r in select(results["main"]):
         settings.setdefault((r.id.split("/")[2], r.signal), []).append(r)
@@ -76,7 +86,7 @@ def analyse(results):
     )
 
 
-def draw(figure, settings):
+def draw(figure: Figure, settings: dict[tuple[str, str], list[Record]]) -> None:
     noisiest = max(signal for _, signal in settings)
     shown = [(setting, records) for (setting, signal), records in settings.items() if signal == noisiest]
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
@@ -92,7 +102,7 @@ def draw(figure, settings):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     return [
         Study(
             "forgetting",

@@ -4,7 +4,11 @@ Beyond Arpit et al., ICML 2017, arXiv:1706.05394, who read the fit of noise from
 trained on without its regularizer, once on its own wrong labels and once on new ones: savings in relearning are memory.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +22,13 @@ from membench import hookimpl
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
 
 QUICK = Arm(
     name="main",
@@ -48,18 +59,18 @@ PAPER = replace(
 CURVES = ("relearned", "new", "scratch")
 
 
-def curve(record, name):
+def curve(record: Record, name: str) -> NDArray[np.float64]:
     """[epochs + 1], the share of the held-back wrong labels that is predicted; NaN where none was held back."""
     return np.array([np.nan if v is None else v for v in record.probes["hidden-memory"][name][0]])
 
 
-def savings(records, other):
+def savings(records: Sequence[Record], other: str) -> NDArray[np.float64]:
     """Means over the epochs after the start of relearned and `other`, paired; without runs that held nothing back."""
     both = np.array([[curve(r, name)[1:].mean() for name in ("relearned", other)] for r in records])
     return both[np.isfinite(both[:, 0])].T
 
 
-def half_way(values):
+def half_way(values: NDArray[np.float64]) -> float:
     """The first epoch with half of them learned, between epochs by a straight line; inf if there is none."""
     above = np.flatnonzero(values >= 0.5)
     if len(above) == 0:
@@ -68,7 +79,7 @@ def half_way(values):
     return 0.0 if k == 0 else k - (values[k] - 0.5) / (values[k] - values[k - 1])
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     settings = {}
     for r in select(results["main"]):
         settings.setdefault(r.id.split("/")[2], []).append(r)
@@ -95,7 +106,7 @@ def analyse(results):
     )
 
 
-def draw(figure, settings):
+def draw(figure: Figure, settings: dict[str, list[Record]]) -> None:
     figure.set_size_inches(7, 3.6)
     columns = -(-len(settings) // 2)
     panels = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
@@ -113,7 +124,7 @@ def draw(figure, settings):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     return [
         Study(
             "hidden-memory",

@@ -5,7 +5,11 @@ arXiv:2112.03570; on mislabelled canaries after Aerni, Zhang and Tramer, CCS 202
 of a run are all other runs of its setting.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +25,16 @@ from membench.estimators import bootstrap
 from membench.estimators import membership_scores
 from membench.estimators import true_positive_rate
 from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Attack = tuple[NDArray[np.float64], NDArray[np.bool_]]  # scores and members, [m, n] each
+    Rate = tuple[float, float, float]  # and its interval
 
 # the cells of `memorization`, so that they are trained once: see tests/test_memorization.py
 QUICK = Arm(
@@ -52,7 +66,7 @@ RATES = (0.001, 0.01)  # false positives
 LOOKS = ("-", "--", ":", "-.")
 
 
-def attacked(records):
+def attacked(records: Sequence[Record]) -> Attack:
     """(scores [m, n], members [m, n]) of the canaries of one setting's runs."""
     rows = np.array(records[0].probes["margins"]["canary"][0], dtype=int)
     margin = np.array([r.probes["margins"]["margin"][0] for r in records])
@@ -60,13 +74,13 @@ def attacked(records):
     return membership_scores(margin, members), members
 
 
-def rate(name, scores, members, at):
+def rate(name: str, scores: NDArray[np.float64], members: NDArray[np.bool_], at: float) -> Rate:
     """(rate, low, high): the attacked runs are drawn again, their shadows are not."""
     again = lambda index: true_positive_rate(scores[index], members[index], at)  # noqa: E731
     return true_positive_rate(scores, members, at), *bootstrap(again, len(scores), f"{name} {at}", draws=400)
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     settings = {}
     for r in select(results["subsets"]):
         settings.setdefault(r.id.split("/")[2], []).append(r)
@@ -98,7 +112,7 @@ def analyse(results):
     )
 
 
-def less(setting, plain, other):
+def less(setting: str, plain: Attack, other: Attack) -> Test:
     """How much less is found at 1 % under a regularizer; the runs of both are drawn together, they share their rows."""
     shared = min(len(plain[0]), len(other[0]))
     found = lambda attack, index: true_positive_rate(attack[0][index], attack[1][index], 0.01)  # noqa: E731
@@ -107,7 +121,7 @@ def less(setting, plain, other):
     return Test(f"found at 1 %: none - {setting}", gap(np.arange(shared)), *ends, method="paired bootstrap over runs")
 
 
-def draw(figure, attacks):
+def draw(figure: Figure, attacks: dict[str, Attack]) -> None:
     figure.set_size_inches(4.6, 3.6)
     axes = figure.subplots()
     for style, (setting, (scores, members)) in zip(LOOKS, attacks.items(), strict=False):
@@ -123,7 +137,7 @@ def draw(figure, attacks):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     return [
         Study(
             "membership",

@@ -5,7 +5,11 @@ Feldman and Zhang, "What Neural Networks Memorize and Why: Discovering the Long 
 single example is about .1, so that only means over groups are read; their error is a jackknife over runs.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +25,16 @@ from membench.estimators import group_memorization
 from membench.estimators import interval
 from membench.estimators import memorization
 from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Bools = NDArray[np.bool_]
+    Seen = tuple[Bools, Bools, Bools]  # right [m, n], inside [m, n], wrong [n]
 
 # the cells of `membership` and `calibration` are these, so that they are trained once: see tests/test_memorization.py
 QUICK = Arm(
@@ -50,7 +64,7 @@ PAPER = replace(
 SPLITS = {arm.dataset: arm.split for arm in (QUICK, PAPER)}
 
 
-def seen(records):
+def seen(records: Sequence[Record]) -> Seen:
     """(right [m, n], inside [m, n], wrong [n]) of the runs of one setting."""
     n = records[0].num_train
     bits = [np.unpackbits(np.frombuffer(bytes.fromhex(r.train_bits), np.uint8), count=n) for r in records]
@@ -60,7 +74,7 @@ def seen(records):
     return np.array(bits, dtype=bool), np.array(inside), wrong
 
 
-def by_setting(records):
+def by_setting(records: Sequence[Record]) -> dict[str, list[Record]]:
     """`dropout[0.5]` -> its runs that ended well, the plain network first."""
     found = {}
     for r in select(records):
@@ -68,7 +82,7 @@ def by_setting(records):
     return found
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     groups = {setting: seen(records) for setting, records in by_setting(results["subsets"]).items()}
     means = {s: {g: mean_of(*data, g) for g in ("wrong", "other")} for s, data in groups.items()}
     tests = [difference(f"{s}: wrong - other labels", *data) for s, data in groups.items()]
@@ -88,11 +102,11 @@ def analyse(results):
     )
 
 
-def mean_of(right, inside, wrong, group):
+def mean_of(right: Bools, inside: Bools, wrong: Bools, group: str) -> tuple[float, float, float]:
     return interval(*group_memorization(right, inside, wrong if group == "wrong" else ~wrong))
 
 
-def difference(name, right, inside, wrong):
+def difference(name: str, right: Bools, inside: Bools, wrong: Bools) -> Test:
     """Wrong minus other labels, jackknifed together: the two groups share their runs."""
     gap = np.array([mean_of(right, inside, wrong, g)[0] for g in ("wrong", "other")])
     kept = ~np.eye(len(right), dtype=bool)
@@ -103,7 +117,7 @@ def difference(name, right, inside, wrong):
     return Test(name, *interval(gap[0] - gap[1], error, m - 1), threshold=0.3, method=f"jackknife over {m} runs")
 
 
-def draw(figure, groups):
+def draw(figure: Figure, groups: dict[str, Seen]) -> None:
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, (setting, (right, inside, wrong)) in zip(panels, groups.items(), strict=True):
         value = memorization(right, inside)[0]
@@ -117,7 +131,7 @@ def draw(figure, groups):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     return [
         Study(
             "memorization",

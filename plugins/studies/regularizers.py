@@ -4,8 +4,12 @@ Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv
 11. A separate network for every data set, technique and strength; noise fit is read in evaluation mode, unperturbed.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +25,17 @@ from membench.estimators import spearman
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Floats = NDArray[np.float64]
+    Records = Sequence[Record]
+    Seeds = Sequence[int]
 
 BOTH = "dropout+adversarial"
 QUICK = Arm(
@@ -63,12 +78,12 @@ LOOKS = {
 STEPS = np.linspace(0, 1, 101)
 
 
-def by_strength(records, name, seed, signal):
+def by_strength(records: Records, name: str, seed: int, signal: str) -> Records:
     """Runs of one technique, from weak to strong."""
     return sorted(select(records, regularizer=name, seed=seed, signal=signal), key=lambda r: r.strength)
 
 
-def points(records, name, seed):
+def points(records: Records, name: str, seed: int) -> tuple[Floats, Floats]:
     """(suppression [l], best validation accuracy [l]) of one seed, off first: u = (N0 - N) / (N0 - 1 / classes)."""
     fits, best = (
         [[read(r) for r in (*by_strength(records, "none", seed, signal), *by_strength(records, name, seed, signal))]]
@@ -78,26 +93,26 @@ def points(records, name, seed):
     return (fit[0] - fit) / (fit[0] - 1 / classes), np.array(best[0])
 
 
-def envelope(u, v):
+def envelope(u: Floats, v: Floats) -> tuple[Floats, Floats]:
     """The curve of what is not beaten in both: suppression rising, accuracy falling."""
     kept = [i for i in range(len(u)) if not any(u[j] >= u[i] and v[j] > v[i] for j in range(len(u)))]
     order = sorted(kept, key=lambda i: (u[i], -v[i]))
     return u[order], v[order]
 
 
-def lost(u, v, top):
+def lost(u: Floats, v: Floats, top: float) -> float:
     """Validation accuracy lost, in points, mean over suppressions from 0 to `top`, along the envelope."""
     return 100 * float(v[0] - np.interp(STEPS * top, *envelope(u, v)).mean())
 
 
-def flatness(records, names, seeds):
+def flatness(records: Records, names: Sequence[str], seeds: Seeds) -> tuple[dict[str, list[float]], float]:
     """name -> `lost` of each seed, and the suppression up to which all techniques are read: what each one reaches."""
     curves = {name: [points(records, name, seed) for seed in seeds] for name in names}
     top = min(u.max() for own in curves.values() for u, _ in own)
     return {name: [lost(u, v, top) for u, v in own] for name, own in curves.items()}, top
 
 
-def order_tests(records, chosen, seeds):
+def order_test(records: Records, chosen: Sequence[str], seeds: Seeds) -> Test:
     """Do techniques keep their order of training loss from seed to seed of one signal more than across the two?
 
     The mean over epochs of log loss orders them; Spearman's correlation between orders, jackknifed over seeds.
@@ -105,7 +120,7 @@ def order_tests(records, chosen, seeds):
     loss = lambda *cell: np.log(select(records, id=cell_id(records, *cell))[0].loss).mean()  # noqa: E731
     level = {(g, s): np.array([loss(c, g, s) for c in chosen]) for g in ("real", "randY") for s in seeds}
 
-    def agreement(kept):
+    def agreement(kept: Seeds) -> float:
         within = [spearman(level[g, a], level[g, b]) for g in ("real", "randY") for a, b in combinations(kept, 2)]
         across = [spearman(level["real", a], level["randY", b]) for a in kept for b in kept if a != b]
         return np.mean(within) - np.mean(across)
@@ -117,12 +132,12 @@ def order_tests(records, chosen, seeds):
     return Test(name, *interval(agreement(seeds), error, m - 1), method=f"Spearman, jackknife over {m} seeds")
 
 
-def cell_id(records, setting, signal, seed):
+def cell_id(records: Records, setting: str, signal: str, seed: int) -> str:
     first = records[0]
     return f"{first.dataset}/{first.architecture}/{setting}/{signal}/seed{seed}"
 
 
-def tuned(records, names, seeds):
+def tuned(records: Records, names: Sequence[str]) -> dict[str, str]:
     """name -> the setting with the best mean validation accuracy on real labels."""
     found = {}
     for name in names:
@@ -133,14 +148,14 @@ def tuned(records, names, seeds):
     return found
 
 
-def whole(records):
+def whole(records: Records) -> tuple[list[int], list[str]]:
     """Seeds whose runs all ended well, and a sentence about the others."""
     bad = {r.seed for r in records if r.status != "ok"}
     seeds = sorted({r.seed for r in records} - bad)
     return seeds, [f"Seeds left out, since a run did not end well: {sorted(bad)}."] if bad else []
 
 
-def analyse(results):
+def analyse(results: Results) -> Finding:
     records = results["main"]
     names = [n for n in LOOKS if n != "none"]
     seeds, notes = whole(records)
@@ -152,8 +167,8 @@ def analyse(results):
     ]
     nearest = min((n for n in names if n != BOTH), key=lambda n: np.mean(flat[n]))
     tests.append(Test(f"accuracy lost (points), {nearest} - {BOTH}", *paired(flat[nearest], flat[BOTH]), method=how))
-    chosen = tuned(records, names, seeds)
-    tests.append(order_tests(records, ["none", *chosen.values()], seeds))
+    chosen = tuned(records, names)
+    tests.append(order_test(records, ["none", *chosen.values()], seeds))
     header = ("regularizer", "accuracy lost (points)", "strengths", "highest suppression", "tuned setting")
     rows = []
     for n in sorted(names, key=lambda n: np.mean(flat[n])):
@@ -181,7 +196,7 @@ CAPTION = (
 )
 
 
-def draw(figure, records, names, chosen, seeds):
+def draw(figure: Figure, records: Records, names: Sequence[str], chosen: dict[str, str], seeds: Seeds) -> None:
     figure.set_size_inches(9, 3.6)
     left, noise, real = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     for name in names:
@@ -210,7 +225,7 @@ def draw(figure, records, names, chosen, seeds):
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     return [
         Study(
             "regularizers",
