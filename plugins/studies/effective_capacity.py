@@ -26,6 +26,7 @@ from membench import hookimpl
 from membench.estimators import cluster_bootstrap
 from membench.estimators import spearman
 from membench.records import parse_signal
+from membench.studies import mean_interval
 from membench.studies import select
 
 if TYPE_CHECKING:
@@ -69,17 +70,17 @@ QUICK = Arm(
     dataset="digits",
     architectures=tuple(f"mlp-w{w}" for w in WIDTHS),
     signals=SIGNALS,
-    seeds=(0, 1, 2),
+    seeds=(0, 1),
     split=Split(test=400, train=300, validation=300),
     recipe=Recipe(lr=0.1, batch=30, epochs=60),
     regularizers={
         "none": None,
         "dropout": ((0.3,), (0.5,)),
-        "input-noise": ((1.0,),),
+        "input-dropout": ((0.4,), (0.6,)),
+        "input-noise": ((1.0,), (2.0,)),
+        "label-smoothing": ((0.6,), (0.9,)),
+        "max-norm": ((1.0,), (0.5,)),
         "weight-decay": ((0.01,), (0.03,)),
-        "max-norm": ((1.0,),),
-        "label-smoothing": ((0.6,),),
-        "input-dropout": ((0.4,),),
     },
     probes=("norms",),
     read=(60,),
@@ -137,7 +138,7 @@ def analyse(results: Results) -> Finding:
     clusters = [r.id.split("/")[2] for r in records]
     norms = [m for m in MEASURES if m != "parameters"]
     best = max(norms, key=lambda m: abs(spearman(c[m], c["gap"])))
-    tests = [ahead(m, c, clusters) for m in ("parameters", best)] + [fails(m, c, clusters) for m in MEASURES]
+    tests = [ordered(c, names, clusters), *(fails(m, c, clusters) for m in MEASURES)]
     header = ("measure", "rho with the gap", "same data", "rho with the labels fitted", "same data")
     rows = [
         (label, *(f"{v:+.2f}" for t in ("gap", "fit") for v in (spearman(c[m], c[t]), within_data(c, m, t))))
@@ -164,31 +165,28 @@ def analyse(results: Results) -> Finding:
     )
 
 
-def ahead(measure: str, c: Columns, clusters: Sequence[str]) -> Test:
-    """How much better the share of random labels ranks the gaps than a measure does, whatever that one's sign."""
-    name = f"gap: rho of the share of random labels - of the {MEASURES[measure]}"
-
-    def statistic(i: NDArray[np.int64]) -> float:
-        own = np.nan_to_num(spearman(c[measure][i], c["gap"][i]))  # a constant ranks nothing
-        return abs(spearman(c["data"][i], c["gap"][i])) - abs(float(own))
-
-    ends = cluster_bootstrap(statistic, clusters, name, draws=1000)
-    return Test(name, statistic(np.arange(len(c["gap"]))), *ends, method=METHOD.format(len(set(clusters))))
+def ordered(c: Columns, names: NDArray[np.str_], clusters: Sequence[str]) -> Test:
+    """At one network and regularizer, where no measure of the two can differ, the data rank the gaps."""
+    of = dict(zip(names, clusters, strict=True))
+    values: dict[str, list[float]] = {}
+    for s in np.unique(names):
+        values.setdefault(of[s], []).append(spearman(c["data"][names == s], c["gap"][names == s]))
+    name = "same network and regularizer: rho of the share of random labels with the gap"
+    ends = mean_interval([float(np.mean(v)) for v in values.values()])
+    return Test(name, *ends, threshold=0.5, method=f"mean over networks, t over {len(values)} settings")
 
 
 def fails(measure: str, c: Columns, clusters: Sequence[str]) -> Test:
-    """A measure that ranks what happened on the same data would correlate by more than a half."""
+    """A measure that ranks what happened would correlate by more than a half, whatever its sign."""
 
     def statistic(i: NDArray[np.int64]) -> float:
-        value = within_data({k: v[i] for k, v in c.items()}, measure, "gap")
-        return 0.5 - float(np.nan_to_num(value))
+        rho = np.nan_to_num(spearman(c[measure][i], c["gap"][i]))  # a constant ranks nothing
+        return 0.5 - abs(float(rho))
 
-    name = f"same data: 0.5 - rho of the {MEASURES[measure]} with the gap"
-    ends = cluster_bootstrap(statistic, clusters, name, draws=400)
-    return Test(name, statistic(np.arange(len(c["gap"]))), *ends, method=METHOD.format(len(set(clusters))))
-
-
-METHOD = "Spearman, bootstrap over {} settings"
+    name = f"0.5 - rho of the {MEASURES[measure]} with the gap"
+    ends = cluster_bootstrap(statistic, clusters, name, draws=1000)
+    method = f"Spearman over all runs, bootstrap over {len(set(clusters))} settings"
+    return Test(name, statistic(np.arange(len(c["gap"]))), *ends, method=method)
 
 
 def draw(figure: Figure, c: Columns, best: str) -> None:
@@ -217,7 +215,6 @@ def register() -> list[Study]:
             "optimizer and regularizer generalize or memorize as the data are.",
             figure="Sec. 6",
             records=own,
-            scaled="300 digits of 8x8 and two layers of 32, 64 and 128 units; eight regularizer settings, five data "
-            "sets.",
+            scaled="300 digits of 8x8 and two layers of 32, 64 and 128 units; thirteen settings, five data sets.",
         )
     ]
