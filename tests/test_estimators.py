@@ -175,6 +175,6 @@ def test_intervals_over_clusters_cover_where_intervals_over_points_do_not(cluste
         return low <= 0 <= high
 
     rng = np.random.default_rng(6)
-    shares = [np.mean([covers(rng, groups) for _ in range(300)]) for groups in (names, list(range(3 * clusters)))]
+    shares = [np.mean([covers(rng, groups) for _ in range(150)]) for groups in (names, list(range(3 * clusters)))]
     assert shares[0] > least
     assert shares[1] < shares[0] - 0.1

@@ -68,7 +68,7 @@ def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
             ever[batch] |= right
     rows = torch.arange(n) < 5
     found = plugin("probes/forgetting.py").of(state, rows)
-    assert float(found["events"]) == events[:5].mean()
+    assert float(found["events"]) == pytest.approx(events[:5].mean())
     assert float(found["unlearned"]) == (~ever[:5]).mean()
     assert found["histogram"].tolist() == pytest.approx(np.bincount(events[:5].astype(int), minlength=21) / 5)
 

@@ -113,7 +113,7 @@ def test_scores_that_order_settings_as_memorization_does_are_told_from_those_tha
     names = [n for n in module.REGULARIZERS if n != "none"]
     kept = {name: 0.1 + 0.8 * i / len(names) for i, name in enumerate(names)}
     good = {(n, s): 0.5 - sign * (kept[n] - 0.5) for n in names for s in module.REGULARIZERS[n]}
-    results = {"subsets": subsets(module.SUBSETS, {"none": 0.95, **kept}, 12), "scored": scored(module.SCORED, good)}
+    results = {"subsets": subsets(module.SUBSETS, {"none": 0.95, **kept}, 32), "scored": scored(module.SCORED, good)}
     finding = module.analyse(results)
     assert {t.verdict for t in finding.tests} == {verdict}
     assert len(finding.table) == 2 + 3 * len(names)
@@ -134,7 +134,7 @@ def test_a_setting_with_a_failed_run_is_named_and_left_out() -> None:
     from dataclasses import replace
 
     module = plugin("studies/calibration.py")
-    runs = subsets(module.SUBSETS, {}, 8)
+    runs = subsets(module.SUBSETS, {}, 32)
     broken = tuple(replace(r, status="diverged") if r.id.startswith("digits/mlp-64/l1[0.003]") else r for r in runs)
     finding = module.analyse({"subsets": broken, "scored": scored(module.SCORED, {})})
     assert any("l1[0.003]" in note for note in finding.notes)

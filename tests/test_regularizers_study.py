@@ -25,7 +25,7 @@ def record(cell: Cell, **more: Any) -> Record:
 
 def test_a_flat_curve_loses_nothing_and_a_straight_one_half_of_its_fall() -> None:
     u = np.array([0.0, 0.5, 1.0])
-    assert REGULARIZERS.lost(u, np.full(3, 0.9), 1.0) == 0
+    assert REGULARIZERS.lost(u, np.full(3, 0.9), 1.0) == pytest.approx(0)
     assert REGULARIZERS.lost(u, np.array([0.9, 0.85, 0.8]), 1.0) == pytest.approx(5.0)
     assert REGULARIZERS.lost(u, np.array([0.9, 0.85, 0.8]), 0.5) == pytest.approx(2.5)
     assert REGULARIZERS.lost(u, np.array([0.9, 0.95, 0.95]), 1.0) == pytest.approx(-5.0)  # a gain for free

@@ -184,7 +184,7 @@ def fails(measure: str, c: Columns, clusters: Sequence[str]) -> Test:
         return 0.5 - abs(float(rho))
 
     name = f"0.5 - rho of the {MEASURES[measure]} with the gap"
-    ends = cluster_bootstrap(statistic, clusters, name, draws=1000)
+    ends = cluster_bootstrap(statistic, clusters, name, draws=400)
     method = f"Spearman over all runs, bootstrap over {len(set(clusters))} settings"
     return Test(name, statistic(np.arange(len(c["gap"]))), *ends, method=method)
 
