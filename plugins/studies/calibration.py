@@ -178,8 +178,7 @@ def analyse(results: Results) -> Finding:
         table=(header, *rows),
         draw=lambda figure: draw(figure, every),
         caption="Each dot is a setting. Above: memorization of wrong labels, below: canaries found at 1 % false "
-        "positives, "
-        "against the three scores; the star is the plain network. Spearman's rho in each panel.",
+        "positives, against the three scores; the star is the plain network. Spearman's rho in each panel.",
         notes=tuple(notes),
     )
 
@@ -212,10 +211,9 @@ def register() -> list[Study]:
             "calibration",
             arms={"quick": (SUBSETS, SCORED), "paper": PAPER_ARMS},
             analyse=analyse,
-            claim="The benchmark's scores R, S and S_mix order settings as memorization of wrong labels and leakage of "
-            "canaries do: the higher the score, the less of both.",
+            claim="The benchmark's scores R, S and S_mix order settings as memorization of wrong labels and leakage "
+            "of canaries do: the higher the score, the less of both.",
             scaled="300 digits of 8x8, two layers of 64 units; 32 runs a setting for memorization and leakage, 5 "
-            "seeds for "
-            "the scores, which are read at each strength instead of the chosen one.",
+            "seeds for the scores, which are read at each strength instead of the chosen one.",
         )
     ]

@@ -149,8 +149,8 @@ def analyse(results: Results) -> Finding:
     low, high = own.min(), own.max()
     notes = (
         f"At one network and regularizer the data make {100 * within_setting(c, names):.0f} % of the standard "
-        f"deviation "
-        f"of the gap; the plain network of {plain} has gaps from {low:.0f} to {high:.0f} points by data alone.",
+        f"deviation of the gap; the plain network of {plain} has gaps from {low:.0f} to {high:.0f} points by data "
+        "alone.",
         f"The norms are those of the trained weights, which have seen the data; the {MEASURES[best]} ranks best.",
         "Same data: mean over the five data sets of the rank correlation inside each; nan: the measure is constant.",
     )
@@ -158,9 +158,8 @@ def analyse(results: Results) -> Finding:
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, c, best),
-        caption="Training fit minus clean validation accuracy of every run against three measures; the marker's "
-        "grey is "
-        "the share of random labels, from white (real) to black (randY).",
+        caption="Training fit minus clean validation accuracy of every run against three measures; the marker's grey "
+        "is the share of random labels, from white (real) to black (randY).",
         notes=notes,
     )
 

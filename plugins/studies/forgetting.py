@@ -76,9 +76,8 @@ def analyse(results: Results) -> Finding:
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, settings),
-        caption=f"Share of the examples with so many forgetting events in {epochs} presentations, the last bar 20 "
-        f"and more, "
-        "at the highest noise level; dark: wrong labels, pale: clean ones.",
+        caption=f"Share of the examples with so many forgetting events in {epochs} presentations, the last bar 20 and "
+        "more, at the highest noise level; dark: wrong labels, pale: clean ones.",
         notes=(
             "An example that is never learned has no event; the table counts those apart.",
             "With a regularizer, an example is right or wrong as the regularized network sees it, as in training.",

@@ -101,13 +101,12 @@ def analyse(results: Results) -> Finding:
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, attacks),
-        caption="Share of the members among the canaries that the attack finds, against the share of the others "
-        "that it "
-        "takes for members, both on log scales; the dotted diagonal is guessing.",
+        caption="Share of the members among the canaries that the attack finds, against the share of the others that "
+        "it takes for members, both on log scales; the dotted diagonal is guessing.",
         notes=(
             f"Pooled over runs: {negatives} answers about canaries that were not trained on, so that 0.1 % of false "
             f"positives is {int(0.001 * negatives)} of them. Intervals are over the attacked runs, given their "
-            f"shadows.",
+            "shadows.",
         ),
     )
 

@@ -96,8 +96,8 @@ def analyse(results: Results) -> Finding:
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, groups),
-        caption="Memorization of each training example, sorted within its group: how much more often runs that trained "
-        "on it predict it as labelled. Solid: wrong labels; dashed: the other labels; a panel a setting.",
+        caption="Memorization of each training example, sorted within its group: how much more often runs that "
+        "trained on it predict it as labelled. Solid: wrong labels; dashed: the other labels; a panel a setting.",
         notes=("The error of a single example is too large to read one; the tests are on means over groups.",),
     )
 
@@ -139,7 +139,6 @@ def register() -> list[Study]:
             analyse=analyse,
             claim="Wrong labels are memorized far more than the others: by more than .3 on average.",
             scaled="300 digits of 8x8, 40 % of their labels random, two layers of 64 units, 100 runs; Feldman and "
-            "Zhang "
-            "train 2000 to 4000 networks on all of MNIST, CIFAR-100 and ImageNet.",
+            "Zhang train 2000 to 4000 networks on all of MNIST, CIFAR-100 and ImageNet.",
         )
     ]

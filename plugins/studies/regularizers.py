@@ -177,9 +177,9 @@ def analyse(results: Results) -> Finding:
         count = len(by_strength(records, n, seeds[0], "real"))
         rows.append((n, f"{mean:.2f} ± {high - mean:.2f}", str(count), f"{reach:.2f}", chosen[n]))
     notes += [
-        f"Accuracy lost: the best validation accuracy without a regularizer minus that on the curve, averaged over the "
-        f"suppression of noise fit from 0 to {top:.2f}, which every technique reaches on every seed; 0 is a flat "
-        f"curve.",
+        "Accuracy lost: the best validation accuracy without a regularizer minus that on the curve, averaged over "
+        f"the suppression of noise fit from 0 to {top:.2f}, which every technique reaches on every seed; 0 is a flat "
+        "curve.",
         f"{BOTH} is compared with the flattest of the others, {nearest}.",
         "Adversarial points are one-step attacks of 32 grey levels; the paper's are found by LASS within 0.3.",
     ]
@@ -190,9 +190,8 @@ def analyse(results: Results) -> Finding:
 
 CAPTION = (
     "Left: final fit of random labels against best validation accuracy on real labels, a curve a technique, its "
-    "strengths "
-    "joined from weak to strong, means over seeds; flat to the left is good. Right: training loss by epoch at each "
-    "technique's tuned setting, random and real labels; what to compare is the order of the curves."
+    "strengths joined from weak to strong, means over seeds; flat to the left is good. Right: training loss by epoch "
+    "at each technique's tuned setting, random and real labels; what to compare is the order of the curves."
 )
 
 
@@ -231,10 +230,11 @@ def register() -> list[Study]:
             "regularizers",
             arms={"quick": (QUICK,), "paper": (PAPER,)},
             analyse=analyse,
-            claim="Dropout holds noise back at less cost on real data than weight decay and input noise, dropout with "
-            "adversarial training at the least; the order of the training losses differs between noise and real data.",
+            claim="Dropout holds noise back at less cost on real data than weight decay and input noise, dropout "
+            "with adversarial training at the least; the order of the training losses differs between noise and real "
+            "data.",
             figure="Figs. 10-11",
-            scaled="1000 MNIST digits and two layers of 256 units instead of CIFAR-10 and a convolutional network, 50 "
-            "epochs, five seeds, five or six strengths a technique.",
+            scaled="1000 MNIST digits and two layers of 256 units instead of CIFAR-10 and a convolutional network, "
+            "50 epochs, five seeds, five or six strengths a technique.",
         )
     ]
