@@ -129,7 +129,7 @@ def test_curves_start_at_nothing_because_all_are_read_on_what_the_network_does_n
 
 
 def test_all_of_them_measure_stacked_runs() -> None:
-    cells = tuple(Cell("digits", "mlp-64", "dropout", (0.5,), "mixed@0.4", seed) for seed in (0, 1))
+    cells = tuple(Cell("digits", "small-mlp", "dropout", (0.5,), "mixed@0.4", seed) for seed in (0, 1))
     split = Split(test=100, train=60, validation=60, fixed=0, share=0.7)
     recipe = Recipe(lr=0.1, batch=21, epochs=3)
     pack = Pack(cells, ("a", "b"), recipe, split, compiled=False, read=(3,), probes=PROBES)

@@ -135,7 +135,7 @@ def test_a_setting_with_a_failed_run_is_named_and_left_out() -> None:
 
     module = plugin("studies/calibration.py")
     runs = subsets(module.SUBSETS, {}, 32)
-    broken = tuple(replace(r, status="diverged") if r.id.startswith("digits/mlp-64/l1[0.003]") else r for r in runs)
+    broken = tuple(replace(r, status="diverged") if r.id.startswith("digits/small-mlp/l1[0.003]") else r for r in runs)
     finding = module.analyse({"subsets": broken, "scored": scored(module.SCORED, {})})
     assert any("l1[0.003]" in note for note in finding.notes)
     assert not any(row[0] == "l1[0.003]" for row in finding.table)

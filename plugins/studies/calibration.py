@@ -63,7 +63,7 @@ REGULARIZERS = {
 SUBSETS = Arm(
     name="subsets",
     dataset="digits",
-    architectures=("mlp-64",),
+    architectures=("small-mlp",),
     signals=("mixed@0.4",),
     seeds=tuple(range(32)),
     split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),

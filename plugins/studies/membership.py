@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 QUICK = Arm(
     name="subsets",
     dataset="digits",
-    architectures=("mlp-64",),
+    architectures=("small-mlp",),
     signals=("mixed@0.4",),
     seeds=tuple(range(100)),
     split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
