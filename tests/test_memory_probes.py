@@ -56,7 +56,7 @@ def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
     probe, n, rng = REGISTRY.probe("forgetting"), 12, np.random.default_rng(0)
     params = {"w": torch.zeros(1)}
     state = probe.init(params, SimpleNamespace(num_examples=n))
-    events, was, ever = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
+    events, times, was = np.zeros(n), np.zeros(n), np.zeros(n, bool)
     for _ in range(30):
         for batch in np.array_split(rng.permutation(n), 3):
             right = rng.random(len(batch)) < 0.4
@@ -65,16 +65,17 @@ def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
             state = probe.update(params, SimpleNamespace(state=state, index=torch.tensor(batch), logits=logits, y=y))
             events[batch] += was[batch] & ~right
             was[batch] = right
-            ever[batch] |= right
+            times[batch] += right
     rows = torch.arange(n) < 5
     found = plugin("probes/forgetting.py").of(state, rows)
     assert float(found["events"]) == pytest.approx(events[:5].mean())
-    assert float(found["unlearned"]) == (~ever[:5]).mean()
+    assert float(found["unlearned"]) == (times[:5] == 0).mean()
+    assert float(found["rate"]) == pytest.approx(events[:5].sum() / times[:5].sum())
     assert found["histogram"].tolist() == pytest.approx(np.bincount(events[:5].astype(int), minlength=21) / 5)
 
 
 def test_an_example_that_is_always_right_is_unforgettable_and_one_that_never_is_unlearned() -> None:
-    state = {"right": torch.tensor([1.0, 0.0]), "learned": torch.tensor([1.0, 0.0]), "events": torch.zeros(2)}
+    state = {"right": torch.tensor([1.0, 0.0]), "times": torch.tensor([3.0, 0.0]), "events": torch.zeros(2)}
     found = plugin("probes/forgetting.py").of(state, torch.tensor([True, True]))
     assert (float(found["unforgettable"]), float(found["unlearned"])) == (0.5, 0.5)
 
@@ -113,8 +114,11 @@ def test_relearning_is_torchs_sgd_on_the_rows_that_the_run_trains_on() -> None:
 
 def test_new_wrong_labels_are_other_ones_and_only_where_they_were_wrong() -> None:
     _, data, lane = relearning()
-    new = plugin("probes/hidden_memory.py").other_labels(data, lane)
+    predicted = torch.arange(40) % 4
+    new = plugin("probes/hidden_memory.py").other_labels(data, predicted, lane)
     assert ((new != data.y) == data.wrong).all()
+    held = data.wrong & (predicted != data.y)
+    assert (new != predicted)[held].all()
     assert new.min() >= 0
     assert new.max() < 4
 

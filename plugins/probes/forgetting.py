@@ -31,7 +31,7 @@ MOST = 20  # events told apart
 def init(params: Params, lane: Lane) -> dict[str, Tensor]:
     like = next(iter(params.values()))
     empty = lambda: like.new_zeros(lane.num_examples)  # noqa: E731
-    return {"right": empty(), "learned": empty(), "events": empty()}
+    return {"right": empty(), "times": empty(), "events": empty()}
 
 
 def update(params: Params, lane: Lane) -> dict[str, Tensor]:
@@ -40,19 +40,20 @@ def update(params: Params, lane: Lane) -> dict[str, Tensor]:
     forgotten = s["right"][i] * (1 - right)
     return {
         "right": s["right"].index_copy(0, i, right),
-        "learned": s["learned"].index_copy(0, i, torch.maximum(s["learned"][i], right)),
+        "times": s["times"].index_copy(0, i, s["times"][i] + right),
         "events": s["events"].index_copy(0, i, s["events"][i] + forgotten),
     }
 
 
 def of(state: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     """What is told of one group, rows [n] bool."""
-    events, learned = state["events"][rows], state["learned"][rows] > 0
+    events, times = state["events"][rows], state["times"][rows]
     shares = torch.bincount(events.long().clamp(max=MOST), minlength=MOST + 1) / max(len(events), 1)
     return {
         "events": events.mean(),
-        "unforgettable": ((events == 0) & learned).double().mean(),
-        "unlearned": (~learned).double().mean(),
+        "rate": events.sum() / times.sum(),
+        "unforgettable": ((events == 0) & (times > 0)).double().mean(),
+        "unlearned": (times == 0).double().mean(),
         "histogram": shares,
     }
 

@@ -50,6 +50,7 @@ PAPER = replace(
     read=(200,),
 )
 GROUPS = ("wrong", "clean")
+SHARES = ("events per time right (%)", "never forgotten (%)", "never learned (%)")
 
 
 def values(records: Sequence[Record], group: str, metric: str) -> list[float]:
@@ -62,15 +63,16 @@ def analyse(results: Results) -> Finding:
         settings.setdefault((r.id.split("/")[2], r.signal), []).append(r)
     tests, rows = [], []
     for (setting, signal), records in settings.items():
-        events = {g: values(records, g, "events") for g in GROUPS}
-        how = f"paired t over {len(records)} seeds"
-        name = f"{setting}, {signal}: events of wrong - of clean labels"
-        tests.append(Test(name, *paired(events["wrong"], events["clean"]), method=how))
+        # what is seldom right cannot be forgotten often: under a regularizer events are counted per time it was right
+        metric, what = ("events", "events") if setting == "none" else ("rate", "events per time right")
+        pair = [values(records, g, metric) for g in GROUPS]
+        name = f"{setting}, {signal}: {what}, wrong - clean labels"
+        tests.append(Test(name, *paired(*pair), method=f"paired t over {len(records)} seeds"))
         for g in GROUPS:
-            mean, _, high = mean_interval(events[g])
-            shares = [f"{100 * np.mean(values(records, g, m)):.1f}" for m in ("unforgettable", "unlearned")]
+            mean, _, high = mean_interval(values(records, g, "events"))
+            shares = [f"{100 * np.mean(values(records, g, m)):.1f}" for m in ("rate", "unforgettable", "unlearned")]
             rows.append((setting, signal, g, f"{mean:.2f} ± {high - mean:.2f}", *shares))
-    header = ("setting", "data", "labels", "events an example", "never forgotten (%)", "never learned (%)")
+    header = ("setting", "data", "labels", "events an example", *SHARES)
     epochs = select(results["main"])[0].epochs[-1]
     return Finding(
         tests=tuple(tests),
@@ -107,7 +109,8 @@ def register() -> list[Study]:
             "forgetting",
             arms={"quick": (QUICK,), "paper": (PAPER,)},
             analyse=analyse,
-            claim="Examples with wrong labels are forgotten more often than clean ones.",
+            claim="Examples with wrong labels are forgotten more often than clean ones, also under dropout and input "
+            "noise, where it is counted per time that they were right.",
             scaled="1000 MNIST digits, two layers of 256 units, 50 epochs, five seeds; Toneva et al. train residual "
             "networks on CIFAR-10 for 200.",
         )

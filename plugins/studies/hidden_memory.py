@@ -123,7 +123,7 @@ def draw(figure: Figure, settings: dict[str, list[Record]]) -> None:
         axes.set_xlabel("epochs without it")
     for axes in panels[:, 0]:
         axes.set_ylabel("predicted as given (%)")
-    panels[0, -1].legend(frameon=False)
+    panels[1, 0].legend(frameon=False, loc="upper left", fontsize=7.5)
 
 
 @hookimpl

@@ -130,8 +130,10 @@ def draw(figure: Figure, attacks: dict[str, Attack]) -> None:
         axes.plot(false, found, style, color="#1a1a1a", lw=1.4, label=setting)
     axes.plot([1e-4, 1], [1e-4, 1], color="#8c8c8c", lw=1, ls=(0, (1, 3)), label="guessing")
     axes.set(xscale="log", yscale="log", xlim=(3e-4, 1), ylim=(3e-4, 1.05))
-    axes.set_xlabel("others taken for members (share)")
-    axes.set_ylabel("members found (share)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+    axes.set_xlabel("others taken for members (%)")
+    axes.set_ylabel("members found (%)")
     axes.legend(frameon=False, loc="lower right")
 
 

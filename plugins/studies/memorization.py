@@ -7,6 +7,7 @@ single example is about .1, so that only means over groups are read; their error
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -85,7 +86,7 @@ def by_setting(records: Sequence[Record]) -> dict[str, list[Record]]:
 def analyse(results: Results) -> Finding:
     groups = {setting: seen(records) for setting, records in by_setting(results["subsets"]).items()}
     means = {s: {g: mean_of(*data, g) for g in ("wrong", "other")} for s, data in groups.items()}
-    tests = [difference(f"{s}: wrong - other labels", *data) for s, data in groups.items()]
+    tests = [more(*groups["none"]), *(less(s, groups["none"], groups[s]) for s in groups if s != "none")]
     header = ("setting", "runs", "memorization of wrong labels", "of the other labels", "error of one example")
     rows = []
     for s, (right, inside, _) in groups.items():
@@ -98,7 +99,11 @@ def analyse(results: Results) -> Finding:
         draw=lambda figure: draw(figure, groups),
         caption="Memorization of each training example, sorted within its group: how much more often runs that "
         "trained on it predict it as labelled. Solid: wrong labels; dashed: the other labels; a panel a setting.",
-        notes=("The error of a single example is too large to read one; the tests are on means over groups.",),
+        notes=(
+            "The error of a single example is too large to read one; the tests are on means over groups.",
+            "A regularizer that holds noise back may turn the order around: what little is memorized then are hard "
+            "examples with real labels.",
+        ),
     )
 
 
@@ -106,15 +111,29 @@ def mean_of(right: Bools, inside: Bools, wrong: Bools, group: str) -> tuple[floa
     return interval(*group_memorization(right, inside, wrong if group == "wrong" else ~wrong))
 
 
-def difference(name: str, right: Bools, inside: Bools, wrong: Bools) -> Test:
-    """Wrong minus other labels, jackknifed together: the two groups share their runs."""
-    gap = np.array([mean_of(right, inside, wrong, g)[0] for g in ("wrong", "other")])
-    kept = ~np.eye(len(right), dtype=bool)
-    parts = [[group_memorization(right[k], inside[k], g)[0] for g in (wrong, ~wrong)] for k in kept]
-    out = np.array([a - b for a, b in parts])
-    m = len(out)
-    error = np.sqrt((m - 1) / m * ((out - out.mean()) ** 2).sum())
-    return Test(name, *interval(gap[0] - gap[1], error, m - 1), threshold=0.3, method=f"jackknife over {m} runs")
+def more(right: Bools, inside: Bools, wrong: Bools) -> Test:
+    """Wrong minus other labels in the plain network; the two groups share their runs, so they are jackknifed together."""
+
+    def gap(kept: Bools) -> float:
+        own, other = (group_memorization(right[kept], inside[kept], group)[0] for group in (wrong, ~wrong))
+        return own - other
+
+    return jackknifed("none: memorization of wrong - of other labels", gap, len(right), threshold=0.3)
+
+
+def less(setting: str, plain: Seen, other: Seen) -> Test:
+    """How much less wrong labels are memorized; run by run on the same rows."""
+    value = lambda k, seen: group_memorization(seen[0][k], seen[1][k], seen[2])[0]  # noqa: E731
+    gap = lambda k: value(k, plain) - value(k, other)  # noqa: E731
+    return jackknifed(f"memorization of wrong labels: none - {setting}", gap, min(len(plain[0]), len(other[0])))
+
+
+def jackknifed(name: str, statistic: Callable[[Bools], float], runs: int, threshold: float = 0.0) -> Test:
+    """The statistic of the runs that a mask keeps, with the jackknife's error."""
+    out = np.array([statistic(np.arange(runs) != k) for k in range(runs)])
+    error = float(np.sqrt((runs - 1) / runs * ((out - out.mean()) ** 2).sum()))
+    whole = interval(float(statistic(np.ones(runs, bool))), error, runs - 1)
+    return Test(name, *whole, threshold=threshold, method=f"jackknife over {runs} runs")
 
 
 def draw(figure: Figure, groups: dict[str, Seen]) -> None:
@@ -137,7 +156,8 @@ def register() -> list[Study]:
             "memorization",
             arms={"quick": (QUICK,), "paper": (PAPER,)},
             analyse=analyse,
-            claim="Wrong labels are memorized far more than the others: by more than .3 on average.",
+            claim="The plain network memorizes wrong labels far more than the others, by more than .3 on average; "
+            "under dropout and input noise they are memorized less.",
             scaled="300 digits of 8x8, 40 % of their labels random, two layers of 64 units, 100 runs; Feldman and "
             "Zhang train 2000 to 4000 networks on all of MNIST, CIFAR-100 and ImageNet.",
         )

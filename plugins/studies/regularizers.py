@@ -218,6 +218,7 @@ def draw(figure: Figure, records: Records, names: Sequence[str], chosen: dict[st
             mean = np.exp(np.mean(np.log([r.loss for r in own]), axis=0))
             axes.plot(own[0].epochs, mean, color=color, ls=dashes, lw=1.3, label=setting)
         axes.set(yscale="log", xlabel="epoch")
+        axes.yaxis.set_major_formatter(lambda loss, _: f"{loss:g}")
         axes.set_title(title, loc="left")
     noise.set_ylabel("training loss (nats)")
     noise.legend(frameon=False, fontsize=6)
