@@ -112,7 +112,7 @@ def mean_of(right: Bools, inside: Bools, wrong: Bools, group: str) -> tuple[floa
 
 
 def more(right: Bools, inside: Bools, wrong: Bools) -> Test:
-    """Wrong minus other labels in the plain network; the two groups share their runs, so they are jackknifed together."""
+    """Wrong minus other labels in the plain network; the groups share their runs and are jackknifed together."""
 
     def gap(kept: Bools) -> float:
         own, other = (group_memorization(right[kept], inside[kept], group)[0] for group in (wrong, ~wrong))
