@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,6 +33,23 @@ class PatchConv(nn.Module):
             x = x[:, : rows * k, : columns * k]
         patches = x.reshape(n, rows, k, columns, k, c).transpose(2, 3).reshape(n, rows * columns, k * k * c)
         return self.linear(patches).reshape(n, rows, columns, -1)
+
+
+class MLP(nn.Module):
+    """Fully connected: hidden layers of `units` ReLU units each, tapped, and a linear head."""
+
+    def __init__(self, inputs: int, units: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        sizes = (inputs, *units)
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.head = nn.Linear(sizes[-1], num_classes)
+
+    def forward(self, x: Tensor, tap: Callable[[Tensor], Tensor]) -> Tensor:
+        """x [n, ...] -> logits [n, num_classes]."""
+        h = x.flatten(1)
+        for layer in self.hidden:
+            h = tap(F.relu(layer(h)))
+        return self.head(h)
 
 
 def tapped(tap: object, h: Tensor) -> Tensor:

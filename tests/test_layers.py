@@ -29,7 +29,7 @@ LAYERS = (
     "nn engine",
     "durable shards store fetching",
     "schedule messages interrupts guard process outcomes pool worker",
-    "scoring progress report",
+    "scoring estimators progress report",
     "testing",
     "commands words cli __main__",
 )
