@@ -135,7 +135,9 @@ def world(recipe: Recipe) -> tuple[dict[str, Tensor], SimpleNamespace, SimpleNam
     run, start = sensitivity.descent(data, lane)
     final = next(run.backwards(start))[2]
     pieces = final.split([w.numel() for w in initial.values()])
-    return {k: piece.view(w.shape) for (k, w), piece in zip(initial.items(), pieces, strict=True)}, data, lane
+    end = {k: piece.view(w.shape) for (k, w), piece in zip(initial.items(), pieces, strict=True)}
+    lane.state = {"early": end}  # of fewer steps than that
+    return end, data, lane
 
 
 def joined(params: dict[str, Tensor]) -> Tensor:
@@ -148,7 +150,7 @@ COSINE = Recipe(lr=0.3, momentum=0.5, batch=4, epochs=3, schedule="cosine")
 def test_the_probe_reads_at_ends_of_epochs_and_averages_over_the_times_so_far() -> None:
     params, data, lane = world(COSINE)
     found = sensitivity.measure_examples(params, data, lane)
-    times, g = sensitivity.norms(params, data, lane, lambda run, w: run.losses(w, data.x, data.y).mean()[None])
+    times, g, _ = sensitivity.norms(params, data, lane, lambda run, w: run.losses(w, data.x, data.y).mean()[None])
     assert found["steps"].tolist() == times == [3, 6, 9]
     assert found["gini"][0] == found["gini-now"][0]
     assert found["gini"][2] == pytest.approx(float(sensitivity.gini(g.mean(0))[0]), rel=1e-5)
@@ -156,7 +158,7 @@ def test_the_probe_reads_at_ends_of_epochs_and_averages_over_the_times_so_far() 
 
 def test_the_matrix_has_the_losss_class_in_its_rows() -> None:
     params, data, lane = world(COSINE)
-    _, g = sensitivity.norms(params, data, lane, by_class)
+    _, g, _ = sensitivity.norms(params, data, lane, by_class)
     matrix = sensitivity.measure_classes(params, data, lane)["matrix"].reshape(3, 3)
     for i, j in ((0, 0), (0, 2), (2, 1)):
         assert matrix[i, j] == pytest.approx(float(g[:, i, data.y == j].mean()), rel=1e-5)
@@ -164,8 +166,9 @@ def test_the_matrix_has_the_losss_class_in_its_rows() -> None:
 
 def test_a_run_that_was_not_plain_sgd_is_refused() -> None:
     params, data, lane = world(COSINE)
+    lane.state = {"early": {k: 0.9 * w for k, w in params.items()}}
     with pytest.raises(MembenchError, match="elsewhere"):
-        sensitivity.measure_examples({k: 0.9 * w for k, w in params.items()}, data, lane)
+        sensitivity.measure_examples(params, data, lane)
     lane.recipe = Recipe(optimizer="adamw")
     with pytest.raises(MembenchError, match="unrolls sgd only"):
         sensitivity.measure_classes(params, data, lane)
@@ -176,19 +179,12 @@ def test_the_rate_follows_the_schedule() -> None:
     assert sensitivity.rate(COSINE, 1 / 3) == pytest.approx(0.15 * (1 + math.cos(math.pi / 3)))
 
 
-def gap(params: dict[str, Tensor], data: object, lane: object) -> dict[str, Tensor]:
-    """How far from the engine's weights the replay ends, over the distance that they went."""
-    run, start = sensitivity.descent(data, lane)
-    end, there = next(run.backwards(start))[2], sensitivity.flat(params)
-    return {"gap": (end - there).norm() / (there - start).norm()}
-
-
 def records_of(architecture: str, regularizer: str, split: Split, *strength: float) -> list[Record]:
     """Three lanes of the engine, with the probes."""
     cells = tuple(
         Cell("blobs", architecture, regularizer, strength, s, i) for i, s in enumerate(("real", "randX", "real"))
     )
-    probes = {p.name: p for p in (*sensitivity.register(), Probe("gap", gap, at="end"))}
+    probes = {p.name: p for p in sensitivity.register()}
     source = Plugins(datasets={"blobs": blobs()}, probes=probes)
     recipe = Recipe(lr=0.1, momentum=0.8, batch=6, epochs=4, schedule="cosine")
     return train_pack(pack(cells, recipe, split, probes=tuple(probes)), source, "cpu")
@@ -201,7 +197,8 @@ def records_of(architecture: str, regularizer: str, split: Split, *strength: flo
 def test_the_replay_ends_at_the_engines_weights(worker_like: None, architecture: str, split: Split) -> None:
     for record in records_of(architecture, "none", split):
         assert record.status == "ok", record.reason
-        assert record.probes["gap"]["gap"][0] < 1e-5
+        assert record.probes["loss-sensitivity"]["gap"][0] < 1e-5
+        assert record.probes["class-sensitivity"]["gap"][0] < 1e-5
         assert len(record.probes["loss-sensitivity"]["gini"][0]) == 4
         assert all(0 < g < 1 for g in record.probes["loss-sensitivity"]["gini"][0])
         assert sum(record.probes["class-sensitivity"]["matrix"][0]) > 0
@@ -210,3 +207,22 @@ def test_the_replay_ends_at_the_engines_weights(worker_like: None, architecture:
 def test_a_regularized_run_is_refused(worker_like: None) -> None:
     with pytest.raises(MembenchError, match="elsewhere"):
         records_of("mlp", "weight-decay", Split(10, 24, 10), 0.1)
+
+
+def test_the_early_weights_are_those_after_so_many_steps(worker_like: None) -> None:
+    seen = {}
+
+    def look(params: dict[str, Tensor], data: object, lane: object) -> dict[str, float]:
+        run, start = sensitivity.descent(data, lane)
+        path = {t + 1: after for t, _, after in run.backwards(start)}
+        seen.update(path=path, early=sensitivity.flat(lane.state["early"]))
+        return {"x": 0.0}
+
+    probe = Probe("look", look, "end", sensitivity.keep, sensitivity.keep_early)
+    source = Plugins(datasets={"blobs": blobs()}, probes={"look": probe})
+    cells = (Cell("blobs", "mlp", "none", (), "real", 0),)
+    recipe = Recipe(lr=0.1, batch=6, epochs=7)
+    train_pack(pack(cells, recipe, Split(10, 24, 10), probes=("look",)), source, "cpu")
+    gaps = {t: float((w - seen["early"]).norm()) for t, w in seen["path"].items()}
+    assert min(gaps, key=gaps.get) == sensitivity.EARLY < len(gaps)
+    assert gaps[sensitivity.EARLY] < 1e-5

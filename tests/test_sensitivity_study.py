@@ -87,7 +87,7 @@ def course(level: float) -> Made:
 
     def made(seed: int) -> dict[str, tuple[float, ...]]:
         gini = (0.3, level + 0.01 * (seed % 3))
-        return {"steps": (200, 400), "gini": gini, "gini-now": gini, "mean": (1.0, 2.0)}
+        return {"steps": (200, 400), "gini": gini, "gini-now": gini, "mean": (1.0, 2.0), "gap": 0.02 * (seed == 1)}
 
     return made
 
@@ -109,6 +109,11 @@ def test_gini_verdicts_follow_the_last_average() -> None:
     assert line.get_xdata().tolist() == [10, 20] and line.get_ydata()[-1] == pytest.approx(0.61)
 
 
+def test_chaotic_runs_are_told() -> None:
+    assert any(note.startswith("4 of 24 runs are chaotic") for note in examples(0.6, 0.4, 0.7, 0.5).notes)
+    assert not any("chaotic" in note for note in classes(0.4, 0.1).notes)
+
+
 def matrix(off: float) -> Callable[[int], NDArray[np.float64]]:
     return lambda seed: np.full((3, 3), off * (1 + 0.01 * seed)) + (1 - off) * np.eye(3)
 
@@ -116,7 +121,9 @@ def matrix(off: float) -> Callable[[int], NDArray[np.float64]]:
 def classes(real: float, random: float) -> object:
     own = []
     for signal, off in (("real", real), ("randX", random)):
-        own += records(signal, "class-sensitivity", lambda s, off=off: {"matrix": tuple(matrix(off)(s).flat)})
+        own += records(
+            signal, "class-sensitivity", lambda s, off=off: {"matrix": tuple(matrix(off)(s).flat), "gap": 1e-6}
+        )
     return study.analyse_classes({"digits": tuple(own)})
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -26,7 +27,8 @@ from membench.nn import cross_entropy
 from membench.nn import one_hot
 
 TIMES = 10  #: ends of epochs at which the loss is read, evenly over the run
-CLOSE = 1e-2  #: how far the replayed weights may be from the run's, over the distance that the run has gone
+EARLY = 20  #: steps after which the replayed weights are compared with the run's: later, rounding may have grown
+CLOSE = 1e-3  #: how far they may be from each other then, over the distance that the run has gone
 
 
 @dataclass(frozen=True)
@@ -151,21 +153,40 @@ def flat(params: dict[str, Tensor]) -> Tensor:
     return torch.cat([w.detach().flatten() for w in params.values()])
 
 
-def norms(params, data, lane, parts: Callable[[Descent, Tensor], Tensor]) -> tuple[list[int], Tensor]:
-    """The numbers of steps, and the L1 norms [k, c, n] of the derivatives of a loss's parts in each trained input.
+def distance(there: Tensor, here: Tensor, start: Tensor) -> float:
+    """Between two weights [p], over the way to the second one."""
+    return float((there - here).norm() / (here - start).norm().clamp_min(1e-30))
+
+
+def keep(params, lane):
+    return {"early": params}
+
+
+def keep_early(params, lane):
+    """The run's weights after EARLY steps, or after all of fewer."""
+    return {"early": {k: torch.where(lane.step < EARLY, w, lane.state["early"][k]) for k, w in params.items()}}
+
+
+def norms(params, data, lane, parts: Callable[[Descent, Tensor], Tensor]) -> tuple[list[int], Tensor, float]:
+    """The numbers of steps; L1 norms [k, c, n] of the derivatives of a loss's parts in each trained input; how far the
+    replay ends from the run, over the distance that it went. A run that is chaotic, as some are that fit closely, ends
+    elsewhere because of rounding alone; the replay is then a run of the same kind.
 
     Raises:
-        MembenchError: the replayed run ends elsewhere: something else than plain SGD moved the weights.
+        MembenchError: they part early: something else than plain SGD moved the weights.
     """
     run, start = descent(data, lane)
+    first = replace(run, order=run.order[:EARLY])
+    apart = distance(next(first.backwards(start))[2], flat(lane.state["early"]), start)
+    if not apart < CLOSE:
+        raise MembenchError(
+            f"sensitivity: plain SGD is {apart:.2g} of the way elsewhere early on; it measures none, eager"
+        )
     per_epoch = lane.steps // lane.epoch
     times = sorted({per_epoch * math.ceil(lane.epoch * i / TIMES) for i in range(1, TIMES + 1)})
     derivative, final = run.sensitivity(start, times, lambda w: parts(run, w))
-    there = flat(params)
-    gap = float((final - there).norm() / (there - start).norm().clamp_min(1e-30))
-    if not gap < CLOSE:
-        raise MembenchError(f"sensitivity: plain SGD ends {gap:.2g} of the way elsewhere; it measures none, eager")
-    return times, derivative.flatten(3).abs().sum(-1)[:, :, data.trained]
+    gap = distance(final, flat(params), start)
+    return times, derivative.flatten(3).abs().sum(-1)[:, :, data.trained], gap
 
 
 def measure_examples(params, data, lane):
@@ -175,10 +196,10 @@ def measure_examples(params, data, lane):
     def mean_loss(run: Descent, w: Tensor) -> Tensor:
         return run.losses(w, run.x[seen], run.y[seen]).mean()[None]
 
-    times, g = norms(params, data, lane, mean_loss)
+    times, g, gap = norms(params, data, lane, mean_loss)
     g = g[:, 0]
     average = g.cumsum(0) / torch.arange(1, len(g) + 1, device=g.device)[:, None]
-    return {"steps": torch.tensor(times), "gini": gini(average), "gini-now": gini(g), "mean": g.mean(1)}
+    return {"steps": torch.tensor(times), "gini": gini(average), "gini-now": gini(g), "mean": g.mean(1), "gap": gap}
 
 
 def measure_classes(params, data, lane):
@@ -188,13 +209,17 @@ def measure_classes(params, data, lane):
     def by_class(run: Descent, w: Tensor) -> Tensor:
         return run.losses(w, run.x[data.trained], run.y[data.trained]) @ labels / len(labels)
 
-    _, g = norms(params, data, lane, by_class)
-    return {"matrix": (g.mean(0) @ labels / labels.sum(0).clamp_min(1)).flatten()}
+    _, g, gap = norms(params, data, lane, by_class)
+    return {"matrix": (g.mean(0) @ labels / labels.sum(0).clamp_min(1)).flatten(), "gap": gap}
 
 
 @hookimpl
 def register() -> list[Probe]:
     return [
-        Probe("loss-sensitivity", measure_examples, at="end", summary="Gini of the examples' effects on the loss."),
-        Probe("class-sensitivity", measure_classes, at="end", summary="Effects of each class's examples, by class."),
+        Probe(
+            "loss-sensitivity", measure_examples, "end", keep, keep_early, "Gini of the examples' effects on the loss."
+        ),
+        Probe(
+            "class-sensitivity", measure_classes, "end", keep, keep_early, "Effects of each class's examples, by class."
+        ),
     ]

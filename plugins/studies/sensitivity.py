@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from membench.studies import Results
 
 SIDE, EXAMPLES = 14, 1000
-PLAN = {"digits": (0.01, 30), "own-class": (0.05, 50)}  #: rate (at .02, rounding decides where digits end), epochs
+PLAN = {"digits": (0.01, 30), "own-class": (0.05, 20)}  #: rate, epochs: beyond them, rounding decides many runs
 LABELS = {"digits": ("real", "randX"), "own-class": ("own-class", "own-class-randX")}  #: arm -> real, random inputs
 STYLES = (("real inputs", "#D55E00", "-", "o"), ("random inputs", "#0072B2", (0, (5, 1.5)), "s"))
 TITLES = {"digits": "ten classes", "own-class": "each example its own class"}
@@ -69,9 +69,12 @@ def fit(records: Sequence[Record]) -> str:
     return f"{100 * np.mean([r.train[-1] for r in records]):.1f} %"
 
 
-def lost(results: Results) -> tuple[str, ...]:
-    bad = sum(r.status != "ok" for own in results.values() for r in own)
-    return (f"{bad} cells did not finish and are left out, with their partners.",) if bad else ()
+def caveats(results: Results, probe: str) -> tuple[str, ...]:
+    """How many runs failed, and how many ended apart from their replay because of rounding alone."""
+    every = [r for own in results.values() for r in own]
+    bad, apart = len(every) - len(select(every)), sum(last([r], "gap", probe)[0] > 0.01 for r in select(every))
+    told = {"failed": bad, "runs are chaotic: their replay, the same but for rounding, ends elsewhere": apart}
+    return tuple(f"{n} of {len(every)} {what}." for what, n in told.items() if n)
 
 
 def shown(numbers: tuple[float, float, float], digits: int = 3) -> str:
@@ -92,10 +95,8 @@ def analyse_examples(results: Results) -> Finding:
             gini, now, mean = (last(own, name) for name in ("gini", "gini-now", "mean"))
             three = (shown(mean_interval(v)) for v in (gini[:, -1], gini[:, 0], now[:, -1]))
             rows.append((TITLES[arm], inputs, fit(own), *three, f"{mean.mean():.2g}"))
-    notes = (
-        "Averages over a tenth of all steps, at ends of epochs, when each example has been seen equally often.",
-        *lost(results),
-    )
+    read = "The loss is read ten times, at ends of epochs, when each example has been seen equally often."
+    notes = (read, *caveats(results, "loss-sensitivity"))
     return Finding(tuple(tests), tuple(rows), partial(draw_examples, found), caption_examples(found), notes)
 
 
@@ -162,7 +163,7 @@ def analyse_classes(results: Results) -> Finding:
     for name, own, shares in zip(("real", "random"), both, (real, random), strict=True):
         two = (shown(mean_interval(v)) for v in (off_diagonal(shares), steepness(shares)))
         rows.append((name, fit(own), *two))
-    notes = ("A matrix with equal entries has an off-diagonal share of 0.9.", *lost(results))
+    notes = ("A matrix with equal entries has an off-diagonal share of 0.9.", *caveats(results, "class-sensitivity"))
     return Finding(tests, tuple(rows), partial(draw_classes, real, random), caption_classes(len(real)), notes)
 
 
