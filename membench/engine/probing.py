@@ -153,7 +153,7 @@ class Probing:
             standardise(d.pool[lanes.rows[split][one]], d.mean[one], d.std[one])[0] for split in ("train", "val")
         )
         flags = (lanes.samples[lane].wrong, lanes.samples[lane].clean, lanes.trained[lane])
-        wrong, clean, trained = (torch.from_numpy(flag).to(x.device) for flag in flags)
+        wrong, clean, trained = (torch.tensor(flag, device=x.device) for flag in flags)  # copies: samples are shared
         y, val_y = (lanes.labels[split][lane].clone() for split in ("train", "val"))
         return SeenData(x, y, wrong, clean, trained, val_x, val_y)
 
