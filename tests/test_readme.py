@@ -60,6 +60,17 @@ def test_the_plugin_is_twelve_lines_and_gets_on_the_board(folder: Path) -> None:
     assert "84 of 84 runs are done" in page
 
 
+def test_the_probe_is_short_and_adds_columns_to_the_board(tmp_path: Path, environ: dict[str, str]) -> None:
+    (probe,) = blocks("py")
+    assert len(probe.splitlines()) <= 20
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "margin.py").write_text(probe)
+    words = ["run", "--suite", "tiny", "-k", "dropout and real", "--probe", "margin"]
+    command = [sys.executable, str(REPO / "tests" / "tiny.py"), *words]
+    subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=280)
+    assert "| margin all, real" in re.sub(" +", " ", (tmp_path / "leaderboard" / "README.md").read_text("utf-8"))
+
+
 def test_there_are_two_commands_of_one_line_each() -> None:
     assert INSTALL == "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/membench run --all"
     assert TEST == "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest"
@@ -77,7 +88,7 @@ def test_every_command_is_one(words: list[str], folder: Path, cli: Cli, monkeypa
     if words[:2] == ["data", "fetch"]:  # no test downloads: what it does is tested with a server of our own
         parser().parse_args(words)
         return
-    dry = ["--collect-only"] if words[0] == "run" and "--collect-only" not in words else []
+    dry = ["--collect-only"] if words[0] in ("run", "reproduce") and "--collect-only" not in words else []
     code, out, err = cli(*words, *dry)
     expected = ExitCode.NOTHING if "--lf" in words else ExitCode.OK  # nothing has failed in this folder
     assert code == expected, err
