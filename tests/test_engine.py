@@ -336,7 +336,7 @@ def norm(grads: dict[str, Tensor]) -> Tensor:
 
 def test_without_stages_the_gradient_is_that_of_the_mean_cross_entropy() -> None:
     step = step_of()
-    grads, loss, logits = step.gradient(step.params, 0)
+    grads, loss, logits, _ = step.gradient(step.params, 0)
     assert close(grads, plain_gradient(step))
     assert loss.item() == pytest.approx(F.cross_entropy(logits, step.y.argmax(1)).item(), rel=1e-6)
 
@@ -366,7 +366,7 @@ def test_loss_stages_fold_and_see_the_weights_under_differentiation() -> None:
     square = Regularizer("square", (1.0,), loss=lambda losses, logits, y, lane: losses.square())
     shift = Regularizer("shift", (1.0,), loss=lambda losses, logits, y, lane: losses + lane.params["head.bias"].sum())
     step = step_of(square, shift)
-    grads, loss, logits = step.gradient(step.params, 2)
+    grads, loss, logits, _ = step.gradient(step.params, 2)
     plain = cross_entropy(logits, step.y)
     assert loss.item() == pytest.approx((plain**2).mean().item() + step.params["head.bias"].sum().item(), rel=1e-5)
     expected = plain_gradient(step, loss=lambda v: v.square().mean())
