@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -115,6 +117,23 @@ def max_pool(x: Tensor, size: int) -> Tensor:
     rows, columns = x.shape[1] // size, x.shape[2] // size
     x = x[:, : rows * size, : columns * size]
     return x.reshape(x.shape[0], rows, size, columns, size, -1).amax(dim=(2, 4))
+
+
+class MLP(nn.Module):
+    """Fully connected: hidden layers of `units` ReLU units each, tapped, and a linear head."""
+
+    def __init__(self, inputs: int, units: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        sizes = (inputs, *units)
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.head = nn.Linear(sizes[-1], num_classes)
+
+    def forward(self, x: Tensor, tap: Callable[[Tensor], Tensor]) -> Tensor:
+        """x [n, ...] -> logits [n, num_classes]."""
+        h = x.flatten(1)
+        for layer in self.hidden:
+            h = tap(F.relu(layer(h)))
+        return self.head(h)
 
 
 def tapped(tap: object, h: Tensor) -> Tensor:

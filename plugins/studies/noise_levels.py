@@ -1,0 +1,250 @@
+"""Accuracy and critical sample ratio during training, with 20 to 80 % of the labels or of the inputs random.
+
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 4.2, figures 7, 8.
+The epoch at which validation peaks is taken, for each run, from the mean curve of the other seeds: a run's own largest
+value would lie above its last one by chance alone. Where a claim is made of every level, the test is that of the level
+at which it is weakest. The ratio is that of `csr-3-monitor`, r = 3 grey levels; the paper's r = 0.3 finds one point in
+fifty where little is noise, too few to tell levels apart, and stands beside it in table and notes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from membench import Architecture
+from membench import Arm
+from membench import Finding
+from membench import Recipe
+from membench import Split
+from membench import Study
+from membench import Test
+from membench import hookimpl
+from membench.records import parse_signal
+from membench.studies import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from membench.records import Record
+    from membench.studies import Results
+
+KINDS = {"mixed-inputs": "inputs", "mixed": "labels"}
+SIGNALS = ("real", *(f"{kind}@{level}" for kind in KINDS for level in (0.2, 0.4, 0.6, 0.8)))
+PROBES = ("csr-3-monitor", "csr-monitor")  #: what is tested; what stands beside it
+
+
+def wide(shape, classes):
+    from membench.nn import MLP
+
+    return MLP(math.prod(shape), (4096, 4096), classes)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One arm's runs with one kind of noise; arrays are [seed, level, checkpoint]."""
+
+    arm: str
+    kind: str  #: "inputs" or "labels"
+    levels: tuple[float, ...]  #: 0 = real, ascending
+    epochs: tuple[int, ...]
+    seeds: tuple[int, ...]
+    lost: tuple[int, ...]  #: seeds with a run that failed: not in the arrays
+    train: np.ndarray
+    val: np.ndarray
+    wrong: np.ndarray  #: share of the wrong labels predicted as given; NaN without any
+    csr: np.ndarray  #: [probe, seed, level, checkpoint]
+
+    def at_peak(self, curve: np.ndarray) -> np.ndarray:
+        """[seed, level]: `curve` [seed, level, checkpoint] where the other seeds' mean validation is largest."""
+        others = self.val.sum(axis=0) - self.val
+        return np.take_along_axis(curve, others.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
+
+
+def curves(arm: str, records: Iterable[Record], kind: str) -> Curves:
+    """Raises `ValueError` if no seed has all its runs."""
+    runs = {}
+    for r in records:
+        name, level = parse_signal(r.signal)
+        if name in ("real", kind):
+            runs[r.seed, level or 0.0] = r
+    seeds, levels = (tuple(sorted({key[i] for key in runs})) for i in range(2))
+    whole = tuple(s for s in seeds if all((s, p) in runs and runs[s, p].status == "ok" for p in levels))
+    if not whole:
+        raise ValueError(f"{arm}, noisy {KINDS[kind]}: no seed has all its runs")
+
+    def array(read) -> np.ndarray:
+        return np.array([[read(runs[s, p]) for p in levels] for s in whole], dtype=float)
+
+    share = [array(lambda r, probe=probe: r.probes[probe]["share"]) for probe in PROBES]
+    read = (array(lambda r: r.train), array(lambda r: r.val), array(lambda r: r.wrong), np.stack(share))
+    lost = tuple(s for s in seeds if s not in whole)
+    return Curves(arm, KINDS[kind], levels, runs[whole[0], 0.0].epochs, whole, lost, *read)
+
+
+def analyse(results: Results) -> Finding:
+    """What follows the validation peak with noisy labels; the order of the levels with either kind of noise."""
+    found = [curves(arm, records, kind) for arm, records in results.items() for kind in KINDS]
+    several = len(results) > 1
+    tests = [t for c in found for t in (*order(c, f"{c.arm}, " if several else ""), *(fall(c, several)))]
+    notes = [f"Seeds {c.lost} lack runs with noisy {c.kind} and do not count there." for c in found if c.lost]
+    notes += [beside(c) for c in found]
+    caption = (
+        "Above: accuracy on the training set as given (solid) and on clean validation (dotted). Below: critical sample "
+        f"ratio on validation points, r = 3 grey levels. Means of {len(found[0].seeds)} runs over epochs (log scale), "
+        "a shade for each share of noise. With noisy labels validation peaks while training accuracy is still low, "
+        "then falls as the ratio climbs."
+    )
+    return Finding(tuple(tests), table(found), lambda figure: draw(figure, found), caption, tuple(notes))
+
+
+def weakest(name: str, threshold: float, columns: Sequence[Sequence[float]], seeds: int) -> Test:
+    """The test, over [column][seed] values, of the column whose interval reaches lowest."""
+    value, low, high = min(map(mean_interval, columns), key=lambda interval: interval[1])
+    return Test(name, value, low, high, threshold, f"weakest of {len(columns)}, paired t over {seeds} seeds")
+
+
+def steps(last: np.ndarray, sign: int) -> list[np.ndarray]:
+    """From [seed, level]: for neighbouring levels, sign * (the noisier - the cleaner), [seed] each."""
+    return list(sign * np.diff(last, axis=1).T)
+
+
+def order(c: Curves, prefix: str) -> tuple[Test, ...]:
+    """Every next level has a higher ratio, and a lower final and best validation accuracy."""
+    said = (
+        ("ratio at the end rises from level to level", steps(c.csr[0, :, :, -1], 1)),
+        ("last validation accuracy falls from level to level", steps(c.val[:, :, -1], -1)),
+        ("best validation accuracy falls from level to level", steps(c.at_peak(c.val), -1)),
+    )
+    return tuple(weakest(f"{prefix}noisy {c.kind}: {name}", 0.0, columns, len(c.seeds)) for name, columns in said)
+
+
+def fall(c: Curves, several: bool) -> tuple[Test, ...]:
+    """With noisy labels: validation peaks before they are fitted, then falls while the ratio rises."""
+    if c.kind != "labels":
+        return ()
+    prefix = f"{c.arm}, " if several else ""
+    unfitted = 1 - c.at_peak(c.wrong)[:, 1:]
+    drop = (c.at_peak(c.val) - c.val[:, :, -1])[:, 1:]
+    rise = (c.csr[0, :, :, -1] - c.at_peak(c.csr[0]))[:, 1:]
+    return (
+        weakest(
+            f"{prefix}share of wrong labels not fitted at the validation peak", 0.5, list(unfitted.T), len(c.seeds)
+        ),
+        weakest(f"{prefix}noisy labels: validation falls from its peak to the end", 0.0, list(drop.T), len(c.seeds)),
+        weakest(f"{prefix}noisy labels: ratio rises from that peak to the end", 0.0, list(rise.T), len(c.seeds)),
+    )
+
+
+def beside(c: Curves) -> str:
+    """The order of the levels at the paper's own radius, as a sentence."""
+    slopes = [np.polyfit(c.levels, row, 1)[0] for row in c.csr[1, :, :, -1]]
+    value, low, high = mean_interval(slopes)
+    text = f"{c.arm}, noisy {c.kind}: at r = 0.3 the ratio at the end rises by {value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{text} from no noise to nothing but noise (slope over the levels)."
+
+
+def table(found: Sequence[Curves]) -> tuple[tuple[str, ...], ...]:
+    """A row a noise level, means over seeds."""
+    peak = ("validation, best", "at epoch", "wrong labels fitted there")
+    rows = [("noise", "training, last", *peak, "validation, last", "ratio r = 3", "r = 0.3")]
+    for c in found:
+        for i, level in enumerate(c.levels):
+            fitted = c.at_peak(c.wrong)[:, i].mean()
+            cells = (
+                f"{c.train[:, i, -1].mean():.3f}",
+                f"{c.at_peak(c.val)[:, i].mean():.3f}",
+                f"{c.epochs[c.val[:, i].mean(axis=0).argmax()]}",
+                "" if math.isnan(fitted) else f"{fitted:.2f}",
+                f"{c.val[:, i, -1].mean():.3f}",
+                *(f"{c.csr[probe, :, i, -1].mean():.3f}" for probe in range(len(PROBES))),
+            )
+            rows.append((f"{c.arm}, {level:.0%} of {c.kind}", *cells))
+    return tuple(rows)
+
+
+def draw(figure: Figure, found: Sequence[Curves]) -> None:
+    from matplotlib import colormaps
+
+    figure.set_size_inches(3.5 * len(found), 4.6)
+    axes = figure.subplots(2, len(found), sharex="col", sharey="row", squeeze=False)
+    for (top, bottom), c in zip(axes.T, found, strict=True):
+        for i, level in enumerate(c.levels):
+            color = colormaps["viridis"](0.88 * i / (len(c.levels) - 1))
+            style = {"color": color, "lw": 1.3, "marker": "osD^v"[i % 5], "ms": 3}
+            top.plot(c.epochs, c.train[:, i].mean(axis=0), "-", **style)
+            top.plot(c.epochs, c.val[:, i].mean(axis=0), ":", **style)
+            bottom.plot(c.epochs, c.csr[0, :, i].mean(axis=0), "-", label=f"{level:.0%}", **style)
+        top.set_title(f"{c.arm}: a share of the {c.kind} is random")
+        top.set_ylim(0, 1.02)
+        bottom.set_ylim(bottom=0)
+        bottom.set_xscale("log", base=2)
+        bottom.set_xticks(*ticks(c.epochs))
+        bottom.minorticks_off()
+        bottom.set_xlabel("epoch (log scale)")
+    axes[0, 0].set_ylabel("accuracy")
+    axes[1, 0].set_ylabel("critical sample ratio")
+    axes[0, 0].plot([], [], "-", color="black", label="training")
+    axes[0, 0].plot([], [], ":", color="black", label="validation")
+    axes[0, 0].legend(fontsize=7, loc="lower right")
+    axes[1, 0].legend(title="random", fontsize=7, title_fontsize=7, loc="upper right", ncols=2)
+
+
+def ticks(epochs: Sequence[int]) -> tuple[list[int], list[str]]:
+    """Those checkpoints that lie apart by a factor of 1.4 and more, so that their labels do not touch."""
+    kept = [epochs[0]]
+    for epoch in epochs[1:]:
+        if epoch >= 1.4 * kept[-1]:
+            kept.append(epoch)
+    return kept, [str(e) for e in kept]
+
+
+@hookimpl
+def register():
+    shared = {"signals": SIGNALS, "seeds": (0, 1, 2, 3, 4), "probes": PROBES}
+    quick = Arm(
+        "mnist5k",
+        dataset="mnist5k",
+        architectures=("mlp",),
+        split=Split(test=2000, train=1000, validation=1500),
+        recipe=Recipe(lr=0.05, batch=100, epochs=60),
+        read=(1, 2, 3, 4, 6, 8, 12, 20, 35, 60),
+        compiled=False,
+        **shared,
+    )
+    mnist = Arm(
+        "mnist",
+        dataset="mnist",
+        architectures=("mlp-4096",),
+        split=Split(test=10000, train=50000, validation=10000),
+        recipe=Recipe(lr=0.01, momentum=0.0, batch=128, epochs=1000),
+        read=(1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 170, 300, 550, 1000),
+        width=9,
+        **shared,
+    )
+    cifar = Arm(
+        "cifar10",
+        dataset="cifar10",
+        architectures=("cnn",),
+        split=Split(test=10000, train=45000, validation=5000),
+        recipe=Recipe(lr=0.01, batch=128, epochs=150),
+        read=(1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 150),
+        **shared,
+    )
+    study = Study(
+        "noise-levels",
+        arms={"quick": (quick,), "paper": (mnist, cifar)},
+        analyse=analyse,
+        claim="With random labels validation peaks before they are fitted, then falls while the critical sample ratio "
+        "rises; the more noise, of labels or inputs, the higher that ratio and the lower the validation accuracy.",
+        figure="Figs. 7, 8",
+        records=(Architecture("mlp-4096", wide, summary="Fully connected, two hidden layers of 4096 ReLU units"),),
+        scaled="1000 MNIST digits and 2 x 256 units for 60 epochs instead of 50000 and 2 x 4096 for 1000, no CIFAR-10; "
+        "LASS with 10 iterations and ten times the paper's radius.",
+    )
+    return [study]
