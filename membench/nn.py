@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
+
+MOMENTUM = 0.1  #: the share of a batch in the running statistics, torch's default
 
 
 class PatchConv(nn.Module):
@@ -33,6 +36,87 @@ class PatchConv(nn.Module):
             x = x[:, : rows * k, : columns * k]
         patches = x.reshape(n, rows, k, columns, k, c).transpose(2, 3).reshape(n, rows * columns, k * k * c)
         return self.linear(patches).reshape(n, rows, columns, -1)
+
+
+class Conv(nn.Module):
+    """A `size` x `size` convolution as channels-last patches x matmul: each pixel's neighbourhood is one row.
+
+    Stacked over lanes, torch's convolution becomes a grouped one with two layout copies; this stays one batched matmul.
+    The weight is [out, size * size * in] with the input's channel running fastest, initialised as `nn.Linear`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, *, stride: int = 1, pad: int = 0, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.size, self.stride, self.pad = size, stride, pad
+        self.linear = nn.Linear(inputs * size * size, outputs, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, h, w, inputs] -> [n, (h + 2 pad - size) // stride + 1, the same of w, outputs]."""
+        if self.pad:
+            x = F.pad(x, (0, 0, *(self.pad,) * 4))
+        k, s = self.size, self.stride
+        rows, columns = ((x.shape[axis] - k) // s + 1 for axis in (1, 2))
+        ends = (s * (rows - 1) + 1, s * (columns - 1) + 1)
+        shifts = [x[:, i : i + ends[0] : s, j : j + ends[1] : s] for i in range(k) for j in range(k)]
+        return self.linear(torch.cat(shifts, dim=-1))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but `axis`. Ioffe and Szegedy, ICML 2015, arXiv:1502.03167.
+
+    In training mode by the batch's mean and biased variance, in eval mode by the running ones, which torch's rule moves
+    on (momentum .1, unbiased variance). The buffers are assigned, never written in place: `functional_call` hands the
+    new ones back, and the engine keeps those of each step's main forward, one set a lane.
+    """
+
+    def __init__(self, features: int, axis: int = 1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.axis, self.eps = axis, eps
+        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with `features` along `axis` (-1 for channels-last) -> the same shape."""
+        axis = self.axis % x.dim()
+        others = [d for d in range(x.dim()) if d != axis]
+        lie = lambda v: v.reshape([-1 if d == axis else 1 for d in range(x.dim())])  # noqa: E731
+        if not self.training:
+            scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+            return x * lie(scale) + lie(self.bias - self.running_mean * scale)
+        mean, count = x.mean(others), x.numel() // x.shape[axis]
+        centred = x - lie(mean)
+        var = centred.square().mean(others)
+        unbiased = var.detach() * (count / max(count - 1, 1))
+        self.running_mean = (1 - MOMENTUM) * self.running_mean + MOMENTUM * mean.detach()
+        self.running_var = (1 - MOMENTUM) * self.running_var + MOMENTUM * unbiased
+        return centred * lie(self.weight * torch.rsqrt(var + self.eps)) + lie(self.bias)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention as matmul and softmax: torch's own has no vmap rule. Vaswani et al., NeurIPS 2017,
+    arXiv:1706.03762."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(features, 3 * features), nn.Linear(features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [n, tokens, features] -> the same shape."""
+        n, tokens, features = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(n, tokens, features))
+
+
+def max_pool(x: Tensor, size: int) -> Tensor:
+    """x [n, h, w, c], stride = size -> [n, h // size, w // size, c]; what fills no window is dropped."""
+    rows, columns = x.shape[1] // size, x.shape[2] // size
+    x = x[:, : rows * size, : columns * size]
+    return x.reshape(x.shape[0], rows, size, columns, size, -1).amax(dim=(2, 4))
 
 
 class MLP(nn.Module):

@@ -30,7 +30,7 @@ from membench.api import Regularizer
 from membench.engine import draws
 from membench.engine.lane import StageLane
 from membench.engine.lane import Stream
-from membench.engine.program import Forward
+from membench.engine.program import forward_of
 
 N = 1 << 15
 words = st.integers(0, 2**32 - 1)
@@ -254,7 +254,7 @@ def test_two_parts_that_use_forward_do_not_share_its_draws() -> None:
     note = Regularizer("note", (1.0,), hidden=noting(seen))
     step = step_of(note, Regularizer("left", (1.0,)), Regularizer("right", (1.0,)))
     for part in (1, 2):
-        Forward(step, part, "loss", step.params)(step.x, train=True)
+        forward_of(step, part, "loss", step.params)(step.x, train=True)
     assert not torch.equal(seen[0], seen[2])
 
 

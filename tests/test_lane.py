@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from membench.engine.lane import COMMON
 from membench.engine.lane import DRAWS
 from membench.engine.lane import VALID
 from membench.engine.lane import StageLane
+from membench.engine.program import Step
 from membench.errors import LaneError
 
 #: design, section 3, "lane has besides the common fields"; `clean` is for controls.
@@ -124,6 +127,25 @@ def test_only_controls_see_what_is_clean(seen: dict[str, StageLane], stage: str)
     with pytest.raises(LaneError, match=r"lane\.clean: only .*'control'"):
         _ = seen[stage].clean
     assert lanes("control")[stage].clean.shape == (8,)
+
+
+def reachable(value: Any, seen: set[int]) -> Iterator[Any]:
+    """What attributes lead to, of attributes too; a function's closure is none of the contract, and `check` says so."""
+    if id(value) not in seen and not isinstance(value, (int, float, str, tuple, torch.Tensor, ModuleType)):
+        seen.add(id(value))
+        yield value
+        for name in dir(value):
+            if not name.startswith("__"):
+                yield from reachable(getattr(value, name, None), seen)
+
+
+@pytest.mark.parametrize(("stage", "field"), [("batch", "forward"), ("loss", "forward"), ("grads", "gradient")])
+def test_no_attribute_of_what_a_lane_can_call_leads_to_the_step(
+    seen: dict[str, StageLane], stage: str, field: str
+) -> None:
+    """The step knows which examples are corrupted."""
+    met = list(reachable(getattr(seen[stage], field), set()))
+    assert met and not any(isinstance(value, Step) or hasattr(value, "clean") for value in met)
 
 
 def test_a_lane_error_is_an_attribute_error() -> None:

@@ -34,9 +34,9 @@ from membench.api import Architecture
 from membench.engine.contract import call
 from membench.engine.lane import StageLane
 from membench.engine.network import describe
-from membench.engine.program import Forward
-from membench.engine.program import Gradient
 from membench.engine.program import Step
+from membench.engine.program import forward_of
+from membench.engine.program import gradient_of
 from membench.engine.program import untapped
 from membench.loading import PluginEntry
 from membench.nn import cross_entropy
@@ -124,7 +124,7 @@ def test_the_step_changes_continuously_with_the_strength(entry: PluginEntry) -> 
 
 def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], StageLane]:
     """What the first part's function at the stage gets in a step: its tensors, and its lane."""
-    p, forward = step.params, Forward(step, 0, stage, step.params)
+    p, forward = step.params, forward_of(step, 0, stage, step.params)
     batch = {"index": step.index, "x": step.x, "y": step.y}
     logits, activations = functional_call(step.program.module, p, (step.x, untapped)), [torch.eye(8)[:, :6]]
     grads = step.gradient(p, 0)[0]
@@ -139,7 +139,7 @@ def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], StageLane]:
             {**index, "x": step.x, "params": p, "activations": activations, "forward": forward, "clean": step.clean},
         ),
         "penalty": ((p,), {**batch, "activations": activations, "forward": forward}),
-        "grads": ((grads, p), {**batch, "logits": logits, "gradient": Gradient(step, 0)}),
+        "grads": ((grads, p), {**batch, "logits": logits, "gradient": gradient_of(step, 0)}),
         "weights": ((moved,), {"before": p}),
         "init": ((p,), {}),
         "update": ((moved,), {**batch, "before": p, "logits": logits}),

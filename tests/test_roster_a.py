@@ -25,8 +25,8 @@ from torch import Tensor
 
 from membench.api import Architecture
 from membench.engine.network import describe
-from membench.engine.program import Forward
 from membench.engine.program import Step
+from membench.engine.program import forward_of
 from membench.engine.trainer import standardise
 from membench.nn import cross_entropy
 
@@ -213,7 +213,7 @@ def test_manifold_mixup_blends_one_place_a_step_and_the_labels_alike() -> None:
         own, other = 1 - s * lane.uniform((8, 1), "share"), lane.permutation(8, "other")
         blend = lambda at, h: own * h + (1 - own) * h[other] if at == place else h  # noqa: B023, E731
         expected = tiny_mlp(mixed.params, clean.x, blend)
-        logits = mixed.objective(mixed.params, mixed.x, mixed.y, mixed.index, None)[1]
+        logits = mixed.objective(mixed.params, mixed.x, mixed.y, mixed.index, None)[1][0]
         assert torch.allclose(logits, expected, atol=1e-5)
         assert not torch.allclose(logits, tiny_mlp(mixed.params, clean.x, lambda at, h: h), atol=1e-3)
         assert torch.allclose(mixed.y, own * clean.y + (1 - own) * clean.y[other])
@@ -382,7 +382,7 @@ def test_self_distillation_s_teacher_is_the_average_of_the_student_s_weights() -
 def test_self_distillation_s_loss_mixes_in_the_teacher_s_answer() -> None:
     step, s = step_at("self-distillation", 0.4), 0.4
     teacher = {k: w + 0.1 for k, w in step.params.items()}
-    lane = step.lane(0, "loss", x=step.x, forward=Forward(step, 0, "loss", step.params))
+    lane = step.lane(0, "loss", x=step.x, forward=forward_of(step, 0, "loss", step.params))
     lane.state = {"teacher": teacher}
     logits = seen_by(step, step.x)
     target = (1 - s) * step.y + s * step.program.logits(teacher, step.x).softmax(1)
@@ -392,7 +392,7 @@ def test_self_distillation_s_loss_mixes_in_the_teacher_s_answer() -> None:
 
 def test_r_drop_adds_how_far_two_passes_with_dropout_differ() -> None:
     step = step_at("r-drop", 0.5)
-    passes = [Forward(step, 0, "loss", step.params) for _ in range(2)]
+    passes = [forward_of(step, 0, "loss", step.params) for _ in range(2)]
     second = passes[0](step.x, train=True)  # the draws of the function's own pass
     first, y = seen_by(step, step.x), step.y
     log_p, log_q = first.log_softmax(1), second.log_softmax(1)
@@ -410,6 +410,6 @@ def test_r_drop_s_passes_drop_different_units() -> None:
     masks = [act("r-drop", "hidden", 0.4, h, tap=0, kind="hidden") for _ in range(2)]
     assert torch.equal(*masks) and set(masks[0].unique().tolist()) == {0, (1 / torch.tensor(0.6)).item()}
     step = step_at("r-drop", 0.4)
-    again = Forward(step, 0, "loss", step.params)
-    main = step.objective(step.params, step.x, step.y, step.index, None)[1]
+    again = forward_of(step, 0, "loss", step.params)
+    main = step.objective(step.params, step.x, step.y, step.index, None)[1][0]
     assert not torch.allclose(main, again(step.x, train=True), atol=1e-3)

@@ -159,7 +159,7 @@ PENALTIES: dict[str, tuple[float, Callable[[Step, Params, float], Tensor]]] = {
 def test_a_penalty_adds_its_formula_to_the_loss_and_to_the_gradient(name: str, architecture: Architecture) -> None:
     s, formula = PENALTIES[name]
     step = step_at(name, s, architecture)
-    grads, loss, _ = step.gradient(step.params, 1)
+    grads, loss, *_ = step.gradient(step.params, 1)
     p = variables(step.params)
     added = formula(step, p, s)
     assert loss.item() == pytest.approx((mean_loss(step, p) + added).item(), rel=1e-5)
@@ -395,7 +395,7 @@ def test_the_oracle_s_loss_is_the_mean_over_the_clean_examples() -> None:
     step = step_at("oracle", 1.0)
     clean = torch.nonzero(step.clean).flatten()
     assert 0 < len(clean) < len(step.x)
-    grads, loss, _ = step.gradient(step.params, 1)
+    grads, loss, *_ = step.gradient(step.params, 1)
     assert loss.item() == pytest.approx(mean_loss(step, step.params, clean).item(), rel=1e-5)
     assert close(grads, slopes(step, rows=clean))
     half = step_at("oracle", 0.5)
@@ -407,7 +407,7 @@ def test_the_oracle_s_loss_is_the_mean_over_the_clean_examples() -> None:
 def test_the_oracle_learns_nothing_from_a_batch_without_a_clean_example() -> None:
     step = _copy(step_at("oracle", 1.0))
     step.clean = torch.zeros(len(step.x), dtype=torch.bool)
-    grads, loss, _ = step.gradient(step.params, 1)
+    grads, loss, *_ = step.gradient(step.params, 1)
     assert loss.item() == 0.0 and not any(g.any() for g in grads.values())
 
 
@@ -417,7 +417,7 @@ def test_focal_loss_weighs_each_example_by_its_miss(gamma: float) -> None:
     p = variables(step.params)
     right = logits_of(step, p, step.x).softmax(1).gather(1, step.y.argmax(1)[:, None])[:, 0]
     theirs = (-((1 - right) ** gamma) * right.log()).mean()
-    grads, loss, _ = step.gradient(step.params, 1)
+    grads, loss, *_ = step.gradient(step.params, 1)
     assert loss.item() == pytest.approx(theirs.item(), rel=1e-5)
     assert close(grads, dict(zip(p, torch.autograd.grad(theirs, list(p.values())), strict=True)))
 

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from membench.api import Architecture
 from membench.api import Net
 from membench.errors import MembenchError
+from membench.nn import BatchNorm
 
 Shape = tuple[int, int, int]
 
@@ -26,17 +27,31 @@ def skeleton(architecture: Architecture, shape: Shape, num_classes: int) -> nn.M
     """The module without weights, for `functional_call`.
 
     Raises:
-        MembenchError: the module keeps buffers (running statistics), which this engine does not carry yet.
+        MembenchError: the module has buffers that are not those of `membench.nn.BatchNorm`.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         module = architecture.build(shape, num_classes)
-    buffers = [name for name, _ in module.named_buffers()]
-    if buffers:
+    strange = sorted({name for name, _ in module.named_buffers()} - set(running(module)))
+    if strange:
         raise MembenchError(
-            f"architecture {architecture.name!r} has buffers ({', '.join(buffers[:3])}): running statistics are not "
-            "supported yet; use nn.GroupNorm or nn.LayerNorm instead of batch norm"
+            f"architecture {architecture.name!r} has buffers ({', '.join(strange[:3])}): lanes carry those of "
+            "membench.nn.BatchNorm alone; use it, nn.GroupNorm or nn.LayerNorm, and make constants in forward"
         )
     return module
+
+
+def running(module: nn.Module) -> dict[str, Tensor]:
+    """The running statistics of its batch norms by name, in `named_buffers()` order."""
+    norms = [f"{name}." if name else "" for name, m in module.named_modules() if isinstance(m, BatchNorm)]
+    mine = {norm + buffer for norm in norms for buffer in ("running_mean", "running_var")}
+    return {name: b for name, b in module.named_buffers() if name in mine}
+
+
+def initial_buffers(module: nn.Module, lanes: int, device: torch.device) -> dict[str, Tensor]:
+    """The running statistics before the first step, stacked: means 0 and variances 1, whatever the seed."""
+    start = lambda name: float(name.endswith("running_var"))  # noqa: E731
+    stacked = {name: (lanes, *b.shape) for name, b in running(module).items()}
+    return {name: torch.full(shape, start(name), device=device) for name, shape in stacked.items()}
 
 
 def describe(architecture: Architecture, shape: Shape, num_classes: int) -> Net:
@@ -49,6 +64,6 @@ def describe(architecture: Architecture, shape: Shape, num_classes: int) -> Net:
         return h
 
     params = dict(module.named_parameters())
-    functional_call(module, params, (torch.empty((2, *shape), device="meta"), tap))
-    batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
-    return Net(shape, num_classes, tuple(taps), {k: tuple(v.shape) for k, v in params.items()}, batch_norm)
+    functional_call(module, {**params, **running(module)}, (torch.empty((2, *shape), device="meta"), tap))
+    sizes = {name: tuple(p.shape) for name, p in params.items()}
+    return Net(shape, num_classes, tuple(taps), sizes, has_batch_norm=bool(running(module)))

@@ -86,7 +86,8 @@ class SeenLane:
         return torch.cat([self.lanes.order(epoch)[self.lane] for epoch in range(1, self.epoch + 1)])
 
     def forward(self, x: Tensor, params: Params | None = None) -> Tensor:
-        return self.trainer.program.logits(self.params if params is None else params, x)
+        buffers = _copied(self.trainer.var["buffers"], self.lane)
+        return self.trainer.program.logits(self.params if params is None else params, x, buffers)
 
     def uniform(self, shape: tuple[int, ...], name: str) -> Tensor:
         return draws.uniform(self._key(name), tuple(shape))

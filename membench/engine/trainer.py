@@ -15,10 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
+from membench.api import Params
 from membench.engine import halves
 from membench.engine import optim
 from membench.engine.capture import CapturedStep
 from membench.engine.direct import DirectProgram
+from membench.engine.network import initial_buffers
 from membench.engine.program import Program
 from membench.engine.program import Tree
 from membench.nn import cross_entropy
@@ -62,6 +64,7 @@ class Trainer:
             "params": params,
             "slots": optim.init(program.recipe, params),
             "states": [_owned(s) for s in states],
+            "buffers": initial_buffers(program.module, len(weights), device),
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
         self.step: Callable[[Tensor], None] = lambda order: _advance(program, *self._arguments(self.var, self.t, order))
@@ -107,27 +110,44 @@ class Trainer:
     def evaluate(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Eval mode at the readout weights on rows [L, m] of the pool: right [L, m] bool, loss [L], finite [L]."""
         params = vmap(self.program.readout, in_dims=(0, 0, None))(self.var, self.fixed, self.t)
+        buffers = self._statistics(params)
         device = rows.device
         right, loss = torch.empty_like(labels, dtype=torch.bool), torch.zeros(len(rows), device=device)
-        finite = _finite(params)
+        finite = _finite({**params, **buffers})
         for first in range(0, len(rows), self.at_once):  # on a CPU one by one: a wider pass waits for memory
             lanes = slice(first, first + self.at_once)
-            own = {name: w[lanes] for name, w in params.items()}
+            own = [{name: w[lanes] for name, w in tree.items()} for tree in (params, buffers)]
             for start in range(0, rows.shape[1], CHUNK):
                 part = slice(start, start + CHUNK)
                 x = standardise(self.data.pool[rows[lanes, part]], self.data.mean[lanes], self.data.std[lanes])
-                y, logits = labels[lanes, part], self._logits(own, x)
+                y, logits = labels[lanes, part], self._logits(*own, x)
                 right[lanes, part] = logits.argmax(dim=2) == y
                 losses = cross_entropy(logits.flatten(0, 1), one_hot(y.flatten(), self.program.num_classes))
                 loss[lanes] += losses.reshape(y.shape).sum(dim=1)
                 finite[lanes] &= torch.isfinite(logits).flatten(1).all(dim=1)
         return right, loss / rows.shape[1], finite
 
-    def _logits(self, params: dict[str, Tensor], x: Tensor) -> Tensor:
-        """[l, n, classes] for weights and inputs stacked over l lanes."""
+    def _logits(self, params: Params, buffers: Params, x: Tensor) -> Tensor:
+        """[l, n, classes] for weights, running statistics and inputs stacked over l lanes."""
         if len(x) > 1:
-            return vmap(self.program.logits)(params, x)
-        return self.program.logits({name: w[0] for name, w in params.items()}, x[0])[None]
+            return vmap(self.program.logits)(params, x, buffers)
+        alone = [{name: w[0] for name, w in tree.items()} for tree in (params, buffers)]
+        return self.program.logits(alone[0], x[0], alone[1])[None]
+
+    def _statistics(self, params: Params) -> Params:
+        """Running statistics that fit the weights: those of training, or, for other weights than the trained ones,
+        of one pass over the clean training images in batches of the recipe's size, as torch's `swa_utils.update_bn`
+        takes them."""
+        buffers, size = self.var["buffers"], self.program.recipe.batch
+        if not buffers or not self.program.acting("readout"):
+            return buffers
+        d, anew = self.data, []
+        for lane in range(len(d.rows)):
+            rows = d.rows[lane : lane + 1, : d.rows.shape[1] // size * size]
+            x = standardise(d.pool[rows], d.mean[lane : lane + 1], d.std[lane : lane + 1])[0]
+            own = [{name: w[lane] for name, w in tree.items()} for tree in (params, buffers)]
+            anew.append(self.program.statistics(own[0], x.unflatten(0, (-1, size)), own[1]))
+        return {name: torch.stack([b[name] for b in anew]) for name in buffers}
 
     def flops(self) -> int:
         """Matrix FLOPs of one step of all lanes, counted on the meta device."""
@@ -192,6 +212,6 @@ def _copy(old: Any, new: Any) -> None:
             _copy(old[k], new[k])
 
 
-def _finite(params: dict[str, Tensor]) -> Tensor:
+def _finite(params: Params) -> Tensor:
     """[L] bool: all of a lane's weights are finite."""
     return torch.stack([torch.isfinite(v).flatten(1).all(dim=1) for v in params.values()]).all(dim=0)

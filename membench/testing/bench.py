@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from membench.api import Architecture
@@ -18,10 +17,10 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine.contract import call
 from membench.engine.program import MAIN
-from membench.engine.program import Forward
-from membench.engine.program import Gradient
 from membench.engine.program import Step
 from membench.engine.program import Taps
+from membench.engine.program import forward_of
+from membench.engine.program import gradient_of
 from membench.engine.program import untapped
 from membench.engine.trainer import Trainer
 from membench.nn import cross_entropy
@@ -179,21 +178,21 @@ def plain(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
 
 def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: PLR0911 - one a stage
     """The first part's tensors at the stage, and the lane's further fields, as the engine gives them."""
-    p, forward, index = step.params, Forward(step, 0, stage, step.params), {"index": step.index}
+    p, forward, index = step.params, forward_of(step, 0, stage, step.params), {"index": step.index}
     batch = {**index, "x": step.x, "y": step.y}
     if stage == "batch":
         return (step.x, step.y), {**index, "clean": step.clean, "forward": forward}
     if stage == "hidden":
         h: list[Tensor] = []
-        functional_call(step.program.module, p, (step.x, lambda v, kind="hidden": h.append(v) or v))
+        step.program.forward(p, step.buffers, step.x, lambda v, kind="hidden": h.append(v) or v)
         return (h[0].detach(),), {**index, "tap": 0, "kind": "hidden"}
     if stage in ("perturb", "init"):
         return (p,), {}
     if stage == "grads":
-        logits = functional_call(step.program.module, p, (step.x, untapped))
-        return (step.gradient(p, 0)[0], p), {**batch, "logits": logits, "gradient": Gradient(step, 0)}
+        logits, _ = step.program.forward(p, step.buffers, step.x, untapped)
+        return (step.gradient(p, 0)[0], p), {**batch, "logits": logits, "gradient": gradient_of(step, 0)}
     activations: list[Tensor] = []
-    logits = functional_call(step.program.module, p, (step.x, Taps(step, MAIN, step.index, None, activations)))
+    logits, _ = step.program.forward(p, step.buffers, step.x, Taps(step, MAIN, step.index, None, activations))
     if stage == "loss":
         fields = {
             **index,

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch import nn
 
 from membench.api import Architecture
+from membench.nn import BatchNorm
+from membench.nn import Conv
 from membench.nn import PatchConv
 from membench.nn import tapped
 
@@ -69,6 +71,23 @@ class TinyViT(nn.Module):
         return self.head(h.mean(dim=1))
 
 
+class TinyNorm(nn.Module):
+    """A 3x3 convolution and a linear layer, each with batch norm: running statistics, two layouts of taps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Conv(1, 4, 3, stride=2, pad=1)
+        self.stem_norm = BatchNorm(4, axis=-1)
+        self.body = nn.Linear(64, 6)
+        self.body_norm = BatchNorm(6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor, tap: Callable) -> Tensor:
+        h = tapped(tap, F.relu(self.stem_norm(self.stem(x.permute(0, 2, 3, 1)))))
+        return self.head(tap(F.relu(self.body_norm(self.body(h.flatten(1))))))
+
+
 MLP = Architecture("mlp", lambda shape, classes: TinyMLP())
 CNN = Architecture("cnn", lambda shape, classes: TinyCNN())
 VIT = Architecture("vit", lambda shape, classes: TinyViT())
+NORM = Architecture("norm", lambda shape, classes: TinyNorm())

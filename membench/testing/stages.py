@@ -192,7 +192,8 @@ def penalty_gradient(subject: Subject) -> str:
 def _double(step: Step) -> Step:
     """The step in float64; the draws keep their 24 bits."""
     wide = lambda tree: tree_map(lambda v: v.double() if v.is_floating_point() else v, tree)  # noqa: E731
-    step.params, step.states, step.x, step.y = wide([step.params, step.states, step.x, step.y])
+    names = ("params", "states", "buffers", "x", "y")
+    vars(step).update(wide({name: getattr(step, name) for name in names}))
     step.strengths = wide(step.strengths)
     step.common = {k: wide(v) if isinstance(v, (Tensor, dict)) else v for k, v in step.common.items()}
     step.lr = wide(step.lr)

@@ -116,7 +116,8 @@ def one_lane(trainer: Trainer, order: Tensor, t: int = 0, lane: int = 0) -> Step
     """One lane's step t, eager and unstacked, its `batch` stages taken: what the trainer vmaps."""
     cut = lambda tree: tree_map(lambda v: v[lane], tree)  # noqa: E731
     var, fixed, d = cut(trainer.var), cut(trainer.fixed), trainer.data
-    step = Step(trainer.program, var["params"], var["states"], fixed, torch.tensor(t, dtype=torch.int32))
+    now = torch.tensor(t, dtype=torch.int32)
+    step = Step(trainer.program, var["params"], var["states"], fixed, now, var["buffers"])
     index = order[lane, t % order.shape[1]]
     x = standardise(d.pool[d.rows[:, index]], d.mean, d.std)[lane]
     y = one_hot(d.labels[lane, index], CLASSES)
