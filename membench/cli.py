@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _list(commands)
     _plan(commands)
     _run(commands)
+    _reproduce(commands)
     _status(commands)
     _report(commands)
     _check(commands)
@@ -109,18 +110,26 @@ def _run(commands: argparse._SubParsersAction) -> None:
     words.selection(sub)
     words.plugins(sub)
     words.out(sub)
-    sub.add_argument("--lf", action="store_true", help="only the cells that failed or timed out last time")
-    sub.add_argument("--collect-only", action="store_true", help="print the ids of the selected cells, train nothing")
-    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there is one")
-    sub.add_argument("-n", dest="workers", type=words.positive, metavar="N", help="workers; default: one a core")
-    sub.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop at the first pack that fails")
-    sub.add_argument("--maxfail", type=words.positive, metavar="N", help="stop after N packs that failed")
+    words.training(sub)
+
+
+def _reproduce(commands: argparse._SubParsersAction) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from membench.commands.reproducing import reproduce
+
+        return reproduce(options)
+
+    text = "Run the paper's experiments, test their claims, write their figures; stop and go on as you like."
+    sub = _add(commands, "reproduce", text, command)
+    sub.add_argument("names", nargs="*", metavar="NAME", help="a study of `membench list`")
+    sub.add_argument("--all", action="store_true", help="every study")
     sub.add_argument(
-        "--time-limit", type=words.positive, default=1800, metavar="SECONDS", help="of one pack; default: %(default)s"
+        "--scale", choices=("quick", "paper"), default="quick", help="paper: its own sizes; default: %(default)s"
     )
-    sub.add_argument(
-        "--accept-env", action="store_true", help="also count records of other torch versions, devices, machines"
-    )
+    words.data_dir(sub)
+    words.plugins(sub)
+    words.out(sub, Path("leaderboard/paper"))
+    words.training(sub, "also the cells that failed or timed out last time")
 
 
 def _status(commands: argparse._SubParsersAction) -> None:

@@ -20,10 +20,11 @@ from membench.api import Dataset
 from membench.api import Signal
 from membench.errors import MembenchError
 from membench.plugin_cache import cache_folder
+from membench.records import Cell
 from membench.rng import Draws
 from membench.rng import chain
 from membench.rng import word
-from membench.suites import Split
+from membench.studies import Split
 
 Array = NDArray[np.generic]
 
@@ -132,7 +133,7 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     Raises:
         MembenchError: the data set is too small for the split, or the signal broke its promises.
     """
-    key = word("task", task, seed)
+    key = word("task", task, seed if split.fixed is None else split.fixed)
     labels = np.concatenate([arrays.y, arrays.test[1]]) if arrays.test else arrays.y
     test = _test_rows(arrays, split, task.split("/", maxsplit=1)[0])
     rest = np.setdiff1d(np.arange(len(labels)), test) if arrays.test is None else np.arange(len(arrays.y))
@@ -160,6 +161,19 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     everything = [a for p in parts.values() for a in (images[p.rows] if p.x is None else p.x, p.y)]
     sha = digest([*everything, wrong, changed])
     return Sample(**parts, wrong=wrong, clean=~changed, mean=mean, std=std, digest=sha)
+
+
+def trained_rows(split: Split, cell: Cell) -> Array:
+    """[n] bool: the rows of its training set that a run trains on; all, unless the split has a share.
+
+    Chosen uniformly by task and seed: the signal, the setting and a fixed data seed do not enter.
+    """
+    if split.share is None:
+        return np.ones(split.train, dtype=bool)
+    order = Draws(word("share", cell.task, cell.seed)).permutation("rows", split.train)
+    rows = np.zeros(split.train, dtype=bool)
+    rows[order[: split.trained]] = True
+    return rows
 
 
 def _apply(

@@ -13,7 +13,6 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -29,11 +28,6 @@ from typing import Any
 import pluggy
 
 from membench.api import PROJECT
-from membench.api import Architecture
-from membench.api import Composite
-from membench.api import Dataset
-from membench.api import Regularizer
-from membench.api import Signal
 from membench.api import Spec
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -42,18 +36,21 @@ from membench.plugin_checks import KINDS
 from membench.plugin_checks import fault
 from membench.plugin_code import about
 from membench.plugin_code import code_hash
+from membench.plugin_details import details
+from membench.plugin_details import own_hash
 from membench.plugin_finding import PluginProblem
 from membench.plugin_finding import Source
 from membench.plugin_finding import one_line
+from membench.studies import Study
 
 
 @dataclass(frozen=True)
 class PluginEntry:
     """What is known of one record without importing its plugin: plain data, which the cache keeps."""
 
-    kind: str  #: "regularizers", "architectures", "datasets" or "signals"
+    kind: str  #: "regularizers", "architectures", "datasets", "signals", "probes" or "studies"
     name: str
-    group: str = ""  #: of regularizers; "baseline" is `none`, "composition" is `a+b`
+    group: str = ""  #: of regularizers; "baseline" is `none`, "composition" is `a+b`; of studies the paper's figure
     summary: str = ""
     source: str = ""
     origin: str = ""  #: file or distribution, for people
@@ -64,6 +61,8 @@ class PluginEntry:
     full: tuple[tuple[float, ...], ...] = ()  #: of a composition on request: all strengths of its parts with each other
     version: int = 1
     code_hash: str = ""  #: SHA-256 of the defining file's syntax tree; of a composition, of its parts' hashes
+    study: str = ""  #: the study that keeps the record to itself; "" = everybody may use it
+    file_hash: str = ""  #: of all of the defining file, where `code_hash` is of a part of it
     noise: str | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     redraw: bool = False
@@ -114,7 +113,8 @@ def read(source: Source) -> tuple[list[PluginEntry], list[PluginProblem]]:
         code = source.path.read_bytes()
         tree = ast.parse(code)
         found = [(record, fault(record)) for record in _records(source, code, code_hash(tree))]
-        entries = [_entry(record, source, code_hash(tree), about(tree)) for record, wrong in found if wrong is None]
+        sound = [record for record, wrong in found if wrong is None]
+        entries = [entry for _, entry in _entries(sound, source, tree, about(tree))]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a stranger's file does, the others must go on
@@ -124,13 +124,15 @@ def read(source: Source) -> tuple[list[PluginEntry], list[PluginProblem]]:
 
 def _live(entry: PluginEntry, source: Source) -> Any:
     """The record that the entry describes, if the plugin still gives it."""
-    key = (source.key, entry.code_hash)
+    key = (source.key, entry.file_hash or entry.code_hash)
     if key not in _imported:
         _, problems = read(source)
         if problems and key not in _imported:
             raise MembenchError(str(problems[0]), ExitCode.FAILED)
-    for record in _imported.get(key, ()):
-        if fault(record) is None and _entry(record, source, entry.code_hash, (entry.summary, entry.source)) == entry:
+    sound = [record for record in _imported.get(key, ()) if fault(record) is None]
+    tree = ast.parse(source.path.read_bytes()) if entry.study else ast.Module([], [])
+    for record, known in _entries(sound, source, tree, (entry.summary, entry.source), key[1]):
+        if known == entry:
             return record
     cache = PluginCache.open()
     cache.forget(source.key)
@@ -198,6 +200,18 @@ def _explained(error: BaseException, source: Source) -> str:
     return f"cannot be loaded: {f'line {line}: ' if line else ''}{what}; mend the file or take it out"
 
 
+def _entries(
+    records: list[Any], source: Source, tree: ast.Module, default: tuple[str, str], stamp: str = ""
+) -> Iterator[tuple[Any, PluginEntry]]:
+    """Each record with its plain data, and after a study the records that it keeps to itself."""
+    stamp = stamp or code_hash(tree)
+    for record in records:
+        yield record, _entry(record, source, stamp, default)
+        for own in record.records if isinstance(record, Study) and tree.body else ():
+            entry = _entry(own, source, own_hash(own, tree), default)
+            yield own, replace(entry, study=record.name, file_hash=stamp)
+
+
 def _entry(record: Any, source: Source, stamp: str, default: tuple[str, str]) -> PluginEntry:
     """The plain data of a sound record; `default` is its summary and source where it gives none."""
     return PluginEntry(
@@ -210,36 +224,8 @@ def _entry(record: Any, source: Source, stamp: str, default: tuple[str, str]) ->
         version=record.version,
         code_hash=stamp,
         where=source,
-        **_DETAILS[type(record)](record),
+        **details(record),
     )
-
-
-def _regularizer(record: Regularizer) -> dict[str, Any]:
-    return {
-        "group": record.group,
-        "acts_on": record.acts_on,
-        "strengths": tuple((float(strength),) for strength in record.strengths),
-        "off": (float(record.off),),
-        "redraw": bool(record.redraw),
-        "has_skip": record.skip is not None,
-    }
-
-
-def _composite(record: Composite) -> dict[str, Any]:
-    return {"strengths": tuple(tuple(map(float, row)) for row in record.strengths)}
-
-
-def _signal(record: Signal) -> dict[str, Any]:
-    return {"noise": record.noise, "acts_on": (record.noise,) if record.noise else ()}
-
-
-_DETAILS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    Regularizer: _regularizer,
-    Composite: _composite,
-    Architecture: lambda record: {"recipe": asdict(record.recipe)},
-    Dataset: lambda record: {"has_fetch": record.fetch is not None},
-    Signal: _signal,
-}
 
 
 def _tuples(value: Any) -> Any:

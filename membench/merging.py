@@ -36,8 +36,10 @@ def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
     hashes = {**old.datasets, **now.datasets}
     grids = _grids(old, registry)
     kept = {}
+    suites = [replace(new.suite, probes=probes) for probes in ((), *old.probes)]
     for cell_id, key in old.cells.items():
-        if cell_id not in now.cells and _key_today(cell_id, new.suite, registry, hashes, grids) in (None, key):
+        today = (_key_today(cell_id, suite, registry, hashes, grids) for suite in suites)
+        if cell_id not in now.cells and any(k in (None, key) for k in today):
             kept[cell_id] = key
     tasks = {"/".join(cell_id.split("/")[:2]) for cell_id in kept} | set(now.tasks)
     recipes = {**old.recipes, **now.recipes}
@@ -52,6 +54,7 @@ def merged(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
         datasets={name: hashes[name] for name in {task.split("/")[0] for task in tasks}},
         entries=tuple(sorted(entries.values(), key=lambda e: (e.name != "none", e.name))),
         cells={**kept, **now.cells},
+        probes=tuple(sorted({*now.probes, *old.probes})),
     )
 
 
@@ -86,6 +89,7 @@ def _key_today(
     with suppress(MembenchError):  # a part is not at hand
         registry = registry.with_composition(name, full=True)
     known = name in registry.regularizers and architecture in registry.architectures
+    known = known and set(suite.probes) <= set(registry.probes)
     if not (known and parse_signal(signal)[0] in registry.signals and dataset in suite.splits):
         return None
     strengths = {setting(name, s): s for s in grids[name] or ((),)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Container
+from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
@@ -25,7 +26,7 @@ from membench.records import Manifest
 from membench.records import digest
 from membench.records import parse_signal
 from membench.registry import Registry
-from membench.suites import Split
+from membench.studies import Split
 from membench.suites import Suite
 from membench.suites import split
 
@@ -49,6 +50,9 @@ class Pack:
     recipe: Recipe
     split: Split
     compiled: bool
+    read: tuple[int, ...] = ()  #: epochs at which the cells are read, besides the last; () = the usual ones
+    probes: tuple[str, ...] = ()  #: what is measured there
+    study: str = ""  #: whose own records the names may be
 
     @property
     def id(self) -> str:
@@ -69,7 +73,9 @@ class Pack:
     def from_json(cls, line: dict[str, Any]) -> Pack:
         """The inverse of `to_json`."""
         cells = tuple(Cell(**{**cell, "strength": tuple(cell["strength"])}) for cell in line["cells"])
-        return cls(cells, tuple(line["keys"]), Recipe(**line["recipe"]), Split(**line["split"]), line["compiled"])
+        tuples = {name: tuple(line[name]) for name in ("keys", "read", "probes")}
+        records = {"cells": cells, "recipe": Recipe(**line["recipe"]), "split": Split(**line["split"])}
+        return cls(**{**line, **tuples, **records})
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ class Plan:
                 part = tuple(cells[start : start + self.suite.width])
                 keys = tuple(self.manifest.cells[c.id] for c in part)
                 recipe = Recipe(**self.manifest.recipes[part[0].task])
-                packs.append(Pack(part, keys, recipe, split(self.suite, dataset), self.suite.compiled))
+                sizes = split(self.suite, dataset)
+                packs.append(Pack(part, keys, recipe, sizes, self.suite.compiled, probes=self.suite.probes))
         return packs
 
 
@@ -108,7 +115,7 @@ def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, selec
         MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
     """
     chosen = registry.regularizers.values()
-    for axis in ("datasets", "architectures", "signals"):
+    for axis in ("datasets", "architectures", "signals", "probes"):
         for name in getattr(suite, axis):
             registry.entry(axis, parse_signal(name)[0])
     skipped = {
@@ -136,6 +143,7 @@ def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, selec
         hashes,
         entries,
         {c.id: key_of(c) for c in cells},
+        probes=(suite.probes,) if suite.probes else (),
     )
     return Plan(suite, manifest, tuple(cells))
 
@@ -177,27 +185,51 @@ def resolved_recipe(suite: Suite, registry: Registry, task: str) -> Recipe:
 
 
 class Keys:
-    """Cell keys: the hash of what changes the numbers, and only that; never order, neighbours or clock."""
+    """Cell keys of a suite."""
 
     def __init__(self, suite: Suite, registry: Registry, recipes: dict[str, Any], hashes: dict[str, str]) -> None:
         self.suite, self.registry, self.recipes, self.hashes = suite, registry, recipes, hashes
 
     def __call__(self, cell: Cell) -> str:
-        name, level = parse_signal(cell.signal)
-        return digest(
-            {
-                "protocol": PROTOCOL,
-                "dataset": [cell.dataset, self.hashes[cell.dataset]],
-                "split": asdict(split(self.suite, cell.dataset)),
-                "recipe": self.recipes[cell.task],
-                "architecture": self._code("architectures", cell.architecture),
-                "regularizer": self._code("regularizers", cell.regularizer),
-                "signal": [*self._code("signals", name), level],
-                "strength": [repr(s) for s in cell.strength],
-                "seed": cell.seed,
-            }
-        )
+        sizes, recipe = split(self.suite, cell.dataset), self.recipes[cell.task]
+        return cell_key(cell, self.registry, self.hashes[cell.dataset], sizes, recipe, self.suite.probes)
 
-    def _code(self, kind: str, name: str) -> list[Any]:
-        entry = self.registry.entry(kind, name)
+
+def cell_key(
+    cell: Cell,
+    registry: Registry,
+    data: str,
+    sizes: Split,
+    recipe: dict[str, Any],
+    probes: Iterable[str] = (),
+    read: tuple[int, ...] = (),
+) -> str:
+    """The hash of what changes a cell's record, and only that; never order, neighbours or clock.
+
+    What few cells have (probes, epochs to be read at, a split that is fixed or shared) counts only where it is set.
+
+    Args:
+        data: SHA-256 of the data set's arrays.
+        recipe: resolved, as a dict.
+    """
+
+    def code(kind: str, name: str) -> list[Any]:
+        entry = registry.entry(kind, name)
         return [entry.name, entry.code_hash, entry.version]
+
+    name, level = parse_signal(cell.signal)
+    more = {"probes": sorted(code("probes", probe) for probe in probes), "read": list(read)}
+    return digest(
+        {
+            "protocol": PROTOCOL,
+            "dataset": [cell.dataset, data],
+            "split": sizes.to_json(),
+            "recipe": recipe,
+            "architecture": code("architectures", cell.architecture),
+            "regularizer": code("regularizers", cell.regularizer),
+            "signal": [*code("signals", name), level],
+            "strength": [repr(s) for s in cell.strength],
+            "seed": cell.seed,
+            **{field: value for field, value in more.items() if value},
+        }
+    )

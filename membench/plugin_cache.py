@@ -17,11 +17,13 @@ from typing import Any
 
 import membench
 
-SCHEMA = 1  #: raised when the fields of a remembered plugin change
+SCHEMA = 2  #: raised when the fields of a remembered plugin change
 FILE = f"plugins-{membench.__version__}-{SCHEMA}.json"  #: one a version: installations do not take turns in it
 
 #: What decides how a plugin is read; in a checkout these change without a new version number.
-_READERS = ("api.py", "loading.py", "plugin_cache.py", "plugin_checks.py")
+_READERS = tuple(
+    f"{name}.py" for name in ("api", "loading", "plugin_cache", "plugin_checks", "plugin_details", "probes", "studies")
+)
 MOST_SKIPS = 10_000  #: answers of `skip` that are kept
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict
 from numbers import Real
 from typing import Any
@@ -21,6 +22,12 @@ from membench.api import Dataset
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.probes import WHEN
+from membench.probes import Probe
+from membench.studies import SCALES
+from membench.studies import Arm
+from membench.studies import Split
+from membench.studies import Study
 
 #: Which table of the registry a record belongs to.
 KINDS: dict[type, str] = {
@@ -29,11 +36,18 @@ KINDS: dict[type, str] = {
     Architecture: "architectures",
     Dataset: "datasets",
     Signal: "signals",
+    Probe: "probes",
+    Study: "studies",
 }
 GRID = 5  #: settings of whatever is ranked: the board picks the best one, so all must have as many tries
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _SIGNAL = re.compile(r"[A-Za-z0-9-]+")
+
+
+def singular(kind: str) -> str:
+    """ "studies" -> "study"."""
+    return "study" if kind == "studies" else kind.removesuffix("s")
 
 
 def fault(record: Any) -> str | None:
@@ -43,7 +57,7 @@ def fault(record: Any) -> str | None:
         names = ", ".join(cls.__name__ for cls in KINDS)
         return f"register() returned {_a(record)} among its records; return a list of {names}"
     message = next(_faults(record), None)
-    return message and f"{kind[:-1]} {record.name!r}: {message}"
+    return message and f"{singular(kind)} {record.name!r}: {message}"
 
 
 def _faults(record: Any) -> Iterator[str]:
@@ -128,12 +142,59 @@ def _signal_faults(record: Signal) -> Iterator[str]:
         yield f'noise must be "labels", "inputs" or None, not {record.noise!r}'
 
 
+def _probe_faults(record: Probe) -> Iterator[str]:
+    yield from _name_faults(record.name, NAME)
+    yield from _function_faults(record, ("measure",), required=True)
+    yield from _function_faults(record, ("init", "update"))
+    if record.at not in WHEN:
+        yield f"at must be {' or '.join(map(repr, WHEN))}, not {record.at!r}"
+    if (record.init is None) != (record.update is None):
+        yield "init and update go together: one makes the state, the other one carries it through training"
+
+
+def _study_faults(record: Study) -> Iterator[str]:
+    yield from _name_faults(record.name, NAME)
+    yield from _function_faults(record, ("analyse",), required=True)
+    if not isinstance(record.claim, str) or not record.claim.strip():
+        yield "claim must say in a sentence what is tested"
+    if not isinstance(record.arms, Mapping) or not record.arms or not set(record.arms) <= set(SCALES):
+        yield f"arms must be a dict with the keys {' and '.join(map(repr, SCALES))}"
+    for scale, arms in record.arms.items():
+        if not isinstance(arms, (tuple, list)) or not arms or not all(isinstance(arm, Arm) for arm in arms):
+            yield f"arms[{scale!r}] must be a tuple of membench.Arm"
+        if len({arm.name for arm in arms}) < len(arms):
+            yield f"arms[{scale!r}]: two arms have one name; results are found by it"
+        for arm in arms:
+            yield from _arm_faults(arm)
+    for own in record.records:
+        if type(own) not in KINDS or isinstance(own, (Study, Composite)):
+            yield f"records holds {_a(own)}; give architectures, data sets, signals, regularizers and probes"
+        if (wrong := fault(own)) is not None:
+            yield f"in its records, {wrong}"
+
+
+def _arm_faults(arm: Arm) -> Iterator[str]:
+    yield from _name_faults(arm.name, NAME, "arm")
+    if not isinstance(arm.split, Split) or not isinstance(arm.recipe, Recipe):
+        yield f"arm {arm.name!r}: split must be a membench.Split, recipe a membench.Recipe"
+    if not all(isinstance(v, tuple) for v in (arm.architectures, arm.signals, arm.seeds, arm.probes, arm.read)):
+        yield f"arm {arm.name!r}: architectures, signals, seeds, probes and read must be tuples"
+    if not (arm.architectures and arm.signals and arm.seeds and arm.regularizers):
+        yield f"arm {arm.name!r} has no cell; give architectures, signals, seeds and regularizers"
+    if arm.split.share is not None and not 0 < arm.split.share <= 1:
+        yield f"arm {arm.name!r}: share must lie in (0, 1], not {arm.split.share!r}"
+    if any(epoch not in range(1, arm.recipe.epochs + 1) for epoch in arm.read):
+        yield f"arm {arm.name!r}: read must hold epochs from 1 to {arm.recipe.epochs}"
+
+
 _FAULTS: dict[type, Callable[[Any], Iterator[str]]] = {
     Regularizer: _regularizer_faults,
     Composite: _composite_faults,
     Architecture: _architecture_faults,
     Dataset: _dataset_faults,
     Signal: _signal_faults,
+    Probe: _probe_faults,
+    Study: _study_faults,
 }
 
 

@@ -5,12 +5,55 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 
 def code_hash(tree: ast.Module) -> str:
     """SHA-256, in hex, of a file's syntax tree: comments, layout and docstrings do not count."""
     return hashlib.sha256(_dump(tree).encode()).hexdigest()
+
+
+def reach_hash(tree: ast.Module, names: Collection[str], more: Sequence[str]) -> str:
+    """SHA-256, in hex, of the top-level statements that define `names`, of all that these use in turn, and of `more`.
+
+    Names are followed by their text alone: too much may count, never too little. Imports count always, and so does
+    what defines no name.
+    """
+    defined: dict[str, list[ast.stmt]] = {}
+    body, always = _code(tree.body), []
+    for node in body:
+        targets = _targets(node)
+        for name in targets:
+            defined.setdefault(name, []).append(node)
+        if not targets:
+            always.append(node)
+    reached: set[str] = set()
+    waiting = [*names, *(name for node in always for name in _used(node))]
+    while waiting:
+        name = waiting.pop()
+        if name in defined and name not in reached:
+            reached.add(name)
+            waiting += [used for node in defined[name] for used in _used(node)]
+    kept = [n for n in body if n in always or reached & set(_targets(n)) or isinstance(n, _IMPORTS)]
+    return hashlib.sha256("\0".join([*map(_dump, kept), *more]).encode()).hexdigest()
+
+
+_IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+def _targets(node: ast.stmt) -> tuple[str, ...]:
+    """The names that a statement gives a value at the top of its file."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return (node.name,)
+    if isinstance(node, _IMPORTS):
+        return tuple((alias.asname or alias.name).split(".")[0] for alias in node.names)
+    return tuple(n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+
+
+def _used(node: ast.AST) -> list[str]:
+    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
 
 
 def about(tree: ast.Module) -> tuple[str, str]:

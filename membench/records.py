@@ -106,6 +106,9 @@ class Record:
     pack: str = ""  #: which pack trained it: id of its first cell, and its width
     seconds: float = 0.0  #: the pack's wall-clock, divided by its cells
     versions: dict[str, Any] = field(default_factory=dict)  #: torch, device, precision, threads, compiled, ...
+    #: probe -> metric -> its values at the checkpoints (of a probe at the end: one), floats or tuples of floats, six
+    #: digits, None where not finite; left out of the stored line where there is no probe
+    probes: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:
@@ -114,7 +117,10 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, the schema number included; not a deep copy, which would take most of a merge's time."""
-        return {"schema": SCHEMA, **{name: getattr(self, name) for name in _names(Record)}}
+        line = {"schema": SCHEMA, **{name: getattr(self, name) for name in _names(Record)}}
+        if not self.probes:
+            del line["probes"]
+        return line
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Record:
@@ -152,10 +158,13 @@ class Manifest:
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
     envs: tuple[str, ...] = ()  #: environments whose records count, the preferred one first
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
+    probes: tuple[tuple[str, ...], ...] = ()  #: with which probes, besides none, some of the cells were run
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; a plan without full grids is spelled, and hashed, as it was before there were any."""
+        """A JSON-ready dict; without full grids and probes it is spelled, and hashed, as before there were any."""
         line = {"schema": SCHEMA, **asdict(self)}
+        if not self.probes:
+            del line["probes"]
         for entry in line["entries"]:
             if not entry["full"]:
                 del entry["full"]

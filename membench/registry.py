@@ -24,15 +24,21 @@ from membench.loading import PluginEntry
 from membench.loading import read
 from membench.plugin_cache import PluginCache
 from membench.plugin_cache import file_stamp
+from membench.plugin_checks import singular
 from membench.plugin_finding import PluginProblem
 from membench.plugin_finding import Source
 from membench.plugin_finding import find_sources
 from membench.plugin_finding import shipped_folder
+from membench.probes import Probe
 from membench.records import digest
+from membench.studies import Study
 
 __all__ = ["NONE", "PluginEntry", "PluginProblem", "Registry", "discover"]
 
 Table = dict[str, PluginEntry]
+
+TRAINED = ("regularizers", "architectures", "datasets", "signals", "probes")  #: what a cell can be made of
+KINDS = (*TRAINED, "studies")
 
 #: The plain network: what `off` is, and what every regularizer is compared with.
 NONE = PluginEntry("regularizers", "none", "baseline", "The plain network", origin="membench", code_hash=digest("none"))
@@ -46,13 +52,22 @@ class Registry:
     architectures: Table = field(default_factory=dict)
     datasets: Table = field(default_factory=dict)
     signals: Table = field(default_factory=dict)
+    probes: Table = field(default_factory=dict)
+    studies: Table = field(default_factory=dict)
+    own: tuple[PluginEntry, ...] = ()  #: what studies keep to themselves, seen only `within` one
     problems: tuple[PluginProblem, ...] = ()
+
+    def within(self, study: str) -> Registry:
+        """As the cells of a study see it: its own records stand before others of the same name."""
+        mine = [entry for entry in self.own if entry.study == study]
+        tables = {kind: {**getattr(self, kind), **{e.name: e for e in mine if e.kind == kind}} for kind in TRAINED}
+        return replace(self, **tables) if mine else self
 
     def entry(self, kind: str, name: str) -> PluginEntry:
         """One entry; `kind` as in `PluginEntry`. Raises `MembenchError` with the nearest names for an unknown one."""
         table: Table = getattr(self, kind)
         if name not in table:
-            raise unknown_name(kind.removesuffix("s"), name, table)
+            raise unknown_name(singular(kind), name, table)
         return table[name]
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
@@ -70,6 +85,14 @@ class Registry:
     def signal(self, name: str) -> Signal:
         """The live record; of `mixed@0.4` as of `mixed`."""
         return self.entry("signals", name.partition("@")[0]).load()[0]
+
+    def probe(self, name: str) -> Probe:
+        """The live record."""
+        return self.entry("probes", name).load()[0]
+
+    def study(self, name: str) -> Study:
+        """The live record."""
+        return self.entry("studies", name).load()[0]
 
     def with_composition(self, name: str, full: bool = False) -> Registry:
         """This registry and `a+b`, its grid i-th with i-th; this one itself if that is known, or no composition.
@@ -127,9 +150,9 @@ def described(source: Source, cache: PluginCache) -> tuple[list[PluginEntry], li
 
 def assemble(entries: Iterable[PluginEntry], problems: Iterable[PluginProblem]) -> Registry:
     """Tables without doubles; compositions last, since their parts may be in any file. The first of a name stays."""
-    tables: dict[str, Table] = {"regularizers": {"none": NONE}, "architectures": {}, "datasets": {}, "signals": {}}
-    refused = list(problems)
-    for entry in sorted(entries, key=lambda entry: bool(entry.parts)):
+    tables: dict[str, Table] = {kind: {"none": NONE} if kind == "regularizers" else {} for kind in KINDS}
+    refused, entries = list(problems), list(entries)
+    for entry in sorted((e for e in entries if not e.study), key=lambda entry: bool(entry.parts)):
         table = tables[entry.kind]
         try:
             whole = _composed(entry, table) if entry.parts else entry
@@ -139,7 +162,8 @@ def assemble(entries: Iterable[PluginEntry], problems: Iterable[PluginProblem]) 
         known = table.setdefault(entry.name, whole)
         if known is not whole and not _same(known, whole):
             refused.append(PluginProblem(entry.origin, _double(known, whole)))
-    return Registry(**{kind: _in_order(table) for kind, table in tables.items()}, problems=tuple(refused))
+    own = tuple(e for e in entries if e.study in tables["studies"] and e.path == tables["studies"][e.study].path)
+    return Registry(**{kind: _in_order(table) for kind, table in tables.items()}, own=own, problems=tuple(refused))
 
 
 def _same(one: PluginEntry, other: PluginEntry) -> bool:

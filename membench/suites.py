@@ -9,15 +9,7 @@ from dataclasses import replace
 
 from membench.api import Recipe
 from membench.errors import MembenchError
-
-
-@dataclass(frozen=True)
-class Split:
-    """How many images of a data set are test (fixed), and how many each seed draws for training and validation."""
-
-    test: int
-    train: int
-    validation: int
+from membench.studies import Split
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,7 @@ class Suite:
     compiled: bool = True
     train: int | None = None  #: instead of the splits' own size of a training set
     epochs: int | None = None  #: instead of the recipes' own
+    probes: tuple[str, ...] = ()  #: measured in every cell; they change no other number
 
 
 SUITES = {

@@ -21,6 +21,9 @@ def selection(sub: argparse.ArgumentParser) -> None:
         help="of -r: paired = the i-th strength of each part with the i-th of the others; full = also all with all, as "
         "a row that is not ranked; default: %(default)s",
     )
+    group.add_argument(
+        "--probe", dest="probes", action="append", default=[], metavar="NAME", help="measure this too; can be repeated"
+    )
     group.add_argument("--suite", default="quick", help="default: %(default)s; see `membench list`")
     group.add_argument("--architectures", type=_names, default=(), metavar="A,B", help="instead of the suite's")
     group.add_argument("--datasets", type=_names, default=(), metavar="A,B", help="instead of the suite's")
@@ -46,10 +49,24 @@ def data_dir(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def out(sub: argparse.ArgumentParser) -> None:
+def out(sub: argparse.ArgumentParser, default: Path = Path("leaderboard")) -> None:
     """`--out`."""
+    sub.add_argument("--out", type=Path, default=default, metavar="DIR", help="the results; default: %(default)s")
+
+
+def training(sub: argparse.ArgumentParser, lf: str = "only the cells that failed or timed out last time") -> None:
+    """How to train: `run` and `reproduce`."""
+    sub.add_argument("--lf", action="store_true", help=lf)
+    sub.add_argument("--collect-only", action="store_true", help="print the ids of the selected cells, train nothing")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda if there is one")
+    sub.add_argument("-n", dest="workers", type=positive, metavar="N", help="workers; default: one a core")
+    sub.add_argument("-x", dest="maxfail", action="store_const", const=1, help="stop at the first pack that fails")
+    sub.add_argument("--maxfail", type=positive, metavar="N", help="stop after N packs that failed")
     sub.add_argument(
-        "--out", type=Path, default=Path("leaderboard"), metavar="DIR", help="the leaderboard; default: %(default)s"
+        "--time-limit", type=positive, default=1800, metavar="SECONDS", help="of one pack; default: %(default)s"
+    )
+    sub.add_argument(
+        "--accept-env", action="store_true", help="also count records of other torch versions, devices, machines"
     )
 
 

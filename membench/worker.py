@@ -130,7 +130,7 @@ def _load_trainer(options: argparse.Namespace) -> Trainer:
     device = resolve(options.device)
     registry = discover(options.plugin)
     return Trainer(
-        lambda pack, progress: train_pack(pack, registry, device, progress),
+        lambda pack, progress: train_pack(pack, registry.within(pack.study), device, progress),
         lambda pack: expected(torch.device(device), compiled=pack.compiled),
     )
 

@@ -15,6 +15,8 @@ import pytest
 from membench.cli import main
 
 REPO = Path(__file__).parents[1]
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism, as in a run; `-n 0` has torch's own threads
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Cli = Callable[..., tuple[int, str, str]]

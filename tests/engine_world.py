@@ -21,6 +21,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.plan import Pack
+from membench.probes import Probe
 from membench.records import Cell
 from membench.registry import Registry
 from membench.registry import discover
@@ -94,6 +95,7 @@ class Plugins:
     architectures: dict[str, Architecture] = field(default_factory=lambda: dict(ARCHITECTURES))
     datasets: dict[str, Dataset] = field(default_factory=dict)
     signals: dict[str, Signal] = field(default_factory=dict)
+    probes: dict[str, Probe] = field(default_factory=dict)
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         return self.regularizers[name] if name in self.regularizers else registry().regularizer(name)
@@ -107,11 +109,14 @@ class Plugins:
     def signal(self, name: str) -> Signal:
         return self.signals[name] if name in self.signals else registry().signal(name)
 
+    def probe(self, name: str) -> Probe:
+        return self.probes[name] if name in self.probes else registry().probe(name)
 
-def pack(cells: Iterable[Cell], recipe: Recipe, split: Split, compiled: bool = False) -> Pack:
-    """A pack whose keys are the cells' ids."""
+
+def pack(cells: Iterable[Cell], recipe: Recipe, split: Split, compiled: bool = False, **more: tuple) -> Pack:
+    """A pack whose keys are the cells' ids; `more`: epochs to `read`, names of `probes`."""
     cells = tuple(cells)
-    return Pack(cells, tuple(c.id for c in cells), recipe, split, compiled)
+    return Pack(cells, tuple(c.id for c in cells), recipe, split, compiled, **more)
 
 
 def blobs(n: int = 60, classes: int = 3, seed: int = 0) -> Dataset:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import fields
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,10 +21,12 @@ from engine_world import leaves
 from engine_world import parts
 from engine_world import registry
 from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from membench.api import Regularizer
+from membench.engine import direct
 from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
 from membench.testing.guards import PlacementGuard
@@ -90,14 +91,20 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any] = Tape) 
 
 
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`torch.compile` gives the step back as it is: what is captured is the eager step."""
+    """What is captured is the eager step, rehearsed once like a compiled one."""
+
+    def bind(self: direct.DirectProgram, rehearsed: Any, trees: Any, order: Tensor) -> Callable[[Tensor], None]:
+        self._step(*rehearsed)
+        return lambda other: self._step(*(other if tree is order else tree for tree in trees))
+
     monkeypatch.setattr(torch, "compile", lambda step, **options: step)
+    monkeypatch.setattr(direct.DirectProgram, "bind", bind)
 
 
 @contextmanager
 def one_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Inside, programs are traced but not translated; a second graph, a break or a recompilation is an error."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(direct, "translated", lambda graph, inputs, options: aot_eager(graph, inputs))
     torch._dynamo.reset()  # all programs share one function, and would be taken for its recompilations
     counters.clear()
     with torch._dynamo.config.patch(error_on_recompile=True):

@@ -77,7 +77,7 @@ def test_a_mistake_writes_nothing(cli: Cli, tmp_path: Path) -> None:
 def test_help_and_version_are_no_errors(cli: Cli) -> None:
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("list", "plan", "run", "status", "report", "check", "new"):
+    for command in ("list", "plan", "run", "reproduce", "status", "report", "check", "new"):
         assert command in out
         assert cli(command, "--help")[0] == 0
     assert cli("--version")[:2] == (0, "membench 0.1.0\n")
@@ -87,15 +87,15 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
     code, out, err = cli("list", "--json")
     found = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(found) == ["regularizers", "architectures", "datasets", "signals", "suites"]
+    assert list(found) == ["regularizers", "architectures", "datasets", "signals", "probes", "studies", "suites"]
     fields = {"name", "group", "summary", "source", "origin", "acts_on"}
-    for kind in ("regularizers", "architectures", "datasets", "signals"):
+    for kind in ("regularizers", "architectures", "datasets", "signals", "probes", "studies"):
         for plugin in found[kind]:
             assert fields <= set(plugin), plugin["name"]
             assert plugin["summary"], plugin["name"]
     names = {kind: {plugin["name"] for plugin in found[kind]} for kind in found}
     assert names["regularizers"] >= {"none", "dropout", "dropout+adversarial", "low-lr", "placebo", "sam", "ema"}
-    assert names["architectures"] == {"mlp", "cnn"}
+    assert names["architectures"] == {"mlp", "small-mlp", "cnn"}
     assert names["datasets"] == {"digits", "mnist5k", *TORCHVISION}
     assert names["signals"] == {
         *("real", "randY", "randY-permuted", "mixed", "pair-flip"),

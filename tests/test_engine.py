@@ -24,6 +24,7 @@ from engine_world import pick
 from engine_world import registry
 from engine_world import same_bits
 from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
 from torch.func import functional_call
 from torch.func import vmap
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -31,6 +32,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
+from membench.engine import direct
 from membench.engine import network
 from membench.engine import optim
 from membench.engine import trainer as trainer_module
@@ -273,21 +275,21 @@ def test_sam_costs_two_steps_and_label_smoothing_one() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mlp", "cnn"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_is_one_graph(name: str, architecture: str) -> None:
+def test_every_step_is_one_graph(name: str, architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     strengths = registry().regularizers[name].strengths[:2] or ((),)
     world = World(parts(name), strengths, registry().architecture(architecture))
     eager, traced, order = world.trainer(), world.trainer(), world.orders()[0]
-    with torch._dynamo.config.patch(recompile_limit=1000, accumulated_recompile_limit=1000):
-        traced.step = torch.compile(eager.step, backend="aot_eager", fullgraph=True, dynamic=False)
-        eager.train_epoch(order)
-        traced.train_epoch(order)
+    monkeypatch.setattr(direct, "translated", lambda graph, inputs, options: aot_eager(graph, inputs))
+    assert traced.compile(order) == ""
+    eager.train_epoch(order)
+    traced.train_epoch(order)
     for k, w in eager.var["params"].items():
         assert torch.allclose(w, traced.var["params"][k], atol=1e-5), k
 
 
 def test_a_process_compiles_more_programs_than_dynamo_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker meets all programs of a suite; past the limit they would silently run uncompiled."""
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(direct, "translated", lambda graph, inputs, options: graph)
     with torch._dynamo.config.patch(recompile_limit=1):
         for lanes in (1, 2):
             world = World((), ((),) * lanes)
@@ -295,14 +297,14 @@ def test_a_process_compiles_more_programs_than_dynamo_s_limit(monkeypatch: pytes
 
 
 def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def compiled(function: Callable, **options: Any) -> Callable:
-        def step(var: Any, *args: Any) -> None:
-            function(var, *args)  # it fails half-way: the lanes must not have moved
+    def translated(graph: Callable, inputs: Any, options: Any) -> Callable:
+        def step(*inputs: Any) -> None:
+            graph(*inputs)  # it fails half-way: the lanes must not have moved
             raise RuntimeError("no C++ compiler\nsecond line")
 
         return step
 
-    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(direct, "translated", translated)
     world = World((), ((),), steps=41)
     trainer, order = world.trainer(), world.orders()[0]
     assert trainer.compile(order) == "ran uncompiled: RuntimeError: no C++ compiler"

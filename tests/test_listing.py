@@ -64,7 +64,7 @@ def test_problems_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) 
 def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> None:
     list_plugins(REGISTRY, SUITES, as_json=True)
     told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert list(told) == ["regularizers", "architectures", "datasets", "signals", "suites"]
+    assert list(told) == ["regularizers", "architectures", "datasets", "signals", "probes", "studies", "suites"]
     names = [plugin["name"] for plugin in told["regularizers"]]
     assert names == ["none", "gradient-clipping+sam", "beta", "zeta", "eta"]
     assert told["regularizers"][3] == {

@@ -146,7 +146,7 @@ def test_full_grids_stand_apart_and_have_no_rank(plan: Manifest) -> None:
     ranked = [row[1].partition("]")[0] for row in rows(whole, "recovery *R*")]
     assert ranked == [row[1].partition("]")[0] for row in rows(without, "recovery *R*")]
     assert "Full grid" not in without and "Full grid: 25 settings" in whole
-    lines = [rows(strengths(score(p, records(p)), p, ONE[0]), "randY fit") for p in (plan, more)]
+    lines = [rows(strengths(score(p, records(p)), p, ONE[0], {}), "randY fit") for p in (plan, more)]
     assert [row[0] for row in lines[1] if row[0]].count(f"**{name} (full)**") == 1
     assert len(lines[1]) == len(lines[0]) + 25
 

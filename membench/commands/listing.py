@@ -17,13 +17,13 @@ from rich.text import Text
 from membench.errors import ExitCode
 from membench.plugin_finding import one_line
 from membench.plugin_finding import shipped_folder
+from membench.registry import KINDS
 from membench.registry import PluginEntry
 from membench.registry import PluginProblem
 from membench.registry import Registry
 from membench.suites import Suite
 
 _RULE = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")  #: a line below the headings, and no other
-KINDS = ("regularizers", "architectures", "datasets", "signals")
 
 
 def list_plugins(registry: Registry, suites: Mapping[str, Suite], as_json: bool) -> None:

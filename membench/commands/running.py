@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from membench.commands import setting
+from membench.commands import training
 from membench.commands.board import counted
 from membench.commands.board import pages
 from membench.commands.board import scored
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         _tell_of_missing(data)
         return told(found)
     contents = store.read()
-    environment = _environment(options.device, planned.suite.compiled)
+    environment = training.environment(options.device, planned.suite.compiled)
     manifest = _manifest(store, planned, found, contents, environment, options.accept_env)
     planned = replace(planned, manifest=manifest)
     store.write_manifest(manifest)
@@ -108,15 +108,6 @@ def _failed_before(planned: Plan, contents: Contents, packs: list[Pack]) -> int:
     tried = {key for pack in packs for key in pack.keys}
     ended = {r.key for r in counted(planned.manifest, contents) if r.status not in MEASURED} - tried
     return sum(planned.manifest.cells[c.id] in ended for c in planned.cells)
-
-
-def _environment(device: str, compiled: bool) -> dict[str, object]:
-    """What this process's workers will write into their records."""
-    import torch
-
-    from membench.engine import environment
-
-    return environment.expected(torch.device(environment.resolve(device)), compiled)
 
 
 def _manifest(
@@ -165,46 +156,18 @@ def _train(
     store: Store,
     environment: dict,
 ) -> Summary:
-    """The workers' part, with the display around it."""
-    from membench.pool import run_packs
-    from membench.progress import Display
-    from membench.progress import Header
-    from membench.progress import by_origin
-    from membench.progress import print_header
-    from membench.progress import print_summary
-    from membench.worker import worker_command
-
-    console = Console()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    on_cpu = str(environment["device"]).startswith("cpu")
-    workers = options.workers or (cores if on_cpu else 1)
+    """The workers' part."""
     names = dict.fromkeys(c.regularizer for c in planned.cells)
-    origins = by_origin([(n, setting.origin(found.with_composition(n).regularizers[n])) for n in names])
-    suite = f"{planned.suite.name} {planned.suite.version}"
-    facts = (len(planned.cells), reused, str(environment["device"]), str(environment["torch"]), workers)
-    print_header(console, Header(suite, *facts, str(store.folder), origins))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_compiled_programs()))
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
-    with Display(console, sum(len(p.cells) for p in packs)) as display:
-        summary = run_packs(
-            packs,
-            store=store,
-            command=worker_command(store.folder, device=options.device, plugins=options.plugins, data=options.data_dir),
-            workers=workers,
-            time_limit=options.time_limit,
-            on_event=display.on_event,
-            max_failures=options.maxfail,
-            reused=reused,
-        )
-    print_summary(console, summary)
-    return summary
-
-
-def _compiled_programs() -> Path:
-    """Where compiled programs are kept between runs."""
-    from membench.plugin_cache import cache_folder
-
-    return cache_folder() / "compiled"
+    return training.train(
+        options,
+        packs,
+        title=f"{planned.suite.name} {planned.suite.version}",
+        cells=len(planned.cells),
+        reused=reused,
+        plugins=[(n, setting.origin(found.with_composition(n).regularizers[n])) for n in names],
+        store=store,
+        environment=environment,
+    )
 
 
 def _write_board(out: Path, suite: str) -> None:

@@ -48,7 +48,8 @@ def suite(options: argparse.Namespace) -> Suite:
     if options.suite not in SUITES:
         raise unknown_name("suite", options.suite, SUITES)
     axes = (options.datasets, options.architectures, options.seeds)
-    return narrowed(SUITES[options.suite], *axes, options.train_size, options.epochs)
+    asked = narrowed(SUITES[options.suite], *axes, options.train_size, options.epochs)
+    return replace(asked, probes=tuple(dict.fromkeys(options.probes)))
 
 
 def plan(

@@ -19,7 +19,8 @@ def call(part: Regularizer, stage: str, *args: Any) -> Any:
     result = getattr(part, stage)(*args)
     fault = _fault(stage, result, args)
     if fault:
-        raise MembenchError(f"regularizer {part.name!r}: {stage} must return {fault}")
+        whose = part.name if part.group == "probe" else f"regularizer {part.name!r}"
+        raise MembenchError(f"{whose}: {stage} must return {fault}")
     return result
 
 
@@ -37,7 +38,7 @@ def _fault(stage: str, result: Any, args: tuple[Any, ...]) -> str:
 
 
 def _unlike(new: Any, old: Any, at: str = "") -> str:
-    """"" if `new` has the entries, shapes and types of `old`, else what it should have been."""
+    """ "" if `new` has the entries, shapes and types of `old`, else what it should have been."""
     if isinstance(old, dict):
         if not isinstance(new, dict) or new.keys() != old.keys():
             return f"{at}a dict of {', '.join(map(str, old)) or 'tensors'}, not {_what(new)}"

@@ -61,7 +61,7 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
         "precision": torch.get_float32_matmul_precision(),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

@@ -17,6 +17,7 @@ from membench.data import Sample
 from membench.data import load_arrays
 from membench.data import pool
 from membench.data import sample
+from membench.data import trained_rows
 from membench.engine.draws import signed
 from membench.engine.network import build
 from membench.engine.trainer import LaneData
@@ -27,7 +28,7 @@ from membench.records import parse_signal
 from membench.rng import Draws
 from membench.rng import chain
 from membench.rng import word
-from membench.suites import Split
+from membench.studies import Split
 
 SPLITS = ("train", "val", "test")
 KEPT = 128  #: samples and initial weights that a worker keeps: a suite's packs ask for the same ones again and again
@@ -70,9 +71,10 @@ class Lanes:
         for cell in pack.cells:
             name, level = parse_signal(cell.signal)
             self.samples.append(_sample(dataset, pack.split, signals[name], level, cell.task, cell.seed))
-        self.per_epoch = pack.split.train // pack.recipe.batch
+        self.trained = [trained_rows(pack.split, cell) for cell in pack.cells]  #: of each lane [n] bool
+        self.per_epoch = pack.split.trained // pack.recipe.batch
         if self.per_epoch == 0:
-            few = f"{pack.split.train} training images fill no batch of {pack.recipe.batch}"
+            few = f"{pack.split.trained} training images fill no batch of {pack.recipe.batch}"
             raise MembenchError(f"{pack.cells[0].task}: {few}")
         self.rows: dict[str, Tensor] = {}  #: split -> [L, n] int64, into `data.pool`
         self.labels = {split: self._stack([getattr(s, split).y for s in self.samples]) for split in SPLITS}
@@ -94,9 +96,13 @@ class Lanes:
 
     def order(self, epoch: int) -> Tensor:
         """[L, steps, batch] int64: this epoch's batches; the permutation's tail that fills no batch is left out."""
-        n = self.per_epoch * self.pack.recipe.batch
-        drawn = {k: Draws(chain(k, epoch)).permutation("order", self.pack.split.train)[:n] for k in set(self.keys)}
-        return self._stack([drawn[k] for k in self.keys]).reshape(len(self.keys), self.per_epoch, -1)
+        n, trained = self.per_epoch * self.pack.recipe.batch, self.pack.split.trained
+        drawn = {k: Draws(chain(k, epoch)).permutation("order", trained)[:n] for k in set(self.keys)}
+        if self.pack.split.share is None:
+            rows = [drawn[k] for k in self.keys]
+        else:
+            rows = [np.flatnonzero(mine)[drawn[k]] for k, mine in zip(self.keys, self.trained, strict=True)]
+        return self._stack(rows).reshape(len(self.keys), self.per_epoch, -1)
 
     def _data(self) -> LaneData:
         """One pool for all lanes; inputs that a signal made are appended to it."""

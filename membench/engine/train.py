@@ -24,10 +24,12 @@ from membench.engine.environment import environment
 from membench.engine.environment import precision
 from membench.engine.lanes import Lanes
 from membench.engine.network import skeleton
+from membench.engine.probing import Probing
 from membench.engine.program import Program
 from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
 from membench.plan import Pack
+from membench.probes import Probe
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
@@ -44,6 +46,7 @@ class Source(Protocol):
     def architecture(self, name: str) -> Architecture: ...
     def signal(self, name: str) -> Signal: ...
     def dataset(self, name: str) -> Dataset: ...
+    def probe(self, name: str) -> Probe: ...
 
 
 @dataclass
@@ -75,7 +78,7 @@ def _train(pack: Pack, source: Source, device: torch.device, on_progress: Progre
     started = time.perf_counter()
     run = Run(pack, source, device)
     trainer = run.trainer()
-    cost = relative_cost(trainer.program, run.lanes.shape)
+    cost = relative_cost(run.program(), run.lanes.shape)
     note = trainer.compile(run.lanes.order(1)) if pack.compiled else ""
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
@@ -116,22 +119,32 @@ class Run:
         signals = {name: source.signal(name) for name in {parse_signal(c.signal)[0] for c in pack.cells}}
         redraw = any(p.redraw for p in self.parts)
         self.lanes = Lanes(pack, source.dataset(cell.dataset), signals, redraw, device)
+        self.probing = Probing(tuple(source.probe(name) for name in pack.probes), self.lanes, pack.recipe)
         self.steps = self.lanes.per_epoch * pack.recipe.epochs
+
+    def program(self, probes: tuple[Regularizer, ...] = ()) -> Program:
+        """The regularizer's step, and what probes carry along in it."""
+        lanes, parts = self.lanes, (*self.parts, *probes)
+        scale = 1.0 if lanes.images.dtype == np.uint8 else 1 / 255
+        sizes = (self.steps, lanes.num_classes, self.pack.split.train, scale)
+        return shared_program(self.architecture, lanes.shape, parts, self.pack.recipe, *sizes)
 
     def trainer(self) -> Trainer:
         """The stacked lanes at step 0."""
-        lanes = self.lanes
-        scale = 1.0 if lanes.images.dtype == np.uint8 else 1 / 255
-        sizes = (self.steps, lanes.num_classes, self.pack.split.train, scale)
-        program = shared_program(self.architecture, lanes.shape, self.parts, self.pack.recipe, *sizes)
-        return Trainer(program, lanes.weights(self.architecture), lanes.strengths, lanes.draw_keys, lanes.data)
+        lanes, program = self.lanes, self.program(self.probing.parts)
+        strengths = self.probing.strengths(lanes.strengths)
+        return Trainer(program, lanes.weights(self.architecture), strengths, lanes.draw_keys, lanes.data)
 
     def train(self, trainer: Trainer, cost: float, on_progress: Progress) -> Curves:
-        """All epochs, read at the checkpoints; test at the budget, at equal compute, and for `none` at all of them."""
+        """All epochs, read at the checkpoints; test at the budget, at equal compute, and for `none` at all of them.
+
+        A pack that says when it is read is read then and at the budget, test at the budget only.
+        """
         budget = self.pack.recipe.epochs
-        plain = not self.parts
-        equal = max(1, round(budget / cost))
-        read = control_epochs(budget) if plain else sorted({*checkpoints(budget), equal})
+        plain = not self.parts and not self.pack.read
+        equal = budget if self.pack.read else max(1, round(budget / cost))
+        read = {*self.pack.read, budget} if self.pack.read else {*checkpoints(budget), equal}
+        read = control_epochs(budget) if plain else read
         curves = Curves()
         for epoch in range(1, budget + 1):
             trainer.train_epoch(self.lanes.order(epoch))
@@ -159,6 +172,7 @@ class Run:
             curves.test_bits = right.cpu().numpy()
             curves.test[-1] = curves.test_bits.mean(axis=1)
             curves.finite = curves.finite & finite_test.cpu().numpy()
+        self.probing.read(trainer, epoch)
 
     def _evaluate(self, trainer: Trainer, split: str) -> tuple[Tensor, Tensor, Tensor]:
         return trainer.evaluate(self.lanes.rows[split], self.lanes.labels[split])
@@ -199,5 +213,6 @@ class Run:
             wrong=pick(curves.wrong) if s.wrong.any() else (None,) * len(curves.epochs),
             train_bits=np.packbits(curves.train_bits[lane]).tobytes().hex(),
             test_bits=np.packbits(curves.test_bits[lane]).tobytes().hex(),
+            probes=self.probing.stored(lane),
             **values,
         )

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 from membench.engine import halves
 from membench.engine import optim
 from membench.engine.capture import CapturedStep
+from membench.engine.direct import DirectProgram
 from membench.engine.program import Program
 from membench.engine.program import Tree
 from membench.nn import cross_entropy
@@ -63,7 +64,7 @@ class Trainer:
             "states": [_owned(s) for s in states],
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        self.step: Callable[..., None] = partial(_advance, program)
+        self.step: Callable[[Tensor], None] = lambda order: _advance(program, *self._arguments(self.var, self.t, order))
         self.graph: CapturedStep | None = None  #: on a GPU, once compiled
         self.at_once = 1 if device.type == "cpu" else len(weights)  #: lanes in one pass of an evaluation
 
@@ -74,23 +75,25 @@ class Trainer:
 
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
-        halved = order.device.type == "cpu" and halves.wanted()
-        step, var, t = compiled_step(self.program, halved), _owned(self.var), self.t.clone()
-        rehearse = lambda order: step(var, self.fixed, self.data, order, t)  # noqa: E731
+        program = compiled_program(self.program, order.device.type == "cpu" and halves.wanted())
+        own = self._arguments(self.var, self.t, order)
+        copies = self._arguments(_owned(self.var), self.t.clone(), order)
         graph = None
         try:
             # a worker meets every program of a suite; Dynamo takes them for recompilations of `_advance` and stops at 8
             with torch._dynamo.config.patch(recompile_limit=PROGRAMS, accumulated_recompile_limit=PROGRAMS):
-                rehearse(order)
+                step = program.bind(copies, own, order)
             if order.device.type == "cuda":
-                graph = CapturedStep(partial(self._once, step), rehearse, order)
+                rehearse = program.bind(copies, copies, order)
+                graph = CapturedStep(step, rehearse, order)
         except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
             return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
         self.step, self.graph = step, graph
         return ""
 
-    def _once(self, step: Callable[..., None], order: Tensor) -> None:
-        step(self.var, self.fixed, self.data, order, self.t)
+    def _arguments(self, var: Tree, t: Tensor, order: Tensor) -> tuple[Any, ...]:
+        """Of `_advance`, after the program."""
+        return var, self.fixed, self.data, order, t
 
     def train_epoch(self, order: Tensor) -> None:
         """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
@@ -98,7 +101,7 @@ class Trainer:
             self.graph.epoch(order)
             return
         for _ in range(order.shape[1]):
-            self._once(self.step, order)
+            self.step(order)
 
     @torch.no_grad()
     def evaluate(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,10 +140,10 @@ class Trainer:
 
 
 @cache
-def compiled_step(program: Program, halved: bool) -> Callable[..., None]:
+def compiled_program(program: Program, halved: bool) -> DirectProgram:
     """The program's step, compiled; a process's packs share it, as long as the program is the same object."""
     options = {"post_grad_custom_pre_pass": halves.Halves()} if halved else None
-    return torch.compile(partial(_advance, program), fullgraph=True, dynamic=False, options=options)
+    return DirectProgram(partial(_advance, program), options)
 
 
 def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:

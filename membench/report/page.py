@@ -13,6 +13,7 @@ from membench.report import prose
 from membench.report import provenance
 from membench.report import tables
 from membench.report.figures import Drawing
+from membench.report.probed import probed
 from membench.report.text import cite
 from membench.report.text import code
 from membench.report.text import count
@@ -134,7 +135,8 @@ def _task(section: Section, task: str) -> list[str]:
     for drawing in drawn:
         finding = md(drawing.finding, 2000)
         parts += [f"**{drawing.title}.** {finding}", f"![{finding}]({drawing.name})"]
-    parts += [_fold(prose.STRENGTHS, tables.strengths(section.board, section.plan, task))]
+    seen = probed(section.records, task)
+    parts += [_fold(prose.STRENGTHS, tables.strengths(section.board, section.plan, task, seen))]
     control = task in section.board.controls
     return parts + ([_fold(prose.TRAINING_LESS, tables.training_less(section.board, task))] if control else [])
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from membench.records import Manifest
+from membench.report.probed import Probed
+from membench.report.probed import cells
+from membench.report.probed import heads
 from membench.report.text import MISSING
 from membench.report.text import filename
 from membench.report.text import interval
@@ -120,20 +123,21 @@ def gates(board: Board) -> str:
     return table(["task", "valid", *(_GATE.get(n) or f"*{n[0]}*{md(n[1:])}" for n in names)], rows, left=(0, 1))
 
 
-def strengths(board: Board, plan: Manifest, task: str) -> str:
-    """Every strength of every entry on one task, in means over seeds."""
+def strengths(board: Board, plan: Manifest, task: str, seen: Probed) -> str:
+    """Every strength of every entry on one task, in means over seeds; what probes have `seen` comes last."""
     names = [name for e in plan.entries for name in (e.name, e.name + FULL)]
     scores = [board.scores[name, task] for name in names if (name, task) in board.scores]
     levels = sorted({p for score in scores for point in score.points for p in point.mixed})
     more = list(dict.fromkeys(key for score in scores for point in score.points for key in point.extra))
-    rows = [_off(scores, levels, more)] if any(score.points for score in scores) else []
+    rows = [[*_off(scores, levels, more), *cells(seen, "none", ())]] if any(score.points for score in scores) else []
     for score in (s for s in scores if s.entry != "none"):
         name = f"**{md(score.entry)}**"
         for point in score.points[1:]:
             mark = f" {CHOSEN}" if point.label == score.modal else ""
-            rows.append([name, md(point.label) + mark, *_point(point, levels, more)])
+            measured = [*_point(point, levels, more), *cells(seen, score.entry, point.strength)]
+            rows.append([name, md(point.label) + mark, *measured])
             name = ""
-    return table(_heads(levels, more), rows, left=(0,))
+    return table([*_heads(levels, more), *heads(seen)], rows, left=(0,))
 
 
 def training_less(board: Board, task: str) -> str:

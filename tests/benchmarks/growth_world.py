@@ -23,6 +23,7 @@ from membench.cli import main
 from membench.cli import parser
 from membench.commands import running
 from membench.commands import setting
+from membench.commands import training
 from membench.plan import Plan
 from membench.plugin_finding import shipped_folder
 from membench.records import Cell
@@ -96,7 +97,7 @@ def build(size: Size, folder: Path) -> None:
     _write_plugins(size, folder / "shipped")
     options = parser().parse_args(["run", *_words(folder)])
     planned = setting.plan(options, setting.registry(options))
-    environment = running._environment("cpu", planned.suite.compiled)
+    environment = training.environment("cpu", planned.suite.compiled)
     env = digest(environment)
     store = Store(folder / "board" / "records")
     store.write_manifest(replace(planned.manifest, envs=(env,)))

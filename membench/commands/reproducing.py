@@ -1,0 +1,217 @@
+"""`membench reproduce`: plan the studies, train what is missing, analyse, write the page. A fault costs one study."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from membench.arms import ArmPlan
+from membench.arms import plan_arms
+from membench.commands import setting
+from membench.commands import training
+from membench.commands.board import counting
+from membench.commands.board import write_pages
+from membench.commands.listing import print_problems
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.loading import PluginEntry
+from membench.outcomes import Summary
+from membench.plan import Pack
+from membench.records import Record
+from membench.records import digest
+from membench.registry import Registry
+from membench.store import MEASURED
+from membench.store import Contents
+from membench.store import Store
+from membench.studies import SCALES
+from membench.studies import Study
+from membench.worker import explain
+
+if TYPE_CHECKING:
+    from membench.report import paper
+
+
+@dataclass(frozen=True)
+class Job:
+    """One study at one scale: its plan, or why it has none."""
+
+    entry: PluginEntry
+    scale: str
+    study: Study | None = None
+    plans: tuple[ArmPlan, ...] = ()
+    problem: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all cells."""
+        return [key for plan in self.plans for key in plan.keys]
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Returns 0, or 1 where cells, analyses or plugins failed, 2 when interrupted."""
+    found = setting.registry(options)
+    names = _named(options, found)
+    jobs = [_job(found, name, options.scale, options) for name in names]
+    if options.collect_only:
+        return _collected(jobs, found)
+    store = Store(options.out / "records")
+    worlds = [training.environment(options.device, compiled) for compiled in (True, False)]
+    contents = store.read()
+    packs, reused = _missing(jobs, _ended(jobs, worlds, contents, options), options.lf)
+    summary = training.train(
+        options,
+        packs,
+        title=f"{', '.join(names)} at scale {options.scale}",
+        cells=len({key for job in jobs for key in job.keys}),
+        reused=reused,
+        plugins=[(name, setting.origin(found.studies[name])) for name in names],
+        store=store,
+        environment=worlds[0],
+    )
+    store.merge()
+    others = _others(jobs, found, options)
+    return _told(jobs, others, found, summary, _ended([*jobs, *others], worlds, store.read(), options), options)
+
+
+def _named(options: argparse.Namespace, found: Registry) -> list[str]:
+    """The studies that are asked for. Raises `MembenchError` for an unknown name, and for none."""
+    for name in options.names:
+        found.entry("studies", name)
+    if not (options.names or options.all):
+        known = ", ".join(found.studies) or "none is registered"
+        raise MembenchError(f"say what to reproduce: --all, or names of studies ({known})")
+    names = list(dict.fromkeys(options.names)) or list(found.studies)
+    if not names:
+        raise MembenchError("no study is registered: see `membench list`", ExitCode.NOTHING)
+    return names
+
+
+def _job(found: Registry, name: str, scale: str, options: argparse.Namespace) -> Job:
+    """The study's plan; what a stranger's study does wrong becomes its row."""
+    entry, within = found.entry("studies", name), found.within(name)
+    try:
+        study = found.study(name)
+        data = setting.Data(within, options.data_dir)
+        plans = plan_arms(study, scale, within, data.hash, setting.Skips(within, data))
+    except Exception as error:
+        return Job(entry, scale, problem=explain(error))
+    return Job(entry, scale, study, plans)
+
+
+def _collected(jobs: Iterable[Job], found: Registry) -> int:
+    """Print what would be trained."""
+    cells = 0
+    for job in jobs:
+        for plan in job.plans:
+            arm, cells = plan.arm, cells + len(plan.cells)
+            print(*(f"{job.entry.name}/{arm.name}: {cell.id}" for cell in plan.cells), sep="\n")
+        steps = sum(len(p.cells) * p.arm.recipe.epochs * (p.arm.split.trained // p.arm.recipe.batch) for p in job.plans)
+        if not job.problem:
+            print(f"{job.entry.name}: {len(job.keys)} cells in {len(job.plans)} arms, {steps:,} steps")
+    print(f"{cells} cells")
+    return _blamed(jobs, found)
+
+
+def _blamed(jobs: Iterable[Job], found: Registry) -> int:
+    """Name the studies that cannot be planned."""
+    problems = [f"{job.entry.name}: {job.problem}" for job in jobs if job.problem]
+    for line in problems:
+        print(line, file=sys.stderr)
+    print_problems(found.problems)
+    return ExitCode.FAILED if problems or found.problems else ExitCode.OK
+
+
+def _ended(
+    jobs: Iterable[Job], worlds: Iterable[Mapping[str, object]], contents: Contents, options: argparse.Namespace
+) -> dict[str, Record]:
+    """Key -> the record that counts."""
+    own = [digest(world) for world in worlds]
+    others = sorted({env for _, env in contents.records} - set(own)) if options.accept_env else []
+    return counting([key for job in jobs for key in job.keys], [*own, *others], contents)
+
+
+def _missing(jobs: Iterable[Job], ended: Mapping[str, Record], again: bool) -> tuple[list[Pack], int]:
+    """The packs to train, a cell that several arms have once; and how many cells need no training.
+
+    What failed is not tried again, unless that is asked for.
+    """
+    done = {key for key, record in ended.items() if not again or record.status in MEASURED}
+    reused, packs = len(done), []
+    for plan in (plan for job in jobs for plan in job.plans):
+        packs += plan.packs(done)
+        done.update(plan.keys)
+    return packs, reused
+
+
+def _others(jobs: Iterable[Job], found: Registry, options: argparse.Namespace) -> list[Job]:
+    """The studies and scales that are not asked for now; what was measured of them stays on the page."""
+    asked = {(job.entry.name, job.scale) for job in jobs}
+    pairs = [(name, scale) for name in found.studies for scale in SCALES if (name, scale) not in asked]
+    return [job for name, scale in pairs if not (job := _job(found, name, scale, options)).problem]
+
+
+def _told(
+    jobs: list[Job],
+    others: list[Job],
+    found: Registry,
+    summary: Summary,
+    ended: Mapping[str, Record],
+    options: argparse.Namespace,
+) -> int:
+    """Analyse, write the page, say how each study came out."""
+    from membench.report import paper
+
+    kept = [job for job in others if any(key in ended for key in job.keys)]
+    shown = [_shown(job, ended) for job in [*jobs, *kept]]
+    write_pages(options.out, paper.pages(shown))
+    for one in shown[: len(jobs)]:
+        print(f"{one.name}: {one.verdict}" + (f" ({one.problem})" if one.problem else ""))
+    print(f"the whole page: {options.out / 'README.md'}")
+    print_problems(found.problems)
+    if summary.interrupted:
+        return ExitCode.INTERRUPTED
+    mine = {key for job in jobs for key in job.keys}
+    failed = any(key in mine and record.status not in MEASURED for key, record in ended.items())
+    broken = failed or found.problems or any(one.problem for one in shown[: len(jobs)])
+    return ExitCode.FAILED if broken else ExitCode.OK
+
+
+def _shown(job: Job, ended: Mapping[str, Record]) -> paper.Shown:
+    """The study's row and section."""
+    from membench.report import paper
+
+    entry, study = job.entry, job.study
+    one = paper.Shown(entry.name, job.scale, entry.group, "", entry.summary, entry.source, problem=job.problem)
+    if study is None:
+        return one
+    one = replace(one, claim=study.claim, scaled=study.scaled, facts=_facts(job, ended))
+    left = sum(key not in ended for key in job.keys)
+    if left:
+        return replace(one, problem=f"{left} of {len(job.keys)} cells are not measured yet")
+    try:
+        finding = study.analyse({p.arm.name: tuple(ended[key] for key in p.keys) for p in job.plans})
+        return replace(one, finding=finding, svg=paper.figure(entry.name, finding))
+    except Exception as error:  # a stranger's analysis may raise anything
+        return replace(one, problem=explain(error))
+
+
+def _facts(job: Job, ended: Mapping[str, Record]) -> paper.Facts:
+    from membench.report import paper
+
+    records = [ended[key] for key in dict.fromkeys(job.keys) if key in ended]
+    status = [record.status for record in records]
+    versions = [r.versions for r in records if r.versions]
+    return paper.Facts(
+        planned=len(set(job.keys)),
+        measured=sum(s in MEASURED for s in status),
+        diverged=status.count("diverged"),
+        failed=sum(s not in MEASURED for s in status),
+        seconds=sum(record.seconds for record in records),
+        where=tuple(sorted({f"{v.get('device', '')}, torch {v.get('torch', '')}" for v in versions})),
+        skipped=tuple(why for plan in job.plans for why in plan.skipped),
+    )

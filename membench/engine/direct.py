@@ -1,0 +1,70 @@
+"""A compiled step called without its compiler: Dynamo looks each call up in a chain of guards, which a pack can skip.
+
+Within a pack nothing that a guard asks about can change: the same tensors, updated in place, thousands of times. So the
+lookup is made once, in a rehearsal, and its outcome kept: which program, and which tensor goes where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._inductor.compile_fx import compile_fx
+from torch.utils._pytree import tree_leaves
+
+Step = Callable[..., None]  #: of trees of tensors, in place
+
+
+class DirectProgram:
+    """`step(*trees)`, compiled by Inductor for each shape of its arguments."""
+
+    def __init__(self, step: Step, options: dict[str, Any] | None) -> None:
+        self._options = options
+        self._called: tuple[Step, Sequence[Any]] = (step, ())
+        self._step = torch.compile(step, backend=self._compile, fullgraph=True, dynamic=False)
+
+    def bind(self, rehearsed: Sequence[Any], trees: Sequence[Any], order: Tensor) -> Callable[[Tensor], None]:
+        """One step on the trees `rehearsed`; then `f(order)`, the step on `trees`, which have the same shapes.
+
+        Both have the tensor `order` among them, for which each call gives another.
+
+        Raises:
+            RuntimeError: the program reads a tensor that is not among its arguments. Compiling may raise anything.
+        """
+        self._step(*rehearsed)
+        program, inputs = self._called
+        self._called = self._step, ()
+        place = {id(leaf): i for i, leaf in enumerate(_leaves(rehearsed))}
+        if not all(id(x) in place for x in inputs):
+            raise RuntimeError("the compiled step reads a tensor that is not among its arguments")
+        own = _leaves(trees)
+        bound = [own[place[id(x)]] for x in inputs]
+        return partial(_call, program, bound, [i for i, x in enumerate(inputs) if x is order])
+
+    def _compile(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Step:
+        return partial(self._remember, translated(graph, inputs, self._options))
+
+    def _remember(self, program: Step, *inputs: Any) -> Any:
+        """What Dynamo calls in the end."""
+        self._called = program, inputs
+        return program(*inputs)
+
+
+def translated(graph: torch.fx.GraphModule, inputs: list[Tensor], options: dict[str, Any] | None) -> Step:
+    """What Inductor makes of a traced step; the tests put a quicker translator here."""
+    return compile_fx(graph, inputs, config_patches=options)
+
+
+def _leaves(trees: Sequence[Any]) -> list[Any]:
+    return tree_leaves([vars(tree) if is_dataclass(tree) else tree for tree in trees])
+
+
+def _call(program: Step, bound: list[Any], slots: list[int], order: Tensor) -> None:
+    for slot in slots:
+        bound[slot] = order
+    program(*bound)

@@ -1,0 +1,219 @@
+"""Calibration: do the benchmark's scores R, S and S_mix order regularizers as direct measures of memorization do?
+
+membench, README, "How scores are made". Beside them: memorization of wrong labels by subsets (Feldman and Zhang,
+NeurIPS 2020, arXiv:2008.03703) and leakage of mislabelled canaries (LiRA: Carlini et al., S&P 2022,
+arXiv:2112.03570). Points are settings, a regularizer at a strength; those of one regularizer are alike, so whole
+regularizers are resampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from membench import Arm
+from membench import Finding
+from membench import Recipe
+from membench import Split
+from membench import Study
+from membench import Test
+from membench import hookimpl
+from membench.data import trained_rows
+from membench.estimators import cluster_bootstrap
+from membench.estimators import group_memorization
+from membench.estimators import membership_scores
+from membench.estimators import spearman
+from membench.estimators import true_positive_rate
+from membench.scoring import core
+from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Floats = NDArray[np.float64]
+
+REGULARIZERS = {
+    "none": None,
+    "activation-penalty": ((0.1,), (0.5,), (1.5,)),
+    "adversarial": ((0.2,), (0.6,), (1.0,)),
+    "confidence-penalty": ((3.0,), (10.0,), (30.0,)),
+    "dropconnect": ((0.1,), (0.3,), (0.5,)),
+    "dropout": ((0.3,), (0.5,), (0.7,)),
+    "gce": ((0.4,), (0.6,), (0.8,)),
+    "gradient-clipping": ((0.3,), (0.1,), (0.03,)),
+    "hidden-noise": ((0.5,), (1.0,), (2.0,)),
+    "input-dropout": ((0.2,), (0.4,), (0.6,)),
+    "input-noise": ((0.5,), (1.0,), (2.0,)),
+    "l1": ((0.0005,), (0.0015,), (0.003,)),
+    "label-smoothing": ((0.3,), (0.6,), (0.9,)),
+    "max-norm": ((1.0,), (0.5,), (0.3,)),
+    "mixup": ((0.1,), (0.5,), (1.0,)),
+    "weight-decay": ((0.003,), (0.01,), (0.03,)),
+    "weight-noise": ((0.03,), (0.06,), (0.1,)),
+}
+# its cells are among those of `memorization` where the setting is: see tests/test_memorization.py
+SUBSETS = Arm(
+    name="subsets",
+    dataset="digits",
+    architectures=("small-mlp",),
+    signals=("mixed@0.4",),
+    seeds=tuple(range(32)),
+    split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
+    recipe=Recipe(lr=0.1, batch=30, epochs=60),
+    regularizers=REGULARIZERS,
+    probes=("margins",),
+    read=(60,),
+    width=96,
+    compiled=False,
+)
+SCORED = replace(
+    SUBSETS,
+    name="scored",
+    signals=("real", "mixed@0.4", "randY"),
+    seeds=tuple(range(5)),
+    split=Split(test=400, train=300, validation=300),
+    probes=(),
+    width=45,
+)
+PAPER = {
+    "dataset": "mnist",
+    "architectures": ("mlp",),
+    "recipe": Recipe(lr=0.02, batch=100, epochs=60),
+    "width": 48,
+    "compiled": True,
+}
+PAPER_ARMS = (
+    replace(SUBSETS, **PAPER, split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7)),
+    replace(SCORED, **PAPER, split=Split(test=10000, train=10000, validation=10000)),
+)
+SPLITS = {arm.dataset: arm.split for arm in (SUBSETS, PAPER_ARMS[0])}
+SCORES, TRUTHS = ("R", "S", "S_mix"), ("memorization", "leakage")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting; shares."""
+
+    setting: str
+    regularizer: str
+    scores: tuple[float, ...]  # R, S, S_mix
+    truths: tuple[float, ...]  # memorization of wrong labels; canaries found at 1 % false positives
+
+
+def truths(records: Sequence[Record]) -> tuple[float, float]:
+    """Memorization of wrong labels and leakage of one setting's runs."""
+    n = records[0].num_train
+    rows = np.array(records[0].probes["margins"]["canary"][0], dtype=int)
+    bits = [np.unpackbits(np.frombuffer(bytes.fromhex(r.train_bits), np.uint8), count=n)[rows] for r in records]
+    inside = np.array([trained_rows(SPLITS[r.dataset], r.cell)[rows] for r in records])
+    margin = np.array([r.probes["margins"]["margin"][0] for r in records])
+    mean, _, _ = group_memorization(np.array(bits, bool), inside, np.ones(len(rows), bool))
+    return mean, true_positive_rate(membership_scores(margin, inside), inside, 0.01)
+
+
+def curves(records: Sequence[Record]) -> tuple[Floats, Floats, Floats, Floats]:
+    """(accuracy [s, 2] after real and mixed labels, fit of randY [s], wrong labels fitted [s], label share [s])."""
+    of = {signal: sorted(select(records, signal=signal), key=lambda r: r.seed) for signal in SCORED.signals}
+    accuracy = np.array([[r.test[-1] for r in of[signal]] for signal in ("real", "mixed@0.4")]).T
+    fit = np.array([r.train[-1] for r in of["randY"]])
+    wrong = np.array([r.wrong[-1] for r in of["mixed@0.4"]])
+    return accuracy, fit, wrong, np.array([r.label_share for r in of["randY"]])
+
+
+def scores(records: Sequence[Record], plain: Sequence[Record], classes: int) -> tuple[float, float, float]:
+    """R, S and S_mix of one setting against `none`, as README has them, read at this very strength."""
+    (accuracy, fit, wrong, _), (accuracy0, fit0, wrong0, share0) = curves(records), curves(plain)
+    damage = core.damage(accuracy0).mean()
+    r = core.gain(accuracy[None], accuracy0)[0].mean() / damage
+    s = core.suppression(fit, fit0, share0)
+    honest, honest0 = (core.by_chance(a[:, 1], classes) for a in (accuracy, accuracy0))
+    mix = core.mixed_suppression((wrong - honest)[:, None], (wrong0 - honest0)[:, None])[0]
+    return float(r), float(s), float(mix)
+
+
+def points(results: Results) -> tuple[list[Point], list[str]]:
+    """One a setting whose cells all ended well, and the settings that are left out."""
+    settings, plain, kept, lost = {}, (), [], []
+    for arm in ("subsets", "scored"):
+        for r in results[arm]:
+            settings.setdefault((r.id.split("/")[2], r.regularizer), {}).setdefault(arm, []).append(r)
+    plain = settings["none", "none"]["scored"]
+    for (setting, name), arms in settings.items():
+        if any(r.status != "ok" for records in arms.values() for r in records):
+            lost.append(setting)
+            continue
+        own = scores(arms["scored"], plain, plain[0].num_classes)
+        kept.append(Point(setting, name, own, truths(arms["subsets"])))
+    return kept, lost
+
+
+def analyse(results: Results) -> Finding:
+    every, lost = points(results)
+    own = [p for p in every if p.regularizer != "none"]
+    names = [p.regularizer for p in own]
+    x, y = np.array([p.scores for p in own]), np.array([p.truths for p in own])
+    tests = [
+        correlation(f"{score} with less {truth}", x[:, i], -y[:, j], names)
+        for j, truth in enumerate(TRUTHS)
+        for i, score in enumerate(SCORES)
+    ]
+    header = ("setting", *SCORES, "memorization of wrong labels", "canaries found at 1 % false positives")
+    rows = [(p.setting, *(f"{v:+.2f}" for v in p.scores), f"{p.truths[0]:.3f}", f"{p.truths[1]:.1%}") for p in every]
+    notes = [
+        f"{len(own)} settings of {len(set(names))} regularizers; the plain network is shown and not counted.",
+        "R pays for accuracy, so a setting that learns nothing has no memorization and no R: the two need not agree.",
+    ]
+    if lost:
+        notes.append(f"Left out, since a run did not end well: {', '.join(lost)}.")
+    return Finding(
+        tests=tuple(tests),
+        table=(header, *rows),
+        draw=lambda figure: draw(figure, every),
+        caption="Each dot is a setting. Above: memorization of wrong labels, below: canaries found at 1 % false "
+        "positives, against the three scores; the star is the plain network. Spearman's rho in each panel.",
+        notes=tuple(notes),
+    )
+
+
+def correlation(name: str, x: Floats, y: Floats, clusters: Sequence[str]) -> Test:
+    ends = cluster_bootstrap(lambda i: spearman(x[i], y[i]), clusters, name)
+    method = f"Spearman, bootstrap over {len(set(clusters))} regularizers"
+    return Test(name, spearman(x, y), *ends, method=method)
+
+
+def draw(figure: Figure, every: Sequence[Point]) -> None:
+    figure.set_size_inches(7, 4.6)
+    panels = figure.subplots(2, 3, sharex="col", sharey="row")
+    plain, own = every[0], every[1:]
+    for (row, column), axes in np.ndenumerate(panels):
+        x, y = (np.array(v) for v in ([p.scores[column] for p in own], [p.truths[row] for p in own]))
+        axes.plot(x, y, "o", color="#1a1a1a", mfc="white", ms=4, mew=0.9)
+        axes.plot(plain.scores[column], plain.truths[row], "*", color="#1a1a1a", ms=11)
+        axes.set_title(f"rho = {spearman(x, y):+.2f}", loc="right", fontsize=8)
+        if row == 1:
+            axes.set_xlabel(("recovery R", "suppression S of randY", "suppression S_mix")[column])
+    panels[0, 0].set_ylabel("memorization of\nwrong labels")
+    panels[1, 0].set_ylabel("canaries found at 1 %\nfalse positives (share)")
+
+
+@hookimpl
+def register() -> list[Study]:
+    return [
+        Study(
+            "calibration",
+            arms={"quick": (SUBSETS, SCORED), "paper": PAPER_ARMS},
+            analyse=analyse,
+            claim="The benchmark's scores R, S and S_mix order settings as memorization of wrong labels and leakage "
+            "of canaries do: the higher the score, the less of both.",
+            scaled="300 digits of 8x8, two layers of 64 units; 32 runs a setting for memorization and leakage, 5 "
+            "seeds for the scores, which are read at each strength instead of the chosen one.",
+        )
+    ]

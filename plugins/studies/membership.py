@@ -1,0 +1,151 @@
+"""Membership: can one tell from a network's answer whether a mislabelled example was among its training data?
+
+Carlini, Chien, Nasr, Song, Terzis and Tramer, "Membership Inference Attacks From First Principles" (LiRA), S&P 2022,
+arXiv:2112.03570; on mislabelled canaries after Aerni, Zhang and Tramer, CCS 2024, arXiv:2404.17399. The shadow networks
+of a run are all other runs of its setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from membench import Arm
+from membench import Finding
+from membench import Recipe
+from membench import Split
+from membench import Study
+from membench import Test
+from membench import hookimpl
+from membench.data import trained_rows
+from membench.estimators import bootstrap
+from membench.estimators import membership_scores
+from membench.estimators import true_positive_rate
+from membench.studies import select
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Attack = tuple[NDArray[np.float64], NDArray[np.bool_]]  # scores and members, [m, n] each
+    Rate = tuple[float, float, float]  # and its interval
+
+# the cells of `memorization`, so that they are trained once: see tests/test_memorization.py
+QUICK = Arm(
+    name="subsets",
+    dataset="digits",
+    architectures=("small-mlp",),
+    signals=("mixed@0.4",),
+    seeds=tuple(range(100)),
+    split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
+    recipe=Recipe(lr=0.1, batch=30, epochs=60),
+    regularizers={"none": None, "dropout": ((0.5,),), "input-noise": ((2.0,),)},
+    probes=("margins",),
+    read=(60,),
+    width=100,
+    compiled=False,
+)
+PAPER = replace(
+    QUICK,
+    dataset="mnist",
+    architectures=("mlp",),
+    seeds=tuple(range(200)),
+    split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7),
+    recipe=Recipe(lr=0.02, batch=100, epochs=60),
+    width=50,
+    compiled=True,
+)
+SPLITS = {arm.dataset: arm.split for arm in (QUICK, PAPER)}
+RATES = (0.001, 0.01)  # false positives
+LOOKS = ("-", "--", ":", "-.")
+
+
+def attacked(records: Sequence[Record]) -> Attack:
+    """(scores [m, n], members [m, n]) of the canaries of one setting's runs."""
+    rows = np.array(records[0].probes["margins"]["canary"][0], dtype=int)
+    margin = np.array([r.probes["margins"]["margin"][0] for r in records])
+    members = np.array([trained_rows(SPLITS[r.dataset], r.cell)[rows] for r in records])
+    return membership_scores(margin, members), members
+
+
+def rate(name: str, scores: NDArray[np.float64], members: NDArray[np.bool_], at: float) -> Rate:
+    """(rate, low, high): the attacked runs are drawn again, their shadows are not."""
+    again = lambda index: true_positive_rate(scores[index], members[index], at)  # noqa: E731
+    return true_positive_rate(scores, members, at), *bootstrap(again, len(scores), f"{name} {at}", draws=400)
+
+
+def analyse(results: Results) -> Finding:
+    settings = {}
+    for r in select(results["subsets"]):
+        settings.setdefault(r.id.split("/")[2], []).append(r)
+    attacks = {s: attacked(records) for s, records in settings.items()}
+    rates = {s: [rate(s, *attack, at) for at in RATES] for s, attack in attacks.items()}
+    tests = [
+        Test(f"none: found at {at:.1%} false positives", *found, threshold=at, method="bootstrap over runs")
+        for at, found in zip(RATES, rates["none"], strict=True)
+    ]
+    tests += [less(s, attacks["none"], attacks[s]) for s in attacks if s != "none"]
+    header = ("setting", "runs", "canaries", *(f"found at {at:.1%} false positives" for at in RATES))
+    rows = [
+        (s, str(len(m)), str(m.shape[1]), *(f"{v:.1%} ({low:.1%} to {high:.1%})" for v, low, high in rates[s]))
+        for s, (_, m) in attacks.items()
+    ]
+    negatives = int((~attacks["none"][1]).sum())
+    return Finding(
+        tests=tuple(tests),
+        table=(header, *rows),
+        draw=lambda figure: draw(figure, attacks),
+        caption="Share of the members among the canaries that the attack finds, against the share of the others that "
+        "it takes for members, both on log scales; the dotted diagonal is guessing.",
+        notes=(
+            f"Pooled over runs: {negatives} answers about canaries that were not trained on, so that 0.1 % of false "
+            f"positives is {int(0.001 * negatives)} of them. Intervals are over the attacked runs, given their "
+            "shadows.",
+        ),
+    )
+
+
+def less(setting: str, plain: Attack, other: Attack) -> Test:
+    """How much less is found at 1 % under a regularizer; the runs of both are drawn together, they share their rows."""
+    shared = min(len(plain[0]), len(other[0]))
+    found = lambda attack, index: true_positive_rate(attack[0][index], attack[1][index], 0.01)  # noqa: E731
+    gap = lambda index: found(plain, index) - found(other, index)  # noqa: E731
+    ends = bootstrap(gap, shared, f"less {setting}", draws=400)
+    return Test(f"found at 1 %: none - {setting}", gap(np.arange(shared)), *ends, method="paired bootstrap over runs")
+
+
+def draw(figure: Figure, attacks: dict[str, Attack]) -> None:
+    figure.set_size_inches(4.6, 3.6)
+    axes = figure.subplots()
+    for style, (setting, (scores, members)) in zip(LOOKS, attacks.items(), strict=False):
+        order = np.argsort(-scores.ravel(), kind="stable")
+        hit = members.ravel()[order]
+        found, false = np.cumsum(hit) / hit.sum(), np.cumsum(~hit) / (~hit).sum()
+        axes.plot(false, found, style, color="#1a1a1a", lw=1.4, label=setting)
+    axes.plot([1e-4, 1], [1e-4, 1], color="#8c8c8c", lw=1, ls=(0, (1, 3)), label="guessing")
+    axes.set(xscale="log", yscale="log", xlim=(3e-4, 1), ylim=(3e-4, 1.05))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+    axes.set_xlabel("others taken for members (%)")
+    axes.set_ylabel("members found (%)")
+    axes.legend(frameon=False, loc="lower right")
+
+
+@hookimpl
+def register() -> list[Study]:
+    return [
+        Study(
+            "membership",
+            arms={"quick": (QUICK,), "paper": (PAPER,)},
+            analyse=analyse,
+            claim="A mislabelled example gives its membership away, and less so under dropout and input noise.",
+            scaled="300 digits of 8x8, two layers of 64 units, 100 runs, the cells of `memorization`; LiRA's authors "
+            "attack wide residual networks on half of CIFAR-10 with up to 256 shadow networks.",
+        )
+    ]
