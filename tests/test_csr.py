@@ -110,4 +110,4 @@ def test_the_probes_are_the_papers_constants_and_ten_times_as_much() -> None:
         "csr-monitor": (0.3, 10),
         "csr-3-monitor": (3.0, 10),
     }
-    assert (0.3 * CSR.STEP, 0.3 * CSR.NOISE) == pytest.approx((0.25, 0.2))
+    assert pytest.approx((0.25, 0.2)) == (0.3 * CSR.STEP, 0.3 * CSR.NOISE)
