@@ -148,6 +148,7 @@ def draw(figure: Figure, both: Sequence[Curves]) -> None:
         ax.set_xlabel("hidden units in each of 2 layers")
         ax.set_title(f"a share of the {c.kind} is random")
         ax.legend(title=f"random {c.kind}", fontsize=7, title_fontsize=7, loc="lower right")
+    axes[0].set_ylim(0, 0.95)  # room for the legend under the lowest line
     axes[0].set_ylabel("best validation accuracy")
 
 

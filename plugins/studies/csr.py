@@ -104,7 +104,7 @@ def draw(figure: Figure, shares: Shares, epochs: tuple[int, ...]) -> None:
         ax.set_xlabel("epoch (log scale)")
         ax.set_title(radius)
     figure.axes[0].set_ylabel("critical sample ratio")
-    figure.axes[0].legend(title="trained on", fontsize=7, title_fontsize=7)
+    figure.axes[1].legend(title="trained on", fontsize=7, title_fontsize=7, loc="center right")
 
 
 @hookimpl

@@ -182,11 +182,11 @@ def draw(figure: Figure, found: Sequence[Curves]) -> None:
             bottom.plot(c.epochs, c.csr[0, :, i].mean(axis=0), "-", label=f"{level:.0%}", **style)
         top.set_title(f"{c.arm}: a share of the {c.kind} is random")
         top.set_ylim(0, 1.02)
-        bottom.set_ylim(bottom=0)
         bottom.set_xscale("log", base=2)
         bottom.set_xticks(*ticks(c.epochs))
         bottom.minorticks_off()
         bottom.set_xlabel("epoch (log scale)")
+    axes[1, 0].set_ylim(bottom=0)  # last: it ends the growth of the axis that the panels of a row share
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("critical sample ratio")
     axes[0, 0].plot([], [], "-", color="black", label="training")
