@@ -597,7 +597,8 @@ def test_initial_weights_depend_on_the_key_only() -> None:
 
 def test_buffers_that_are_not_batch_norm_s_own_are_refused_by_name() -> None:
     norm = Architecture("bn", lambda shape, classes: torch.nn.BatchNorm1d(3))
-    with pytest.raises(MembenchError, match=r"architecture 'bn' has buffers \(.*running_mean.*membench\.nn\.BatchNorm alone"):
+    said = r"architecture 'bn' has buffers \(.*running_mean.*membench\.nn\.BatchNorm alone"
+    with pytest.raises(MembenchError, match=said):
         network.skeleton(norm, SHAPE, CLASSES)
 
 
