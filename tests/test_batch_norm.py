@@ -119,7 +119,7 @@ def again(grads: dict, params: dict, lane: Any) -> dict:
     return grads
 
 
-@pytest.mark.parametrize("stages", [{"loss": ask}, {"grads": again}], ids=lambda stages: "-".join(stages))
+@pytest.mark.parametrize("stages", [{"loss": ask}, {"grads": again}], ids="-".join)
 def test_only_the_main_forward_moves_the_running_statistics(stages: dict) -> None:
     mine = World((Regularizer("mine", (1.0,), **stages),), ((1.0,),), NORM).trained()
     plain = World((), ((),), NORM).trained()
