@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
+from conftest import REPO
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,6 +28,8 @@ from membench.records import Cell
 from membench.records import Manifest
 from membench.registry import Registry
 from membench.registry import assemble
+from membench.registry import discover
+from membench.suites import SUITES
 from membench.suites import Split
 from membench.suites import Suite
 from membench.suites import narrowed
@@ -511,3 +515,51 @@ def test_entries_are_those_of_the_newest_plan_with_none_first() -> None:
 
 def test_cells_are_ordered_records() -> None:
     assert Cell("a", "b", "c", (0.1,), "real", 0) < Cell("a", "b", "c", (0.2,), "real", 0)
+
+
+# --- the committed board's keys ---------------------------------------------------------------------------------------
+
+
+def test_keys_of_the_committed_board_are_what_they_were_and_probes_and_reading_times_make_others() -> None:
+    committed = Manifest.from_json(json.loads((REPO / "leaderboard/records/quick.plan.json").read_text()))
+    found = discover(folder=REPO)
+    plan = make_plan(SUITES["quick"], found, committed.datasets.__getitem__, never)
+    common = plan.manifest.cells.keys() & committed.cells.keys()
+    assert len(common) > 1000
+    assert {i: plan.manifest.cells[i] for i in common} == {i: committed.cells[i] for i in common}
+
+    cell, split, recipe = plan.cells[0], SUITES["quick"].splits["mnist5k"], plan.manifest.recipes[plan.cells[0].task]
+    key = partial(planning.cell_key, cell, found, committed.datasets["mnist5k"])
+    assert key(split, recipe) == plan.manifest.cells[cell.id]
+    asked = [
+        key(split, recipe, ("csr",)),
+        key(split, recipe, (), (1, 2)),
+        key(replace(split, fixed=0), recipe),
+        key(replace(split, share=0.7), recipe),
+    ]
+    assert len({key(split, recipe), *asked}) == 5
+
+
+def test_the_order_in_which_probes_are_asked_for_is_not_in_the_key() -> None:
+    found = assemble([*ENTRIES, entry("probes", "one"), entry("probes", "two")], ())
+    plans = [make(replace(SUITE, probes=probes), found) for probes in (("one", "two"), ("two", "one"), ("one",), ())]
+    keys = [plan.manifest.cells[CELL] for plan in plans]
+    assert keys[0] == keys[1] and len(set(keys)) == 3 and keys[3] == make().manifest.cells[CELL]
+    assert {pack.probes for pack in plans[2].packs()} == {("one",)}
+    with pytest.raises(MembenchError, match="unknown probe 'thre'"):
+        make(replace(SUITE, probes=("thre",)), found)
+
+
+def test_what_was_run_with_a_probe_stays_on_the_board_of_a_run_without() -> None:
+    found = assemble([*ENTRIES, entry("probes", "one")], ())
+    probed = make(replace(SUITE, probes=("one",)), found, select=lambda cell: "dropout[" in cell)
+    board = merged(probed.manifest, make(found=found, select=lambda cell: "mixup[" in cell and "+" not in cell), found)
+    assert board.cells[CELL] == probed.manifest.cells[CELL] and board.probes == (("one",),)
+    assert Manifest.from_json(json.loads(json.dumps(board.to_json()))) == board
+    assert "probes" not in make().manifest.to_json()
+
+
+def test_a_pack_keeps_all_that_it_is_told_on_its_way_to_a_worker() -> None:
+    split = Split(1, 20, 3, fixed=4, share=0.5)
+    pack = Pack((make().cells[0],), ("k",), OWN, split, True, read=(1, 2), probes=("one",), study="capacity")
+    assert Pack.from_json(json.loads(json.dumps(pack.to_json()))) == pack

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from conftest import REPO
 from conftest import Cli
 from conftest import Shell
 
+from membench.cli import parser
+from membench.commands import setting
+from membench.commands.reproducing import Planner
 from membench.report import paper
 from membench.store import Store
 from membench.studies import Finding
@@ -72,7 +76,7 @@ def test_its_records_hold_what_the_probe_measured(done: Path) -> None:
 
 def test_the_same_command_trains_nothing_and_writes_the_same_bytes(again: Path, cli: Cli) -> None:
     before = files(again / "out")
-    code, out, _ = cli(*SHORT, "--all")
+    code, out, _ = cli(*SHORT, "tiny")
     assert code == 0 and "8 cells, 8 of them in the store already" in out
     assert files(again / "out") == before
 
@@ -85,12 +89,16 @@ def test_another_analysis_trains_nothing_again(again: Path, cli: Cli) -> None:
     assert "- Only two seeds." in page(again) and "At 3 epochs: The wider" in rows(again)[0]
 
 
-def test_another_network_is_trained(again: Path, cli: Cli) -> None:
-    text = (again / "tiny.py").read_text()
-    (again / "tiny.py").write_text(
-        text.replace("tap(self.one(x.flatten(1)).relu())", "tap(self.one(x.flatten(1)).tanh())")
-    )
-    assert "in the store already" not in cli(*SHORT, "tiny")[1].partition("\n")[0]
+def test_another_network_is_another_cell(again: Path, cli: Cli) -> None:
+    def keys() -> list[str]:
+        options = parser().parse_args([*SHORT, "tiny"])
+        return Planner(setting.registry(options), options)("tiny", "quick").keys
+
+    before, text = keys(), (again / "tiny.py").read_text()
+    (again / "tiny.py").write_text(text.replace(".relu()", ".tanh()"))
+    assert not set(keys()) & set(before)
+    (again / "tiny.py").write_text(text.replace("Two seeds.", "Only two seeds."))
+    assert keys() == before
 
 
 def test_what_is_missing_is_trained_and_no_more(again: Path, cli: Cli) -> None:
@@ -117,7 +125,7 @@ def test_a_broken_study_costs_its_own_row_only(again: Path, cli: Cli, fault: str
     text = (again / "tiny.py").read_text().replace('Study("tiny"', 'Study("broken"')
     assert old in text
     (again / "broken.py").write_text(text.replace(old, new.format(old)))
-    code, out, _ = cli(*SHORT, "-p", "broken.py", "--all")
+    code, out, _ = cli(*SHORT, "-p", "broken.py", "tiny", "broken")
     assert code == 1 and "broken: failed" in out
     broken, tiny = rows(again)
     assert "[broken]" in broken and said in broken.replace("\\_", "_") and broken.endswith("| **failed** |")
@@ -125,14 +133,14 @@ def test_a_broken_study_costs_its_own_row_only(again: Path, cli: Cli, fault: str
 
 
 def test_failed_cells_are_told_and_tried_again_on_request(again: Path, cli: Cli) -> None:
-    sound = (again / "tiny.py").read_text()
-    (again / "tiny.py").write_text(sound.replace('return {"norm":', 'assert lane.epoch < 3\n    return {"norm":'))
+    text = (again / "tiny.py").read_text()
+    fails = "assert len(params['two.weight'].T) < 32 or lane.epoch < 3\n    return"
+    (again / "tiny.py").write_text(text.replace('return {"norm"', f'{fails} {{"norm"'))
     code, out, _ = cli(*SHORT, "tiny")
-    assert code == 1 and "8 failed" in out and "tiny: failed" in out
-    assert "0 of 8 cells measured, 8 failed" in page(again)
-    code, out, _ = cli(*SHORT, "tiny")
-    assert code == 1 and "8 of them in the store already" in out
-    assert "8 failed" in cli(*SHORT, "tiny", "--lf")[1]
+    assert code == 1 and "4 ok" in out and "4 failed" in out and "tiny: failed" in out
+    assert "4 of 8 cells measured, 4 failed" in page(again)
+    code, out, _ = cli(*SHORT, "tiny", "--lf")
+    assert code == 1 and "4 of them in the store already" in out and "4 failed" in out
 
 
 def test_a_study_that_was_measured_stays_on_the_page(again: Path, cli: Cli) -> None:
@@ -145,11 +153,19 @@ def test_a_study_that_was_measured_stays_on_the_page(again: Path, cli: Cli) -> N
 
 def test_collecting_prints_the_cells_and_trains_nothing(again: Path, cli: Cli) -> None:
     shutil.rmtree(again / "out")
-    code, out, err = cli(*SHORT, "--all", "--collect-only")
+    code, out, err = cli(*SHORT, "tiny", "--collect-only")
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "tiny/main: digits/mlp-w8/none/real/seed0"
     assert out.splitlines()[-2:] == ["tiny: 8 cells in 1 arms, 120 steps", "8 cells"]
     assert not (again / "out").exists()
+
+
+@pytest.mark.slow
+def test_all_is_every_study_that_is_registered(again: Path, cli: Cli) -> None:
+    studies = [study["name"] for study in json.loads(cli("list", "-p", "tiny.py", "--json")[1])["studies"]]
+    code, out, err = cli(*SHORT, "--all", "--collect-only")
+    assert (code, err) == (0, "") and "tiny" in studies
+    assert [line.split(":")[0] for line in out.splitlines() if " arms, " in line] == sorted(studies)
 
 
 @pytest.mark.parametrize(

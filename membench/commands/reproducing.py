@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from membench.arms import ArmPlan
@@ -56,7 +57,8 @@ def reproduce(options: argparse.Namespace) -> int:
     """Returns 0, or 1 where cells, analyses or plugins failed, 2 when interrupted."""
     found = setting.registry(options)
     names = _named(options, found)
-    jobs = [_job(found, name, options.scale, options) for name in names]
+    plan = Planner(found, options)
+    jobs = [plan(name, options.scale) for name in names]
     if options.collect_only:
         return _collected(jobs, found)
     store = Store(options.out / "records")
@@ -74,8 +76,9 @@ def reproduce(options: argparse.Namespace) -> int:
         environment=worlds[0],
     )
     store.merge()
-    others = _others(jobs, found, options)
-    return _told(jobs, others, found, summary, _ended([*jobs, *others], worlds, store.read(), options), options)
+    contents = store.read()
+    others = _others(jobs, plan, {record.id for record in contents.records.values()})
+    return _told(jobs, others, found, summary, _ended([*jobs, *others], worlds, contents, options), options)
 
 
 def _named(options: argparse.Namespace, found: Registry) -> list[str]:
@@ -91,16 +94,38 @@ def _named(options: argparse.Namespace, found: Registry) -> list[str]:
     return names
 
 
-def _job(found: Registry, name: str, scale: str, options: argparse.Namespace) -> Job:
-    """The study's plan; what a stranger's study does wrong becomes its row."""
-    entry, within = found.entry("studies", name), found.within(name)
-    try:
-        study = found.study(name)
-        data = setting.Data(within, options.data_dir)
-        plans = plan_arms(study, scale, within, data.hash, setting.Skips(within, data))
-    except Exception as error:
-        return Job(entry, scale, problem=explain(error))
-    return Job(entry, scale, study, plans)
+class Planner:
+    """Studies to jobs; a data set is read once, however many studies use it."""
+
+    def __init__(self, found: Registry, options: argparse.Namespace) -> None:
+        self.found, self.folder = found, options.data_dir
+        self._hashes: dict[tuple[str, str, int], str] = {}  #: of arrays, by name, code and version of their plugin
+
+    def __call__(self, name: str, scale: str) -> Job:
+        """The study's plan; what a stranger's study does wrong becomes its row."""
+        entry, within = self.found.entry("studies", name), self.found.within(name)
+        data = setting.Data(within, self.folder)
+        try:
+            study = self.found.study(name)
+            plans = plan_arms(study, scale, within, partial(self._hash, data, within), setting.Skips(within, data))
+        except Exception as error:
+            return Job(entry, scale, problem=explain(error))
+        return Job(entry, scale, study, plans)
+
+    def ids(self, name: str, scale: str) -> set[str]:
+        """The ids of its cells, without a look at any data; empty where it cannot be planned."""
+        try:
+            plans = plan_arms(self.found.study(name), scale, self.found.within(name), str, lambda *where: None)
+        except Exception:
+            return set()
+        return {cell.id for plan in plans for cell in plan.cells}
+
+    def _hash(self, data: setting.Data, within: Registry, name: str) -> str:
+        entry = within.entry("datasets", name)
+        key = (entry.name, entry.code_hash, entry.version)
+        if key not in self._hashes:
+            self._hashes[key] = data.hash(name)
+        return self._hashes[key]
 
 
 def _collected(jobs: Iterable[Job], found: Registry) -> int:
@@ -148,11 +173,16 @@ def _missing(jobs: Iterable[Job], ended: Mapping[str, Record], again: bool) -> t
     return packs, reused
 
 
-def _others(jobs: Iterable[Job], found: Registry, options: argparse.Namespace) -> list[Job]:
-    """The studies and scales that are not asked for now; what was measured of them stays on the page."""
+def _others(jobs: Iterable[Job], plan: Planner, measured: set[str]) -> list[Job]:
+    """The studies and scales that are not asked for now; what was measured of them stays on the page.
+
+    Args:
+        measured: ids of the cells that have records of some kind; where none is a study's, its data is not read.
+    """
     asked = {(job.entry.name, job.scale) for job in jobs}
-    pairs = [(name, scale) for name in found.studies for scale in SCALES if (name, scale) not in asked]
-    return [job for name, scale in pairs if not (job := _job(found, name, scale, options)).problem]
+    pairs = [(name, scale) for name in plan.found.studies for scale in SCALES if (name, scale) not in asked]
+    kept = [plan(name, scale) for name, scale in pairs if plan.ids(name, scale) & measured]
+    return [job for job in kept if not job.problem]
 
 
 def _told(
