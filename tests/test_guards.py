@@ -239,7 +239,7 @@ class TestCapture:
         fake_cuda(monkeypatch)
         world = World(*NOISY)
         trainer, order = world.trainer(), world.orders()[0]
-        captured = CapturedStep(lambda order: trainer._once(trainer.step, order), lambda order: None, order.clone())
+        captured = CapturedStep(trainer.step, lambda order: None, order.clone())
         given = order.clone()
         captured.order.zero_()  # what it was captured with does not matter either
         captured.epoch(given)
