@@ -16,6 +16,7 @@ from scipy import stats
 
 from membench.rng import Draws
 from membench.rng import word
+from membench.studies import interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,15 +56,17 @@ def group_memorization(right: Bools, inside: Bools, group: Bools) -> tuple[float
     if (s.sum(axis=0) < 2).any() or (~s).sum(axis=0).min() < 2:
         raise ValueError("each example needs two models that trained on it and two that did not")
     gap = (_left_out(r, s) - _left_out(r, ~s)).mean(axis=1)  # [m], without each model
-    m = len(gap)
-    error = np.sqrt((m - 1) / m * ((gap - gap.mean()) ** 2).sum())
-    return float((_rate(r, s) - _rate(r, ~s)).mean()), float(error), m - 1
+    return float((_rate(r, s) - _rate(r, ~s)).mean()), _jackknife_error(gap), len(gap) - 1
 
 
-def interval(mean: float, error: float, freedom: float, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Student's t-interval: (mean, low, high)."""
-    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
-    return mean, mean - half, mean + half
+def jackknife(whole: float, left_out: Floats) -> tuple[float, float, float]:
+    """A statistic and the ends of its 95 % t-interval, from its values [m] without each independent unit in turn."""
+    return interval(whole, _jackknife_error(left_out), len(left_out) - 1)
+
+
+def _jackknife_error(left_out: Floats) -> float:
+    m = len(left_out)
+    return float(np.sqrt((m - 1) / m * ((left_out - left_out.mean()) ** 2).sum()))
 
 
 def membership_scores(margin: Floats, inside: Bools) -> Floats:

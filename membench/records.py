@@ -111,6 +111,11 @@ class Record:
     probes: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
 
     @property
+    def setting(self) -> str:
+        """`dropout[0.5]`."""
+        return setting(self.regularizer, self.strength)
+
+    @property
     def cell(self) -> Cell:
         """The cell this is the record of."""
         return Cell(self.dataset, self.architecture, self.regularizer, self.strength, self.signal, self.seed)

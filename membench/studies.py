@@ -137,6 +137,14 @@ def select(records: Iterable[Record], status: str | None = "ok", **wanted: Any) 
     return tuple(r for r in records if all(_is(getattr(r, name), value) for name, value in wanted.items()))
 
 
+def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """`dropout[0.5]` -> its records that ended well; both in the order of the records."""
+    found: dict[str, list[Record]] = {}
+    for record in select(records):
+        found.setdefault(record.setting, []).append(record)
+    return found
+
+
 def _is(value: Any, wanted: Any) -> bool:
     return value == wanted or (isinstance(wanted, (set, frozenset, list, tuple)) and value in wanted)
 
@@ -153,10 +161,15 @@ def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, 
     mean = sum(values) / len(values)
     if len(values) < 2:
         return mean, float("-inf"), float("inf")
+    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    return interval(mean, sqrt(variance / len(values)), len(values) - 1, confidence)
+
+
+def interval(mean: float, error: float, freedom: float, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Student's t-interval from a standard error: (mean, low, high)."""
     from scipy.stats import t  # a second to import: not for whoever only plans
 
-    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-    half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * sqrt(variance / len(values))
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
     return mean, mean - half, mean + half
 
 

@@ -29,7 +29,7 @@ LAYERS = (
     "nn engine",
     "durable shards store fetching",
     "schedule messages interrupts guard process outcomes pool worker",
-    "scoring estimators progress report",
+    "scoring estimators subsets progress report",
     "testing",
     "commands words cli __main__",
 )

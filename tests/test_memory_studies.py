@@ -18,6 +18,7 @@ from membench.registry import discover
 from membench.studies import FAILS
 from membench.studies import HOLDS
 from membench.studies import Finding
+from membench.subsets import QUICK
 
 REGISTRY = discover()
 
@@ -72,22 +73,22 @@ def test_the_three_studies_of_subsets_train_the_same_cells_once() -> None:
 
 def test_memorization_of_a_learner_with_a_known_one_is_found() -> None:
     module = plugin("studies/memorization.py")
-    finding = module.analyse({"subsets": subsets(module.QUICK, {"none": 0.9, "dropout": 0.1}, models=30)})
+    finding = module.analyse({"subsets": subsets(QUICK, {"none": 0.9, "dropout": 0.1}, models=30)})
     none, dropout, _ = finding.tests
     assert none.low < 0.9 < none.high
     assert dropout.low < 0.9 - 0.1 < dropout.high
     assert {none.verdict, dropout.verdict} == {HOLDS}
-    other = module.analyse({"subsets": subsets(module.QUICK, {"none": 0.1, "dropout": 0.9}, models=30)})
+    other = module.analyse({"subsets": subsets(QUICK, {"none": 0.1, "dropout": 0.9}, models=30)})
     assert [t.verdict for t in other.tests[:2]] == [FAILS, FAILS]
     assert len(drawn(finding).axes) == 3
 
 
 def test_membership_is_found_where_there_is_memory_and_only_there() -> None:
     module = plugin("studies/membership.py")
-    finding = module.analyse({"subsets": subsets(module.QUICK, {"none": 1.0, "dropout": 0.0}, models=30)})
+    finding = module.analyse({"subsets": subsets(QUICK, {"none": 1.0, "dropout": 0.0}, models=30)})
     assert [t.verdict for t in finding.tests[:3]] == [HOLDS] * 3
     assert finding.tests[1].value > 0.9
-    again = module.analyse({"subsets": subsets(module.QUICK, {"none": 0.0, "dropout": 1.0}, models=30)})
+    again = module.analyse({"subsets": subsets(QUICK, {"none": 0.0, "dropout": 1.0}, models=30)})
     assert again.tests[1].verdict != HOLDS
     assert again.tests[2].verdict == FAILS
     drawn(finding)

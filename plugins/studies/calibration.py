@@ -17,12 +17,10 @@ import numpy as np
 
 from membench import Arm
 from membench import Finding
-from membench import Recipe
-from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench.data import trained_rows
+from membench import subsets
 from membench.estimators import cluster_bootstrap
 from membench.estimators import group_memorization
 from membench.estimators import membership_scores
@@ -59,42 +57,17 @@ REGULARIZERS = {
     "weight-decay": ((0.003,), (0.01,), (0.03,)),
     "weight-noise": ((0.03,), (0.06,), (0.1,)),
 }
-# its cells are among those of `memorization` where the setting is: see tests/test_memorization.py
-SUBSETS = Arm(
-    name="subsets",
-    dataset="digits",
-    architectures=("small-mlp",),
-    signals=("mixed@0.4",),
-    seeds=tuple(range(32)),
-    split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.1, batch=30, epochs=60),
-    regularizers=REGULARIZERS,
-    probes=("margins",),
-    read=(60,),
-    width=96,
-    compiled=False,
-)
-SCORED = replace(
-    SUBSETS,
-    name="scored",
-    signals=("real", "mixed@0.4", "randY"),
-    seeds=tuple(range(5)),
-    split=Split(test=400, train=300, validation=300),
-    probes=(),
-    width=45,
-)
-PAPER = {
-    "dataset": "mnist",
-    "architectures": ("mlp",),
-    "recipe": Recipe(lr=0.02, batch=100, epochs=60),
-    "width": 48,
-    "compiled": True,
-}
-PAPER_ARMS = (
-    replace(SUBSETS, **PAPER, split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7)),
-    replace(SCORED, **PAPER, split=Split(test=10000, train=10000, validation=10000)),
-)
-SPLITS = {arm.dataset: arm.split for arm in (SUBSETS, PAPER_ARMS[0])}
+
+
+def scored(arm: Arm, width: int) -> Arm:
+    """The same settings as the board has them: every seed draws its own training set and trains on all of it."""
+    split, signals = replace(arm.split, fixed=None, share=None), ("real", "mixed@0.4", "randY")
+    return replace(arm, name="scored", signals=signals, seeds=tuple(range(5)), split=split, probes=(), width=width)
+
+
+SUBSETS = replace(subsets.QUICK, seeds=tuple(range(32)), regularizers=REGULARIZERS, width=96)
+SCORED = scored(SUBSETS, width=45)
+LARGE = replace(subsets.PAPER, seeds=SUBSETS.seeds, regularizers=REGULARIZERS, width=48)
 SCORES, TRUTHS = ("R", "S", "S_mix"), ("memorization", "leakage")
 
 
@@ -110,13 +83,10 @@ class Point:
 
 def truths(records: Sequence[Record]) -> tuple[float, float]:
     """Memorization of wrong labels and leakage of one setting's runs."""
-    n = records[0].num_train
-    rows = np.array(records[0].probes["margins"]["canary"][0], dtype=int)
-    bits = [np.unpackbits(np.frombuffer(bytes.fromhex(r.train_bits), np.uint8), count=n)[rows] for r in records]
-    inside = np.array([trained_rows(SPLITS[r.dataset], r.cell)[rows] for r in records])
-    margin = np.array([r.probes["margins"]["margin"][0] for r in records])
-    mean, _, _ = group_memorization(np.array(bits, bool), inside, np.ones(len(rows), bool))
-    return mean, true_positive_rate(membership_scores(margin, inside), inside, 0.01)
+    found = subsets.runs(records)
+    right, members = (side[:, found.canary] for side in (found.right, found.inside))
+    mean, _, _ = group_memorization(right, members, np.ones(len(found.canary), bool))
+    return mean, true_positive_rate(membership_scores(found.margin, members), members, 0.01)
 
 
 def curves(records: Sequence[Record]) -> tuple[Floats, Floats, Floats, Floats]:
@@ -144,7 +114,7 @@ def points(results: Results) -> tuple[list[Point], list[str]]:
     settings, plain, kept, lost = {}, (), [], []
     for arm in ("subsets", "scored"):
         for r in results[arm]:
-            settings.setdefault((r.id.split("/")[2], r.regularizer), {}).setdefault(arm, []).append(r)
+            settings.setdefault((r.setting, r.regularizer), {}).setdefault(arm, []).append(r)
     plain = settings["none", "none"]["scored"]
     for (setting, name), arms in settings.items():
         if any(r.status != "ok" for records in arms.values() for r in records):
@@ -209,7 +179,7 @@ def register() -> list[Study]:
     return [
         Study(
             "calibration",
-            arms={"quick": (SUBSETS, SCORED), "paper": PAPER_ARMS},
+            arms={"quick": (SUBSETS, SCORED), "paper": (LARGE, scored(LARGE, width=48))},
             analyse=analyse,
             claim="The benchmark's scores R, S and S_mix order settings as memorization of wrong labels and leakage "
             "of canaries do: the higher the score, the less of both.",

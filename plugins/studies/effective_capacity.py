@@ -134,8 +134,8 @@ def within_setting(c: Columns, names: NDArray[np.str_], target: str = "gap") -> 
 def analyse(results: Results) -> Finding:
     records = select(results["main"])
     c = columns(records)
-    names = np.array([f"{r.architecture} {r.id.split('/')[2]}" for r in records])
-    clusters = [r.id.split("/")[2] for r in records]
+    names = np.array([f"{r.architecture} {r.setting}" for r in records])
+    clusters = [r.setting for r in records]
     norms = [m for m in MEASURES if m != "parameters"]
     best = max(norms, key=lambda m: abs(spearman(c[m], c["gap"])))
     tests = [ordered(c, names, clusters), *(fails(m, c, clusters) for m in MEASURES)]

@@ -162,7 +162,7 @@ def small(shape: tuple[int, int, int], num_classes: int):
 
 
 def papers(shape: tuple[int, int, int], num_classes: int):
-    """The paper's network for CIFAR-10, without its batch normalisation: the engine keeps no running statistics."""
+    """The paper's network for CIFAR-10, without its batch normalisation."""
     import torch.nn.functional as F
     from torch import nn
 

@@ -60,7 +60,7 @@ def values(records: Sequence[Record], group: str, metric: str) -> list[float]:
 def analyse(results: Results) -> Finding:
     settings = {}
     for r in select(results["main"]):
-        settings.setdefault((r.id.split("/")[2], r.signal), []).append(r)
+        settings.setdefault((r.setting, r.signal), []).append(r)
     tests, rows = [], []
     for (setting, signal), records in settings.items():
         # what is seldom right cannot be forgotten often: under a regularizer events are counted per time it was right

@@ -19,9 +19,9 @@ from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
+from membench.studies import by_setting
 from membench.studies import mean_interval
 from membench.studies import paired
-from membench.studies import select
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,9 +80,7 @@ def half_way(values: NDArray[np.float64]) -> float:
 
 
 def analyse(results: Results) -> Finding:
-    settings = {}
-    for r in select(results["main"]):
-        settings.setdefault(r.id.split("/")[2], []).append(r)
+    settings = by_setting(results["main"])
     tests, rows = [], []
     notes = ["`early-stop` holds the noise back by training less; its rows say what that leaves in the weights."]
     for setting, records in settings.items():

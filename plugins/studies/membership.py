@@ -8,23 +8,19 @@ of a run are all other runs of its setting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from membench import Arm
 from membench import Finding
-from membench import Recipe
-from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench.data import trained_rows
+from membench import subsets
 from membench.estimators import bootstrap
 from membench.estimators import membership_scores
 from membench.estimators import true_positive_rate
-from membench.studies import select
+from membench.studies import by_setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,42 +32,15 @@ if TYPE_CHECKING:
     Attack = tuple[NDArray[np.float64], NDArray[np.bool_]]  # scores and members, [m, n] each
     Rate = tuple[float, float, float]  # and its interval
 
-# the cells of `memorization`, so that they are trained once: see tests/test_memorization.py
-QUICK = Arm(
-    name="subsets",
-    dataset="digits",
-    architectures=("small-mlp",),
-    signals=("mixed@0.4",),
-    seeds=tuple(range(100)),
-    split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.1, batch=30, epochs=60),
-    regularizers={"none": None, "dropout": ((0.5,),), "input-noise": ((2.0,),)},
-    probes=("margins",),
-    read=(60,),
-    width=100,
-    compiled=False,
-)
-PAPER = replace(
-    QUICK,
-    dataset="mnist",
-    architectures=("mlp",),
-    seeds=tuple(range(200)),
-    split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.02, batch=100, epochs=60),
-    width=50,
-    compiled=True,
-)
-SPLITS = {arm.dataset: arm.split for arm in (QUICK, PAPER)}
 RATES = (0.001, 0.01)  # false positives
 LOOKS = ("-", "--", ":", "-.")
 
 
 def attacked(records: Sequence[Record]) -> Attack:
     """(scores [m, n], members [m, n]) of the canaries of one setting's runs."""
-    rows = np.array(records[0].probes["margins"]["canary"][0], dtype=int)
-    margin = np.array([r.probes["margins"]["margin"][0] for r in records])
-    members = np.array([trained_rows(SPLITS[r.dataset], r.cell)[rows] for r in records])
-    return membership_scores(margin, members), members
+    found = subsets.runs(records)
+    members = found.inside[:, found.canary]
+    return membership_scores(found.margin, members), members
 
 
 def rate(name: str, scores: NDArray[np.float64], members: NDArray[np.bool_], at: float) -> Rate:
@@ -81,10 +50,7 @@ def rate(name: str, scores: NDArray[np.float64], members: NDArray[np.bool_], at:
 
 
 def analyse(results: Results) -> Finding:
-    settings = {}
-    for r in select(results["subsets"]):
-        settings.setdefault(r.id.split("/")[2], []).append(r)
-    attacks = {s: attacked(records) for s, records in settings.items()}
+    attacks = {s: attacked(records) for s, records in by_setting(results["subsets"]).items()}
     rates = {s: [rate(s, *attack, at) for at in RATES] for s, attack in attacks.items()}
     tests = [
         Test(f"none: found at {at:.1%} false positives", *found, threshold=at, method="bootstrap over runs")
@@ -142,7 +108,7 @@ def register() -> list[Study]:
     return [
         Study(
             "membership",
-            arms={"quick": (QUICK,), "paper": (PAPER,)},
+            arms={"quick": (subsets.QUICK,), "paper": (subsets.PAPER,)},
             analyse=analyse,
             claim="A mislabelled example gives its membership away, and less so under dropout and input noise.",
             scaled="300 digits of 8x8, two layers of 64 units, 100 runs, the cells of `memorization`; LiRA's authors "

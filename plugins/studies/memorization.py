@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from membench import Arm
 from membench import Finding
-from membench import Recipe
-from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench.data import trained_rows
+from membench import subsets
 from membench.estimators import group_memorization
-from membench.estimators import interval
+from membench.estimators import jackknife
 from membench.estimators import memorization
-from membench.studies import select
+from membench.studies import by_setting
+from membench.studies import interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,50 +34,10 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Seen = tuple[Bools, Bools, Bools]  # right [m, n], inside [m, n], wrong [n]
 
-# the cells of `membership` and `calibration` are these, so that they are trained once: see tests/test_memorization.py
-QUICK = Arm(
-    name="subsets",
-    dataset="digits",
-    architectures=("small-mlp",),
-    signals=("mixed@0.4",),
-    seeds=tuple(range(100)),
-    split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.1, batch=30, epochs=60),
-    regularizers={"none": None, "dropout": ((0.5,),), "input-noise": ((2.0,),)},
-    probes=("margins",),
-    read=(60,),
-    width=100,
-    compiled=False,
-)
-PAPER = replace(
-    QUICK,
-    dataset="mnist",
-    architectures=("mlp",),
-    seeds=tuple(range(200)),
-    split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.02, batch=100, epochs=60),
-    width=50,
-    compiled=True,
-)
-SPLITS = {arm.dataset: arm.split for arm in (QUICK, PAPER)}
-
-
 def seen(records: Sequence[Record]) -> Seen:
     """(right [m, n], inside [m, n], wrong [n]) of the runs of one setting."""
-    n = records[0].num_train
-    bits = [np.unpackbits(np.frombuffer(bytes.fromhex(r.train_bits), np.uint8), count=n) for r in records]
-    inside = [trained_rows(SPLITS[r.dataset], r.cell) for r in records]
-    wrong = np.zeros(n, dtype=bool)
-    wrong[np.array(records[0].probes["margins"]["canary"][0], dtype=int)] = True
-    return np.array(bits, dtype=bool), np.array(inside), wrong
-
-
-def by_setting(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """`dropout[0.5]` -> its runs that ended well, the plain network first."""
-    found = {}
-    for r in select(records):
-        found.setdefault(r.id.split("/")[2], []).append(r)
-    return found
+    found = subsets.runs(records)
+    return found.right, found.inside, found.wrong
 
 
 def analyse(results: Results) -> Finding:
@@ -131,9 +88,8 @@ def less(setting: str, plain: Seen, other: Seen) -> Test:
 def jackknifed(name: str, statistic: Callable[[Bools], float], runs: int, threshold: float = 0.0) -> Test:
     """The statistic of the runs that a mask keeps, with the jackknife's error."""
     out = np.array([statistic(np.arange(runs) != k) for k in range(runs)])
-    error = float(np.sqrt((runs - 1) / runs * ((out - out.mean()) ** 2).sum()))
-    whole = interval(float(statistic(np.ones(runs, bool))), error, runs - 1)
-    return Test(name, *whole, threshold=threshold, method=f"jackknife over {runs} runs")
+    whole = float(statistic(np.ones(runs, bool)))
+    return Test(name, *jackknife(whole, out), threshold=threshold, method=f"jackknife over {runs} runs")
 
 
 def draw(figure: Figure, groups: dict[str, Seen]) -> None:
@@ -154,7 +110,7 @@ def register() -> list[Study]:
     return [
         Study(
             "memorization",
-            arms={"quick": (QUICK,), "paper": (PAPER,)},
+            arms={"quick": (subsets.QUICK,), "paper": (subsets.PAPER,)},
             analyse=analyse,
             claim="The plain network memorizes wrong labels far more than the others, by more than .3 on average; "
             "under dropout and input noise they are memorized less.",

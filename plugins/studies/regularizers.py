@@ -20,8 +20,9 @@ from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench.estimators import interval
+from membench.estimators import jackknife
 from membench.estimators import spearman
+from membench.studies import by_setting
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
@@ -126,10 +127,8 @@ def order_test(records: Records, chosen: Sequence[str], seeds: Seeds) -> Test:
         return np.mean(within) - np.mean(across)
 
     out = np.array([agreement([s for s in seeds if s != left]) for left in seeds])
-    m = len(out)
-    error = np.sqrt((m - 1) / m * ((out - out.mean()) ** 2).sum())
     name = "order of the loss curves: agreement within - across real and random labels"
-    return Test(name, *interval(agreement(seeds), error, m - 1), method=f"Spearman, jackknife over {m} seeds")
+    return Test(name, *jackknife(agreement(seeds), out), method=f"Spearman, jackknife over {len(seeds)} seeds")
 
 
 def cell_id(records: Records, setting: str, signal: str, seed: int) -> str:
@@ -141,10 +140,8 @@ def tuned(records: Records, names: Sequence[str]) -> dict[str, str]:
     """name -> the setting with the best mean validation accuracy on real labels."""
     found = {}
     for name in names:
-        mean = {}
-        for r in select(records, regularizer=name, signal="real"):
-            mean.setdefault(r.id.split("/")[2], []).append(max(r.val))
-        found[name] = max(mean, key=lambda s: np.mean(mean[s]))
+        settings = by_setting(select(records, regularizer=name, signal="real"))
+        found[name] = max(settings, key=lambda s: np.mean([max(r.val) for r in settings[s]]))
     return found
 
 
