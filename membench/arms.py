@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import asdict
 from dataclasses import dataclass
-from itertools import groupby
 from itertools import product
 
 from membench.errors import MembenchError
@@ -16,8 +15,9 @@ from membench.plan import Hash
 from membench.plan import Pack
 from membench.plan import Skip
 from membench.plan import cell_key
+from membench.plan import cut
+from membench.plan import must_know
 from membench.records import Cell
-from membench.records import parse_signal
 from membench.registry import Registry
 from membench.studies import Arm
 from membench.studies import Strengths
@@ -36,15 +36,9 @@ class ArmPlan:
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
         """The cells whose keys are not `done`, cut into packs of one architecture and regularizer each."""
-        arm, packs = self.arm, []
-        missing = [pair for pair in zip(self.cells, self.keys, strict=True) if pair[1] not in done]
-        for _, group in groupby(missing, lambda pair: (pair[0].architecture, pair[0].regularizer)):
-            pairs = list(group)
-            for start in range(0, len(pairs), arm.width):
-                cells, keys = zip(*pairs[start : start + arm.width], strict=True)
-                asked = (arm.recipe, arm.split, arm.compiled, arm.read, arm.probes, self.study)
-                packs.append(Pack(cells, keys, *asked))
-        return packs
+        arm = self.arm
+        asked = (arm.recipe, arm.split, arm.compiled, arm.read, arm.probes, self.study)
+        return [Pack(cells, keys, *asked) for cells, keys in cut(self.cells, self.keys, done, arm.width)]
 
 
 def plan_arms(study: Study, scale: str, registry: Registry, hash_of: Hash, skip: Skip) -> tuple[ArmPlan, ...]:
@@ -68,7 +62,8 @@ def plan_arms(study: Study, scale: str, registry: Registry, hash_of: Hash, skip:
 def _plan(study: str, arm: Arm, registry: Registry, hash_of: Hash, skip: Skip) -> ArmPlan:
     for name in arm.regularizers:
         registry = registry.with_composition(name, full=True)
-    _known(arm, registry)
+    names = {"architectures": arm.architectures, "signals": arm.signals, "probes": arm.probes}
+    must_know(registry, datasets=(arm.dataset,), **names)
     skipped, cells = [], []
     for architecture, (name, asked) in product(arm.architectures, arm.regularizers.items()):
         entry = registry.entry("regularizers", name)
@@ -82,16 +77,6 @@ def _plan(study: str, arm: Arm, registry: Registry, hash_of: Hash, skip: Skip) -
     data, recipe = hash_of(arm.dataset), asdict(arm.recipe)
     keys = tuple(cell_key(cell, registry, data, arm.split, recipe, arm.probes, arm.read) for cell in cells)
     return ArmPlan(study, arm, tuple(cells), keys, tuple(skipped))
-
-
-def _known(arm: Arm, registry: Registry) -> None:
-    """Raises `MembenchError` for a name that nobody registered."""
-    registry.entry("datasets", arm.dataset)
-    for kind, names in (("architectures", arm.architectures), ("probes", arm.probes)):
-        for name in names:
-            registry.entry(kind, name)
-    for signal in arm.signals:
-        registry.entry("signals", parse_signal(signal)[0])
 
 
 def _settings(name: str, strengths: Strengths, parts: int) -> Strengths:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
@@ -88,17 +89,30 @@ class Plan:
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
         """The cells whose keys are not `done`, cut into packs as the plan orders them."""
-        missing = [c for c in self.cells if self.manifest.cells[c.id] not in done]
+        keys = [self.manifest.cells[cell.id] for cell in self.cells]
         packs = []
-        for (dataset, *_), group in groupby(missing, lambda c: (c.dataset, c.architecture, c.regularizer)):
-            cells = list(group)
-            for start in range(0, len(cells), self.suite.width):
-                part = tuple(cells[start : start + self.suite.width])
-                keys = tuple(self.manifest.cells[c.id] for c in part)
-                recipe = Recipe(**self.manifest.recipes[part[0].task])
-                sizes = split(self.suite, dataset)
-                packs.append(Pack(part, keys, recipe, sizes, self.suite.compiled, probes=self.suite.probes))
+        for cells, own in cut(self.cells, keys, done, self.suite.width):
+            recipe, sizes = Recipe(**self.manifest.recipes[cells[0].task]), split(self.suite, cells[0].dataset)
+            packs.append(Pack(cells, own, recipe, sizes, self.suite.compiled, probes=self.suite.probes))
         return packs
+
+
+def cut(
+    cells: Iterable[Cell], keys: Iterable[str], done: Container[str], width: int
+) -> Iterator[tuple[tuple[Cell, ...], tuple[str, ...]]]:
+    """Cells and keys of each pack: neighbours of one program whose keys are not `done`, `width` of them at most."""
+    missing = [pair for pair in zip(cells, keys, strict=True) if pair[1] not in done]
+    for _, group in groupby(missing, lambda pair: (pair[0].dataset, pair[0].architecture, pair[0].regularizer)):
+        pairs = list(group)
+        for start in range(0, len(pairs), width):
+            yield tuple(zip(*pairs[start : start + width], strict=True))
+
+
+def must_know(registry: Registry, **names: Iterable[str]) -> None:
+    """Raises `MembenchError` (exit 4) for a name, of a table of the registry, that nobody registered."""
+    for table, some in names.items():
+        for name in some:
+            registry.entry(table, parse_signal(name)[0])
 
 
 def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, select: Select | None = None) -> Plan:
@@ -115,9 +129,7 @@ def make_plan(suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, selec
         MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
     """
     chosen = registry.regularizers.values()
-    for axis in ("datasets", "architectures", "signals", "probes"):
-        for name in getattr(suite, axis):
-            registry.entry(axis, parse_signal(name)[0])
+    must_know(registry, **{axis: getattr(suite, axis) for axis in ("datasets", "architectures", "signals", "probes")})
     skipped = {
         (d, a, e.name): reason
         for d, a, e in product(suite.datasets, suite.architectures, chosen)
