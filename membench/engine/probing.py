@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from membench.api import Params
@@ -56,6 +55,7 @@ class SeenLane:
     trainer: Trainer
     lane: int
     params: Params
+    buffers: Params  #: the running statistics that fit them
     recipe: Recipe
     epoch: int
     state: dict[str, Any]
@@ -86,8 +86,7 @@ class SeenLane:
         return torch.cat([self.lanes.order(epoch)[self.lane] for epoch in range(1, self.epoch + 1)])
 
     def forward(self, x: Tensor, params: Params | None = None) -> Tensor:
-        buffers = _copied(self.trainer.var["buffers"], self.lane)
-        return self.trainer.program.logits(self.params if params is None else params, x, buffers)
+        return self.trainer.program.logits(self.params if params is None else params, x, self.buffers)
 
     def uniform(self, shape: tuple[int, ...], name: str) -> Tensor:
         return draws.uniform(self._key(name), tuple(shape))
@@ -119,28 +118,30 @@ class Probing:
         """[L, parts] of the regularizer, with zeros for the probes' parts."""
         return torch.cat([own, own.new_zeros((len(own), len(self.parts)))], dim=1) if self.parts else own
 
-    def read(self, trainer: Trainer, epoch: int) -> None:
-        """Measure all lanes whose weights are finite."""
+    def read(self, trainer: Trainer, epoch: int, readout: tuple[Params, Params]) -> None:
+        """Measure all lanes whose weights are finite, at what `Trainer.readout` gave."""
         due = [p for p in self.probes if p.at == "checkpoints" or epoch == self.recipe.epochs]
         if not due:
             return
-        with torch.no_grad():
-            params = vmap(trainer.program.readout, in_dims=(0, 0, None))(trainer.var, trainer.fixed, trainer.t)
         for lane in range(len(self.found)):
-            own = _copied(params, lane)
-            if all(bool(torch.isfinite(w).all()) for w in own.values()):
+            params, buffers = _copied(readout, lane)
+            if all(bool(torch.isfinite(w).all()) for w in params.values()):
                 data = self._data(trainer, lane)
                 for probe in due:
-                    self._measure(probe, trainer, lane, own, data, epoch)
+                    seen = self._seen(probe, trainer, lane, params, buffers, epoch)
+                    self._measure(probe, data, seen)
 
-    def _measure(self, probe: Probe, trainer: Trainer, lane: int, params: Params, data: SeenData, epoch: int) -> None:
+    def _seen(self, probe: Probe, trainer: Trainer, lane: int, params: Params, buffers: Params, epoch: int) -> SeenLane:
         key = draws.chain_tensor(trainer.fixed["key"][lane], trainer.t[None])
         key = draws.chain_tensor(key, spell(f"probe {probe.name}"))
-        seen = SeenLane(self.lanes, trainer, lane, params, self.recipe, epoch, self._state(probe, trainer, lane), key)
+        state = self._state(probe, trainer, lane)
+        return SeenLane(self.lanes, trainer, lane, params, buffers, self.recipe, epoch, state, key)
+
+    def _measure(self, probe: Probe, data: SeenData, seen: SeenLane) -> None:
         with precision(compiled=False), torch.enable_grad():
-            metrics = probe.measure(tree_map(Tensor.clone, params), data, seen)
+            metrics = probe.measure(tree_map(Tensor.clone, seen.params), data, seen)
         for name, value in numbers(probe.name, metrics).items():
-            self.found[lane][probe.name].setdefault(name, []).append(value)
+            self.found[seen.lane][probe.name].setdefault(name, []).append(value)
 
     def _state(self, probe: Probe, trainer: Trainer, lane: int) -> dict[str, Any]:
         if probe.init is None:

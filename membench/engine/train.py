@@ -13,7 +13,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from membench.api import Architecture
 from membench.api import Dataset
@@ -136,46 +135,48 @@ class Run:
         return Trainer(program, lanes.weights(self.architecture), strengths, lanes.draw_keys, lanes.data)
 
     def train(self, trainer: Trainer, cost: float, on_progress: Progress) -> Curves:
-        """All epochs, read at the checkpoints; test at the budget, at equal compute, and for `none` at all of them.
-
-        A pack that says when it is read is read then and at the budget, test at the budget only.
-        """
-        budget = self.pack.recipe.epochs
-        plain = not self.parts and not self.pack.read
-        equal = budget if self.pack.read else max(1, round(budget / cost))
-        read = {*self.pack.read, budget} if self.pack.read else {*checkpoints(budget), equal}
-        read = control_epochs(budget) if plain else read
+        """All epochs, read when it is due."""
+        budget, (read, tested) = self.pack.recipe.epochs, self._due(cost)
         curves = Curves()
         for epoch in range(1, budget + 1):
             trainer.train_epoch(self.lanes.order(epoch))
             if epoch in read:
-                self._read(trainer, curves, epoch, test=plain or epoch in (equal, budget))
+                self._read(trainer, curves, epoch, test=epoch in tested)
             on_progress(epoch / budget)
         return curves
 
+    def _due(self, cost: float) -> tuple[set[int], set[int]]:
+        """The epochs at which the cells are read, and those of them at which test is, too: at the budget always."""
+        budget = self.pack.recipe.epochs
+        if self.pack.read:
+            return {*self.pack.read, budget}, {budget}
+        if not self.parts:  # `none` is a control at each of them
+            return set(control_epochs(budget)), set(control_epochs(budget))
+        equal = max(1, round(budget / cost))
+        return {*checkpoints(budget), equal}, {equal, budget}
+
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""
-        right, loss, finite = self._evaluate(trainer, "train")
+        now = trainer.readout()
+        evaluate = lambda split: trainer.evaluate(self.lanes.rows[split], self.lanes.labels[split], now)  # noqa: E731
+        right, loss, finite = evaluate("train")
         bits = right.cpu().numpy()
         curves.epochs.append(epoch)
         curves.train.append(bits.mean(axis=1))
         curves.loss.append(loss.cpu().numpy().astype(np.float64))
         wrong = np.stack([s.wrong for s in self.lanes.samples])
         curves.wrong.append((bits & wrong).sum(axis=1) / np.maximum(wrong.sum(axis=1), 1))
-        val, _, finite_val = self._evaluate(trainer, "val")
+        val, _, finite_val = evaluate("val")
         curves.val.append(val.cpu().numpy().mean(axis=1))
         curves.finite = (finite & finite_val).cpu().numpy()
         curves.train_bits = bits
         curves.test.append(None)
         if test:
-            right, _, finite_test = self._evaluate(trainer, "test")
+            right, _, finite_test = evaluate("test")
             curves.test_bits = right.cpu().numpy()
             curves.test[-1] = curves.test_bits.mean(axis=1)
             curves.finite = curves.finite & finite_test.cpu().numpy()
-        self.probing.read(trainer, epoch)
-
-    def _evaluate(self, trainer: Trainer, split: str) -> tuple[Tensor, Tensor, Tensor]:
-        return trainer.evaluate(self.lanes.rows[split], self.lanes.labels[split])
+        self.probing.read(trainer, epoch, now)
 
     def records(self, trainer: Trainer, curves: Curves, cost: float, seconds: float) -> list[Record]:
         """One record a lane."""

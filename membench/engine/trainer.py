@@ -107,10 +107,20 @@ class Trainer:
             self.step(order)
 
     @torch.no_grad()
-    def evaluate(self, rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Eval mode at the readout weights on rows [L, m] of the pool: right [L, m] bool, loss [L], finite [L]."""
+    def readout(self) -> tuple[Params, Params]:
+        """What is evaluated now, of all lanes: weights, and the running statistics that fit them."""
         params = vmap(self.program.readout, in_dims=(0, 0, None))(self.var, self.fixed, self.t)
-        buffers = self._statistics(params)
+        return params, self._statistics(params)
+
+    @torch.no_grad()
+    def evaluate(
+        self, rows: Tensor, labels: Tensor, at: tuple[Params, Params] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Eval mode on rows [L, m] of the pool: right [L, m] bool, loss [L], finite [L].
+
+        `at`: what `readout` gave, where several splits are read at once; by default it is asked.
+        """
+        params, buffers = at or self.readout()
         device = rows.device
         right, loss = torch.empty_like(labels, dtype=torch.bool), torch.zeros(len(rows), device=device)
         finite = _finite({**params, **buffers})
