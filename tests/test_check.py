@@ -263,6 +263,7 @@ def test_names_expressions_and_exit_codes(shell: Shell, tmp_path: Path) -> None:
     done = run(["check", "dropuot"])
     assert (done.returncode, "did you mean dropout" in done.stderr) == (4, True), done.stderr
     assert run(["check", "dropout", "-k", "no-such-check"]).returncode == 5
+    assert run(["check", "csr"]).returncode == 5  # a probe: none is meant for it yet
     text = Mutant("", NOISE).text
     (tmp_path / "torn.py").write_text(text.replace("(0.1, ", "("))
     done = run(["check", "torn.py"])

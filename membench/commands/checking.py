@@ -33,16 +33,13 @@ from membench.testing.subject import Outcome
 MARKS = {"passed": ("✓", "green"), "warned": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("·", "dim")}
 
 
-UNCHECKED = ("probes", "studies")  #: folders of plugins that the contract suite has no checks for yet
-
-
 def check(options: argparse.Namespace) -> int:
     """Run the checks and print what they found. Returns the exit code."""
     if not options.targets and not options.all:
         raise MembenchError("say what to check: a file, a folder, a registered name, or --all")
     cache = PluginCache.open()
     everything = list(find_sources(options.plugins, Path.cwd(), shipped_folder()))
-    sources = [found for found in everything if isinstance(found, Source) and found.path.parent.name not in UNCHECKED]
+    sources = [found for found in everything if isinstance(found, Source)]
     console = Console(highlight=False, soft_wrap=True)
     problems = [found for found in everything if isinstance(found, PluginProblem)] if options.all else []
     _print_problems(console, [str(problem) for problem in problems])
