@@ -19,7 +19,7 @@ from torch import nn
 
 from membench.api import Regularizer
 from membench.engine import network
-from membench.engine.program import untapped
+from membench.engine.calls import untapped
 from membench.nn import BatchNorm
 from membench.nn import Conv
 from membench.nn import SelfAttention

@@ -28,9 +28,9 @@ from torch.func import vmap
 from membench import rng
 from membench.api import Regularizer
 from membench.engine import draws
+from membench.engine.calls import forward_of
 from membench.engine.lane import StageLane
 from membench.engine.lane import Stream
-from membench.engine.program import forward_of
 
 N = 1 << 15
 words = st.integers(0, 2**32 - 1)

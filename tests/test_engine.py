@@ -36,9 +36,9 @@ from membench.engine import direct
 from membench.engine import network
 from membench.engine import optim
 from membench.engine import trainer as trainer_module
+from membench.engine.calls import untapped
 from membench.engine.environment import environment
 from membench.engine.environment import resolve
-from membench.engine.program import untapped
 from membench.errors import MembenchError
 from membench.nn import PatchConv
 from membench.nn import cross_entropy

@@ -31,13 +31,13 @@ from torch.utils._pytree import tree_map
 
 from membench.api import STAGES
 from membench.api import Architecture
+from membench.engine.calls import forward_of
+from membench.engine.calls import gradient_of
+from membench.engine.calls import untapped
 from membench.engine.contract import call
 from membench.engine.lane import StageLane
 from membench.engine.network import describe
 from membench.engine.program import Step
-from membench.engine.program import forward_of
-from membench.engine.program import gradient_of
-from membench.engine.program import untapped
 from membench.loading import PluginEntry
 from membench.nn import cross_entropy
 

@@ -24,9 +24,9 @@ from test_regularizers import world
 from torch import Tensor
 
 from membench.api import Architecture
+from membench.engine.calls import forward_of
 from membench.engine.network import describe
 from membench.engine.program import Step
-from membench.engine.program import forward_of
 from membench.engine.trainer import standardise
 from membench.nn import cross_entropy
 

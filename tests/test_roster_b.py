@@ -33,8 +33,8 @@ from membench.api import Architecture
 from membench.api import Net
 from membench.api import Params
 from membench.api import Recipe
+from membench.engine.calls import untapped
 from membench.engine.program import Step
-from membench.engine.program import untapped
 from membench.engine.train import train_pack
 from membench.records import Cell
 from membench.records import Record

@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from math import isnan
 
 from matplotlib.figure import Figure
 
 from membench.report.svg import draw
-from membench.report.text import MINUS
 from membench.report.text import cite
 from membench.report.text import count
 from membench.report.text import filename
 from membench.report.text import md
+from membench.report.text import number
 from membench.studies import FAILS
 from membench.studies import HOLDS
 from membench.studies import UNDECIDED
@@ -100,8 +98,8 @@ def pages(shown: Sequence[Shown]) -> dict[str, bytes]:
 
 def _place(one: Shown) -> tuple[bool, float, str, str]:
     """In the paper's order; what has no figure there comes last."""
-    number = re.search(r"\d+", one.figure)
-    return number is None, float(number[0]) if number else 0.0, one.name, one.scale
+    found = re.search(r"\d+", one.figure)
+    return found is None, float(found[0]) if found else 0.0, one.name, one.scale
 
 
 def _row(one: Shown) -> tuple[str, ...]:
@@ -119,15 +117,8 @@ def _anchor(one: Shown) -> str:
 
 
 def _test(test: Test) -> str:
-    bound = "" if test.threshold == 0 else f", threshold {_number(test.threshold)}"
-    return f"{md(test.name)}: {_number(test.value)} [{_number(test.low)}, {_number(test.high)}]{bound}"
-
-
-def _number(value: float) -> str:
-    """Three digits."""
-    if not isfinite(value):
-        return "not a number" if isnan(value) else f"{MINUS if value < 0 else ''}∞"
-    return f"{value:.3g}".replace("-", MINUS)
+    bound = "" if test.threshold == 0 else f", threshold {number(test.threshold)}"
+    return f"{md(test.name)}: {number(test.value)} [{number(test.low)}, {number(test.high)}]{bound}"
 
 
 def _section(one: Shown) -> Iterator[str]:
@@ -151,7 +142,7 @@ def _section(one: Shown) -> Iterator[str]:
 
 def _numbers(finding: Finding) -> Iterator[str]:
     tests = [
-        (md(t.name), _number(t.value), f"[{_number(t.low)}, {_number(t.high)}]", _number(t.threshold), md(t.method))
+        (md(t.name), number(t.value), f"[{number(t.low)}, {number(t.high)}]", number(t.threshold), md(t.method))
         for t in finding.tests
     ]
     head = ("test", "value", "95 % interval", "above", "method", "verdict")

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 
 from membench.records import Record
-from membench.report.text import MINUS
 from membench.report.text import MISSING
 from membench.report.text import md
+from membench.report.text import number
 from membench.scoring.types import FULL
 
 Setting = tuple[str, tuple[float, ...]]
@@ -42,4 +42,4 @@ def heads(table: Probed) -> list[str]:
 def cells(table: Probed, entry: str, strength: tuple[float, ...]) -> list[str]:
     """One row's; a dash where nothing was measured."""
     row = table.get((entry.removesuffix(FULL) if strength else "none", strength), {})
-    return [f"{row[c]:.3g}".replace("-", MINUS) if c in row else MISSING for c in columns(table)]
+    return [number(row[c]) if c in row else MISSING for c in columns(table)]

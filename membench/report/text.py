@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from math import isfinite
+from math import isnan
 from urllib.parse import quote
 
 from membench.scoring import Interval
@@ -67,6 +69,13 @@ def filename(text: str) -> str:
 def share(value: float | None, digits: int = 2) -> str:
     """`0.87`; a ratio that may be negative but is no change."""
     return MISSING if value is None else _minus(f"{_zero(value, digits):.{digits}f}")
+
+
+def number(value: float) -> str:
+    """Three significant digits, of a quantity without a scale of its own: `0.0123`, `−4.5`, `∞`."""
+    if isfinite(value):
+        return _minus(f"{value:.3g}")
+    return "not a number" if isnan(value) else _minus("-∞" if value < 0 else "∞")
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -15,13 +15,13 @@ from torch.utils._pytree import tree_map
 from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
+from membench.engine.calls import Taps
+from membench.engine.calls import forward_of
+from membench.engine.calls import gradient_of
+from membench.engine.calls import untapped
 from membench.engine.contract import call
 from membench.engine.program import MAIN
 from membench.engine.program import Step
-from membench.engine.program import Taps
-from membench.engine.program import forward_of
-from membench.engine.program import gradient_of
-from membench.engine.program import untapped
 from membench.engine.trainer import Trainer
 from membench.nn import cross_entropy
 from membench.testing.kept import kept

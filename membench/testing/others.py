@@ -11,8 +11,8 @@ from torch import nn
 from torch.func import functional_call
 
 from membench.api import Recipe
+from membench.engine.calls import untapped
 from membench.engine.network import build
-from membench.engine.program import untapped
 from membench.nn import cross_entropy
 from membench.rng import Draws
 from membench.testing.networks import CLASSES
