@@ -197,7 +197,7 @@ def draw(figure: Figure, c: Columns, best: str) -> None:
             x = c[measure][rows] / (1000 if measure == "parameters" else 1)
             label = f"{d:.0%} random"
             axes.plot(x, 100 * c["gap"][rows], "o", ms=4, mew=0.6, color="#1a1a1a", mfc=str(1 - d), label=label)
-        axes.set_xlabel(MEASURES[measure] + (" (thousands)" if measure == "parameters" else ""))
+        axes.set_xlabel("parameters (thousands)" if measure == "parameters" else MEASURES[measure])
     panels[0].set_ylabel("training fit - validation\naccuracy (points)")
     panels[-1].legend(frameon=False, fontsize=7)
 

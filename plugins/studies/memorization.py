@@ -100,7 +100,7 @@ def draw(figure: Figure, groups: dict[str, Seen]) -> None:
             own = np.sort(value[rows])
             axes.plot(100 * (np.arange(len(own)) + 0.5) / len(own), own, style, color="#1a1a1a", lw=1.4, label=label)
         axes.set_title(setting, loc="left")
-        axes.set_xlabel("examples of the group (%, sorted)")
+        axes.set_xlabel("examples, sorted (%)")
     panels[0].set_ylabel("memorization (difference of shares)")
     panels[0].legend(frameon=False)
 
