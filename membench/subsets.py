@@ -25,10 +25,10 @@ QUICK = Arm(
     signals=("mixed@0.4",),
     seeds=tuple(range(100)),
     split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.1, batch=30, epochs=60),
+    recipe=Recipe(lr=0.03, batch=30, epochs=100),
     regularizers={"none": None, "dropout": ((0.5,),), "input-noise": ((2.0,),)},
     probes=("margins",),
-    read=(60,),
+    read=(100,),
     width=100,
     compiled=False,
 )
@@ -38,7 +38,7 @@ PAPER = replace(
     architectures=("mlp",),
     seeds=tuple(range(200)),
     split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.02, batch=100, epochs=60),
+    recipe=Recipe(lr=0.02, batch=100, epochs=100),
     width=50,
     compiled=True,
 )

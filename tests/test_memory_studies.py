@@ -103,7 +103,7 @@ def scored(arm: Any, good: dict[tuple[str, tuple[float, ...]], float]) -> tuple[
         test = {"real": 0.9, "mixed@0.4": 0.5 + 0.4 * g, "randY": 0.1}[signal]
         wrong = (1 - g) * (1 - (1 - 0.5) / 9) + (1 - test) / 9 if signal == "mixed@0.4" else None
         values = {"train": (fit,), "val": (test,), "test": (test,), "wrong": (wrong,), "label_share": 0.1}
-        found.append(record(arm, name, strength, signal, seed, epochs=(60,), **values))
+        found.append(record(arm, name, strength, signal, seed, epochs=(100,), **values))
     return tuple(found)
 
 

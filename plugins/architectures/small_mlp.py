@@ -35,4 +35,4 @@ def build(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 @hookimpl
 def register() -> list[Architecture]:
-    return [Architecture("small-mlp", build, recipe=Recipe(lr=0.1, batch=30, epochs=60))]
+    return [Architecture("small-mlp", build, recipe=Recipe(lr=0.03, batch=30, epochs=100))]

@@ -72,7 +72,7 @@ QUICK = Arm(
     signals=SIGNALS,
     seeds=(0, 1),
     split=Split(test=400, train=300, validation=300),
-    recipe=Recipe(lr=0.1, batch=30, epochs=60),
+    recipe=Recipe(lr=0.03, batch=30, epochs=100),
     regularizers={
         "none": None,
         "dropout": ((0.3,), (0.5,)),
@@ -83,7 +83,7 @@ QUICK = Arm(
         "weight-decay": ((0.01,), (0.03,)),
     },
     probes=("norms",),
-    read=(60,),
+    read=(100,),
     width=30,
     compiled=False,
 )
