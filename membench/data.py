@@ -145,7 +145,7 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     rows = {"train": drawn[: split.train], "val": drawn[split.train :], "test": test}
     mean, std = _statistics(images[rows["train"]])
 
-    shuffle = Draws(chain(key, word("blind", signal.name, level)))
+    shuffle = blind(key, signal.name, level)
     order = shuffle.permutation("examples", split.train)
     classes = shuffle.permutation("classes", arrays.num_classes)
     world = Draws(chain(key, word(signal.name, level, "world")), arrays.num_classes)
@@ -161,6 +161,11 @@ def sample(arrays: Arrays, split: Split, signal: Signal, level: float | None, ta
     everything = [a for p in parts.values() for a in (images[p.rows] if p.x is None else p.x, p.y)]
     sha = digest([*everything, wrong, changed])
     return Sample(**parts, wrong=wrong, clean=~changed, mean=mean, std=std, digest=sha)
+
+
+def blind(key: int, signal: str, level: float | None) -> Draws:
+    """The draws that hide which example and which class is which: permutations of `examples` and of `classes`."""
+    return Draws(chain(key, word("blind", signal, level)))
 
 
 def trained_rows(split: Split, cell: Cell) -> Array:

@@ -149,6 +149,18 @@ def spearman(x: Floats, y: Floats) -> float:
     return float(a @ b / scale) if scale > 0 else float("nan")
 
 
+def envelope(u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Of settings with suppression u [l] and accuracy v [l], those not beaten in both: u rising, v falling."""
+    kept = [i for i in range(len(u)) if not any(u[j] >= u[i] and v[j] > v[i] for j in range(len(u)))]
+    order = sorted(kept, key=lambda i: (u[i], -v[i]))
+    return u[order], v[order]
+
+
+def price(u: Floats, v: Floats, top: float) -> float:
+    """Accuracy lost against the first setting, in points, mean over suppressions from 0 to `top`, along `envelope`."""
+    return 100 * float(v[0] - np.interp(np.linspace(0, 1, 101) * top, *envelope(u, v)).mean())
+
+
 def _ends(values: Floats) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     if len(known) == 0:

@@ -12,6 +12,7 @@ from plugin_files import plugin
 from membench.rng import Draws
 
 CSR = plugin("probes/csr.py")
+STUDY = plugin("studies/csr.py")
 PIXEL = 0.01
 N, SHAPE, HIDDEN, CLASSES = 40, (1, 3, 3), 12, 4
 
@@ -93,13 +94,31 @@ def test_a_point_is_searched_as_if_it_were_alone() -> None:
     assert few.tolist() == all_[:7].tolist()
 
 
-def test_share_counts_all_critical_points_and_late_those_of_the_second_half() -> None:
-    data = SimpleNamespace(val_x=torch.from_numpy(points()))
+def test_share_counts_all_critical_points_late_and_wrong_some_of_them() -> None:
+    x = torch.from_numpy(points())
+    y = Lane().forward(x).argmax(dim=1)
+    y[:10] = (y[:10] + 1) % CLASSES
+    data = SimpleNamespace(val_x=x, val_y=y)
     found = CSR.lass(data.val_x, 12.0, Lane(), 4)
     metrics = CSR.measure({}, data, Lane(), radius=12.0, iterations=4)
     assert metrics["share"] == pytest.approx((found > 0).sum().item() / N)
     assert metrics["late"] == pytest.approx((found > 2).sum().item() / N)
     assert metrics["late"] > 0
+    assert metrics["wrong"] == pytest.approx((found[:10] > 0).sum().item() / N)
+    assert 0 < metrics["wrong"] < metrics["share"]
+
+
+def test_a_change_is_split_into_fewer_wrong_points_and_lower_ratios() -> None:
+    """Five seeds, first and last: wrong points .4 -> .2, ratio among them .5 -> .5, among right ones .1 -> .05."""
+    wrong = np.tile([0.4, 0.3, 0.2], (5, 1))
+    critical = 0.5 * wrong
+    share = critical + (1 - wrong) * np.array([0.1, 0.2, 0.05])
+    told = STUDY.split("real", share, wrong, critical)
+    assert "in all, of which fewer or more wrong points -0.0850 [-0.0850, -0.0850]" in told
+    assert "the ratio among wrong points +0.0000 [+0.0000, +0.0000]" in told
+    assert "the ratio among right points -0.0350 [-0.0350, -0.0350]" in told
+    assert "from 40.0% to 20.0% of all; the ratio among them from 0.500 to 0.500, among right ones from 0.100" in told
+    assert "no split" in STUDY.split("real", share, 0 * wrong, 0 * critical)
 
 
 def test_the_probes_are_the_papers_constants_and_ten_times_as_much() -> None:

@@ -168,7 +168,7 @@ def test_forgetting_of_wrong_labels_is_compared_with_that_of_clean_ones(wrong: f
     drawn(finding)
 
 
-def remembered(arm: Any, savings: float) -> tuple[Record, ...]:
+def remembered(arm: Any, savings: float, val: float = 0.5) -> tuple[Record, ...]:
     found = []
     for cell in cells(arm):
         noise = 0.01 * np.random.default_rng(cell[-1]).normal()
@@ -177,7 +177,7 @@ def remembered(arm: Any, savings: float) -> tuple[Record, ...]:
         relearned = (None,) * 11 if empty else tuple(new + savings + noise)
         curves = {"relearned": relearned, "new": (None,) * 11 if empty else tuple(new), "scratch": tuple(new)}
         metrics = {"held": (0.0 if empty else 0.7,), **{k: (v,) for k, v in curves.items()}}
-        found.append(record(arm, *cell, probes={"hidden-memory": metrics}))
+        found.append(record(arm, *cell, val=(val,), probes={"hidden-memory": metrics}))
     return tuple(found)
 
 
@@ -188,6 +188,16 @@ def test_hidden_memory_is_savings_over_new_labels(savings: float, verdict: str) 
     assert {t.verdict for t in finding.tests} == {verdict}
     assert "over 4 seeds" in finding.tests[0].method
     drawn(finding)
+
+
+def test_hidden_memory_at_another_rate_is_told_and_tests_nothing() -> None:
+    module = plugin("studies/hidden_memory.py")
+    plain = {"main": remembered(module.QUICK, -0.1)}
+    once, twice = (module.analyse(r) for r in (plain, {**plain, "slower": remembered(module.SLOWER, 0.2, val=0.7)}))
+    assert twice.tests == once.tests
+    told = [note for note in twice.notes if note not in once.notes]
+    assert [note.split("epochs ")[1].split(" has")[0] for note in told] == ["dropout[0.5]", "dropout[0.8]"]
+    assert "accuracy of 70 % instead of 50 %, and relearned - new is 0.2" in told[0]
 
 
 def test_half_of_a_curve_lies_between_epochs() -> None:

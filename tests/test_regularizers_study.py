@@ -9,6 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from plugin_files import plugin
 
+from membench.estimators import envelope
+from membench.estimators import price
 from membench.records import Cell
 from membench.records import Record
 from membench.studies import FAILS
@@ -25,14 +27,14 @@ def record(cell: Cell, **more: Any) -> Record:
 
 def test_a_flat_curve_loses_nothing_and_a_straight_one_half_of_its_fall() -> None:
     u = np.array([0.0, 0.5, 1.0])
-    assert REGULARIZERS.lost(u, np.full(3, 0.9), 1.0) == pytest.approx(0)
-    assert REGULARIZERS.lost(u, np.array([0.9, 0.85, 0.8]), 1.0) == pytest.approx(5.0)
-    assert REGULARIZERS.lost(u, np.array([0.9, 0.85, 0.8]), 0.5) == pytest.approx(2.5)
-    assert REGULARIZERS.lost(u, np.array([0.9, 0.95, 0.95]), 1.0) == pytest.approx(-5.0)  # a gain for free
+    assert price(u, np.full(3, 0.9), 1.0) == pytest.approx(0)
+    assert price(u, np.array([0.9, 0.85, 0.8]), 1.0) == pytest.approx(5.0)
+    assert price(u, np.array([0.9, 0.85, 0.8]), 0.5) == pytest.approx(2.5)
+    assert price(u, np.array([0.9, 0.95, 0.95]), 1.0) == pytest.approx(-5.0)  # a gain for free
 
 
 def test_a_strength_that_another_one_beats_in_both_is_not_on_the_curve() -> None:
-    u, v = REGULARIZERS.envelope(np.array([0.0, 0.3, 0.6, 0.2]), np.array([0.9, 0.7, 0.8, 0.85]))
+    u, v = envelope(np.array([0.0, 0.3, 0.6, 0.2]), np.array([0.9, 0.7, 0.8, 0.85]))
     assert u.tolist() == [0.0, 0.2, 0.6]
     assert v.tolist() == [0.9, 0.85, 0.8]
 
@@ -71,6 +73,17 @@ def test_what_the_paper_found_is_recognised() -> None:
     assert finding.table[1][0] == "dropout+adversarial"
     finding.draw(figure := Figure(layout="constrained"))
     assert len(figure.axes) == 3
+
+
+def test_a_second_recipe_is_told_and_changes_no_verdict() -> None:
+    other = techniques({**COST, "dropout": 0.4}, order=(1.0, -1.0))
+    plain, both = (
+        REGULARIZERS.analyse({"main": techniques(COST, order=(1.0, -1.0)), **more}) for more in ({}, {"slower": other})
+    )
+    assert both.tests == plain.tests
+    (note,) = set(both.notes) - set(plain.notes)
+    assert "at a rate of 0.02 for 100 epochs, up to a suppression of 0.90, dropout loses 18." in note
+    assert "weight-decay - dropout -4." in note
 
 
 def test_the_opposite_is_recognised_as_well() -> None:

@@ -7,8 +7,9 @@ changes. Where the printed algorithm leaves it open, as in the first author's co
 that at x', and it ascends the cross-entropy; unlike there, no search of one point ends because others found little.
 `csr` is r : a : b = .3 : .25 : .2 as in the paper, `csr-3` ten times as much; `csr-monitor` and `csr-3-monitor` stop at
 10 iterations, for many checkpoints, and find up to a tenth less. Each looks at the first 500 validation points, the
-same throughout a run and for all signals of a seed, in evaluation mode. Metrics: `share`, the ratio, and `late`, the
-part of it that only the second half of the iterations found: what a longer search might still add.
+same throughout a run and for all signals of a seed, in evaluation mode. Metrics: `share`, the ratio; `wrong`, the part
+of it that lies at points whose class the network has wrong; and `late`, the part that only the second half of the
+iterations found: what a longer search might still add.
 """
 
 from functools import partial
@@ -52,8 +53,11 @@ def lass(x, radius, lane, iterations):
 
 def measure(params, data, lane, radius, iterations):
     found = lass(data.val_x[:POINTS], radius, lane, iterations)
-    share = (found > 0).float().mean()
-    return {"share": share, "late": (found > iterations // 2).float().mean()}
+    critical = found > 0
+    with torch.no_grad():
+        wrong = lane.forward(data.val_x[:POINTS]).argmax(dim=1) != data.val_y[:POINTS]
+    shares = {"share": critical, "wrong": critical & wrong, "late": found > iterations // 2}
+    return {name: points.float().mean() for name, points in shares.items()}
 
 
 def probe(name, radius, iterations):

@@ -27,7 +27,12 @@ from membench.studies import select
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from numpy.typing import NDArray
+
+    from membench.records import Record
     from membench.studies import Results
+
+    Floats = NDArray[np.float64]
 
 SIGNALS = ("real", "randX", "randY")
 PROBES = {"csr": "r = 0.3 grey levels", "csr-3": "r = 3 grey levels"}
@@ -49,8 +54,10 @@ def analyse(results: Results) -> Finding:
         mine = {r.seed: r for r in select(records, signal=signal)}
         for probe in PROBES:
             shares[probe, signal] = np.array([mine[s].probes[probe]["share"] for s in whole])
+    wrong = {s: np.array([points_wrong(r) for r in select(records, signal=s) if r.seed in whole]) for s in SIGNALS}
     late = max(max(r.probes[TESTED]["late"]) for r in select(records))
     notes = [f"The second half of the 100 iterations of a search found at most {late:.3f} of the points."]
+    notes += [split(signal, shares[TESTED, signal], *wrong[signal].transpose(1, 0, 2)) for signal in SIGNALS]
     if lost:
         notes.append(f"Seeds {lost} lack a run and do not count.")
     caption = (
@@ -59,6 +66,41 @@ def analyse(results: Results) -> Finding:
         "that of real data, and at where each goes flat."
     )
     return Finding(tests(shares), table(shares, epochs), lambda f: draw(f, shares, epochs), caption, tuple(notes))
+
+
+def points_wrong(record: Record) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """At each checkpoint: the share of points whose class the network has wrong, and of those that are critical too."""
+    return tuple(1 - v for v in record.val), record.probes[TESTED]["wrong"]
+
+
+def split(signal: str, share: Floats, wrong: Floats, critical: Floats) -> str:
+    """Why the ratio moves: [seeds, checkpoints] shares of all points, critical, wrong, and both.
+
+    With w the share of wrong points and q, p the ratios among wrong and right ones, the ratio is w q + (1 - w) p; a
+    change of it is the sum of three parts, each at the mean of first and last of the other factors.
+    """
+    w = wrong[:, [0, -1]]
+    if not ((w > 0) & (w < 1)).all():
+        return f"{signal}: no split of the change by right and wrong points, since a run has none of one kind."
+    q, p = critical[:, [0, -1]] / w, (share - critical)[:, [0, -1]] / (1 - w)
+    rise = lambda v: v[:, 1] - v[:, 0]  # noqa: E731
+    parts = {
+        "fewer or more wrong points": rise(w) * (q - p).mean(1),
+        "the ratio among wrong points": w.mean(1) * rise(q),
+        "the ratio among right points": (1 - w).mean(1) * rise(p),
+    }
+    told = ", ".join(f"{name} {shown(v)}" for name, v in parts.items())
+    (w0, w1), (q0, q1), (p0, p1) = (v.mean(0) for v in (w, q, p))
+    return (
+        f"{signal}, from first to last, {shown(rise(share[:, [0, -1]]))} in all, of which {told}. Wrong points go from "
+        f"{w0:.1%} to {w1:.1%} of all; the ratio among them from {q0:.3f} to {q1:.3f}, among right ones from {p0:.3f} "
+        f"to {p1:.3f}."
+    )
+
+
+def shown(values: Floats) -> str:
+    mean, low, high = mean_interval(values)
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def middle(count: int) -> int:

@@ -25,9 +25,10 @@ from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
+from membench.data import blind
 from membench.errors import MembenchError
+from membench.estimators import jackknife
 from membench.rng import Draws
-from membench.rng import chain
 from membench.rng import word
 from membench.studies import select
 
@@ -68,8 +69,8 @@ def wrong_bits(records: Sequence[Record]) -> NDArray[np.bool_]:
 
 def kept_bits(records: Sequence[Record]) -> NDArray[np.bool_]:
     """[runs, KEPT]: the same of the random inputs that are in every run, in one order for all (`redrawn`)."""
-    keys = [chain(word("task", r.cell.task, r.seed), word("blind", r.signal, None)) for r in records]
-    orders = [Draws(key).permutation("examples", records[0].num_train) for key in keys]  # as `data.sample` hides them
+    hidden = [blind(word("task", r.cell.task, r.seed), r.signal, None) for r in records]
+    orders = [draws.permutation("examples", records[0].num_train) for draws in hidden]
     return np.stack([own[np.argsort(rows)[:KEPT]] for own, rows in zip(wrong_bits(records), orders, strict=True)])
 
 
@@ -79,7 +80,8 @@ def spread(signal: str, wrong: NDArray[np.bool_]) -> Spread:
     With c_r a run's outcomes less their mean, it is |sum_r c_r|^2 / sum_r |c_r|^2: the variance over examples of the
     share of runs that get them wrong, over the mean of p_r (1 - p_r) / runs, the sampling variance of that share. Its
     expectation is exactly 1 where examples are exchangeable within a run, however much p_r differs between runs.
-    Without a run, it is put back to the scale of all: 1 + (runs - 1) times the mean correlation of two runs.
+    Without a run, it is put back to the scale of all: 1 + (runs - 1) times the mean correlation of two runs. For a
+    ratio of 1 the jackknife's interval is too wide, by up to the root of two: the first-order terms vanish there.
     """
     centred = wrong - wrong.mean(1, keepdims=True)
     total, own = centred.sum(0), np.square(centred).sum(1)
@@ -89,19 +91,6 @@ def spread(signal: str, wrong: NDArray[np.bool_]) -> Spread:
     ratio = total @ total / scale
     less = np.square(total - centred).sum(1) / (scale - own)
     return Spread(signal, wrong, float(ratio), 1 + (less - 1) * (runs - 1) / (runs - 2))
-
-
-def jackknife(value: float, left_out: NDArray[np.float64]) -> tuple[float, float, float]:
-    """The value and the ends of its 95 % t-interval, from the values [runs] without each run.
-
-    For a ratio of 1 it is too wide, by up to the root of two: the first-order terms that it sums vanish there.
-    """
-    from scipy.stats import t
-
-    runs = len(left_out)
-    error = math.sqrt((runs - 1) / runs * np.square(left_out - left_out.mean()).sum())
-    half = float(t.ppf(0.975, runs - 1)) * error
-    return value, value - half, value + half
 
 
 def distance(wrong: NDArray[np.bool_]) -> float:
@@ -141,9 +130,12 @@ def why(inputs: Spread, others: Spread) -> str:
         f"run draws anew, the dispersion ratio is {others.ratio:.2f} [{low:.2f}, {high:.2f}], against "
         f"{inputs.ratio:.2f} where all are the same."
     )
-    if high < inputs.ratio and low < SAME:
-        return f"{told} So it is the other examples, by their chance correlations with it, that make one easy or hard."
-    return f"{told} So the company of the same examples is not what makes one easy or hard."
+    if high >= inputs.ratio:
+        return f"{told} So the company of the same examples is not what makes one easy or hard."
+    told += " So what makes an example easy or hard is mostly the others, by their chance correlations with it;"
+    if low > 1:
+        return f"{told} but the examples differ by themselves too."
+    return f"{told} by themselves they are not told apart from equally hard ones, nor, if {SAME} < {high:.2f}, from nearly so."
 
 
 def table(spreads: list[Spread]) -> tuple[tuple[str, ...], ...]:

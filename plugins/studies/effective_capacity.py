@@ -7,7 +7,7 @@ and products of Frobenius and spectral norms, path norm and distance from initia
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,6 @@ from membench.studies import select
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-    from torch import Tensor
     from torch import nn
 
     from membench.records import Record
@@ -45,24 +44,9 @@ SIGNALS = ("real", "mixed@0.2", "mixed@0.4", "mixed@0.6", "randY")
 
 
 def build(input_shape: tuple[int, int, int], num_classes: int, width: int) -> nn.Module:
-    import math
+    from membench.nn import MLP
 
-    import torch.nn.functional as F
-    from torch import nn
-
-    class MLP(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.Linear(math.prod(input_shape), width)
-            self.second = nn.Linear(width, width)
-            self.head = nn.Linear(width, num_classes)
-
-        def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
-            h = tap(F.relu(self.first(x.flatten(1))))
-            h = tap(F.relu(self.second(h)))
-            return self.head(h)
-
-    return MLP()
+    return MLP(math.prod(input_shape), (width, width), num_classes)
 
 
 QUICK = Arm(

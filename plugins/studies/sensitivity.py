@@ -25,9 +25,8 @@ from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
+from membench.data import blind
 from membench.errors import MembenchError
-from membench.rng import Draws
-from membench.rng import chain
 from membench.rng import word
 from membench.studies import mean_interval
 from membench.studies import paired
@@ -73,7 +72,8 @@ def caveats(results: Results, probe: str) -> tuple[str, ...]:
     """How many runs failed, and how many ended apart from their replay because of rounding alone."""
     every = [r for own in results.values() for r in own]
     bad, apart = len(every) - len(select(every)), sum(last([r], "gap", probe)[0] > 0.01 for r in select(every))
-    told = {"failed": bad, "runs are chaotic: their replay, the same but for rounding, ends elsewhere": apart}
+    chaos = "runs are chaotic: their replay, the same but for rounding, ends elsewhere; derivatives can explode there"
+    told = {"failed": bad, chaos: apart}
     return tuple(f"{n} of {len(every)} {what}." for what, n in told.items() if n)
 
 
@@ -133,8 +133,8 @@ def matrices(records: Sequence[Record]) -> NDArray[np.float64]:
 
 def given_ids(record: Record) -> NDArray[np.int64]:
     """[classes]: under which id each class went in this run, as `membench.data.sample` draws it."""
-    key = word("task", record.cell.task, record.seed)
-    return Draws(chain(key, word("blind", record.signal, None))).permutation("classes", record.num_classes)
+    hidden = blind(word("task", record.cell.task, record.seed), record.signal, None)
+    return hidden.permutation("classes", record.num_classes)
 
 
 def off_diagonal(shares: NDArray[np.float64]) -> NDArray[np.float64]:
