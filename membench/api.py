@@ -203,6 +203,8 @@ class Dataset:
     summary: str = ""
     source: str = ""
     version: int = 1
+    shape: tuple[int, int, int] | None = None  #: of an image, [c, h, w]; and
+    num_classes: int | None = None  #: both for a projection of time before it is fetched
 
 
 class Draw(Protocol):

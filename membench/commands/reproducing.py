@@ -60,7 +60,7 @@ def reproduce(options: argparse.Namespace) -> int:
     plan = Planner(found, options)
     jobs = [plan(name, options.scale) for name in names]
     if options.collect_only:
-        return _collected(jobs, found)
+        return _collected(jobs, found, options)
     store = Store(options.out / "records")
     worlds = [training.environment(options.device, compiled) for compiled in (True, False)]
     contents = store.read()
@@ -98,13 +98,13 @@ class Planner:
     """Studies to jobs; a data set is read once, however many studies use it."""
 
     def __init__(self, found: Registry, options: argparse.Namespace) -> None:
-        self.found, self.folder = found, options.data_dir
+        self.found, self.folder, self.needed = found, options.data_dir, not options.collect_only
         self._hashes: dict[tuple[str, str, int], str] = {}  #: of arrays, by name, code and version of their plugin
 
     def __call__(self, name: str, scale: str) -> Job:
         """The study's plan; what a stranger's study does wrong becomes its row."""
         entry, within = self.found.entry("studies", name), self.found.within(name)
-        data = setting.Data(within, self.folder)
+        data = setting.Data(within, self.folder, self.needed)
         try:
             study = self.found.study(name)
             plans = plan_arms(study, scale, within, partial(self._hash, data, within), setting.Skips(within, data))
@@ -128,8 +128,10 @@ class Planner:
         return self._hashes[key]
 
 
-def _collected(jobs: Iterable[Job], found: Registry) -> int:
-    """Print what would be trained."""
+def _collected(jobs: Iterable[Job], found: Registry, options: argparse.Namespace) -> int:
+    """Print what would be trained, and at the paper's scale, which is for a GPU, how long that takes there."""
+    from membench.commands.projecting import least
+
     cells = 0
     for job in jobs:
         for plan in job.plans:
@@ -137,7 +139,8 @@ def _collected(jobs: Iterable[Job], found: Registry) -> int:
             print(*(f"{job.entry.name}/{arm.name}: {cell.id}" for cell in plan.cells), sep="\n")
         steps = sum(len(p.cells) * p.arm.recipe.epochs * (p.arm.split.trained // p.arm.recipe.batch) for p in job.plans)
         if not job.problem:
-            print(f"{job.entry.name}: {len(job.keys)} cells in {len(job.plans)} arms, {steps:,} steps")
+            print(f"{job.entry.name}: {len(job.keys)} cells in {len(job.plans)} arms, {steps:,} steps", end="")
+            print(least(job.plans, found.within(job.entry.name), options.data_dir) if job.scale == "paper" else "")
     print(f"{cells} cells")
     return _blamed(jobs, found)
 

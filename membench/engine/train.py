@@ -26,6 +26,7 @@ from membench.engine.network import skeleton
 from membench.engine.probing import Probing
 from membench.engine.program import Program
 from membench.engine.trainer import LaneData
+from membench.engine.trainer import StepCounter
 from membench.engine.trainer import Trainer
 from membench.plan import Pack
 from membench.probes import Probe
@@ -95,16 +96,18 @@ def shared_program(
 @cache
 def relative_cost(program: Program, shape: tuple[int, ...]) -> float:
     """kappa: matrix FLOPs of the program's step over those of the plain step; one lane, on the meta device."""
-    return _flops(program, shape) / _flops(replace(program, parts=()), shape)
+    return counted(program, shape).flops / counted(replace(program, parts=()), shape).flops
 
 
-def _flops(program: Program, shape: tuple[int, ...]) -> int:
+@cache
+def counted(program: Program, shape: tuple[int, ...]) -> StepCounter:
+    """What one lane's step asks for; nothing is computed."""
     empty = partial(torch.zeros, device="meta")
     rows = empty((1, program.num_examples), dtype=torch.int64)
     data = LaneData(empty((1, *shape)), rows, rows, rows.bool(), *(empty((1, shape[0])) for _ in range(2)))
     weights = {name: p.detach() for name, p in program.module.named_parameters()}
     strengths = empty((1, max(1, len(program.parts))))
-    return Trainer(program, [weights], strengths, empty((1, 1), dtype=torch.int32), data).flops()
+    return Trainer(program, [weights], strengths, empty((1, 1), dtype=torch.int32), data).counted()
 
 
 class Run:

@@ -161,12 +161,16 @@ class Trainer:
 
     def flops(self) -> int:
         """Matrix FLOPs of one step of all lanes, counted on the meta device."""
+        return self.counted().flops
+
+    def counted(self) -> StepCounter:
+        """What one step of all lanes asks for, counted on the meta device."""
         d = self.data
         data = LaneData(*(v.to("meta") for v in (d.pool, d.rows, d.labels, d.clean, d.mean, d.std)))
         order = torch.zeros((len(d.rows), 1, self.program.recipe.batch), dtype=torch.int64, device="meta")
-        with FlopCounter() as counter:
+        with StepCounter() as counter:
             _advance(self.program, _meta(self.var), _meta(self.fixed), data, order, _meta(self.t))
-        return counter.flops
+        return counter
 
 
 @cache
@@ -187,15 +191,17 @@ def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Te
     t.add_(1)
 
 
-class FlopCounter(TorchDispatchMode):
+class StepCounter(TorchDispatchMode):
     """Sums the matrix FLOPs of all that runs inside. torch's FlopCounterMode hooks modules, which breaks func.grad."""
 
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
+        self.kernels = 0  #: operations that are no mere view: as many kernels, if none are fused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        self.kernels += not func.is_view
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=out)

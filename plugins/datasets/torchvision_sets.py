@@ -49,6 +49,7 @@ class Format:
     local: Callable[[Any], dict[str, str]]  #: what is read: path -> MD5
     inside: Callable[[Any], str]  #: where torchvision keeps these paths under its own root
     read: Callable[[Any, Path], Iterator[Part]]  #: training and test part, from the folder that the paths begin in
+    shape: tuple[int, int, int]  #: of an image, [c, h, w]
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,10 @@ def _svhn(cls: Any, root: Path) -> Iterator[Part]:
         yield part.data, part.labels
 
 
-IDX = Format(_idx_remote, _idx_sums, lambda cls: f"{cls.__name__}/raw", _idx)
-CIFAR = Format(lambda cls: [Remote(cls.filename, (cls.url,), cls.tgz_md5)], _cifar_sums, lambda cls: "", _cifar)
-SVHN = Format(_svhn_remote, lambda cls: {f.name: f.md5 for f in _svhn_remote(cls)}, lambda cls: "", _svhn)
+RGB = (3, 32, 32)
+IDX = Format(_idx_remote, _idx_sums, lambda cls: f"{cls.__name__}/raw", _idx, (1, 28, 28))
+CIFAR = Format(lambda cls: [Remote(cls.filename, (cls.url,), cls.tgz_md5)], _cifar_sums, lambda cls: "", _cifar, RGB)
+SVHN = Format(_svhn_remote, lambda cls: {f.name: f.md5 for f in _svhn_remote(cls)}, lambda cls: "", _svhn, RGB)
 
 TINY_IMAGES = 'A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, Toronto, 2009'
 KNOWN = {
@@ -199,5 +201,8 @@ KNOWN = {
 @hookimpl
 def register() -> list[Dataset]:
     return [
-        Dataset(n, partial(load, n), partial(fetch, n), summary=k.summary, source=k.source) for n, k in KNOWN.items()
+        Dataset(
+            n, partial(load, n), partial(fetch, n), k.summary, k.source, shape=k.format.shape, num_classes=k.num_classes
+        )
+        for n, k in KNOWN.items()
     ]

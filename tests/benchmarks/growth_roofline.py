@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from membench.engine.projection import BANDWIDTH
+from membench.engine.projection import LAUNCH
+from membench.engine.projection import RATE
 from membench.report.tables import table
-
-#: FLOP/s in full fp32 without tensor cores (the maker's figure), bytes/s read and written (copies of large arrays).
-RATE, BANDWIDTH = 67e12, 3.0e12
-LAUNCH = 2.5e-6  #: seconds that a kernel inside a CUDA graph takes at least
 
 
 @dataclass(frozen=True)
