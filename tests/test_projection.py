@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from engine_world import Plugins
 from engine_world import blobs
@@ -21,7 +23,7 @@ from membench.nn import MLP
 from membench.records import Cell
 
 SIZES = (784, 256, 256, 10)
-WEIGHTS = [a * b for a, b in zip(SIZES, SIZES[1:], strict=False)]
+WEIGHTS = [a * b for a, b in pairwise(SIZES)]
 
 
 NETWORKS = {"mlp": Architecture("mlp", lambda shape, classes: MLP(784, (256, 256), classes))}
