@@ -129,6 +129,13 @@ def test_one_censored_run_that_could_speak_against_the_claim_undoes_its_verdict(
     assert opened.low == -math.inf and "1 runs censored" in opened.method
 
 
+def test_a_censored_run_at_the_middle_size_has_no_weight_in_the_growth() -> None:
+    results = planted(powers(2.0, 0.5, 0.5))
+    never = tuple(replace(r, train=(0.99,) * 400) if r.signal == "randY" else r for r in results["examples-320"])
+    growth, cut = (module.analyse(r).tests[4] for r in (results, {**results, "examples-320": never}))
+    assert cut.low == pytest.approx(growth.low) and cut.high == pytest.approx(growth.high)
+
+
 def test_a_claim_can_fail_though_runs_of_noise_are_censored_where_that_only_helps_to_refute_it() -> None:
     """Noise that is slowest on the fewest examples: however long those took, time falls with the examples."""
     finding = analysed(powers(2.0, examples=-0.5, units=-0.5), budget=105)

@@ -98,7 +98,7 @@ class Times:
 
     def slope(self, sign: int) -> np.ndarray:
         """[x], weights of the least-squares slope of log2 epochs over log2 x: per doubling (1) or halving (-1) of x."""
-        centred = sign * (np.log2(self.x) - np.log2(self.x).mean())
+        centred = sign * (np.log2(self.x) - np.log2(self.x).mean()).round(9)  # the middle is 0: it opens no interval
         return centred / (centred**2).sum()
 
     def weighed(self, weights: np.ndarray) -> np.ndarray:
@@ -181,9 +181,9 @@ def remarks(longer: Test, units: Panel, examples: Panel) -> Iterable[str]:
     yield "Steps, of which an epoch of more examples has more, grow by 1 more per doubling: by as much on real data."
     for x, panel in (("units", units), ("examples", examples)):
         ended = {s: int(np.isnan(t.epochs).sum()) for s, t in panel.items()}
-        said = ", ".join(f"{LOOKS[s][0]} {k} of {panel[s].epochs.size}" for s, k in ended.items() if k)
-        if said:
-            yield f"Runs against the number of {x} that the budget ended, by what is random: {said}."
+        runs = ", ".join(f"{LOOKS[s][0]} {k} of {panel[s].epochs.size}" for s, k in ended.items() if k)
+        if runs:
+            yield f"Runs against the number of {x} that the budget ended, by what is random: {runs}."
 
 
 def table(units: Panel, examples: Panel) -> tuple[tuple[str, ...], ...]:
