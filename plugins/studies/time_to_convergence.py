@@ -1,0 +1,248 @@
+"""Epochs until a network fits its whole training set, against hidden units and against the number of examples.
+
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 3.3.2 and figure 6.
+Random inputs, its noise, and random labels are kept apart: the workshop version, openreview.net/forum?id=rJv6ZgHYg, has
+the former fitted sooner than real data. A run that the budget ends counts as one epoch more, and opens the end of an
+interval that a longer time would move.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from membench import Architecture
+from membench import Arm
+from membench import Finding
+from membench import Recipe
+from membench import Split
+from membench import Study
+from membench import Test
+from membench import hookimpl
+from membench.studies import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from membench.records import Record
+    from membench.studies import Results
+
+    Panel = dict[str, "Times"]  # by signal
+
+#: what is random: its name on the page, color, marker, dashes; in grey the last two tell lines apart
+LOOKS = {
+    "real": ("nothing", "#000000", "o", "-"),
+    "mixed-inputs@0.5": ("50 % of inputs", "#E69F60", "s", "--"),
+    "randX": ("all inputs", "#B04A00", "D", "--"),
+    "mixed@0.2": ("20 % of labels", "#8FC3E8", "v", ":"),
+    "mixed@0.5": ("50 % of labels", "#3A8BC8", "^", ":"),
+    "randY": ("all labels", "#003F73", "P", ":"),
+}
+QUICK = Arm(
+    "main",
+    dataset="digits",
+    architectures=("mlp-16", "mlp-32", "mlp-64", "mlp-128"),
+    signals=tuple(LOOKS),
+    seeds=(0, 1, 2, 3, 4),
+    split=Split(test=397, train=320, validation=100),
+    recipe=Recipe(lr=0.02, batch=20, epochs=120),
+    read=tuple(range(1, 121)),
+    width=30,
+    compiled=False,
+)
+PAPER = replace(
+    QUICK,
+    dataset="mnist",
+    architectures=("mlp-256", "mlp-512", "mlp-1024", "mlp-2048", "mlp-4096"),
+    split=Split(test=10000, train=50000, validation=10000),
+    recipe=Recipe(lr=0.01, momentum=0.0, batch=128, epochs=1000),
+    read=(*range(1, 101), *range(102, 301, 2), *range(305, 1001, 5)),
+    width=9,
+    compiled=True,
+)
+
+
+def sized(arm: Arm, *sizes: int) -> tuple[Arm, ...]:
+    """An arm a number of examples; other than the given arm's, with only its last network, the widest."""
+    split, widest = arm.split, arm.architectures[-1:]
+    others = {n: replace(arm, architectures=widest, split=replace(split, train=n)) for n in sizes if n != split.train}
+    return tuple(replace(others.get(n, arm), name=f"examples-{n}") for n in sizes)
+
+
+def build(shape: tuple[int, int, int], classes: int, units: int) -> nn.Module:
+    from membench.nn import MLP  # torch: not where only the report is made
+
+    return MLP(math.prod(shape), (units, units), classes)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Epochs to 100 % training accuracy of one signal, against units or examples."""
+
+    x: tuple[int, ...]  #: ascending
+    epochs: np.ndarray  #: [seed, x] float; NaN = not within the budget
+    budget: int
+    batches: np.ndarray  #: [x], optimizer steps an epoch
+
+    def medians(self) -> np.ndarray:
+        """[x], over seeds; inf = longer than the budget."""
+        return np.median(np.nan_to_num(self.epochs, nan=np.inf), axis=0)
+
+    def slope(self, sign: int) -> np.ndarray:
+        """[x], weights of the least-squares slope of log2 epochs over log2 x: per doubling (1) or halving (-1) of x."""
+        centred = sign * (np.log2(self.x) - np.log2(self.x).mean()).round(9)  # the middle is 0: it opens no interval
+        return centred / (centred**2).sum()
+
+    def weighed(self, weights: np.ndarray) -> np.ndarray:
+        """[3, seed]: sum over x of weights [x] * log2 epochs, with budget + 1 where the budget ended a run; the least
+        and the greatest that it can be, whatever those runs took: -inf, inf where they leave it open."""
+        ended = np.isnan(self.epochs)
+        plain = np.log2(np.nan_to_num(self.epochs, nan=self.budget + 1)) @ weights
+        least = np.where((ended & (weights < 0)).any(axis=1), -np.inf, plain)
+        return np.stack([plain, least, np.where((ended & (weights > 0)).any(axis=1), np.inf, plain)])
+
+
+def converged(record: Record) -> float:
+    """The first epoch read with all training examples right; NaN if there is none."""
+    return next((float(e) for e, right in zip(record.epochs, record.train, strict=True) if right == 1.0), math.nan)
+
+
+def times(records: Iterable[tuple[int, Record]]) -> Panel:
+    """From (x, record), with every signal at every seed and x."""
+    runs = {(r.signal, r.seed, x): r for x, r in records}
+    seeds, xs = (tuple(sorted({key[i] for key in runs})) for i in (1, 2))
+    budget, steps = runs["real", seeds[0], xs[0]].epochs[-1], [runs["real", seeds[0], x].steps for x in xs]
+    epochs = {s: np.array([[converged(runs[s, seed, x]) for x in xs] for seed in seeds]) for s in LOOKS}
+    return {s: Times(xs, e, budget, np.array(steps) // budget) for s, e in epochs.items()}
+
+
+def ends(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of [3, seed] as `weighed` gives them, and the ends of its 95 % t-interval, infinite where a value is."""
+    plain, least, most = values
+    low = mean_interval(least)[1] if np.isfinite(least).all() else -math.inf
+    return float(plain.mean()), low, mean_interval(most)[2] if np.isfinite(most).all() else math.inf
+
+
+def difference(name: str, noise: Times, real: Times, weights: np.ndarray) -> Test:
+    """Noise - real > 0, in what `weights` [x] make of log2 epochs."""
+    values = noise.weighed(weights) - real.weighed(weights)[[0, 2, 1]]
+    ended = int(np.isnan([noise.epochs, real.epochs]).sum())
+    method = f"paired t over {len(real.epochs)} seeds" + (f"; {ended} runs censored" if ended else "")
+    return Test(name, *ends(values), method=method)
+
+
+def tests(units: Panel, examples: Panel) -> Iterable[Test]:
+    """Of each kind of noise: it takes longer; more so with more examples; more so with fewer units."""
+    real, narrow = examples["real"], units["real"]
+    for signal, name in (("randX", "random inputs - real: "), ("randY", "random labels - real: ")):
+        noise, few = examples[signal], units[signal]
+        yield difference(name + "mean log2 of epochs", noise, real, np.full(len(real.x), 1 / len(real.x)))
+        yield difference(name + "log2 of epochs per doubling of the examples", noise, real, real.slope(1))
+        yield difference(name + "log2 of epochs per halving of the units", few, narrow, narrow.slope(-1))
+
+
+def analyse(results: Results) -> Finding:
+    """An arm is named after its number of examples; one has networks of all widths, the others the widest."""
+    runs = [(int(arm.split("-")[1]), int(r.architecture.split("-")[1]), r) for arm in results for r in results[arm]]
+    lost = sorted({r.seed for _, _, r in runs if r.status != "ok"})
+    runs = [(n, w, r) for n, w, r in runs if r.seed not in lost]
+    if not runs:
+        raise ValueError("no seed has all its runs")
+    widest = max(w for _, w, _ in runs)
+    full = next(n for n, w, _ in runs if w != widest)
+    panels = times((w, r) for n, w, r in runs if n == full), times((n, r) for n, w, r in runs if w == widest)
+    real = panels[1]["real"]
+    found = tuple(tests(*panels))
+    notes = (*remarks(found[0], *panels), *([f"Seeds {lost} lack a run and do not count."] if lost else []))
+    caption = (
+        f"Epochs until all of the training set is right: median of {len(real.epochs)} runs, bars from the fastest to "
+        "the slowest, a line for what is random; all scales logarithmic. Hollow, at the dashed line: over half of the "
+        f"runs took longer than the budget, {real.budget} epochs. Look at how far a line lies above that of real data "
+        "(solid), and whether it is steeper."
+    )
+    drawn = partial(draw, (f"{full} training examples", f"{widest} units in each layer"), panels)
+    return Finding(found, table(*panels), drawn, caption, notes)
+
+
+def remarks(longer: Test, units: Panel, examples: Panel) -> Iterable[str]:
+    """What `longer` finds on the random inputs that the paper's two versions disagree on; steps; censored runs."""
+    said = "longer" if longer.low > 0 else "shorter" if longer.high < 0 else "neither clearly longer nor shorter"
+    value, low, high = (f"{2**v:.2f}" for v in (longer.value, longer.low, longer.high))
+    yield f"Random inputs take {value} ({low} to {high}) times the epochs of real data, geometric mean over the sizes."
+    yield f"That training is {said}; the paper's workshop version has it shorter, its ICML version longer."
+    yield "Steps, of which an epoch of more examples has more, grow by 1 more per doubling: by as much on real data."
+    for x, panel in (("units", units), ("examples", examples)):
+        ended = {s: int(np.isnan(t.epochs).sum()) for s, t in panel.items()}
+        runs = ", ".join(f"{LOOKS[s][0]} {k} of {panel[s].epochs.size}" for s, k in ended.items() if k)
+        if runs:
+            yield f"Runs against the number of {x} that the budget ended, by what is random: {runs}."
+
+
+def table(units: Panel, examples: Panel) -> tuple[tuple[str, ...], ...]:
+    """A row a signal: median epochs, and steps where their number an epoch differs; slopes with 95 % intervals."""
+    real, narrow = examples["real"], units["real"]
+    columns = (*(f"{w} units" for w in narrow.x), "log2 per halving", *(f"{n} examples (steps)" for n in real.x))
+    rows = [("random", *columns, "log2 per doubling")]
+    for s, t in examples.items():
+        steps = (f"{text(t, m)} ({text(t, m, k)})" for m, k in zip(t.medians(), t.batches, strict=True))
+        slopes = [ends(units[s].weighed(narrow.slope(-1))), ends(t.weighed(real.slope(1)))]
+        halving, doubling = (f"{v:+.2f} ({low:+.2f} to {high:+.2f})" for v, low, high in slopes)
+        rows.append((LOOKS[s][0], *(text(t, m) for m in units[s].medians()), halving, *steps, doubling))
+    return tuple(rows)
+
+
+def text(t: Times, median: float, unit: int = 1) -> str:
+    """`48`, or `>120` where the budget ended it, in epochs of `unit`."""
+    return f"{median * unit:g}" if math.isfinite(median) else f">{t.budget * unit}"
+
+
+def draw(titles: tuple[str, str], panels: tuple[Panel, Panel], figure: Figure) -> None:
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, panel, title in zip(axes, panels, titles, strict=True):
+        ax.set_title(title)
+        ax.loglog(base=2)
+        for i, signal in enumerate(panel):
+            line(ax, panel[signal], signal, 2 ** (0.05 * (i - (len(panel) - 1) / 2)))
+        ax.axhline(panel["real"].budget + 1, color="#999999", ls=(0, (6, 4)), lw=0.8, zorder=0)
+        ax.set_xticks(panel["real"].x, [str(x) for x in panel["real"].x])
+        ax.yaxis.set_major_formatter("{x:g}")
+    axes[0].set(xlabel="hidden units in each of 2 layers", ylabel="epochs to 100 % training accuracy")
+    axes[1].set_xlabel("training examples")
+    figure.legend(*axes[0].get_legend_handles_labels(), title="random", loc="outside right center", fontsize=7)
+
+
+def line(ax: Axes, t: Times, signal: str, shift: float) -> None:
+    """Medians with the range over seeds; `shift` moves lines apart that would hide one another."""
+    label, color, marker, dashes = LOOKS[signal]
+    x, runs = np.array(t.x) * shift, np.nan_to_num(t.epochs, nan=t.budget + 1)
+    y, hollow = np.minimum(t.medians(), t.budget + 1), np.isinf(t.medians())
+    style = {"color": color, "marker": marker, "ls": dashes, "ms": 4, "lw": 1.3, "capsize": 2, "elinewidth": 0.8}
+    ax.errorbar(x, y, [y - runs.min(axis=0), runs.max(axis=0) - y], label=label, **style)
+    ax.plot(x[hollow], y[hollow], marker, color=color, mfc="white", ms=5.5, zorder=3)
+
+
+@hookimpl
+def register() -> list[Study]:
+    own = (
+        Architecture(name, partial(build, units=int(name.split("-")[1])), summary="Two hidden layers of ReLU units")
+        for name in (*QUICK.architectures, *PAPER.architectures)
+    )
+    study = Study(
+        "time-to-convergence",
+        arms={"quick": sized(QUICK, 80, 160, 320, 640, 1280), "paper": sized(PAPER, 6250, 12500, 25000, 50000)},
+        analyse=analyse,
+        claim="Fitting the whole training set takes more epochs on noise than on real data, and with more examples or "
+        "fewer hidden units this time grows faster on noise.",
+        figure="Fig. 6",
+        records=tuple(own),
+        scaled="digits of 8x8, at most 1280, 128 units and 120 epochs instead of 50000, 4096 and 1000; with momentum.",
+    )
+    return [study]
