@@ -124,7 +124,8 @@ def ratios(height: Mapping[str, float], course: Callable[[float], float], scatte
     def made(cell: Cell) -> Mapping[str, Any]:
         curve = np.array([course(t) for t in np.linspace(0, 1, len(quick(CSR).read))]) * height[cell.signal]
         share = tuple(0.1 + curve + scatter * noise(cell).normal(size=len(curve)))
-        return {"probes": {probe: {"share": share, "late": (0.01,)} for probe in CSR.PROBES}}
+        metrics = {"share": share, "wrong": tuple(s / 4 for s in share), "late": (0.01,)}
+        return {"val": (0.8,) * len(share), "probes": dict.fromkeys(CSR.PROBES, metrics)}
 
     return made
 
