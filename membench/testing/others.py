@@ -25,7 +25,7 @@ from membench.testing.world import World
 from membench.testing.world import lane_data
 
 SIZES = (((1, 28, 28), 10), ((3, 32, 32), 7))
-EPOCHS, WORK = 20, 8_000_000  #: of three steps each; weights times epochs, so that large networks take seconds too
+EPOCHS, WORK = 20, 4_000_000  #: of three steps each; weights times epochs, so that large networks take seconds too
 
 
 def _module(subject: Subject, shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10, seed: int = 0) -> nn.Module:
