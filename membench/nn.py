@@ -136,9 +136,9 @@ class MLP(nn.Module):
         return self.head(h)
 
 
-def tapped(tap: object, h: Tensor) -> Tensor:
+def tapped(tap: Callable[..., Tensor], h: Tensor, kind: str = "hidden") -> Tensor:
     """A channels-last activation [n, h, w, c] through the tap, which sees the [n, c, h, w] view."""
-    return tap(h.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return tap(h.permute(0, 3, 1, 2), kind).permute(0, 2, 3, 1)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -157,7 +157,25 @@ def test_a_run_that_cannot_act_counts_as_off() -> None:
 
     found = score(*world(entry("r"), entry("q"), values=values))
     assert (found.scores["r", "d/a"].skipped, found.scores["r", "d/a"].R.mean) == ("no taps", 0.0)
-    assert [(row.entry, row.reason) for row in found.unranked] == [("r", "cannot act on any valid task")]
+    assert [(row.entry, row.reason, row.skipped) for row in found.skipped] == [("r", "no taps", {"d/a": "no taps"})]
+    assert found.unranked == ()
+
+
+def test_one_that_cannot_act_on_any_task_is_skipped_with_its_reason_whatever_else_has_run() -> None:
+    nowhere = entry("r", skipped={"d/a": "no branch", "d/b": "no branch"})
+    for values in (mixed(STEADY), lambda cell: None):
+        found = score(*world(nowhere, entry("q"), values=values, tasks=("d/a", "d/b")))
+        assert [(row.entry, row.reason, row.incomplete) for row in found.skipped] == [("r", "no branch", False)]
+        assert "r" not in [row.entry for row in (*found.rows, *found.unranked)]
+
+
+def test_one_that_can_act_on_an_invalid_task_only_is_not_ranked() -> None:
+    def values(cell: Cell) -> dict:
+        return bare(cell) | ({"acc": 0.9} if cell.task == "d/b" else {})  # label noise costs nothing there
+
+    found = score(*world(entry("r", skipped={"d/a": "no branch"}), values=values, tasks=("d/a", "d/b")))
+    assert ([row.entry for row in found.unranked], found.skipped) == (["r"], ())
+    assert found.unranked[0].reason == "cannot act on any valid task"
 
 
 def test_equal_compute_reads_the_curve_at_the_epoch_that_costs_as_much() -> None:

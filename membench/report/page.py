@@ -113,6 +113,8 @@ def _empty(section: Section) -> str:
     left = len(section.plan.cells) - len(section.records)
     if left:
         return f"No entry is complete yet: {count(left, 'run')} to go. `membench run` does the rest."
+    if any(gate.valid for gate in section.board.gates):
+        return "No entry can act on the tasks of this board, so there is nothing to rank; the reasons are below."
     return "No task of this suite is valid, so there is nothing to rank; the reasons are below."
 
 
@@ -123,7 +125,11 @@ def _fold(title: str, content: str) -> str:
 def _skipped(board: Board) -> list[str]:
     rows = (*board.rows, *board.unranked)
     lines = [f"- {md(r.entry)} on {md(task)}: {md(why)}" for r in rows for task, why in sorted(r.skipped.items())]
-    return ["Cannot act, and counts as off there:", "\n".join(lines)] if lines else []
+    nowhere = [f"- {md(row.entry)}: {md(row.reason)}" for row in board.skipped]
+    return [
+        *(["Cannot act, and counts as off there:", "\n".join(lines)] if lines else []),
+        *(["Cannot act on any task of this suite, and has no row:", "\n".join(nowhere)] if nowhere else []),
+    ]
 
 
 def _task(section: Section, task: str) -> list[str]:

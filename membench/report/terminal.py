@@ -76,10 +76,18 @@ def _below(board: Board) -> list[str]:
     lines = ["* beats the control: does more than stopping early or training slower"] if claims else []
     if board.unranked:
         lines.append(f"not ranked yet: {plain(', '.join(row.entry for row in board.unranked), 200)}")
-    return lines + [plain(note, 300) for note in board.notes]
+    return [*lines, *_said(board)]
+
+
+def _said(board: Board) -> list[str]:
+    """Who cannot act on any task, and the notes."""
+    nowhere = [f"{plain(row.entry)} cannot act: {plain(row.reason, 200)}." for row in board.skipped]
+    return [*nowhere, *(plain(note, 300) for note in board.notes)]
 
 
 def _empty(board: Board) -> str:
     done, cells = sum(row.done for row in board.unranked), sum(row.cells for row in board.unranked)
-    start = f"{plain(board.suite)}: nothing to rank yet, {done} of {cells} cells of its entries are done."
-    return " ".join([start, *(plain(note, 300) for note in board.notes)])
+    start = f"nothing to rank yet, {done} of {cells} cells of its entries are done."
+    if board.skipped and not board.unranked:
+        start = "nothing to rank."
+    return " ".join([f"{plain(board.suite)}: {start}", *_said(board)])

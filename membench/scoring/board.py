@@ -74,12 +74,14 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     five = [r for name, r in ranked.items() if not name.endswith(FULL)]
     entered = [r for r in five if r.row.group != CONTROL]
     complete = [r for r in entered if r.row.R]
+    nowhere = {r.row.entry for r in entered if len(r.row.skipped) == len(manifest.tasks)}
     return Board(
         manifest.suite,
         manifest.version,
         gates,
         _ordered(complete, claims, seeds),
-        tuple(r.row for r in entered if not r.row.R),
+        tuple(r.row for r in entered if not r.row.R and r.row.entry not in nowhere),
+        tuple(_cannot_act(r.row) for r in entered if r.row.entry in nowhere),
         tuple(replace(r.row, p_control=None) for r in five if r.row.group == CONTROL),
         tuple(replace(r.row, p_control=None) for r in apart),
         scores,
@@ -167,6 +169,11 @@ def _missing(valid: dict[str, TaskScore], gates: Sequence[Gate]) -> tuple[str, b
     if all(s.skipped for s in valid.values()):
         return "cannot act on any valid task", False
     return "", False
+
+
+def _cannot_act(row: Row) -> Row:
+    """The row of an entry that is skipped on every task."""
+    return replace(row, reason="; ".join(dict.fromkeys(row.skipped.values())), incomplete=False)
 
 
 def _chosen(score: TaskScore) -> str:

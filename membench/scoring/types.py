@@ -183,6 +183,7 @@ class Board:
     gates: tuple[Gate, ...]  #: one a task, in the manifest's order
     rows: tuple[Row, ...]  #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
     unranked: tuple[Row, ...]  #: incomplete entries, or all of them if no task is valid
+    skipped: tuple[Row, ...]  #: entries that cannot act on any task: no further run would rank them
     control_rows: tuple[Row, ...]  #: `control` first, then placebo and the other entries of group "control"
     full_rows: tuple[Row, ...]  #: compositions at all settings of their full grids: more tries than a rank allows
     scores: dict[tuple[str, str], TaskScore]  #: (entry, task), every task, valid or not
