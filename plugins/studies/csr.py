@@ -166,7 +166,7 @@ def register():
     paper = Arm(
         "curves",
         dataset="cifar10",
-        architectures=("cnn",),
+        architectures=("cifar-cnn",),
         signals=SIGNALS,
         seeds=(0, 1, 2, 3, 4),
         split=Split(test=10000, train=45000, validation=5000),
@@ -182,6 +182,6 @@ def register():
         "off.",
         figure="Fig. 9",
         scaled="1000 MNIST digits and a fully connected network instead of CIFAR-10 and a convolutional one; `paper` "
-        "has CIFAR-10, but without batch norm and at a constant rate.",
+        "has both, at a constant rate.",
     )
     return [study]

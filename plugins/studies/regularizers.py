@@ -70,7 +70,7 @@ SLOWER = replace(
 PAPER = replace(
     QUICK,
     dataset="cifar10",
-    architectures=("cnn",),
+    architectures=("cifar-cnn",),
     split=Split(test=10000, train=45000, validation=5000),
     recipe=Recipe(lr=0.05, batch=128, epochs=100),
     read=(1, 2, 4, 8, 15, 25, 40, 60, 80, 100),
