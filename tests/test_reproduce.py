@@ -15,9 +15,12 @@ from conftest import Cli
 from conftest import Shell
 
 from membench.cli import parser
+from membench.commands import board
 from membench.commands import setting
 from membench.commands.reproducing import Planner
+from membench.errors import MembenchError
 from membench.report import paper
+from membench.report import trust
 from membench.store import Store
 from membench.studies import Finding
 from membench.studies import Test
@@ -228,4 +231,40 @@ def test_rows_are_in_the_papers_order_and_scales_side_by_side() -> None:
     text = paper.pages([paper.Shown(*one, "claim") for one in made])["README.md"].decode()
     names = [line.split("]")[0][3:] for line in text.splitlines() if "](#study-" in line]
     assert names == ["z (paper)", "z", "b", "a"]
-    assert text.count("**not run**") == 4
+    assert text.count("**not finished**") == 4
+
+
+def calibrated(value: float, low: float, scale: str = "quick") -> paper.Shown:
+    tests = (Test("R with less memorization", value, low, value + 0.1),)
+    found = Finding(tests, (("a",),), lambda figure: figure.subplots().plot([1, 2]), "", notes=("48 settings <b>.",))
+    return paper.Shown("calibration", scale, "", "claim", finding=found)
+
+
+def test_the_board_says_what_calibration_found_of_its_scores() -> None:
+    shown = [paper.Shown("a", "quick", "Fig. 2", "claim", finding=finding((1, 2))), calibrated(0.25, -float("inf"))]
+    findings = json.loads(paper.pages(shown)["findings.json"])
+    assert [one["study"] for one in findings] == ["a", "calibration"]
+    told = trust.section(findings, "paper/README.md")
+    assert "| R with less memorization | 0.25 [\N{MINUS SIGN}∞, 0.35] |" in told
+    assert "48 settings &lt;b>." in told.replace("&gt;", ">") and "**undecided at this scale**" in told
+    assert "(paper/README.md#study-calibration)" in told
+
+
+def test_the_larger_scale_is_what_the_board_shows() -> None:
+    made = paper.pages([calibrated(0.25, 0.1), calibrated(0.75, 0.5, "paper")])["findings.json"]
+    assert "| 0.75 [0.5, 0.85] |" in trust.section(json.loads(made), "paper/README.md")
+
+
+def test_without_calibration_the_board_says_nothing_of_it() -> None:
+    assert trust.section([], "paper/README.md") == ""
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "[3]", '[{"study": "calibration", "scale": "quick"}]'])
+def test_damaged_findings_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "findings.json").write_text(text)
+    with pytest.raises(MembenchError, match=r"findings.json is damaged .* `membench reproduce --all`"):
+        board.trusted(tmp_path)
+
+
+def test_a_board_beside_no_paper_has_no_such_section(tmp_path: Path) -> None:
+    assert board.trusted(tmp_path / "paper") == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -65,11 +66,29 @@ def scored(out: Path) -> list[Scored]:
     return suites
 
 
-def pages(suites: list[Scored]) -> dict[str, bytes]:
-    """All files of the leaderboard."""
+def pages(suites: list[Scored], out: Path) -> dict[str, bytes]:
+    """All files of the leaderboard that lies in `out`."""
     from membench.report import render
 
-    return render(suites, {f"membench commit ({m.suite})": m.commit for m, _, _ in suites if m.commit})
+    commits = {f"membench commit ({m.suite})": m.commit for m, _, _ in suites if m.commit}
+    return render(suites, commits, trusted(out / "paper"))
+
+
+def trusted(folder: Path) -> str:
+    """What the scores are worth, from what `membench reproduce` left in `folder`; "" where it was not run.
+
+    Raises:
+        MembenchError: its file is damaged.
+    """
+    from membench.report import trust
+
+    file = folder / trust.FILE
+    if not file.is_file():
+        return ""
+    try:
+        return trust.section(json.loads(file.read_text("utf-8")), f"{folder.name}/README.md")
+    except (KeyError, TypeError, ValueError) as error:
+        raise MembenchError(f"{file} is damaged ({error!r}): write it anew with `membench reproduce --all`") from error
 
 
 def write_pages(out: Path, files: dict[str, bytes]) -> None:
@@ -82,7 +101,7 @@ def write_pages(out: Path, files: dict[str, bytes]) -> None:
 
 def report(out: Path) -> int:
     """Write the pages."""
-    files = pages(scored(out))
+    files = pages(scored(out), out)
     write_pages(out, files)
     print(f"wrote {out / 'README.md'} and {sum(name.endswith('.svg') for name in files)} figures")
     return ExitCode.OK
@@ -92,7 +111,7 @@ def check(out: Path) -> int:
     """Compare the pages that are there with what the records say."""
     from membench.report import differences
 
-    different = differences(out, pages(scored(out)))
+    different = differences(out, pages(scored(out), out))
     for line in different:
         print(line)
     if different:

@@ -210,7 +210,7 @@ def _told(
         return ExitCode.INTERRUPTED
     mine = {key for job in jobs for key in job.keys}
     failed = any(key in mine and record.status not in MEASURED for key, record in ended.items())
-    broken = failed or found.problems or any(one.problem for one in shown[: len(jobs)])
+    broken = failed or found.problems or any(one.finding is None for one in shown[: len(jobs)])
     return ExitCode.FAILED if broken else ExitCode.OK
 
 
@@ -223,9 +223,8 @@ def _shown(job: Job, ended: Mapping[str, Record]) -> paper.Shown:
     if study is None:
         return one
     one = replace(one, claim=study.claim, scaled=study.scaled, facts=_facts(job, ended))
-    left = sum(key not in ended for key in job.keys)
-    if left:
-        return replace(one, problem=f"{left} of {len(job.keys)} cells are not measured yet")
+    if not ended.keys() >= set(job.keys):
+        return one
     try:
         finding = study.analyse({p.arm.name: tuple(ended[key] for key in p.keys) for p in job.plans})
         return replace(one, finding=finding, svg=paper.figure(entry.name, finding))

@@ -175,7 +175,7 @@ def _write_board(out: Path, suite: str) -> None:
     from membench.report import summary_table
 
     suites = scored(out)
-    write_pages(out, pages(suites))
+    write_pages(out, pages(suites, out))
     console = Console()
     console.print(*(summary_table(board, console.width) for plan, _, board in suites if plan.suite == suite))
     console.print(Text(f"the whole board: {out / 'README.md'}"))

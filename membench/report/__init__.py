@@ -18,7 +18,9 @@ __all__ = ["TIMING", "differences", "plain", "render", "summary_table", "write"]
 
 
 def render(
-    suites: Sequence[tuple[Manifest, Sequence[Record], Board]], provenance: Mapping[str, str] | None = None
+    suites: Sequence[tuple[Manifest, Sequence[Record], Board]],
+    provenance: Mapping[str, str] | None = None,
+    trusted: str = "",
 ) -> dict[str, bytes]:
     """All files of the report, by their path inside the leaderboard's folder; pure, and the same bytes every time.
 
@@ -26,6 +28,7 @@ def render(
         suites: what was planned, what was measured, and the scores of that; in the order of the page.
         provenance: facts that no record holds. They become part of the page: nothing that changes between two reports
             of the same records.
+        trusted: Markdown on what the scores are worth, as `trust.section` has it.
     """
     # Drawing needs matplotlib, which takes half a second to load: only a report pays for it, not `membench run`.
     from membench.report import figures
@@ -39,6 +42,6 @@ def render(
         for plan, records, board in suites
     ]
     files = {d.name: d.svg for section in sections for drawn in section.drawings.values() for d in drawn}
-    files["README.md"] = page(sections, provenance or {}).encode()
+    files["README.md"] = page(sections, provenance or {}, trusted).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

@@ -32,7 +32,7 @@ class Section:
     drawings: Mapping[str, Sequence[Drawing]]
 
 
-def page(sections: Sequence[Section], extra: Mapping[str, str]) -> str:
+def page(sections: Sequence[Section], extra: Mapping[str, str], trusted: str = "") -> str:
     """The whole of README.md."""
     parts = [prose.HEAD]
     for section in sections:
@@ -40,6 +40,7 @@ def page(sections: Sequence[Section], extra: Mapping[str, str]) -> str:
         parts += _suite(section, "Columns as above." if explained else prose.COLUMNS)
     if any(s.board.rows for s in sections):
         parts += ["## How to read it", prose.READING]
+    parts += ["## What the scores are worth", trusted] if trusted else []
     parts += ["## What it does not say", prose.LIMITS, "## Entries", *_entries(sections), "## Provenance"]
     for section in sections:
         parts += [f"### {_name(section.board)}", provenance.facts(section.plan, section.records)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from membench.report import trust
 from membench.report.svg import draw
 from membench.report.text import cite
 from membench.report.text import count
@@ -30,7 +31,8 @@ Arpit et al. 2017, [A Closer Look at Memorization in Deep Networks](https://arxi
 of it: each row is an experiment, the claim that it was made for, and a test that could have come out the other way. No
 curve of the paper is known as numbers, so what is tested is a claim's shape and ordering.
 
-`membench reproduce` writes this page and its figures from the records beside it; what is there is not trained again."""
+`membench reproduce` writes this page and its figures from the records beside it; what is there is not trained again.
+What the paper's own sizes would take on a GPU: `membench reproduce --all --scale paper --collect-only`."""
 
 READING = f"""Each test is a number with its 95 % interval, written so that larger values speak for the claim. It
 *{HOLDS}* if all of the interval lies above the threshold, *{FAILS}* if all of it lies below, and is *{UNDECIDED}*
@@ -69,7 +71,7 @@ class Shown:
     @property
     def verdict(self) -> str:
         """The last column."""
-        return self.finding.verdict if self.finding else "failed" if self.problem else "not run"
+        return self.finding.verdict if self.finding else "failed" if self.problem else "not finished"
 
     @property
     def file(self) -> str:
@@ -88,12 +90,14 @@ def figure(name: str, finding: Finding) -> bytes:
 
 
 def pages(shown: Sequence[Shown]) -> dict[str, bytes]:
-    """`README.md` and the figures, by name."""
+    """`README.md`, `findings.json` and the figures, by name."""
     order = sorted(shown, key=_place)
     rows = [("study", "figure", "claim", "test: value [95 % interval]", "verdict"), *map(_row, order)]
     parts = [HEAD, _table(rows), READING, *(part for one in order for part in _section(one))]
     files = {one.file: one.svg for one in order if one.svg}
-    return {"README.md": ("\n\n".join(part.strip("\n") for part in parts) + "\n").encode(), **files}
+    findings = [trust.found(one.name, one.scale, one.finding) for one in order if one.finding]
+    page = ("\n\n".join(part.strip("\n") for part in parts) + "\n").encode()
+    return {"README.md": page, trust.FILE: trust.written(findings), **files}
 
 
 def _place(one: Shown) -> tuple[bool, float, str, str]:
@@ -131,7 +135,8 @@ def _section(one: Shown) -> Iterator[str]:
         yield caption
         yield from _numbers(one.finding)
     else:
-        yield md(one.problem or "Its cells have not been trained yet.")
+        left = one.facts.planned - one.facts.measured - one.facts.failed
+        yield md(one.problem or f"{left} of {count(one.facts.planned, 'cell')} to go: the same command does the rest.")
     notes = [*(one.finding.notes if one.finding else ()), *(f"Left out: {why}" for why in one.facts.skipped)]
     yield "\n".join(f"- {md(note, LONG)}" for note in [*notes, *_scaled(one)])
     yield _trained(one.facts)
