@@ -242,7 +242,7 @@ def test_it_learns_alone_what_it_learns_among_others(name: str) -> None:
     assert apart(pick(trainer.var["params"], 0), pick(trainer.var["params"], 1)) > 1e-3
 
 
-@every(NORMED)
+@every(NORMED, slow=(*SLOW, "cifar-cnn"))
 def test_evaluation_after_training_goes_by_the_running_statistics(name: str) -> None:
     lanes = world(name, strengths=((), ()))
     trainer = lanes.trained(epochs=4)
@@ -260,7 +260,7 @@ def test_evaluation_after_training_goes_by_the_running_statistics(name: str) -> 
         assert losses[lane].item() != pytest.approx(loss[True], rel=1e-2)
 
 
-@every(KNOWN)
+@every(KNOWN, slow=(*SLOW, "cifar-cnn"))
 def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(name: str) -> None:
     names = ("dropout", "spatial-dropout", *(("stochastic-depth",) if name in BRANCHED else ()))
     off, on = (0.0,) * len(names), (0.3, 0.2, 0.4)[: len(names)]
