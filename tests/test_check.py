@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import REPO
 from conftest import Cli
 from conftest import Shell
@@ -25,6 +26,10 @@ from membench.api import STAGES
 from membench.commands.new import render
 from membench.loading import read
 from membench.plugin_finding import Source
+from membench.testing import others
+from membench.testing.networks import CLASSES
+from membench.testing.networks import NORM
+from membench.testing.networks import SHAPE
 from membench.testing.subject import Fault
 from membench.testing.subject import Outcome
 from membench.testing.subject import Subject
@@ -33,6 +38,7 @@ from membench.testing.table import CHECKS
 pytestmark = pytest.mark.usefixtures("worker_like")
 
 TABLE = CHECKS["regularizers"]
+LARGE = ("mlp-4096", "cifar-cnn", "resnet20", "resnet20-gn")  #: networks whose checks take seconds
 
 
 def subjects(text: str, folder: Path) -> list[Subject]:
@@ -114,8 +120,14 @@ def test_a_new_plugin_passes_as_it_is(stage: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["architectures", "datasets", "signals"])
 def test_what_ships_passes(kind: str) -> None:
     with own_cache():
-        for entry in getattr(registry(), kind).values():
-            assert findings(Subject(entry, registry())) == []
+        for name, entry in getattr(registry(), kind).items():
+            assert name in LARGE or findings(Subject(entry, registry())) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_network_that_ships_passes(name: str) -> None:
+    assert findings(Subject(registry().entry("architectures", name), registry())) == []
 
 
 def test_a_fault_names_the_line_of_the_plugin_that_raised(tmp_path: Path) -> None:
@@ -156,6 +168,15 @@ class Net(nn.Module):
         self.unused, self.head = nn.Linear(3, 3), nn.Linear(c * h * w, k)
     def forward(self, x, tap):
         return self.head(tap(x.flatten(1)))
+RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
+""",
+    "steady": """
+class Net(nn.Module):
+    def __init__(self, c, h, w, k):
+        super().__init__()
+        self.head = nn.Linear(c * h * w, k)
+    def forward(self, x, tap):
+        return self.head(nn.functional.dropout(tap(x.flatten(1)), training=self.training))
 RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
 """,
     "logits": """
@@ -217,6 +238,13 @@ def test_bugs_of_architectures_data_sets_and_signals_are_found(check: str, tmp_p
     table = CHECKS[subject.entry.kind]
     found = subject.outcome(table[check], table)
     assert found.status == "failed", found
+
+
+def test_the_checks_of_a_network_with_batch_norm_leave_its_running_statistics_alone() -> None:
+    module = NORM.build(SHAPE, CLASSES)
+    _, params = others._training(module, torch.rand(8, *SHAPE))
+    assert params.keys() == {name for name, _ in module.named_parameters()}
+    assert all(b.unique().tolist() == [float("var" in name)] for name, b in module.named_buffers())
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -95,7 +95,10 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
             assert plugin["summary"], plugin["name"]
     names = {kind: {plugin["name"] for plugin in found[kind]} for kind in found}
     assert names["regularizers"] >= {"none", "dropout", "dropout+adversarial", "low-lr", "placebo", "sam", "ema"}
-    assert names["architectures"] >= {"mlp", "small-mlp", "cnn", "cifar-cnn", "vit"}
+    assert names["architectures"] == {
+        *("mlp", "small-mlp", "mlp-4096", "cnn", "cifar-cnn", "vit", "mlp-mixer"),
+        *("resnet8", "resnet20", "resnet8-gn", "resnet20-gn"),
+    }
     assert names["datasets"] == {"digits", "mnist5k", *TORCHVISION}
     assert names["signals"] == {
         *("real", "randY", "randY-permuted", "mixed", "pair-flip"),

@@ -103,6 +103,11 @@ def test_the_step_never_waits_for_the_device(name: str, architecture: str) -> No
         trainer.train_epoch(second)
 
 
+@pytest.mark.parametrize("architecture", sorted({*registry().architectures} - {*ARCHITECTURES}))
+def test_the_step_of_a_larger_network_never_waits_either(architecture: str) -> None:
+    test_the_step_never_waits_for_the_device("dropout", architecture)
+
+
 def test_an_epoch_returns_before_the_device_has_done_it(monkeypatch: pytest.MonkeyPatch) -> None:
     without_compiler(monkeypatch)
     world = world_of("dropout")

@@ -211,6 +211,21 @@ def test_entries_that_cannot_act_are_listed_with_the_reason() -> None:
     assert "- mixup on mnist5k/mlp: no convolution" in text(replace(plan, entries=entries), records(plan))
 
 
+def test_one_that_cannot_act_on_any_task_is_listed_apart_and_not_as_one_that_waits() -> None:
+    plan = manifest(tasks=("mnist5k/mlp", "mnist5k/cnn"))
+    nowhere = dict.fromkeys(plan.tasks, "no branch")
+    entries = tuple(replace(e, skipped=nowhere) if e.name == "mixup" else e for e in plan.entries)
+    made = [r for r in records(plan) if r.regularizer != "mixup"]
+    keys = {i: key for i, key in plan.cells.items() if "/mixup[" not in i}
+    markdown = text(replace(plan, entries=entries, cells=keys), made)
+    assert "Cannot act on any task of this suite, and has no row:\n\n- mixup: no branch\n" in markdown
+    assert "Not ranked yet" not in markdown and "counts as off there" not in markdown
+    alone = tuple(e for e in entries if e.name in ("none", "low-lr", "placebo", "mixup"))
+    keys = {i: key for i, key in keys.items() if i.split("/")[2].partition("[")[0] in ("none", "low-lr", "placebo")}
+    made = [r for r in made if r.id in keys]
+    assert "No entry can act on the tasks of this board" in text(replace(plan, entries=alone, cells=keys), made)
+
+
 def test_machines_and_versions_are_listed_with_the_cells_of_each(plan: Manifest, made: list[Record]) -> None:
     some = [replace(r, versions={**r.versions, "torch": "2.8.0"}) if r.seed == 0 else r for r in made]
     assert ["torch", "2.9.1 (288 cells), 2.8.0 (72 cells)"] in rows(text(plan, some), "value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from report_fixtures import Effect
@@ -63,6 +64,19 @@ def test_nothing_to_rank_is_one_sentence() -> None:
     out = printed(score(plan, []), 400)
     assert out.startswith("quick: nothing to rank yet, 0 of ")
     assert out.count("\n") == 1
+
+
+def test_an_entry_that_cannot_act_on_any_task_is_named_with_its_reason_and_waits_for_nothing() -> None:
+    plan = manifest(EFFECTS)
+    skipped = {task: "no branch" for task in plan.tasks}
+    entries = tuple(replace(e, skipped=skipped) if e.name == "gradient-noise" else e for e in plan.entries)
+    made = [r for r in records(plan, EFFECTS) if r.regularizer != "gradient-noise"]
+    out = printed(score(replace(plan, entries=entries), made), 100)
+    assert "gradient-noise cannot act: no branch." in out
+    assert "not ranked yet" not in out
+    alone = replace(plan, entries=tuple(e for e in entries if e.name != EFFECTS[1].name))
+    out = printed(score(alone, made), 400)
+    assert out.startswith("quick: nothing to rank. gradient-noise cannot act: no branch.")
 
 
 def test_entries_still_to_run_are_named() -> None:
