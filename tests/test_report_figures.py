@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from dataclasses import replace
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from report_fixtures import EFFECTS
 from report_fixtures import Effect
 from report_fixtures import broken
@@ -19,13 +21,18 @@ from report_fixtures import manifest
 from report_fixtures import records
 
 from membench.records import Manifest
+from membench.report import figures
 from membench.report import findings
+from membench.report import grouped
 from membench.report import labels
 from membench.report import multiples
 from membench.report import scatter
+from membench.report.figures import CROWD
+from membench.report.figures import FIRST
 from membench.report.figures import Drawing
 from membench.report.figures import drawings
 from membench.report.figures import entries
+from membench.report.figures import leads
 from membench.report.figures import stems
 from membench.report.looks import looks
 from membench.report.svg import draw
@@ -187,4 +194,66 @@ def test_a_name_prefers_the_side_without_lines() -> None:
 def test_panels_fill_their_rows(plain: World, count: int, columns: int) -> None:
     curve = entries(plain[1], TASK)[0].curve
     assert curve is not None
-    assert multiples._columns([multiples.Small("a", "black", curve)] * count) == columns
+    assert multiples._grid([multiples.Small("a", "", "", "black", curve)] * count).columns == columns
+
+
+# --- many entries -----------------------------------------------------------------------------------------------------
+
+GROUPS = ("data", "model", "loss", "gradient", "own")
+MANY = (
+    *(Effect(f"e{i}", GROUPS[i % 5], 0.2 + 0.03 * i, 0.01 * (i % 7)) for i in range(CROWD)),
+    Effect("dropout", "model", 0.9, 0.05),
+)
+
+
+@pytest.fixture(scope="module")
+def many() -> World:
+    return world(MANY)
+
+
+@pytest.fixture(scope="module")
+def crowded(many: World) -> dict[str, Drawing]:
+    return {d.name.partition("mlp-")[2].removesuffix(".svg"): d for d in drawings(*many, TASK)}
+
+
+def test_many_entries_are_also_drawn_group_by_group(crowded: dict[str, Drawing]) -> None:
+    kinds = ["fit-vs-accuracy", "fit-vs-accuracy-by-group", "wrong-vs-clean", "wrong-vs-clean-by-group"]
+    assert list(crowded) == [*kinds, "learning-curves"]
+    for kind in (kinds[1], kinds[3], "learning-curves"):
+        text = words(crowded[kind])
+        assert [e.name for e in MANY if e.name not in text] == []
+        assert [word for word in text if word in GROUPS] == list(GROUPS)
+
+
+def test_of_many_only_the_leads_are_named_in_the_large_figure(many: World, crowded: dict[str, Drawing]) -> None:
+    order = [s.entry for s in entries(many[1], TASK)]
+    lead = leads(many[1], order)
+    first = {row.entry for row in many[1].rows if row.rank and row.rank[0] == 1}
+    assert "dropout" in lead and first & lead and lead <= {*first, "dropout"} and len(lead) <= FIRST + 1
+    text = words(crowded["fit-vs-accuracy"])
+    assert {word for word in text if word in order} == lead
+    assert f"the other {len(order) - len(lead)}: by group, below" in text
+
+
+def test_all_are_leads_while_they_are_few_and_the_best_where_none_is_ranked(many: World) -> None:
+    names = [e.name for e in MANY]
+    assert leads(many[1], names[:CROWD]) == set(names[:CROWD])
+    unranked = replace(many[1], rows=tuple(replace(row, rank=None) for row in many[1].rows))
+    assert leads(unranked, names) == {*names[:FIRST], "dropout"}
+
+
+def test_every_panel_of_a_group_has_the_scales_of_the_large_figure(many: World) -> None:
+    scene = figures._scene(*many, TASK, lambda p: (p.fit, p.real), figures._FIT)
+    limits = []
+    for each in (scene, *grouped.by_group(scene).values()):
+        assert {t.look.label for t in each.trails} == {e.name for e in MANY}
+        axes = Figure().add_subplot()
+        scatter.plot(axes, each)
+        limits.append((axes.get_xlim(), axes.get_ylim()))
+    assert len(set(limits)) == 1
+
+
+def test_entries_of_one_group_differ_in_colour_where_they_are_alone() -> None:
+    effects = tuple(Effect(f"e{i}", "loss", 0.5, 0.1) for i in range(10))
+    found = looks(manifest(effects, tasks=(TASK,)).entries)
+    assert len({found[e.name].within for e in effects}) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,16 @@ def test_a_claim_has_its_mark_explained(board: Board) -> None:
     assert ("*" in out) == any(row.beats_control for row in board.rows)
 
 
+def test_flags_are_letters_that_are_explained_and_a_row_stays_one_line(board: Board) -> None:
+    marked = replace(
+        board.rows[0], flags=("still fitting", "two-network only"), failed=3, chosen={"a": "0.3,0.3 (4/5)"}
+    )
+    out = printed(replace(board, rows=(marked, *board.rows[1:])), 100)
+    assert re.search(r"0\.3,0\.3 +F2 3x\n", re.sub(" +\n", "\n", out))
+    assert "F still fitting, 2 two-network only, 3x: three runs failed" in out
+    assert "F still fitting" not in printed(replace(board, rows=(marked,)), 80)
+
+
 def test_nothing_to_rank_is_one_sentence() -> None:
     plan = manifest(EFFECTS)
     out = printed(score(plan, []), 400)
@@ -82,4 +93,4 @@ def test_an_entry_that_cannot_act_on_any_task_is_named_with_its_reason_and_waits
 def test_entries_still_to_run_are_named() -> None:
     plan = manifest(EFFECTS)
     some = [r for r in records(plan, EFFECTS) if r.regularizer != "gradient-noise" or r.seed]
-    assert "not ranked yet: gradient-noise" in printed(score(plan, some), 100)
+    assert "not ranked yet (1): gradient-noise" in printed(score(plan, some), 100)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from membench.records import Manifest
 from membench.report import findings
+from membench.report import grouped
 from membench.report import multiples
 from membench.report import scatter
 from membench.report.files import FIGURES
@@ -23,6 +25,18 @@ from membench.scoring import Control
 from membench.scoring import Point
 from membench.scoring import TaskScore
 
+CROWD = 16  #: entries, more of which make a figure dense: then it shows the leads, and each group apart
+FIRST = 6  #: entries that may be first, at most, among the leads
+#: The regularizers of the paper's Figure 10, and the part of one that stands alone here.
+PAPER = (
+    "dropout",
+    "input-dropout",
+    "input-noise",
+    "hidden-noise",
+    "weight-decay",
+    "dropout+adversarial",
+    "adversarial",
+)
 #: What the axes of the two scatter figures are.
 _FIT = (
     "random labels fitted (% of the training set, last epoch)",
@@ -85,15 +99,13 @@ def _figures(plan: Manifest, board: Board, task: str) -> Iterator[_Figure]:
     if not shown:
         return
     scene = _scene(plan, board, task, lambda p: (p.fit, p.real), _FIT)
-    title = "Noise fit against accuracy on real data"
-    yield "fit-vs-accuracy", title, findings.fit(shown), scatter.size(scene), partial(scatter.paint, scene)
+    yield from _scatters("fit-vs-accuracy", "Noise fit against accuracy on real data", findings.fit(shown), scene)
     level = noise_level(board, task)
     if level is not None:
         axes = (_WRONG[0], _WRONG[1].format(level))
         scene = _scene(plan, board, task, lambda p: (p.wrong[level], p.mixed[level]), axes)
         title = "Wrong labels memorized against accuracy on clean images"
-        found = findings.wrong(shown, level)
-        yield "wrong-vs-clean", title, found, scatter.size(scene), partial(scatter.paint, scene)
+        yield from _scatters("wrong-vs-clean", title, findings.wrong(shown, level), scene)
     panels = _panels(plan, shown)
     if panels:
         control = board.controls.get(task)
@@ -102,14 +114,33 @@ def _figures(plan: Manifest, board: Board, task: str) -> Iterator[_Figure]:
         yield "learning-curves", title, findings.curves(shown), multiples.size(panels), paint
 
 
+def _scatters(kind: str, title: str, finding: str, scene: scatter.Scene) -> Iterator[_Figure]:
+    """The whole; and, if some of it is muted there, every group."""
+    yield kind, title, finding, scatter.size(scene), partial(scatter.paint, scene)
+    if scene.leads != scene.trails:
+        groups = grouped.by_group(scene)
+        found = f"Every entry, a group at a time on the same axes, the others in grey: {', '.join(groups)}."
+        yield f"{kind}-by-group", f"{title}, by group", found, grouped.size(groups), partial(grouped.paint, groups)
+
+
+def leads(board: Board, names: Sequence[str]) -> set[str]:
+    """Whom a figure of these entries, best first, shows in colour: all; of many, who may be first, and `PAPER`."""
+    if len(names) <= CROWD:
+        return set(names)
+    first = [row.entry for row in board.rows if row.rank and row.rank[0] == 1] or list(names)
+    return {*first[:FIRST], *PAPER} & set(names)
+
+
 def _scene(
     plan: Manifest, board: Board, task: str, dot: Callable[[Point], scatter.Dot], axes: tuple[str, str]
 ) -> scatter.Scene:
     look = looks(plan.entries)
     control = board.controls.get(task) or Control(task, (), (), (), None)
     order = {row.entry: ranks(row.rank) if row.rank else "" for row in board.rows}
+    scores = entries(board, task)
+    lead = leads(board, [s.entry for s in scores])
     return scatter.Scene(
-        trails=tuple(_trail(s, look[s.entry], order.get(s.entry, ""), dot) for s in entries(board, task)),
+        trails=tuple(_trail(s, look[s.entry], order.get(s.entry, ""), dot, s.entry not in lead) for s in scores),
         early=tuple(dot(p) for p in control.early),
         epochs=control.epochs,
         low_rate=tuple(dot(p) for p in control.low_rate),
@@ -118,16 +149,18 @@ def _scene(
     )
 
 
-def _trail(score: TaskScore, look: Look, rank: str, dot: Callable[[Point], scatter.Dot]) -> scatter.Trail:
+def _trail(score: TaskScore, look: Look, rank: str, dot: Callable[[Point], scatter.Dot], muted: bool) -> scatter.Trail:
     labels = [p.label for p in score.points]
     chosen = labels.index(score.modal) if score.modal in labels else None
-    return scatter.Trail(look, tuple(dot(p) for p in score.points), chosen, rank)
+    return scatter.Trail(look, tuple(dot(p) for p in score.points), chosen, rank, muted)
 
 
 def _panels(plan: Manifest, shown: list[TaskScore]) -> list[multiples.Small]:
     look = looks(plan.entries)
-    return [
-        multiples.Small(f"{look[s.entry].label}[{ascii_only(s.modal, 14)}]", look[s.entry].color, s.curve)
-        for s in shown
-        if s.curve
-    ]
+    crowd = len(shown) > CROWD
+    panels = []
+    for score in (s for s in shown if s.curve):
+        own, strength = look[score.entry], ascii_only(score.modal, 14)
+        names = (own.label, strength, own.group) if crowd else (f"{own.label}[{strength}]", "", "")
+        panels.append(multiples.Small(*names, own.color, score.curve))
+    return panels

@@ -19,6 +19,7 @@ HEAD = 4.6  #: rows above the entries
 FOOT = 3.4  #: rows below them
 EARLY: Mapping[str, Any] = {"color": GREY, "lw": 3.5, "alpha": 0.55, "solid_capstyle": "round"}
 SLOW: Mapping[str, Any] = {"color": GREY, "lw": 1, "ls": ":", "marker": "x", "ms": 5, "mew": 1.4}
+MUTED: Mapping[str, Any] = {"color": "#cfcfcf", "lw": 0.8, "zorder": 1}
 _STAR = {"color": INK, "marker": "*", "ms": 10, "ls": "none", "markevery": [1]}
 _PALE = "#5c5c5c"
 
@@ -36,31 +37,48 @@ def height(entries: int) -> float:
     return ROW * (HEAD + entries + FOOT)
 
 
-def paint(axes: Axes, samples: Sequence[Sample]) -> None:
-    """Fill the axes, in inches from their upper left corner."""
+def paint(axes: Axes, samples: Sequence[Sample], others: int = 0) -> None:
+    """Fill the axes; `others` = how many entries are muted."""
+    width = _inches(axes)
+    _row(axes, 0, "none (no regularizer)", _STAR)
+    _row(axes, 1, "control: none, stopped early", EARLY)
+    _row(axes, 2, "control: none at a lower rate", {**SLOW, "markevery": [1]})
+    _text(axes, 3.4, "regularizer", x=0.5, color=_PALE)
+    _text(axes, 3.4, "rank" if any(s.rank for s in samples) else "", x=width - 0.05, color=_PALE, ha="right")
+    _entries(axes, HEAD - 0.2, samples, width)
+    if others:
+        _row(axes, HEAD + len(samples) - 0.2, f"the other {others}: by group, below", MUTED)
+    _foot(axes, HEAD + len(samples) + bool(others), samples)
+
+
+def rows(axes: Axes, samples: Sequence[Sample]) -> None:
+    """Fill the axes with the entries alone, in smaller letters."""
+    _entries(axes, 0, samples, _inches(axes), fontsize=7)
+
+
+def _inches(axes: Axes) -> float:
+    """Make the axes' units inches from their upper left corner; their width."""
     figure_width, figure_height = axes.figure.get_size_inches()
     box = axes.get_position()
     width, tall = box.width * figure_width, box.height * figure_height
     axes.set_axis_off()
     axes.set_xlim(0, width)
     axes.set_ylim(tall, 0)
-    _row(axes, 0, "none (no regularizer)", _STAR)
-    _row(axes, 1, "control: none, stopped early", EARLY)
-    _row(axes, 2, "control: none at a lower rate", {**SLOW, "markevery": [1]})
-    _text(axes, 3.4, "regularizer", x=0.5, color=_PALE)
-    _text(axes, 3.4, "rank" if any(s.rank for s in samples) else "", x=width - 0.05, color=_PALE, ha="right")
-    for place, sample in enumerate(samples):
-        look = sample.look
+    return width
+
+
+def _entries(axes: Axes, first: float, samples: Sequence[Sample], width: float, **style: Any) -> None:
+    for nth, sample in enumerate(samples):
+        place, look = first + nth, sample.look
         line = {"color": look.color, "ls": look.dashes, "lw": 1.2, "marker": look.marker, "ms": 5, "markevery": [1]}
-        _row(axes, HEAD + place - 0.2, look.label, line)
-        _text(axes, HEAD + place - 0.2, sample.rank, x=width - 0.05, color=_PALE, ha="right")
-    _foot(axes, HEAD + len(samples), samples)
+        _row(axes, place, look.label, line, **style)
+        _text(axes, place, sample.rank, x=width - 0.05, **{"color": _PALE, "ha": "right", **style})
 
 
-def _row(axes: Axes, place: float, label: str, style: Mapping[str, Any]) -> None:
+def _row(axes: Axes, place: float, label: str, line: Mapping[str, Any], **style: Any) -> None:
     y = _y(place)
-    axes.add_line(Line2D([0.05, 0.22, 0.4], [y, y, y], **style))
-    _text(axes, place, label, x=0.5)
+    axes.add_line(Line2D([0.05, 0.22, 0.4], [y, y, y], **line))
+    _text(axes, place, label, x=0.5, **style)
 
 
 def _foot(axes: Axes, place: float, samples: Sequence[Sample]) -> None:

@@ -21,6 +21,8 @@ _COLORS = {
     "trajectory": "#56B4E9",
 }
 _OTHER = "#4d4d4d"
+#: Within a panel that holds one group only, colours tell its entries apart: the same, black, and three more.
+_WITHIN = (*_COLORS.values(), INK, "#7B3294", "#8C6D31", "#6b6b6b")
 _MARKERS = "os^DvPX<>phd*"
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 
@@ -36,6 +38,7 @@ class Look:
     color: str
     marker: str
     dashes: Dashes
+    within: str = INK  #: its colour where its group is alone
 
 
 def looks(entries: tuple[Entry, ...]) -> dict[str, Look]:
@@ -51,5 +54,12 @@ def looks(entries: tuple[Entry, ...]) -> dict[str, Look]:
             # Markers run on through all groups: in grey print the marker alone has to do.
             marker=_MARKERS[place % len(_MARKERS)],
             dashes=_DASHES[nth % len(_DASHES)],
+            within=_WITHIN[nth % len(_WITHIN)],
         )
     return result
+
+
+def group_order(group: str) -> tuple[int, str]:
+    """Sorts groups as the contract names them, others behind."""
+    known = list(_COLORS)
+    return known.index(group) if group in known else len(known), group

@@ -11,49 +11,87 @@ from matplotlib.lines import Line2D
 
 from membench.report.looks import GREY
 from membench.report.looks import INK
+from membench.report.looks import group_order
 from membench.report.svg import panel
 from membench.scoring import Curve
 
 _WIDTH = 9.35  #: of the figure, inches
-_HEIGHT, _STEP = 1.05, 1.42  #: of a panel, and from one row to the next
-_LEFT, _TOP, _BOTTOM, _GAP = 0.6, 0.72, 0.5, 0.2
+_LEFT, _TOP, _BOTTOM, _GAP, _HEAD = 0.6, 0.72, 0.5, 0.2, 0.5
 _DASHED = (0, (3.5, 1.5))
 
 
 @dataclass(frozen=True)
 class Small:
-    """One panel."""
+    """One panel. With a group it stands under the group's name, and its strength at the right of its title."""
 
     title: str
+    strength: str
+    group: str
     color: str
     curve: Curve
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """How panels are set out; in inches: the height of one, and from one row to the next."""
+
+    columns: int
+    height: float = 1.05
+    step: float = 1.42
+
+    def rows(self, block: Sequence[Small]) -> int:
+        return -(-len(block) // self.columns)
+
+
 def size(panels: Sequence[Small]) -> tuple[float, float]:
     """Width and height in inches."""
-    rows = -(-len(panels) // _columns(panels))
-    return _WIDTH, _TOP + _STEP * rows + _BOTTOM - 0.3
+    blocks = _blocks(panels)
+    tall = sum(_grid(panels).step * _grid(panels).rows(block) for block in blocks.values())
+    return _WIDTH, _TOP + tall + _HEAD * sum(map(bool, blocks)) + _BOTTOM - 0.3
 
 
 def paint(panels: Sequence[Small], plain: Curve | None, figure: Figure) -> None:
     """Fill the figure: every panel on the same axes, `none` in grey behind."""
-    top = size(panels)[1] - _TOP
-    columns = _columns(panels)
-    wide = (_WIDTH - _LEFT) / columns
-    for place, small in enumerate(panels):
-        row, column = divmod(place, columns)
-        axes = panel(figure, (_LEFT + wide * column, top - _STEP * row - _HEIGHT, wide - _GAP, _HEIGHT))
-        if plain:
-            _pair(axes, plain, GREY, 1.0)
-        _pair(axes, small.curve, small.color, 1.5)
-        below = place + columns < len(panels)
-        _frame(axes, small, outer=(column == 0, not below))
+    grid, top = _grid(panels), size(panels)[1] - _TOP
+    for group, block in _blocks(panels).items():
+        if group:
+            _heading(figure, group, block[0].color, top)
+            top -= _HEAD
+        _block(block, plain, figure, top)
+        top -= grid.step * grid.rows(block)
     _key(figure, size(panels))
 
 
-def _columns(panels: Sequence[Small]) -> int:
-    """Five or four, whichever leaves fewer places empty."""
-    return min((5, 4), key=lambda columns: -len(panels) % columns)
+def _blocks(panels: Sequence[Small]) -> dict[str, list[Small]]:
+    """group -> its panels, in their order."""
+    groups = sorted({small.group for small in panels}, key=group_order)
+    return {group: [small for small in panels if small.group == group] for group in groups}
+
+
+def _grid(panels: Sequence[Small]) -> _Grid:
+    """Groups: smaller panels in six columns; else five or four, whichever leaves fewer places empty."""
+    if panels[0].group:
+        return _Grid(6, height=0.82, step=1.12)
+    return _Grid(min((5, 4), key=lambda columns: -len(panels) % columns))
+
+
+def _block(panels: Sequence[Small], plain: Curve | None, figure: Figure, top: float) -> None:
+    grid = _grid(panels)
+    wide = (_WIDTH - _LEFT) / grid.columns
+    for place, small in enumerate(panels):
+        row, column = divmod(place, grid.columns)
+        axes = panel(figure, (_LEFT + wide * column, top - grid.step * row - grid.height, wide - _GAP, grid.height))
+        if plain:
+            _pair(axes, plain, GREY, 1.0)
+        _pair(axes, small.curve, small.color, 1.5)
+        below = place + grid.columns < len(panels)
+        _frame(axes, small, outer=(column == 0, not below))
+
+
+def _heading(figure: Figure, group: str, color: str, top: float) -> None:
+    axes = panel(figure, (_LEFT, top - 0.2, 3.0, 0.2))
+    axes.set_axis_off()
+    axes.text(0, 0.5, group, color=color, va="center", fontsize=9, weight="bold")
 
 
 def _pair(axes: Axes, curve: Curve, color: str, width: float) -> None:
@@ -67,11 +105,14 @@ def _frame(axes: Axes, small: Small, outer: tuple[bool, bool]) -> None:
     axes.set_yticks((0, 50, 100))
     axes.set_xlim(0, None)
     axes.tick_params(labelleft=left, labelbottom=bottom, labelsize=7)
-    axes.set_title(small.title, loc="left", fontsize=7.5, pad=3, y=1)  # at a given height nothing is laid out twice
+    letters = 6.8 if small.group else 7.5
+    axes.set_title(small.title, loc="left", fontsize=letters, pad=3, y=1)  # at a given height nothing is laid out twice
+    if small.strength:
+        axes.text(1.05, 1.045, small.strength, transform=axes.transAxes, ha="right", fontsize=6.2, color="#5c5c5c")
     if left:
         axes.set_ylabel("accuracy (%)", fontsize=7.5)
     if bottom:
-        axes.set_xlabel("epoch", fontsize=7.5, labelpad=1)
+        axes.set_xlabel("epoch", fontsize=7 if small.group else 7.5, labelpad=0 if small.group else 1)
 
 
 def _key(figure: Figure, inches: tuple[float, float]) -> None:

@@ -24,6 +24,7 @@ _MOST = 0.9995  #: an accuracy of 1 has no place on a scale of log error
 _WIDTH, _PLOT = 9.2, 6.1  #: of the figure and of its axes, inches
 
 Dot = tuple[float, float]  #: (noise fit, accuracy), shares
+Name = tuple[str, str, Dot]  #: text, colour, what it belongs to
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Trail:
     dots: tuple[Dot, ...]
     chosen: int | None  #: the dot of the strength that most folds chose
     rank: str
+    muted: bool = False  #: behind the others: a thin grey line without marker, name and row in the legend
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,41 @@ class Scene:
     x_label: str
     y_label: str
 
+    @property
+    def leads(self) -> tuple[Trail, ...]:
+        """Those that are not muted."""
+        return tuple(trail for trail in self.trails if not trail.muted)
+
 
 def size(scene: Scene) -> tuple[float, float]:
     """Width and height in inches."""
-    return _WIDTH, max(4.7, legend.height(len(scene.trails)) + 0.35)
+    return _WIDTH, max(4.7, legend.height(len(scene.leads) + (scene.leads != scene.trails)) + 0.35)
 
 
 def paint(scene: Scene, figure: Figure) -> None:
     """Fill the figure."""
     height = size(scene)[1]
     axes = panel(figure, (0.62, 0.55, _PLOT, height - 0.75))
+    plot(axes, scene)
+    axes.set_xlabel(scene.x_label)
+    axes.set_ylabel(scene.y_label)
+    control = [(e, dot) for e, dot in zip(scene.epochs, scene.early, strict=True) if e in _EPOCHS]
+    names(axes, scene, [(f"epoch {e}", "#5c5c5c", dot) for e, dot in reversed(control)])
+    others = len(scene.trails) - len(scene.leads)
+    legend.paint(panel(figure, (_PLOT + 0.75, 0.2, _WIDTH - _PLOT - 0.8, height - 0.35)), samples(scene), others)
+
+
+def samples(scene: Scene) -> list[legend.Sample]:
+    """What the legend has a row for."""
+    return [legend.Sample(trail.look, trail.rank) for trail in scene.leads]
+
+
+def plot(axes: Axes, scene: Scene) -> None:
+    """The control, all trails and the scales: the same for every scene with these dots, whichever are muted."""
     _control(axes, scene)
     for order, trail in enumerate(scene.trails):
         _trail(axes, trail, zorder=4 - order / 100)
     _frame(axes, scene)
-    _names(axes, scene)
-    samples = [legend.Sample(t.look, t.rank) for t in scene.trails]
-    legend.paint(panel(figure, (_PLOT + 0.75, 0.2, _WIDTH - _PLOT - 0.8, height - 0.35)), samples)
 
 
 def _control(axes: Axes, scene: Scene) -> None:
@@ -77,6 +97,9 @@ def _control(axes: Axes, scene: Scene) -> None:
 def _trail(axes: Axes, trail: Trail, zorder: float) -> None:
     look = trail.look
     x, y = _xy(trail.dots)
+    if trail.muted:
+        axes.plot(x, y, **legend.MUTED)
+        return
     axes.plot(x, y, color=look.color, ls=look.dashes, lw=1.2, alpha=0.9, zorder=zorder)
     style = {"color": look.color, "marker": look.marker, "ls": "none", "mew": 0.8, "zorder": zorder + 0.5}
     axes.plot(x[1:], y[1:], ms=4, mfc="white", **style)
@@ -96,8 +119,6 @@ def _frame(axes: Axes, scene: Scene) -> None:
     axes.yaxis.set_major_locator(FixedLocator(_ticks(bottom, top)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(scene.x_label)
-    axes.set_ylabel(scene.y_label)
     axes.text(0.012, 0.99, "↖ better", transform=axes.transAxes, va="top", fontsize=8, color="#666666")
 
 
@@ -111,18 +132,16 @@ def _ticks(low: float, high: float) -> list[float]:
     return kept
 
 
-def _names(axes: Axes, scene: Scene) -> None:
-    """Every curve's name at its strong end, and the control's epochs, where they fit."""
+def names(axes: Axes, scene: Scene, more: Sequence[Name] = ()) -> None:
+    """Every lead's name at its strong end, then `more`, where they fit."""
     box = axes.get_window_extent()  # in points: the figure has 72 dots an inch, as SVG has
     room = labels.Box(box.x0 + 2, box.y0, box.x1, box.y1 - 12)
-    control = [(e, dot) for e, dot in zip(scene.epochs, scene.early, strict=True) if e in _EPOCHS]
-    ends = [(t.look.label, t.look.color, t.dots[-1]) for t in scene.trails]
-    ends += [(f"epoch {e}", "#5c5c5c", dot) for e, dot in reversed(control)]
-    lines = [*(t.dots for t in scene.trails), scene.early, scene.low_rate]
-    spots = [_spots(axes, line) for line in lines if line]
-    names = zip((text for text, *_ in ends), _spots(axes, [dot for *_, dot in ends]), strict=True)
+    ends = [*((t.look.label, t.look.color, t.dots[-1]) for t in scene.leads), *more]
+    lines = [_spots(axes, line) for line in (*(t.dots for t in scene.trails), scene.early, scene.low_rate) if line]
+    clear = [_spots(axes, line) for line in (*(t.dots for t in scene.leads), scene.early, scene.low_rate) if line]
+    found = zip((text for text, *_ in ends), _spots(axes, [dot for *_, dot in ends]), strict=True)
     colors = {text: color for text, color, _ in ends}
-    for label in labels.place(list(names), [spot for line in spots for spot in line], spots, room):
+    for label in labels.place(list(found), [spot for line in clear for spot in line], lines, room):
         style = {"va": "center_baseline", "fontsize": labels.POINTS, "color": colors[label.text], "zorder": 8}
         axes.annotate(label.text, (label.x, label.y), xycoords="figure points", **style)
 

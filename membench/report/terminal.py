@@ -16,24 +16,32 @@ from membench.report.text import signed
 from membench.scoring import Board
 from membench.scoring import Row
 from membench.scoring.types import FULL
+from membench.scoring.types import STILL_FITTING
+from membench.scoring.types import TWO_NETWORK
 
-WIDE = 96  #: columns from which all of the board fits
+WIDE = 100  #: columns from which all of the board fits
+ROOMY = 112  #: columns from which there are two spaces between its columns
+FLAGS = {STILL_FITTING: "F", TWO_NETWORK: "2"}
 
 
 def summary_table(board: Board, width: int = 100) -> RenderableType:
-    """The board in `width` columns; below `WIDE` without S_mix, strengths (one a task) and notes."""
+    """The board in `width` columns; below `WIDE` without S_mix, strengths (one a task) and notes.
+
+    Bold: may be first. Dim: the seeds do not show that it wins anything back; and what is never ranked.
+    """
     full = [row for row in board.full_rows if row.R]
     if not board.rows and not full:
         return Text(_empty(board), style="yellow")
     wide = width >= WIDE
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    gap = 1 if WIDE <= width < ROOMY else 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for title, justify in _columns(wide):
-        table.add_column(title, justify=justify, no_wrap=title not in ("strength", "notes"), overflow="fold")
+        table.add_column(title, justify=justify, no_wrap=title != "strength", overflow="fold")
     for row in board.rows:
         table.add_row(*_cells(row, wide), style=_style(row, board))
-    for row in (*full, *board.control_rows):
+    for row in (*full, *(row for row in board.control_rows if row.R)):
         table.add_row(*_cells(row, wide), style="dim")
-    return Group(table, *(Text(line, style="dim") for line in _below(board)))
+    return Group(table, *(Text(line, style="dim") for line in _below(board, wide)))
 
 
 def _columns(wide: bool) -> list[tuple[str, str]]:
@@ -43,19 +51,26 @@ def _columns(wide: bool) -> list[tuple[str, str]]:
 
 
 def _cells(row: Row, wide: bool) -> list[Text]:
-    cells = [ranks(row.rank), _name(row.entry), interval(row.R), interval(row.X) + _claim(row)]
+    excess = signed(row.X and row.X.mean) if wide else interval(row.X)
+    cells = [ranks(row.rank) if row.rank else "", _name(row.entry), interval(row.R), excess + _claim(row)]
     cells += [share(row.S), signed(row.dA)]
     if wide:
-        notes = [*(plain(flag, 30) for flag in row.flags), *([f"{row.failed} failed"] if row.failed else [])]
-        cells += [share(row.S_mix), _chosen(row), ", ".join(notes)]
+        cells += [share(row.S_mix), _chosen(row), _notes(row)]
     return [Text(cell) for cell in cells]
 
 
+def _notes(row: Row) -> str:
+    """`F2 3x`: flags as letters, runs that failed."""
+    flags = "".join(FLAGS.get(flag, "") for flag in row.flags)
+    return f"{flags} {row.failed}x".strip() if row.failed else flags
+
+
 def _chosen(row: Row) -> str:
-    """The strength on each task, while they fit."""
+    """The strength on each task, while they fit; how many folds agree is on the page."""
     if len(row.chosen) > SHOWN and row.stability is not None:
         return f"{row.stability:.0%} stable"
-    return ", ".join(plain(label, 16) for label in row.chosen.values())
+    labels = (label.partition(" (")[0].removeprefix("rate ").replace("x ", "x") for label in row.chosen.values())
+    return " \N{MIDDLE DOT} ".join(plain(label, 16) for label in labels)
 
 
 def _name(entry: str) -> str:
@@ -68,14 +83,18 @@ def _claim(row: Row) -> str:
 
 
 def _style(row: Row, board: Board) -> str:
-    return "bold" if board.ranked and row.rank and row.rank[0] == 1 else ""
+    if board.ranked and row.rank and row.rank[0] == 1:
+        return "bold"
+    return "dim" if row.R and row.R.low is not None and row.R.low <= 0 else ""
 
 
-def _below(board: Board) -> list[str]:
+def _below(board: Board, wide: bool) -> list[str]:
     claims = any(row.beats_control for row in board.rows)
     lines = ["* beats the control: does more than stopping early or training slower"] if claims else []
-    if board.unranked:
-        lines.append(f"not ranked yet: {plain(', '.join(row.entry for row in board.unranked), 200)}")
+    lines += [_flags(board)] if wide and _flags(board) else []
+    waiting = [row.entry for row in (*board.unranked, *(row for row in board.control_rows if not row.R))]
+    if waiting:
+        lines.append(f"not ranked yet ({len(waiting)}): {plain(', '.join(waiting), 600)}")
     return [*lines, *_said(board)]
 
 
@@ -83,6 +102,14 @@ def _said(board: Board) -> list[str]:
     """Who cannot act on any task, and the notes."""
     nowhere = [f"{plain(row.entry)} cannot act: {plain(row.reason, 200)}." for row in board.skipped]
     return [*nowhere, *(plain(note, 300) for note in board.notes)]
+
+
+def _flags(board: Board) -> str:
+    """What the letters mean that were used."""
+    rows = (*board.rows, *board.full_rows, *board.control_rows)
+    used = [f"{letter} {flag}" for flag, letter in FLAGS.items() if any(flag in row.flags for row in rows)]
+    used += ["3x: three runs failed"] if any(row.failed for row in rows) else []
+    return ", ".join(used)
 
 
 def _empty(board: Board) -> str:
