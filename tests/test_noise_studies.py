@@ -83,6 +83,7 @@ def test_capacity_finds_the_planted_doublings_of_each_kind_of_noise() -> None:
     assert inputs.low - 0.2 < 1 < inputs.high + 0.2
     assert [t.verdict for t in finding.tests] == [HOLDS, HOLDS]
     assert len(finding.table) == 1 + 2 * 5
+    assert float(finding.table[1][6]) == pytest.approx(0.9, abs=0.01)  # the best checkpoint, not the last
 
 
 def test_capacity_takes_each_kind_of_noise_for_itself() -> None:

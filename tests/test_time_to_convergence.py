@@ -85,7 +85,7 @@ def test_planted_growth_is_found_in_its_size() -> None:
 def test_verdicts_flip_where_noise_is_fitted_sooner_and_grows_less() -> None:
     finding = analysed(powers(0.6, examples=-0.3, units=-0.3))
     assert {t.verdict for t in finding.tests} == {FAILS}
-    assert any("training is shorter;" in note for note in finding.notes)
+    assert any("Training on them is shorter here;" in note for note in finding.notes)
 
 
 def test_the_two_kinds_of_noise_are_judged_apart() -> None:

@@ -177,7 +177,7 @@ def remarks(longer: Test, units: Panel, examples: Panel) -> Iterable[str]:
     said = "longer" if longer.low > 0 else "shorter" if longer.high < 0 else "neither clearly longer nor shorter"
     value, low, high = (f"{2**v:.2f}" for v in (longer.value, longer.low, longer.high))
     yield f"Random inputs take {value} ({low} to {high}) times the epochs of real data, geometric mean over the sizes."
-    yield f"That training is {said}; the paper's workshop version has it shorter, its ICML version longer."
+    yield f"Training on them is {said} here; the paper's workshop version has it shorter, its ICML version longer."
     yield "Steps, of which an epoch of more examples has more, grow by 1 more per doubling: by as much on real data."
     for x, panel in (("units", units), ("examples", examples)):
         ended = {s: int(np.isnan(t.epochs).sum()) for s, t in panel.items()}
