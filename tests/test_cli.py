@@ -43,7 +43,7 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
         (["ran"], 4, "invalid choice: 'ran'"),
         (["run"], 4, "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"),
         (["run", "--all", "--suite", "quik"], 4, "unknown suite 'quik': did you mean quick?"),
-        (["run", "--all", "--architectures", "mlpp"], 4, "unknown architecture 'mlpp': did you mean mlp?"),
+        (["run", "--all", "--architectures", "mlpp"], 4, "unknown architecture 'mlpp': did you mean mlp or mlp-4096?"),
         (["run", "--all", "--datasets", "digts"], 4, "unknown dataset 'digts': did you mean digits?"),
         (["plan", "-r", "dropout+mixpu"], 4, "'mixpu': did you mean mixup or cutmix?"),
         (["plan", "-r", "dropout"], 4, "-r dropout: give a composition, as in -r dropout+mixup"),
