@@ -4,10 +4,10 @@ He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 201
 convolution, then stages of n blocks of two, the second and third stage at half the size of the one before; shortcuts
 without weights (option A: every other pixel, the new channels zero), the mean over all places, a linear layer. That
 makes 6n + 2 layers, and for images in colour and 10 classes 75,290 weights with n = 1, 269,722 weights (their 0.27
-million) with n = 3. Initialised after He et al., ICCV 2015, arXiv:1502.01852. The paper's rate falls in steps, here as a
-cosine; its weight decay is left to regularizers. In the -gn networks, groups of 16 channels are normalised in place of
-the batch: Wu and He, "Group Normalization", ECCV 2018, arXiv:1803.08494, one of the sizes in its table 3. Each block's
-residual is a branch. Images of any size.
+million) with n = 3. Initialised after He et al., ICCV 2015, arXiv:1502.01852. The paper's rate falls in steps, here as
+a cosine; its weight decay is left to regularizers. In the -gn networks, groups of 16 channels are normalised in place
+of the batch: Wu and He, "Group Normalization", ECCV 2018, arXiv:1803.08494, one of the sizes in its table 3. Each
+block's residual is a branch. Images of any size.
 """
 
 from collections.abc import Callable
