@@ -37,14 +37,16 @@ SUITES = {
     for suite in (
         Suite(
             "smoke",
-            version=2,
-            summary="the whole way in minutes: 50 digits of 8x8, 60 steps; shows that things run, proves little",
+            version=3,
+            summary="the whole way in a minute: 30 digits of 8x8, 50 steps; shows that things run, proves little",
             datasets=("digits",),
-            architectures=("mlp",),
+            architectures=("small-mlp",),
             signals=("real", "mixed@0.4", "randY"),
             seeds=(0, 1, 2),
-            splits={"digits": Split(test=400, train=50, validation=200)},
-            recipes={("digits", "mlp"): Recipe(lr=0.1, batch=25, epochs=30)},
+            splits={"digits": Split(test=400, train=30, validation=200)},
+            # The fewest steps of SGD with which `none` passes the gate: all images in each of them, and a rate at
+            # which 36 development seeds fit random labels half-way (.990 of them, the worst .933).
+            recipes={("digits", "small-mlp"): Recipe(lr=0.12, momentum=0.87, batch=30, epochs=50)},
             width=45,
             compiled=False,
         ),

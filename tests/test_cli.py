@@ -158,7 +158,7 @@ def test_a_selection_brings_what_it_is_compared_with(cli: Cli) -> None:
 
 
 def settings(cli: Cli, each: bool = True) -> int:
-    """How many settings the regularizers have together that act on `mlp`, `none` one; or how many there are."""
+    """How many settings the regularizers have together that act on `small-mlp`, `none` one; or how many there are."""
     listed = [e for e in json.loads(cli("list", "--json")[1])["regularizers"] if e["name"] != "stochastic-depth"]
     return sum(max(1, len(entry["strengths"])) if each else 1 for entry in listed)
 
@@ -167,7 +167,7 @@ def test_all_is_every_cell_of_the_suite(cli: Cli) -> None:
     _, out, _ = cli(*SMOKE, "--all", "--collect-only")
     cells = ids(out)
     assert len(cells) == len(set(cells)) == 3 * 3 * settings(cli)
-    assert cells[0] == "digits/mlp/none/real/seed0"
+    assert cells[0] == "digits/small-mlp/none/real/seed0"
 
 
 def test_all_and_an_expression_select_by_the_expression(cli: Cli) -> None:
@@ -182,7 +182,7 @@ def test_seeds_and_architectures_narrow_the_suite(cli: Cli) -> None:
 
 def test_seeds_beyond_the_suite_get_a_table_of_their_own(cli: Cli) -> None:
     _, out, _ = cli("plan", "--suite", "smoke", "--seeds", "7")
-    assert f"suite smoke-custom 2: {3 * settings(cli)} cells in {settings(cli, each=False)} packs" in out
+    assert f"suite smoke-custom 3: {3 * settings(cli)} cells in {settings(cli, each=False)} packs" in out
 
 
 def test_a_composition_can_be_asked_for(cli: Cli) -> None:
@@ -220,7 +220,7 @@ def test_a_full_grid_of_nothing_is_refused(cli: Cli) -> None:
 def test_plan_counts_what_a_run_would_train(cli: Cli) -> None:
     code, out, _ = cli("plan", "--suite", "smoke")
     row = next(line.split() for line in out.splitlines() if " sam " in line)
-    assert (code, row) == (0, ["digits/mlp", "sam", "5", "45", "1", "2,700"])
+    assert (code, row) == (0, ["digits/small-mlp", "sam", "5", "45", "1", "2,250"])
 
 
 PICKY = """

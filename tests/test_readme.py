@@ -182,7 +182,7 @@ def test_what_is_said_of_the_suites_is_so() -> None:
     assert (quick.splits["mnist5k"].train, len(quick.architectures), len(quick.seeds)) == (1000, 2, 5)
     assert quick.signals == ("real", "mixed@0.4", "randY")
     assert quick.width == 15
-    assert smoke.splits["digits"].train == 50
+    assert smoke.splits["digits"].train == 30
 
 
 def test_ci_runs_the_second_command() -> None:

@@ -17,6 +17,7 @@ SUITES["tiny"] = replace(
     summary="two seeds, six steps",
     seeds=(0, 1),
     splits={"digits": Split(test=100, train=60, validation=100)},
+    architectures=("mlp",),
     recipes={("digits", "mlp"): Recipe(lr=0.1, batch=30, epochs=3)},
     width=15,
 )
