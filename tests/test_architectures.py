@@ -22,7 +22,6 @@ from engine_world import same_bits
 from guards import ARCHITECTURES
 from guards import PlacementGuard
 from guards import SyncGuard
-from guards import apart
 from guards import lanes_on
 from guards import one_graph
 from guards import orders_on
@@ -43,6 +42,7 @@ from membench.plan import make_plan
 from membench.registry import discover
 from membench.suites import SUITES
 from membench.suites import narrowed
+from membench.testing.world import apart
 
 pytestmark = pytest.mark.usefixtures("worker_like")
 
@@ -218,7 +218,7 @@ def test_without_its_branches_the_shortcuts_are_left(name: str) -> None:
 
 def epochs(name: str) -> int:
     """Of three steps, after which the loss of 24 images has fallen; batches of eight are small for twenty layers."""
-    return {"cifar-cnn": 3, "resnet20": 14, "resnet20-gn": 14}.get(name, 6)
+    return {"mlp-4096": 2, "cifar-cnn": 3, "resnet20": 14, "resnet20-gn": 14}.get(name, 6)
 
 
 def world(name: str, *regularizers: str, strengths: tuple[tuple[float, ...], ...]) -> World:
@@ -238,7 +238,7 @@ def test_it_learns_alone_what_it_learns_among_others(name: str) -> None:
     assert (after < before).all()
     alone = lanes.trained([1], epochs=epochs(name))
     for tree in ("params", "buffers"):
-        assert apart(pick(trainer.var[tree], 1), pick(alone.var[tree], 0)) < 1e-3 if trainer.var[tree] else True
+        assert apart(pick(trainer.var[tree], 1), pick(alone.var[tree], 0)) < 1e-4
     assert apart(pick(trainer.var["params"], 0), pick(trainer.var["params"], 1)) > 1e-3
 
 
@@ -270,7 +270,9 @@ def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(
     assert both["died"].tolist() == [-1, -1]
     assert apart(pick(both["params"], 1), pick(plain["params"], 1)) > 1e-4
     if name in BRANCHED:
-        assert not same_bits(world(name, names[-1], strengths=((0.0,), (0.4,))).trained(epochs=1).var, plain)
+        shallow = world(name, names[-1], strengths=((0.0,), (0.4,))).trained(epochs=1).var
+        away = [apart(pick(shallow["params"], lane), pick(plain["params"], lane)) for lane in (0, 1)]
+        assert away[0] == 0 and away[1] > 1e-4
 
 
 @every(KNOWN)
