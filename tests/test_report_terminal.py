@@ -66,8 +66,21 @@ def test_flags_are_letters_that_are_explained_and_a_row_stays_one_line(board: Bo
     )
     out = printed(replace(board, rows=(marked, *board.rows[1:])), 100)
     assert re.search(r"0\.3,0\.3 +F2 3x\n", re.sub(" +\n", "\n", out))
-    assert "F still fitting, 2 two-network only, 3x: three runs failed" in out
+    assert "F still fitting, 2 two-network only, 3x: 3 runs failed" in out
     assert "F still fitting" not in printed(replace(board, rows=(marked,)), 80)
+
+
+def test_a_broad_terminal_has_the_flags_in_words_and_all_intervals(board: Board) -> None:
+    marked = replace(board.rows[0], flags=("still fitting", "two-network only"), failed=3)
+    lines = printed(replace(board, rows=(marked, *board.rows[1:])), 160).splitlines()
+    assert lines[1].rstrip().endswith("still fitting, two-network only, 3 failed")
+    assert lines[1].count("±") == 2
+    assert not any(line.startswith("F ") for line in lines)
+
+
+def test_a_board_without_ranks_has_no_column_of_them(board: Board) -> None:
+    assert printed(board, 80).splitlines()[0].startswith("rank ")
+    assert printed(replace(board, ranked=False), 80).splitlines()[0].startswith("regularizer")
 
 
 def test_nothing_to_rank_is_one_sentence() -> None:
@@ -94,3 +107,12 @@ def test_entries_still_to_run_are_named() -> None:
     plan = manifest(EFFECTS)
     some = [r for r in records(plan, EFFECTS) if r.regularizer != "gradient-noise" or r.seed]
     assert "not ranked yet (1): gradient-noise" in printed(score(plan, some), 100)
+
+
+def test_what_will_never_have_a_rank_is_not_said_to_be_waiting(board: Board) -> None:
+    idle = replace(board.rows[0], entry="idle", rank=None, R=None, reason="cannot act on any valid task")
+    later = replace(board.control_rows[-1], entry="oracle", R=None, incomplete=True)
+    out = printed(replace(board, unranked=(idle,), control_rows=(*board.control_rows, later)), 100)
+    assert "cannot act on any valid task (1): idle\n" in re.sub(" +\n", "\n", out)
+    assert "controls, not complete yet (1): oracle" in out
+    assert "not ranked yet" not in out

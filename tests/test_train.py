@@ -29,11 +29,14 @@ from membench.engine.train import Run
 from membench.engine.train import train_pack
 from membench.errors import LaneError
 from membench.errors import MembenchError
+from membench.plan import make_plan
 from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
 from membench.rng import word
+from membench.scoring import score
+from membench.suites import SUITES
 from membench.suites import Split
 from membench.suites import checkpoints
 from membench.suites import control_epochs
@@ -320,3 +323,12 @@ def test_a_compiled_pack_gives_the_eager_one_s_accuracies() -> None:
 def test_the_data_of_the_tests_can_be_learned() -> None:
     assert plain().train[-1] == 1.0 and plain().test[-1] > 0.8 and plain().num_classes == CLASSES
     assert len(parts("none")) == 0
+
+
+def test_the_plain_network_of_smoke_passes_the_gate_on_development_seeds() -> None:
+    suite = replace(SUITES["smoke"], seeds=(1000, 1001, 1002))
+    plan = make_plan(suite, registry(), lambda name: "hash", lambda *names: None, lambda cell: "/none/" in cell)
+    (alone,) = (pack for pack in plan.packs() if pack.cells[0].regularizer == "none")
+    (gate,) = score(plan.manifest, train_pack(alone, registry(), "cpu")).gates
+    assert gate.seeds == suite.seeds
+    assert gate.reasons == ()

@@ -17,6 +17,7 @@ from membench.scoring import Curve
 
 _WIDTH = 9.35  #: of the figure, inches
 _LEFT, _TOP, _BOTTOM, _GAP, _HEAD = 0.6, 0.72, 0.5, 0.2, 0.5
+_LETTERS = 24  #: of title and strength together, for which a small panel has room at full size
 _DASHED = (0, (3.5, 1.5))
 
 
@@ -89,7 +90,7 @@ def _block(panels: Sequence[Small], plain: Curve | None, figure: Figure, top: fl
 
 
 def _heading(figure: Figure, group: str, color: str, top: float) -> None:
-    axes = panel(figure, (_LEFT, top - 0.2, 3.0, 0.2))
+    axes = panel(figure, (_LEFT, top - 0.3, 3.0, 0.2))  # nearer to its own panels than to the axis above
     axes.set_axis_off()
     axes.text(0, 0.5, group, color=color, va="center", fontsize=9, weight="bold")
 
@@ -105,10 +106,12 @@ def _frame(axes: Axes, small: Small, outer: tuple[bool, bool]) -> None:
     axes.set_yticks((0, 50, 100))
     axes.set_xlim(0, None)
     axes.tick_params(labelleft=left, labelbottom=bottom, labelsize=7)
-    letters = 6.8 if small.group else 7.5
+    shrunk = min(1.0, _LETTERS / len(small.title + small.strength))
+    letters = 6.8 * shrunk if small.group else 7.5
     axes.set_title(small.title, loc="left", fontsize=letters, pad=3, y=1)  # at a given height nothing is laid out twice
     if small.strength:
-        axes.text(1.05, 1.045, small.strength, transform=axes.transAxes, ha="right", fontsize=6.2, color="#5c5c5c")
+        style = {"ha": "right", "fontsize": 6.2 * shrunk, "color": "#5c5c5c"}
+        axes.text(1.05, 1.045, small.strength, transform=axes.transAxes, **style)
     if left:
         axes.set_ylabel("accuracy (%)", fontsize=7.5)
     if bottom:

@@ -21,46 +21,46 @@ from membench.scoring.types import TWO_NETWORK
 
 WIDE = 100  #: columns from which all of the board fits
 ROOMY = 112  #: columns from which there are two spaces between its columns
+WORDY = 150  #: columns from which X has its interval again, and notes are words
 FLAGS = {STILL_FITTING: "F", TWO_NETWORK: "2"}
 
 
 def summary_table(board: Board, width: int = 100) -> RenderableType:
-    """The board in `width` columns; below `WIDE` without S_mix, strengths (one a task) and notes.
+    """The board in `width` columns; below `WIDE` without S_mix, strengths (one a task) and notes. No rank, no column.
 
     Bold: may be first. Dim: the seeds do not show that it wins anything back; and what is never ranked.
     """
     full = [row for row in board.full_rows if row.R]
     if not board.rows and not full:
         return Text(_empty(board), style="yellow")
-    wide = width >= WIDE
     gap = 1 if WIDE <= width < ROOMY else 2
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-    for title, justify in _columns(wide):
+    rows = [(row, _style(row, board)) for row in board.rows]
+    rows += [(row, "dim") for row in (*full, *board.control_rows) if row.R]
+    cells = [_cells(row, width) for row, _ in rows]
+    shown = [title for title in cells[0] if title != "rank" or board.ranked]
+    for title in shown:
+        justify = "left" if title in ("regularizer", "strength", "notes") else "right"
         table.add_column(title, justify=justify, no_wrap=title != "strength", overflow="fold")
-    for row in board.rows:
-        table.add_row(*_cells(row, wide), style=_style(row, board))
-    for row in (*full, *(row for row in board.control_rows if row.R)):
-        table.add_row(*_cells(row, wide), style="dim")
-    return Group(table, *(Text(line, style="dim") for line in _below(board, wide)))
+    for own, (_, style) in zip(cells, rows, strict=True):
+        table.add_row(*(Text(own[title]) for title in shown), style=style)
+    return Group(table, *(Text(line, style="dim") for line in _below(board, width)))
 
 
-def _columns(wide: bool) -> list[tuple[str, str]]:
-    columns = [("rank", "right"), ("regularizer", "left"), ("recovery R", "right"), ("excess X", "right")]
-    columns += [("S", "right"), ("dA", "right")]
-    return [*columns, ("S_mix", "right"), ("strength", "left"), ("notes", "left")] if wide else columns
+def _cells(row: Row, width: int) -> dict[str, str]:
+    """column -> what stands there."""
+    excess = signed(row.X and row.X.mean) if WIDE <= width < WORDY else interval(row.X)
+    cells = {"rank": ranks(row.rank) if row.rank else "", "regularizer": _name(row.entry)}
+    cells |= {"recovery R": interval(row.R), "excess X": excess + _claim(row), "S": share(row.S), "dA": signed(row.dA)}
+    if width >= WIDE:
+        cells |= {"S_mix": share(row.S_mix), "strength": _chosen(row), "notes": _notes(row, width)}
+    return cells
 
 
-def _cells(row: Row, wide: bool) -> list[Text]:
-    excess = signed(row.X and row.X.mean) if wide else interval(row.X)
-    cells = [ranks(row.rank) if row.rank else "", _name(row.entry), interval(row.R), excess + _claim(row)]
-    cells += [share(row.S), signed(row.dA)]
-    if wide:
-        cells += [share(row.S_mix), _chosen(row), _notes(row)]
-    return [Text(cell) for cell in cells]
-
-
-def _notes(row: Row) -> str:
-    """`F2 3x`: flags as letters, runs that failed."""
+def _notes(row: Row, width: int) -> str:
+    """`F2 3x`: flags as letters, runs that failed; or all in words."""
+    if width >= WORDY:
+        return ", ".join([*(plain(flag, 30) for flag in row.flags), *([f"{row.failed} failed"] if row.failed else [])])
     flags = "".join(FLAGS.get(flag, "") for flag in row.flags)
     return f"{flags} {row.failed}x".strip() if row.failed else flags
 
@@ -88,14 +88,11 @@ def _style(row: Row, board: Board) -> str:
     return "dim" if row.R and row.R.low is not None and row.R.low <= 0 else ""
 
 
-def _below(board: Board, wide: bool) -> list[str]:
+def _below(board: Board, width: int) -> list[str]:
     claims = any(row.beats_control for row in board.rows)
     lines = ["* beats the control: does more than stopping early or training slower"] if claims else []
-    lines += [_flags(board)] if wide and _flags(board) else []
-    waiting = [row.entry for row in (*board.unranked, *(row for row in board.control_rows if not row.R))]
-    if waiting:
-        lines.append(f"not ranked yet ({len(waiting)}): {plain(', '.join(waiting), 600)}")
-    return [*lines, *_said(board)]
+    lines += [_flags(board)] if WIDE <= width < WORDY and _flags(board) else []
+    return [*lines, *_without(board), *_said(board)]
 
 
 def _said(board: Board) -> list[str]:
@@ -104,11 +101,22 @@ def _said(board: Board) -> list[str]:
     return [*nowhere, *(plain(note, 300) for note in board.notes)]
 
 
+def _without(board: Board) -> list[str]:
+    """Who has no row, by the reason."""
+    names: dict[str, list[str]] = {}
+    for row in board.unranked:
+        names.setdefault("not ranked yet" if row.incomplete else row.reason, []).append(row.entry)
+    for row in board.control_rows:
+        if not row.R:
+            names.setdefault("controls, not complete yet" if row.incomplete else row.reason, []).append(row.entry)
+    return [f"{reason} ({len(some)}): {plain(', '.join(some), 600)}" for reason, some in names.items()]
+
+
 def _flags(board: Board) -> str:
     """What the letters mean that were used."""
     rows = (*board.rows, *board.full_rows, *board.control_rows)
     used = [f"{letter} {flag}" for flag, letter in FLAGS.items() if any(flag in row.flags for row in rows)]
-    used += ["3x: three runs failed"] if any(row.failed for row in rows) else []
+    used += [f"{row.failed}x: {row.failed} runs failed" for row in rows if row.failed][:1]
     return ", ".join(used)
 
 

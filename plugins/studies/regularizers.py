@@ -120,10 +120,13 @@ def slower(records: Records) -> list[str]:
     if not (seeds := whole(records)[0]):
         return []
     flat, top = flatness(records, [name for name in SLOWER.regularizers if name != "none"], seeds)
-    told = "; ".join(f"{t.name} {t.value:.2f} [{t.low:.2f}, {t.high:.2f}]" for t in dropout_tests(flat, ""))
+    again = dropout_tests(flat, "")
+    told = "; ".join(f"{t.name} {t.value:.2f} [{t.low:.2f}, {t.high:.2f}]" for t in again)
+    cause = "may be" if all(t.low > 0 for t in again) else "is not"
     return [
         f"One more run, for an explanation: at a rate of {SLOWER.recipe.lr:g} for {SLOWER.recipe.epochs} epochs, up to "
-        f"a suppression of {top:.2f}, dropout loses {mean_interval(flat['dropout'])[0]:.2f} points; {told}."
+        f"a suppression of {top:.2f}, dropout loses {mean_interval(flat['dropout'])[0]:.2f} points; {told}. The rate {cause} what "
+        "makes dropout's curve so."
     ]
 
 
