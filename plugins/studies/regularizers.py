@@ -122,12 +122,10 @@ def slower(records: Records) -> list[str]:
     flat, top = flatness(records, [name for name in SLOWER.regularizers if name != "none"], seeds)
     again = dropout_tests(flat, "")
     told = "; ".join(f"{t.name} {t.value:.2f} [{t.low:.2f}, {t.high:.2f}]" for t in again)
-    cause = "may be" if all(t.low > 0 for t in again) else "is not"
-    return [
-        f"One more run, for an explanation: at a rate of {SLOWER.recipe.lr:g} for {SLOWER.recipe.epochs} epochs, up to "
-        f"a suppression of {top:.2f}, dropout loses {mean_interval(flat['dropout'])[0]:.2f} points; {told}. The rate {cause} what "
-        "makes dropout's curve so."
-    ]
+    told += f". The rate {'may be' if min(t.low for t in again) > 0 else 'is not'} the reason"
+    recipe = f"a rate of {SLOWER.recipe.lr:g} for {SLOWER.recipe.epochs} epochs, up to a suppression of {top:.2f}"
+    cost = f"dropout loses {mean_interval(flat['dropout'])[0]:.2f} points"
+    return [f"One more run, for an explanation: at {recipe}, {cost}; {told}."]
 
 
 def order_test(records: Records, chosen: Sequence[str], seeds: Seeds) -> Test:
