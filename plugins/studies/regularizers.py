@@ -59,10 +59,9 @@ QUICK = Arm(
     },
     read=(1, 2, 4, 7, 12, 20, 30, 40, 50),
 )
-#: is it the rate at which dropout's curve is made?
 SLOWER = replace(
     QUICK,
-    name="slower",
+    name="slower",  # is it the rate at which dropout's curve is made?
     recipe=Recipe(lr=0.02, batch=100, epochs=100),
     regularizers={name: QUICK.regularizers[name] for name in ("none", "dropout", "input-noise", "weight-decay")},
     read=(1, 2, 4, 8, 14, 24, 40, 60, 80, 100),
