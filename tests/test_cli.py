@@ -229,7 +229,7 @@ from membench import Regularizer, hookimpl
 def skip(net):
     with open("asked", "a") as file:
         file.write("x")
-    return "too wide" if net.params["first.weight"][0] > 8 else None
+    return "too wide" if net.params["head.weight"][0] > 8 else None
 
 def weights(params, lane):
     return params
