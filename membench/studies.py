@@ -173,6 +173,12 @@ def interval(mean: float, error: float, freedom: float, confidence: float = 0.95
     return mean, mean - half, mean + half
 
 
+def shown(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
+    """`0.412 [0.308, 0.517]`: what `mean_interval` and `paired` give, in a sentence."""
+    value, low, high = (format(v, spec) for v in numbers)
+    return f"{value} [{low}, {high}]"
+
+
 def paired(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
     """`mean_interval` of x - y; [n] each, the i-th of x with the i-th of y. Raises `ValueError` for other lengths."""
     return mean_interval([float(a) - float(b) for a, b in zip(x, y, strict=True)], confidence)

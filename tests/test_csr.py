@@ -130,3 +130,9 @@ def test_the_probes_are_the_papers_constants_and_ten_times_as_much() -> None:
         "csr-3-monitor": (3.0, 10),
     }
     assert pytest.approx((0.25, 0.2)) == (0.3 * CSR.STEP, 0.3 * CSR.NOISE)
+
+
+def test_the_split_by_right_and_wrong_points_is_over_the_points_that_the_probe_looks_at() -> None:
+    (study,) = STUDY.register()
+    arms = [arm for scale in study.arms.values() for arm in scale]
+    assert [arm.split.validation for arm in arms] == [CSR.POINTS] * 2

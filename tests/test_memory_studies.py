@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -133,8 +134,6 @@ def test_the_scores_of_a_setting_are_the_boards() -> None:
 
 
 def test_a_setting_with_a_failed_run_is_named_and_left_out() -> None:
-    from dataclasses import replace
-
     module = plugin("studies/calibration.py")
     runs = subsets(module.SUBSETS, {}, 32)
     broken = tuple(replace(r, status="diverged") if r.id.startswith("digits/small-mlp/l1[0.003]") else r for r in runs)
@@ -198,6 +197,14 @@ def test_hidden_memory_at_another_rate_is_told_and_tests_nothing() -> None:
     told = [note for note in twice.notes if note not in once.notes]
     assert [note.split("epochs ")[1].split(" has")[0] for note in told] == ["dropout[0.5]", "dropout[0.8]"]
     assert "accuracy of 70 % instead of 50 %, and relearned - new is 0.2" in told[0]
+
+
+def test_a_second_rate_that_holds_nothing_back_is_not_told() -> None:
+    module = plugin("studies/hidden_memory.py")
+    main, again = remembered(module.QUICK, 0.1), remembered(module.SLOWER, 0.1)
+    none = {"relearned": ((None,) * 11,), "new": ((None,) * 11,), "scratch": ((0.0,) * 11,), "held": (0.0,)}
+    empty = tuple(replace(r, probes={"hidden-memory": none}) for r in again)
+    assert module.analyse({"main": main, "slower": empty}).notes == module.analyse({"main": main}).notes
 
 
 def test_half_of_a_curve_lies_between_epochs() -> None:

@@ -16,6 +16,9 @@ from membench.scoring.table import final
 from membench.scoring.table import plain_records
 from membench.scoring.types import Gate
 
+#: What `none` must reach, shares: random labels fitted at the budget and half-way, wrong ones among real ones.
+FIT, HALFWAY, MEMORY = 0.99, 0.95, 0.95
+
 
 def inspect(source: Source, task: str) -> tuple[Gate, Plain | None]:
     """Is the task fit to measure with? And `none`'s readings, if there are any."""
@@ -97,7 +100,7 @@ def _fit_at(record: Record, epoch: int) -> float:
 def _reasons(values: dict[str, float], seeds: int) -> list[str]:
     """What fails, each with its figure."""
     out = [] if seeds > 1 else ["one seed is left, and the choice of strength needs another one"]
-    floors = {"F0(E)": 0.99, "F0(E/2)": 0.95, **{n: 0.95 for n in values if n[0] == "M"}}
+    floors = {"F0(E)": FIT, "F0(E/2)": HALFWAY, **{n: MEMORY for n in values if n[0] == "M"}}
     floors |= {"A0_0": values["cA"] + 0.5 * (1 - values["cA"]), **{n: 0.10 for n in values if n[0] == "D"}}
     return out + [f"{n} = {values[n]:.3f} < {floor:.3f}" for n, floor in floors.items() if values[n] < floor - 1e-12]
 

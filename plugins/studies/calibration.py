@@ -27,6 +27,7 @@ from membench.estimators import membership_scores
 from membench.estimators import spearman
 from membench.estimators import true_positive_rate
 from membench.scoring import core
+from membench.scoring import gate
 from membench.studies import select
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def analyse(results: Results) -> Finding:
     kept = np.mean([r.wrong[-1] for r in plain if r.signal == "mixed@0.4"])
     notes.append(
         f"The plain network fits {fit:.1%} of random labels and {kept:.1%} of wrong ones among real ones; on the board "
-        "99 and 95 % are asked for."
+        f"{100 * gate.FIT:g} and {100 * gate.MEMORY:g} % are asked for."
     )
     if lost:
         notes.append(f"Left out, since a run did not end well: {', '.join(lost)}.")

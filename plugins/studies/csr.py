@@ -23,6 +23,7 @@ from membench import hookimpl
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
+from membench.studies import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,12 +50,12 @@ def analyse(results: Results) -> Finding:
     if not whole:
         raise ValueError("no seed has all three runs")
     epochs = select(records)[0].epochs
-    shares = {}
+    shares, wrong = {}, {}
     for signal in SIGNALS:
         mine = {r.seed: r for r in select(records, signal=signal)}
         for probe in PROBES:
             shares[probe, signal] = np.array([mine[s].probes[probe]["share"] for s in whole])
-    wrong = {s: np.array([points_wrong(r) for r in select(records, signal=s) if r.seed in whole]) for s in SIGNALS}
+        wrong[signal] = np.array([points_wrong(mine[s]) for s in whole])
     late = max(max(r.probes[TESTED]["late"]) for r in select(records))
     notes = [f"The second half of the 100 iterations of a search found at most {late:.3f} of the points."]
     notes += [split(signal, shares[TESTED, signal], *wrong[signal].transpose(1, 0, 2)) for signal in SIGNALS]
@@ -89,18 +90,14 @@ def split(signal: str, share: Floats, wrong: Floats, critical: Floats) -> str:
         "the ratio among wrong points": w.mean(1) * rise(q),
         "the ratio among right points": (1 - w).mean(1) * rise(p),
     }
-    told = ", ".join(f"{name} {shown(v)}" for name, v in parts.items())
+    change = lambda v: shown(mean_interval(v), "+.4f")  # noqa: E731
+    told = ", ".join(f"{name} {change(v)}" for name, v in parts.items())
     (w0, w1), (q0, q1), (p0, p1) = (v.mean(0) for v in (w, q, p))
     return (
-        f"{signal}, from first to last, {shown(rise(share[:, [0, -1]]))} in all, of which {told}. Wrong points go from "
+        f"{signal}, from first to last, {change(rise(share[:, [0, -1]]))} in all, of which {told}. Wrong points go from "
         f"{w0:.1%} to {w1:.1%} of all; the ratio among them from {q0:.3f} to {q1:.3f}, among right ones from {p0:.3f} "
         f"to {p1:.3f}."
     )
-
-
-def shown(values: Floats) -> str:
-    mean, low, high = mean_interval(values)
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def middle(count: int) -> int:
@@ -169,7 +166,7 @@ def register():
         architectures=("cifar-cnn",),
         signals=SIGNALS,
         seeds=(0, 1, 2, 3, 4),
-        split=Split(test=10000, train=45000, validation=5000),
+        split=Split(test=10000, train=45000, validation=500),  # the points that the probe looks at
         recipe=Recipe(lr=0.01, batch=128, epochs=128),
         probes=tuple(PROBES),
         read=(1, 2, 4, 8, 16, 32, 64, 128),

@@ -22,6 +22,7 @@ from membench import hookimpl
 from membench.studies import by_setting
 from membench.studies import mean_interval
 from membench.studies import paired
+from membench.studies import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,11 +124,12 @@ def slower(settings: dict[str, list[Record]], again: dict[str, list[Record]]) ->
         first, second = (s[setting] for s in (settings, again))
         fast, slow = (mean_interval([100 * r.val[-1] for r in own])[0] for own in (first, second))
         rate, epochs = SLOWER.recipe.lr, SLOWER.recipe.epochs
-        gain, low, high = paired(*savings(second, "new"))
+        pair = savings(second, "new")
+        if len(pair[0]) < 2:
+            continue
         told.append(
             f"One more run, for an explanation: at a rate of {rate:g} for {epochs} epochs {setting} has a validation "
-            f"accuracy of {slow:.0f} % instead of {fast:.0f} %, and relearned - new is {gain:.3f} "
-            f"[{low:.3f}, {high:.3f}]."
+            f"accuracy of {slow:.0f} % instead of {fast:.0f} %, and relearned - new is {shown(paired(*pair))}."
         )
     return sorted(told)
 

@@ -26,6 +26,7 @@ from membench import Test
 from membench import hookimpl
 from membench.records import parse_signal
 from membench.studies import mean_interval
+from membench.studies import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,8 +138,7 @@ def fall(c: Curves, several: bool) -> tuple[Test, ...]:
 def beside(c: Curves) -> str:
     """The order of the levels at the paper's own radius, as a sentence."""
     slopes = [np.polyfit(c.levels, row, 1)[0] for row in c.csr[1, :, :, -1]]
-    value, low, high = mean_interval(slopes)
-    text = f"{c.arm}, noisy {c.kind}: at r = 0.3 the ratio at the end rises by {value:.3f} [{low:.3f}, {high:.3f}]"
+    text = f"{c.arm}, noisy {c.kind}: at r = 0.3 the ratio at the end rises by {shown(mean_interval(slopes))}"
     return f"{text} from no noise to nothing but noise (slope over the levels)."
 
 

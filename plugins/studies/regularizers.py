@@ -27,6 +27,7 @@ from membench.studies import by_setting
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
+from membench.studies import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,11 +121,11 @@ def slower(records: Records) -> list[str]:
         return []
     flat, top = flatness(records, [name for name in SLOWER.regularizers if name != "none"], seeds)
     again = dropout_tests(flat, "")
-    told = "; ".join(f"{t.name} {t.value:.2f} [{t.low:.2f}, {t.high:.2f}]" for t in again)
-    told += f". The rate {'may be' if min(t.low for t in again) > 0 else 'is not'} the reason"
+    told = "; ".join(f"{t.name} {shown((t.value, t.low, t.high), '.2f')}" for t in again)
     recipe = f"a rate of {SLOWER.recipe.lr:g} for {SLOWER.recipe.epochs} epochs, up to a suppression of {top:.2f}"
+    cause = f"The rate {'may be' if min(t.low for t in again) > 0 else 'is not'} the reason."
     cost = f"dropout loses {mean_interval(flat['dropout'])[0]:.2f} points"
-    return [f"One more run, for an explanation: at {recipe}, {cost}; {told}."]
+    return [f"One more run, for an explanation: at {recipe}, {cost}; {told}. {cause}"]
 
 
 def order_test(records: Records, chosen: Sequence[str], seeds: Seeds) -> Test:
@@ -151,11 +152,8 @@ def cell_id(records: Records, setting: str, signal: str, seed: int) -> str:
 
 def tuned(records: Records, names: Sequence[str]) -> dict[str, str]:
     """name -> the setting with the best mean validation accuracy on real labels."""
-    found = {}
-    for name in names:
-        settings = by_setting(select(records, regularizer=name, signal="real"))
-        found[name] = max(settings, key=lambda s: np.mean([max(r.val) for r in settings[s]]))
-    return found
+    settings = {n: by_setting(select(records, regularizer=n, signal="real")) for n in names}
+    return {n: max(own, key=lambda s: np.mean([max(r.val) for r in own[s]])) for n, own in settings.items()}
 
 
 def whole(records: Records) -> tuple[list[int], list[str]]:
