@@ -166,6 +166,10 @@ class Recipe:
     epochs: int = 100
     schedule: str = "constant"  #: or "cosine", to 0 over the budget
 
+    def steps(self, examples: int) -> int:
+        """Optimizer steps of the whole budget on so many training examples; what fills no batch is left out."""
+        return self.epochs * (examples // self.batch)
+
 
 @dataclass(frozen=True)
 class Architecture:

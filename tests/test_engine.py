@@ -257,19 +257,19 @@ def test_the_step_never_waits_for_the_device(name: str, architecture: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_the_step_runs_on_the_meta_device_and_costs_at_least_the_plain_one(name: str) -> None:
     strengths = registry().regularizers[name].strengths[:2] or ((),)
-    plain = World((), strengths).trainer().flops()
-    assert World(parts(name), strengths).trainer().flops() >= plain > 0
+    plain = World((), strengths).trainer().counted().flops
+    assert World(parts(name), strengths).trainer().counted().flops >= plain > 0
 
 
 def test_the_step_s_flops_are_counted_as_on_paper() -> None:
     sizes = (64 * 6, 6 * 5, 5 * 3)  # forward and weight gradients; no gradient for the input
-    assert World((), ((), ())).trainer().flops() == 2 * 2 * 8 * (3 * sum(sizes) - sizes[0])
+    assert World((), ((), ())).trainer().counted().flops == 2 * 2 * 8 * (3 * sum(sizes) - sizes[0])
 
 
 def test_sam_costs_two_steps_and_label_smoothing_one() -> None:
-    plain = World((), SETTINGS).trainer().flops()
-    assert World(parts("sam"), SETTINGS).trainer().flops() == 2 * plain
-    assert World(parts("label-smoothing"), SETTINGS).trainer().flops() == plain
+    plain = World((), SETTINGS).trainer().counted().flops
+    assert World(parts("sam"), SETTINGS).trainer().counted().flops == 2 * plain
+    assert World(parts("label-smoothing"), SETTINGS).trainer().counted().flops == plain
 
 
 @pytest.mark.slow

@@ -32,12 +32,14 @@ def least(plans: Sequence[ArmPlan], within: Registry, folder: Path | None) -> st
 
 
 def _size(name: str, within: Registry, data: Data) -> tuple[tuple[int, int, int], int] | None:
-    """Of an image, and the number of classes."""
-    if data.at_hand(name):
-        arrays = data.arrays(name)
-        return tuple(arrays.x.shape[1:]), arrays.num_classes
+    """Of an image, and the number of classes: what the data set says, else what its arrays are."""
     known = within.dataset(name)
-    return (known.shape, known.num_classes) if known.shape and known.num_classes else None
+    if known.shape and known.num_classes:
+        return known.shape, known.num_classes
+    if not data.at_hand(name):
+        return None
+    arrays = data.arrays(name)
+    return tuple(arrays.x.shape[1:]), arrays.num_classes
 
 
 def _time(seconds: float) -> str:

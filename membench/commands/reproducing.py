@@ -137,7 +137,7 @@ def _collected(jobs: Iterable[Job], found: Registry, options: argparse.Namespace
         for plan in job.plans:
             arm, cells = plan.arm, cells + len(plan.cells)
             print(*(f"{job.entry.name}/{arm.name}: {cell.id}" for cell in plan.cells), sep="\n")
-        steps = sum(len(p.cells) * p.arm.recipe.epochs * (p.arm.split.trained // p.arm.recipe.batch) for p in job.plans)
+        steps = sum(len(p.cells) * p.arm.recipe.steps(p.arm.split.trained) for p in job.plans)
         if not job.problem:
             print(f"{job.entry.name}: {len(job.keys)} cells in {len(job.plans)} arms, {steps:,} steps", end="")
             print(least(job.plans, found.within(job.entry.name), options.data_dir) if job.scale == "paper" else "")

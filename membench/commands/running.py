@@ -45,7 +45,7 @@ def plan(options: argparse.Namespace) -> int:
     for program in dict.fromkeys(p.program for p in packs):
         mine = [p for p in packs if p.program == program]
         cells = [c for p in mine for c in p.cells]
-        steps = sum(len(p.cells) * p.recipe.epochs * (p.split.train // p.recipe.batch) for p in mine)
+        steps = sum(len(p.cells) * p.recipe.steps(p.split.trained) for p in mine)
         counts = (len({c.strength for c in cells}), len(cells), len(mine), steps)
         row = ["/".join(program[:2]), program[2], *(f"{n:,}" for n in counts)]
         table.add_row(*(Text(cell) for cell in row))

@@ -8,7 +8,6 @@ plain step's. k: kernels inside a CUDA graph, one an operation, t each. All lane
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from membench.arms import ArmPlan
@@ -46,8 +45,8 @@ def project(plan: ArmPlan, source: Source, shape: tuple[int, int, int], num_clas
         num_classes: of the data set.
     """
     arm, whole = plan.arm, Projection()
-    steps = arm.recipe.epochs * (arm.split.trained // arm.recipe.batch)
-    for (network, regularizer), lanes in _groups(plan):
+    steps = arm.recipe.steps(arm.split.trained)
+    for (network, regularizer), lanes in Counter((c.architecture, c.regularizer) for c in plan.cells).items():
         architecture, sizes = source.architecture(network), (steps, num_classes, arm.split.train, 1.0)
         program, plain = (
             shared_program(architecture, shape, parts, arm.recipe, *sizes)
@@ -59,8 +58,3 @@ def project(plan: ArmPlan, source: Source, shape: tuple[int, int, int], num_clas
         seconds = steps * max(lanes * lane, step.kernels * LAUNCH)
         whole += Projection(lanes, lanes * steps, float(lanes * steps * step.flops), seconds)
     return whole
-
-
-def _groups(plan: ArmPlan) -> Iterable[tuple[tuple[str, str], int]]:
-    """(architecture, regularizer) and how many cells have them."""
-    return Counter((cell.architecture, cell.regularizer) for cell in plan.cells).items()

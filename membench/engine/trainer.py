@@ -159,10 +159,6 @@ class Trainer:
             anew.append(self.program.statistics(own[0], x.unflatten(0, (-1, size)), own[1]))
         return {name: torch.stack([b[name] for b in anew]) for name in buffers}
 
-    def flops(self) -> int:
-        """Matrix FLOPs of one step of all lanes, counted on the meta device."""
-        return self.counted().flops
-
     def counted(self) -> StepCounter:
         """What one step of all lanes asks for, counted on the meta device."""
         d = self.data

@@ -14,6 +14,7 @@ from membench.report import provenance
 from membench.report import tables
 from membench.report.figures import Drawing
 from membench.report.probed import probed
+from membench.report.text import LONG
 from membench.report.text import cite
 from membench.report.text import code
 from membench.report.text import count
@@ -140,7 +141,7 @@ def _task(section: Section, task: str) -> list[str]:
     counts = "" if task in tables.valid(section.board) else " (does not count)"
     parts = [f"### {md(section.board.suite)}: {md(task)}{counts}"]
     for drawing in drawn:
-        finding = md(drawing.finding, 2000)
+        finding = md(drawing.finding, LONG)
         parts += [f"**{drawing.title}.** {finding}", f"![{finding}]({drawing.name})"]
     seen = probed(section.records, task)
     parts += [_fold(prose.STRENGTHS, tables.strengths(section.board, section.plan, task, seen))]

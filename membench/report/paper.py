@@ -11,9 +11,12 @@ from matplotlib.figure import Figure
 
 from membench.report import trust
 from membench.report.svg import draw
+from membench.report.text import LONG
 from membench.report.text import cite
 from membench.report.text import count
+from membench.report.text import estimate
 from membench.report.text import filename
+from membench.report.text import markdown_table
 from membench.report.text import md
 from membench.report.text import number
 from membench.studies import FAILS
@@ -23,7 +26,6 @@ from membench.studies import Finding
 from membench.studies import Test
 
 SIZE = (7.0, 3.0)  #: inches, unless the study sets another
-LONG = 2000  #: characters of a caption, a claim or a caveat
 
 HEAD = """# The paper, reproduced
 
@@ -93,7 +95,7 @@ def pages(shown: Sequence[Shown]) -> dict[str, bytes]:
     """`README.md`, `findings.json` and the figures, by name."""
     order = sorted(shown, key=_place)
     rows = [("study", "figure", "claim", "test: value [95 % interval]", "verdict"), *map(_row, order)]
-    parts = [HEAD, _table(rows), READING, *(part for one in order for part in _section(one))]
+    parts = [HEAD, markdown_table(rows), READING, *(part for one in order for part in _section(one))]
     files = {one.file: one.svg for one in order if one.svg}
     findings = [trust.found(one.name, one.scale, one.finding) for one in order if one.finding]
     page = ("\n\n".join(part.strip("\n") for part in parts) + "\n").encode()
@@ -122,7 +124,7 @@ def _anchor(one: Shown) -> str:
 
 def _test(test: Test) -> str:
     bound = "" if test.threshold == 0 else f", threshold {number(test.threshold)}"
-    return f"{md(test.name)}: {number(test.value)} [{number(test.low)}, {number(test.high)}]{bound}"
+    return f"{md(test.name)}: {estimate(test.value, test.low, test.high)}{bound}"
 
 
 def _section(one: Shown) -> Iterator[str]:
@@ -151,9 +153,9 @@ def _numbers(finding: Finding) -> Iterator[str]:
         for t in finding.tests
     ]
     head = ("test", "value", "95 % interval", "above", "method", "verdict")
-    yield _table([head, *((*row, test.verdict) for row, test in zip(tests, finding.tests, strict=True))])
+    yield markdown_table([head, *((*row, test.verdict) for row, test in zip(tests, finding.tests, strict=True))])
     if finding.table:
-        yield _table([tuple(map(md, row)) for row in finding.table])
+        yield markdown_table([tuple(map(md, row)) for row in finding.table])
 
 
 def _scaled(one: Shown) -> list[str]:
@@ -166,10 +168,3 @@ def _trained(facts: Facts) -> str:
     ended += [f"{facts.failed} failed"] if facts.failed else []
     where = f" on {md('; '.join(facts.where))}" if facts.where else ""
     return f"{', '.join(ended)}; {facts.seconds / 60:.1f} minutes of one worker{where}."
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Markdown; short rows are filled up."""
-    width = max(map(len, rows))
-    lines = [f"| {' | '.join([*row, *[''] * (width - len(row))])} |" for row in rows]
-    return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from membench.report.files import MARK
 from membench.report.looks import INK
+from membench.report.text import LONG
 from membench.report.text import plain
 
 _SETTINGS = {
@@ -83,7 +84,7 @@ def _described(svg: str, title: str, description: str) -> str:
     words = (
         f' role="img" aria-labelledby="title desc">\n <!-- {MARK} -->'
         f'\n <title id="title">{escape(plain(title))}</title>'
-        f'\n <desc id="desc">{escape(plain(description, 2000))}</desc>'
+        f'\n <desc id="desc">{escape(plain(description, LONG))}</desc>'
     )
     body = _NUMBERS.sub(_rounded, re.sub(r"[ \t]+$", "", svg[end + 1 :], flags=re.MULTILINE))
     return f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{head}{words}{body}'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from math import isfinite
 from math import isnan
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from membench.scoring import Interval
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EM DASH}"  #: not run, not defined, or no claim is made
 LIMIT = 400  #: characters of one text; a citation fits, a flood does not
+LONG = 2000  #: of a caption, a claim, a note
 
 #: Control, format (zero-width, bidirectional), surrogate, private use, line and paragraph separator.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -39,6 +41,13 @@ def plain(text: object, limit: int = LIMIT) -> str:
 def md(text: object, limit: int = LIMIT) -> str:
     """Text for a Markdown paragraph, list or table cell, taken literally: no markup, no cell border, no link."""
     return _literal(plain(text, limit))
+
+
+def markdown_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Of cells that are Markdown, the header first, in no set width; short rows are filled up."""
+    width = max(map(len, rows))
+    lines = [f"| {' | '.join([*row, *[''] * (width - len(row))])} |" for row in rows]
+    return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])
 
 
 def code(text: object) -> str:
@@ -76,6 +85,11 @@ def number(value: float) -> str:
     if isfinite(value):
         return _minus(f"{value:.3g}")
     return "not a number" if isnan(value) else _minus("-∞" if value < 0 else "∞")
+
+
+def estimate(value: float, low: float, high: float) -> str:
+    """`0.90 [0.81, 0.96]`: a number and the ends of its interval."""
+    return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from math import inf
 from math import isfinite
+from math import nan
 from typing import Any
 
+from membench.report.text import LONG
+from membench.report.text import estimate
+from membench.report.text import markdown_table
 from membench.report.text import md
-from membench.report.text import number
 from membench.studies import Finding
 
 STUDY = "calibration"
 FILE = "findings.json"
-LONG = 2000  #: characters of a note
 
 ABOUT = """\
 Do the scores order regularizers as direct measurements of memorization do? Rank correlations, each with its 95% \
@@ -46,14 +48,13 @@ def section(findings: Sequence[Mapping[str, Any]], link: str) -> str:
     if not mine:
         return ""
     one = mine[0]
-    rows = [f"| {md(t['name'])} | {_numbers(t)} |" for t in one["tests"]]
+    rows = [(md(t["name"]), _numbers(t)) for t in one["tests"]]
     notes = "\n".join(f"- {md(note, LONG)}" for note in one["notes"])
     more = f"- That all of them agree: **{md(one['verdict'])}**. Figure and settings: [{link}]({link}#study-{STUDY})."
-    table = "\n".join(["| score | Spearman's rho |", "| --- | --- |", *rows])
-    return "\n\n".join([ABOUT, table, f"{notes}\n{more}".strip()])
+    return "\n\n".join([ABOUT, markdown_table([("score", "Spearman's rho"), *rows]), f"{notes}\n{more}".strip()])
 
 
 def _numbers(test: Mapping[str, Any]) -> str:
     """`0.90 [0.81, 0.96]`; a bound that was not finite is open."""
-    low, high = (open_ if test[k] is None else test[k] for k, open_ in (("low", -inf), ("high", inf)))
-    return f"{number(float('nan') if test['value'] is None else test['value'])} [{number(low)}, {number(high)}]"
+    opened = {"value": nan, "low": -inf, "high": inf}
+    return estimate(*(instead if test[k] is None else test[k] for k, instead in opened.items()))
