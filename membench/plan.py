@@ -20,6 +20,7 @@ from membench.api import Recipe
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.loading import PluginEntry
+from membench.plugin_finding import PluginProblem
 from membench.records import PROTOCOL
 from membench.records import Cell
 from membench.records import Entry
@@ -86,6 +87,7 @@ class Plan:
     suite: Suite
     manifest: Manifest
     cells: tuple[Cell, ...]
+    problems: tuple[PluginProblem, ...] = ()  #: what was left out of it, since its plugin failed when asked
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
         """The cells whose keys are not `done`, cut into packs as the plan orders them."""

@@ -254,6 +254,35 @@ def test_skip_is_asked_once_until_its_plugin_changes(cli: Cli, tmp_path: Path, m
     assert asked.read_text() == "xxx"
 
 
+def test_a_skip_that_raises_costs_its_regularizer_one_line_and_exit_1(cli: Cli, tmp_path: Path) -> None:
+    write_plugin(tmp_path)
+    (tmp_path / "plugins" / "mine.py").write_text(PICKY.replace("head.weight", "no.such"))
+    for words in (["plan", "--suite", "smoke"], [*SMOKE, "--all", "--collect-only"], ["plan", "--suite", "smoke"]):
+        code, out, err = cli(*words)
+        assert (code, "dropout" in out, "picky" in out) == (ExitCode.FAILED, True, False)
+        (line,) = err.splitlines()
+        assert line == "plugins/mine.py: picky is left out: its skip raised KeyError: 'no.such' (plugins/mine.py:7)"
+
+
+NARROW = """
+import torch
+from membench import Architecture, hookimpl
+
+@hookimpl
+def register():
+    return [Architecture("narrow", lambda shape, classes: torch.nn.Linear(3, shape))]
+"""
+
+
+def test_an_architecture_that_cannot_be_built_is_named(cli: Cli, tmp_path: Path) -> None:
+    write_plugin(tmp_path)
+    (tmp_path / "plugins" / "mine.py").write_text(NARROW)
+    code, _, err = cli("plan", "--suite", "smoke", "--architectures", "narrow")
+    assert code == ExitCode.USAGE
+    (line,) = err.splitlines()
+    assert line.startswith("membench: architecture 'narrow' cannot take inputs [1, 8, 8] and 10 classes: TypeError: ")
+
+
 def test_an_unreadable_plugin_is_one_line_and_exit_1_and_the_rest_is_there(cli: Cli, tmp_path: Path) -> None:
     write_plugin(tmp_path, "import no_such_thing\n")
     for words in (["list", "--json"], ["plan"], [*SMOKE, "--all", "--collect-only"]):

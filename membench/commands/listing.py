@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from membench.errors import ExitCode
+from membench.plan import Plan
 from membench.plugin_finding import one_line
 from membench.plugin_finding import shipped_folder
 from membench.registry import KINDS
@@ -42,10 +43,11 @@ def print_problems(problems: Iterable[PluginProblem]) -> None:
         console.print(Text(str(problem), style="red"), soft_wrap=True)
 
 
-def told(registry: Registry) -> ExitCode:
+def told(*who: Registry | Plan) -> ExitCode:
     """Print what was refused; FAILED if anything was."""
-    print_problems(registry.problems)
-    return ExitCode.FAILED if registry.problems else ExitCode.OK
+    problems = [problem for one in who for problem in one.problems]
+    print_problems(problems)
+    return ExitCode.FAILED if problems else ExitCode.OK
 
 
 def _print_tables(registry: Registry, suites: Mapping[str, Suite]) -> None:

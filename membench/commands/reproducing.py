@@ -104,13 +104,14 @@ class Planner:
     def __call__(self, name: str, scale: str) -> Job:
         """The study's plan; what a stranger's study does wrong becomes its row."""
         entry, within = self.found.entry("studies", name), self.found.within(name)
-        data = setting.Data(within, self.folder, self.needed)
+        skips = setting.Skips(within, setting.Data(within, self.folder, self.needed))
         try:
             study = self.found.study(name)
-            plans = plan_arms(study, scale, within, partial(self._hash, data, within), setting.Skips(within, data))
+            plans = plan_arms(study, scale, within, partial(self._hash, skips.data, within), skips)
         except Exception as error:
             return Job(entry, scale, problem=explain(error))
-        return Job(entry, scale, study, plans)
+        broken = [problem.message for problem in skips.problems]
+        return Job(entry, scale, problem=broken[0]) if broken else Job(entry, scale, study, plans)
 
     def ids(self, name: str, scale: str) -> set[str]:
         """The ids of its cells, without a look at any data; empty where it cannot be planned."""

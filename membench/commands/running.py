@@ -18,7 +18,6 @@ from membench.commands.board import counted
 from membench.commands.board import pages
 from membench.commands.board import scored
 from membench.commands.board import write_pages
-from membench.commands.listing import print_problems
 from membench.commands.listing import told
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -52,7 +51,7 @@ def plan(options: argparse.Namespace) -> int:
     Console().print(table)
     print(f"suite {planned.suite.name} {planned.suite.version}: {len(planned.cells)} cells in {len(packs)} packs")
     _tell_of_missing(data)
-    return told(found)
+    return told(found, planned)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         ids = [cell.id for cell in planned.cells if failed is None or cell.id in failed]
         print(*ids, f"{len(ids)} cells", sep="\n")
         _tell_of_missing(data)
-        return told(found)
+        return told(found, planned)
     contents = store.read()
     environment = training.environment(options.device, planned.suite.compiled)
     manifest = _manifest(store, planned, found, contents, environment, options.accept_env)
@@ -79,13 +78,13 @@ def run(options: argparse.Namespace) -> int:
     summary = _train(options, found, planned, packs, reused, store, environment)
     store.merge()
     _write_board(options.out, manifest.suite)
-    print_problems(found.problems)
+    refused = told(found, planned)
     before = _failed_before(planned, contents, packs)
     if before:
         print(f"{before} cells failed in an earlier run and count as the worst result: --lf tries them again")
     if summary.interrupted:
         return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if before or summary.failed or summary.timeout or found.problems else ExitCode.OK
+    return ExitCode.FAILED if before or summary.failed or summary.timeout else refused
 
 
 def _tell_of_missing(data: setting.Data) -> None:

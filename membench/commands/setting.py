@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from membench.api import Net
 from membench.data import arrays_digest
 from membench.data import load_arrays
 from membench.errors import MembenchError
@@ -17,6 +18,7 @@ from membench.plan import Plan
 from membench.plan import make_plan
 from membench.plugin_cache import SkipCache
 from membench.plugin_cache import file_stamp
+from membench.plugin_finding import PluginProblem
 from membench.plugin_finding import shipped_folder
 from membench.records import digest
 from membench.registry import Registry
@@ -26,6 +28,7 @@ from membench.suites import SUITES
 from membench.suites import Suite
 from membench.suites import default_split
 from membench.suites import narrowed
+from membench.worker import explain
 
 NETWORK = Path(__file__).parents[1] / "engine" / "network.py"  #: describes networks to `skip`
 
@@ -64,7 +67,9 @@ def plan(
     if among is not None:
         fits = select or (lambda cell: True)
         select = lambda cell: cell in among and fits(cell)  # noqa: E731
-    return make_plan(_with_splits(suite(options), data), found, data.hash, Skips(found, data), select)
+    skips = Skips(found, data)
+    planned = make_plan(_with_splits(suite(options), data), found, data.hash, skips, select)
+    return replace(planned, problems=tuple(dict.fromkeys(skips.problems)))
 
 
 def _with_splits(asked: Suite, data: Data) -> Suite:
@@ -105,11 +110,15 @@ class Data:
 
 
 class Skips:
-    """Asks `skip` of each part; only an answer that is not remembered costs a network, and torch."""
+    """Asks `skip` of each part; only an answer that is not remembered costs a network, and torch.
+
+    A regularizer whose `skip` raises is left out with that as the reason, and is one of the `problems`.
+    """
 
     def __init__(self, found: Registry, data: Data) -> None:
         self.found, self.data = found, data
         self.known = SkipCache.open()
+        self.problems: list[PluginProblem] = []
 
     def __call__(self, dataset: str, architecture: str, regularizer: str) -> str | None:
         if not self.data.at_hand(dataset):
@@ -120,13 +129,28 @@ class Skips:
         code = [[entry.name, entry.code_hash, entry.version] for entry in asked]
         key = digest([code, shape, arrays.num_classes, file_stamp(NETWORK)])
         if key not in self.known.answers:
-            self.known.put(key, self._ask(architecture, regularizer, shape, arrays.num_classes))
+            net = self._net(architecture, shape, arrays.num_classes)
+            try:
+                self.known.put(key, self._ask(regularizer, net))
+            except Exception as error:  # whatever a stranger's code raises
+                reason = f"its skip raised {explain(error)}"
+                self.problems.append(PluginProblem(asked[1].origin, f"{regularizer} is left out: {reason}"))
+                return reason
         return self.known.answers[key]
 
-    def _ask(self, architecture: str, regularizer: str, shape: tuple[int, int, int], num_classes: int) -> str | None:
+    def _net(self, architecture: str, shape: tuple[int, int, int], num_classes: int) -> Net:
+        """Raises `MembenchError`, which names the architecture, if it cannot be built for such data."""
         from membench.engine.network import describe
 
-        net = describe(self.found.architecture(architecture), shape, num_classes)
+        try:
+            return describe(self.found.architecture(architecture), shape, num_classes)
+        except MembenchError:
+            raise
+        except Exception as error:
+            sizes = f"inputs {list(shape)} and {num_classes} classes"
+            raise MembenchError(f"architecture {architecture!r} cannot take {sizes}: {explain(error)}") from error
+
+    def _ask(self, regularizer: str, net: Net) -> str | None:
         for part in self.found.regularizer(regularizer):
             reason = part.skip(net) if part.skip else None
             if reason is not None:
