@@ -239,9 +239,9 @@ class TestCapture:
         fake_cuda(monkeypatch)
         world = World(*NOISY)
         trainer, order = world.trainer(), world.orders()[0]
-        captured = CapturedStep(trainer.step, lambda order: None, order.clone())
+        captured = CapturedStep(trainer.strands[0][1], lambda index: None, order[:, 0].clone())
         given = order.clone()
-        captured.order.zero_()  # what it was captured with does not matter either
+        captured.index.zero_()  # what it was captured with does not matter either
         captured.epoch(given)
         given.zero_()
         assert same_bits(trainer.var, trained(world.trainer(), [order]).var)

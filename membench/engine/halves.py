@@ -19,6 +19,11 @@ from torch._inductor.custom_graph_pass import get_hash_for_files
 
 aten = torch.ops.aten
 PRODUCTS = {aten.mm.default: 0, aten.bmm.default: 0, aten.addmm.default: 1, aten.baddbmm.default: 1}  #: -> first factor
+RESHAPED = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
+VIEWS = {
+    *(aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.permute.default),
+    *(aten.squeeze.dim, aten.unsqueeze.default),
+}
 SMALL = 1 << 15  #: multiplications below which the casts cost more than the product
 
 
@@ -31,9 +36,10 @@ class Halves(CustomGraphPass):
     """Rewrites a graph after differentiation and before it is lowered."""
 
     def __call__(self, graph: torch.fx.Graph) -> None:
+        halved: dict[torch.fx.Node, torch.fx.Node] = {}
         for node in list(graph.nodes):
             if node.op == "call_function" and node.target in PRODUCTS and _worth_it(node):
-                _halve(graph, node)
+                _halve(graph, node, halved)
 
     def uuid(self) -> Any:
         return get_hash_for_files((__file__,))
@@ -44,12 +50,12 @@ def _worth_it(node: torch.fx.Node) -> bool:
     return a.dtype == torch.float32 and a.shape[-2] * a.shape[-1] * b.shape[-1] >= SMALL
 
 
-def _halve(graph: torch.fx.Graph, node: torch.fx.Node) -> None:
+def _halve(graph: torch.fx.Graph, node: torch.fx.Node, halved: dict[torch.fx.Node, torch.fx.Node]) -> None:
     """The product of the rounded factors, back in float32; what `addmm` adds is added after that, in float32."""
     first = PRODUCTS[node.target]
     matrix = node.args[first].meta["val"].dim() == 2
     with graph.inserting_before(node):
-        factors = tuple(_cast(graph, factor, torch.bfloat16) for factor in node.args[first : first + 2])
+        factors = tuple(_rounded(graph, factor, halved) for factor in node.args[first : first + 2])
         product = _call(graph, aten.mm.default if matrix else aten.bmm.default, *factors)
         result = _cast(graph, product, torch.float32)
         if first:
@@ -59,6 +65,24 @@ def _halve(graph: torch.fx.Graph, node: torch.fx.Node) -> None:
             result = _call(graph, aten.add.Tensor, added, scaled)
     node.replace_all_uses_with(result)
     graph.erase_node(node)
+
+
+def _rounded(
+    graph: torch.fx.Graph, node: torch.fx.Node, halved: dict[torch.fx.Node, torch.fx.Node]
+) -> torch.fx.Node:
+    """The node in bfloat16, rounded once for all products: a layer's weights, inputs and errors have two or three.
+
+    What shows another node's memory is shown of that one's rounded memory.
+    """
+    if node not in halved:
+        if node.target in RESHAPED:
+            base, shape = _rounded(graph, node.args[0], halved), node.meta["val"]
+            halved[node] = _call(graph, aten.as_strided.default, base, list(shape.shape), list(shape.stride()))
+        elif node.target in VIEWS:
+            halved[node] = _call(graph, node.target, _rounded(graph, node.args[0], halved), *node.args[1:])
+        else:
+            halved[node] = _cast(graph, node, torch.bfloat16)
+    return halved[node]
 
 
 def _cast(graph: torch.fx.Graph, node: torch.fx.Node, dtype: torch.dtype) -> torch.fx.Node:

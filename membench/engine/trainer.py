@@ -27,7 +27,13 @@ from membench.nn import cross_entropy
 from membench.nn import one_hot
 
 CHUNK = 500  #: examples in one evaluation pass
+#: Lanes in one call of a compiled step on a CPU. More wait for memory; few and small ones for the call itself, so that
+#: there may be more as long as the weights of all fill no more than a core's own cache of a megabyte.
+LANES, CACHED = 5, 1 << 20
 PROGRAMS = 1 << 16  #: how many programs one process may compile
+
+
+Strand = tuple[slice, Callable[[Tensor], None]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ class Trainer:
             "buffers": initial_buffers(program.module, len(weights), device),
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        self.step: Callable[[Tensor], None] = lambda order: _advance(program, *self._arguments(self.var, self.t, order))
+        #: which lanes a step moves, and the step; the first one's clock is `t`
+        step = lambda index: _advance(program, self.var, self.fixed, data, index, self.t)  # noqa: E731
+        self.strands: list[Strand] = [(slice(None), step)]
         self.graph: CapturedStep | None = None  #: on a GPU, once compiled
         self.at_once = 1 if device.type == "cpu" else len(weights)  #: lanes in one pass of an evaluation
 
@@ -78,33 +86,50 @@ class Trainer:
 
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
-        program = compiled_program(self.program, order.device.type == "cpu" and halves.wanted())
-        own = self._arguments(self.var, self.t, order)
-        copies = self._arguments(_owned(self.var), self.t.clone(), order)
+        on_cpu = order.device.type == "cpu"
+        program = compiled_program(self.program, on_cpu, on_cpu and halves.wanted())
+        groups = self._groups() if on_cpu else [slice(None)]
+        index = order[groups[0], 0]
+        tried = self._arguments(self.t.clone(), index, groups[0])
+        copies = (_owned(tried[0]), *tried[1:])
         graph = None
         try:
             # a worker meets every program of a suite; Dynamo takes them for recompilations of `_advance` and stops at 8
             with torch._dynamo.config.patch(recompile_limit=PROGRAMS, accumulated_recompile_limit=PROGRAMS):
-                step = program.bind(copies, own, order)
-            if order.device.type == "cuda":
-                rehearse = program.bind(copies, copies, order)
-                graph = CapturedStep(step, rehearse, order)
+                strands = []
+                for lanes in groups:
+                    clock = self.t.clone() if strands else self.t
+                    strands.append((lanes, program.bind(copies, self._arguments(clock, index, lanes), index)))
+            if not on_cpu:
+                graph = CapturedStep(strands[0][1], program.bind(copies, copies, index), index)
         except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
             return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        self.step, self.graph = step, graph
+        self.strands, self.graph = strands, graph
         return ""
 
-    def _arguments(self, var: Tree, t: Tensor, order: Tensor) -> tuple[Any, ...]:
-        """Of `_advance`, after the program."""
-        return var, self.fixed, self.data, order, t
+    def _groups(self) -> list[slice]:
+        """Equal groups of lanes that move on together; the numbers are the same in whatever group."""
+        count = len(self.var["died"])
+        weights = sum(v[0].numel() * v.element_size() for v in self.var["params"].values())
+        most = max(LANES, CACHED // weights)
+        size = max(n for n in range(1, most + 1) if count % n == 0)
+        return [slice(start, start + size) for start in range(0, count, size)]
+
+    def _arguments(self, t: Tensor, index: Tensor, lanes: slice) -> tuple[Any, ...]:
+        """Of `_advance`, after the program; the memory is the trainer's own."""
+        own = lambda v: v[lanes]  # noqa: E731
+        d = self.data
+        data = LaneData(d.pool, *map(own, (d.rows, d.labels, d.clean, d.mean, d.std)))
+        return tree_map(own, self.var), tree_map(own, self.fixed), data, index, t
 
     def train_epoch(self, order: Tensor) -> None:
         """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
         if self.graph:
             self.graph.epoch(order)
             return
-        for _ in range(order.shape[1]):
-            self.step(order)
+        for lanes, step in self.strands:
+            for index in order[lanes].unbind(1):
+                step(index)
 
     @torch.no_grad()
     def readout(self) -> tuple[Params, Params]:
@@ -129,13 +154,17 @@ class Trainer:
             own = [{name: w[lanes] for name, w in tree.items()} for tree in (params, buffers)]
             for start in range(0, rows.shape[1], CHUNK):
                 part = slice(start, start + CHUNK)
-                x = standardise(self.data.pool[rows[lanes, part]], self.data.mean[lanes], self.data.std[lanes])
+                x = standardise(self._images(rows[lanes, part]), self.data.mean[lanes], self.data.std[lanes])
                 y, logits = labels[lanes, part], self._logits(*own, x)
                 right[lanes, part] = logits.argmax(dim=2) == y
                 losses = cross_entropy(logits.flatten(0, 1), one_hot(y.flatten(), self.program.num_classes))
                 loss[lanes] += losses.reshape(y.shape).sum(dim=1)
                 finite[lanes] &= torch.isfinite(logits).flatten(1).all(dim=1)
         return right, loss / rows.shape[1], finite
+
+    def _images(self, rows: Tensor) -> Tensor:
+        """rows [l, n] of the pool, raw; `pool[rows]` copies bytes one by one."""
+        return self.data.pool.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
     def _logits(self, params: Params, buffers: Params, x: Tensor) -> Tensor:
         """[l, n, classes] for weights, running statistics and inputs stacked over l lanes."""
@@ -163,23 +192,23 @@ class Trainer:
         """What one step of all lanes asks for, counted on the meta device."""
         d = self.data
         data = LaneData(*(v.to("meta") for v in (d.pool, d.rows, d.labels, d.clean, d.mean, d.std)))
-        order = torch.zeros((len(d.rows), 1, self.program.recipe.batch), dtype=torch.int64, device="meta")
+        index = torch.zeros((len(d.rows), self.program.recipe.batch), dtype=torch.int64, device="meta")
         with StepCounter() as counter:
-            _advance(self.program, _meta(self.var), _meta(self.fixed), data, order, _meta(self.t))
+            _advance(self.program, _meta(self.var), _meta(self.fixed), data, index, _meta(self.t))
         return counter
 
 
 @cache
-def compiled_program(program: Program, halved: bool) -> DirectProgram:
+def compiled_program(program: Program, on_cpu: bool, halved: bool) -> DirectProgram:
     """The program's step, compiled; a process's packs share it, as long as the program is the same object."""
-    options = {"post_grad_custom_pre_pass": halves.Halves()} if halved else None
+    # a wrapper in C++ is compiled in 5.7 s (mlp), where one in Python takes 7.9
+    options: dict[str, Any] = {"cpp_wrapper": True} if on_cpu else {}
+    options |= {"post_grad_custom_pre_pass": halves.Halves()} if halved else {}
     return DirectProgram(partial(_advance, program), options)
 
 
-def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, order: Tensor, t: Tensor) -> None:
-    """One step of all lanes, in place; order [L, steps of the epoch, batch] int64, t 0-d int32."""
-    now = (t % order.shape[1]).to(torch.int64)
-    index = order.index_select(1, now[None]).squeeze(1)
+def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, index: Tensor, t: Tensor) -> None:
+    """One step of all lanes, in place; index [L, batch] int64, t 0-d int32."""
     x = standardise(data.pool[data.rows.gather(1, index)], data.mean, data.std)
     y = one_hot(data.labels.gather(1, index), program.num_classes)
     batch = {"x": x, "y": y, "index": index, "clean": data.clean.gather(1, index)}
