@@ -25,6 +25,7 @@ from engine_world import registry
 from engine_world import same_bits
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
+from torch._inductor.exc import InductorError
 from torch.func import functional_call
 from torch.func import vmap
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -294,6 +295,53 @@ def test_a_process_compiles_more_programs_than_dynamo_s_limit(monkeypatch: pytes
         for lanes in (1, 2):
             world = World((), ((),) * lanes)
             assert world.trainer().compile(world.orders()[0]) == ""
+
+
+def test_lanes_move_in_groups_and_end_where_they_would_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "translated", lambda graph, inputs, options: graph)
+    monkeypatch.setattr(trainer_module, "CACHED", 0)
+    world = World(parts("ema"), ((0.2,), (0.5,)) * 3)
+    ended = []
+    for most, groups in ((1, [1] * 6), (2, [2] * 3), (4, [3] * 2), (6, [6])):
+        monkeypatch.setattr(trainer_module, "LANES", most)
+        trainer, orders = world.trainer(), world.orders(epochs=2)
+        assert trainer.compile(orders[0]) == ""
+        assert [lanes.stop - lanes.start for lanes, _ in trainer.strands] == groups
+        for order in orders:
+            trainer.train_epoch(order)
+        ended.append(trainer)
+    assert all(
+        same_bits(ended[0].var, other.var) and other.t == ended[0].t == 2 * orders[0].shape[1] for other in ended
+    )
+    assert same_bits(ended[0].readout()[0], ended[-1].readout()[0])
+
+
+@pytest.mark.parametrize(("cached", "groups"), [(0, [5, 5, 5]), (1 << 30, [15])])
+def test_small_networks_move_more_lanes_at_once(
+    cached: int, groups: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "translated", lambda graph, inputs, options: graph)
+    monkeypatch.setattr(trainer_module, "CACHED", cached)
+    world = World((), ((),) * 15)
+    trainer = world.trainer()
+    assert trainer.compile(world.orders()[0]) == ""
+    assert [lanes.stop - lanes.start for lanes, _ in trainer.strands] == groups
+
+
+def test_what_inductor_stumbles_over_is_asked_for_without_its_fusions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KeyError: 'buf49', torch 2.14.1 on median-gradient."""
+    asked = []
+
+    def stumbles(graph: Callable, inputs: Any, config_patches: dict[str, Any]) -> Callable:
+        asked.append(config_patches)
+        if len(asked) == 1:
+            raise InductorError(KeyError("buf49"), None)
+        return graph
+
+    monkeypatch.setattr(direct, "compile_fx", stumbles)
+    world = World((), ((),))
+    assert world.trainer().compile(world.orders()[0]) == ""
+    assert asked[1] == {**asked[0], "cpp.max_horizontal_fusion_size": 1} != asked[0]
 
 
 def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,11 @@ from engine_world import pick
 from engine_world import same_bits
 from engine_world import take
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from membench.engine import halves
+
+CAST = torch.ops.prims.convert_element_type.default
 
 needs_hardware = pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this CPU has no AVX512-BF16")
 
@@ -28,6 +31,7 @@ def medium() -> Iterator[None]:
 
 
 def compiled(f: object) -> object:
+    torch._dynamo.reset()  # all of them share one function, and would be taken for its recompilations
     return torch.compile(f, fullgraph=True, dynamic=False, options={"post_grad_custom_pre_pass": halves.Halves()})
 
 
@@ -70,6 +74,40 @@ def test_small_products_and_other_types_stay_as_they_are() -> None:
     assert torch.allclose(compiled(torch.mm)(a, b), a @ b, rtol=1e-6, atol=1e-6)
     wide = [m.double() for m in matrices((64, 64), (64, 64))]
     assert torch.allclose(compiled(torch.mm)(*wide), wide[0] @ wide[1], rtol=1e-12)
+
+
+FACTORS = {
+    "itself, its transpose and a reshape": lambda a, b: (a @ b, a.T @ b, a.reshape(32, 128) @ b.reshape(128, 32)),
+    "stacked": lambda a, b: (
+        torch.bmm(a.reshape(4, 16, 64), b.reshape(4, 64, 16)),
+        torch.bmm(a.reshape(4, 16, 64).mT, b.reshape(4, 16, 64)),
+    ),
+    "patches": lambda a, b: of_patches(a.reshape(16, 4, 16, 4).transpose(1, 2).reshape(256, 16), b),
+    "a reshape of a transpose": lambda a, b: (a.reshape(8, 8, 64).transpose(0, 2).reshape(64, 64) @ b, b @ b),
+    "a reshape of what is spread": lambda a, b: (a[:1].expand(64, 64).reshape(32, 128) @ b.reshape(128, 32), b @ b),
+    "one vector, spread": lambda a, b: (a[0, :1].expand(64, 64).reshape(64, 64) @ b, b @ b),
+}
+
+
+def of_patches(p: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """p [256, 16]: 4 x 4 patches in rows."""
+    return p @ b.reshape(16, 256), p.T @ b.reshape(256, 16)
+
+
+@pytest.mark.parametrize("what", FACTORS)
+def test_a_factor_is_rounded_once_whatever_view_of_it_is_multiplied(what: str) -> None:
+    f, (a, b) = FACTORS[what], matrices((64, 64), (64, 64))
+    graph = make_fx(f, tracing_mode="fake")(a, b)
+    halves.Halves()(graph.graph)
+    graph.graph.lint()
+    graph.recompile()
+    roundings = [n for n in graph.graph.nodes if n.target == CAST and n.args[1] == torch.bfloat16]
+    assert len({n.args[0] for n in roundings}) == len(roundings)
+    if what != "a reshape of a transpose":
+        assert len(roundings) == 2
+    for got, inductor, exact in zip(graph(a, b), compiled(f)(a, b), f(rounded(a), rounded(b)), strict=True):
+        assert torch.allclose(got, exact, rtol=2**-7, atol=0.05)
+        assert torch.allclose(inductor, exact, rtol=2**-7, atol=0.05)
 
 
 @needs_hardware

@@ -19,6 +19,7 @@ from membench.api import Dataset
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.engine.counter import StepCounter
 from membench.engine.environment import environment
 from membench.engine.environment import precision
 from membench.engine.lanes import Lanes
@@ -26,7 +27,6 @@ from membench.engine.network import skeleton
 from membench.engine.probing import Probing
 from membench.engine.program import Program
 from membench.engine.trainer import LaneData
-from membench.engine.trainer import StepCounter
 from membench.engine.trainer import Trainer
 from membench.plan import Pack
 from membench.probes import Probe

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import flop_registry
 
 from membench.api import Params
 from membench.engine import halves
 from membench.engine import optim
 from membench.engine.capture import CapturedStep
+from membench.engine.counter import StepCounter
 from membench.engine.direct import DirectProgram
 from membench.engine.network import initial_buffers
 from membench.engine.program import Program
@@ -32,8 +31,7 @@ CHUNK = 500  #: examples in one evaluation pass
 LANES, CACHED = 5, 1 << 20
 PROGRAMS = 1 << 16  #: how many programs one process may compile
 
-
-Strand = tuple[slice, Callable[[Tensor], None]]
+Strand = tuple[slice, Callable[[Tensor], None]]  #: which lanes move on together, and their step on a batch's index
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,8 @@ class Trainer:
             "buffers": initial_buffers(program.module, len(weights), device),
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        #: which lanes a step moves, and the step; the first one's clock is `t`
         step = lambda index: _advance(program, self.var, self.fixed, data, index, self.t)  # noqa: E731
-        self.strands: list[Strand] = [(slice(None), step)]
+        self.strands: list[Strand] = [(slice(None), step)]  #: the first one's clock is `t`
         self.graph: CapturedStep | None = None  #: on a GPU, once compiled
         self.at_once = 1 if device.type == "cpu" else len(weights)  #: lanes in one pass of an evaluation
 
@@ -214,23 +211,6 @@ def _advance(program: Program, var: Tree, fixed: Tree, data: LaneData, index: Te
     batch = {"x": x, "y": y, "index": index, "clean": data.clean.gather(1, index)}
     _copy(var, vmap(program.advance, in_dims=(0, 0, 0, None))(var, fixed, batch, t))
     t.add_(1)
-
-
-class StepCounter(TorchDispatchMode):
-    """Sums the matrix FLOPs of all that runs inside. torch's FlopCounterMode hooks modules, which breaks func.grad."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
-        self.kernels = 0  #: operations that are no mere view: as many kernels, if none are fused
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.kernels += not func.is_view
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 def _meta(tree: Any) -> Any:
