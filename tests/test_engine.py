@@ -302,8 +302,8 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(monkeypatch:
     monkeypatch.setattr(trainer_module, "CACHED", 0)
     world = World(parts("ema"), ((0.2,), (0.5,)) * 3)
     ended = []
-    for most, groups in ((1, [1] * 6), (2, [2] * 3), (4, [3] * 2), (6, [6])):
-        monkeypatch.setattr(trainer_module, "LANES", most)
+    for best, groups in ((1, [1] * 6), (2, [2] * 3), (4, [3] * 2), (5, [6]), (9, [6])):
+        monkeypatch.setattr(trainer_module, "LANES", best)
         trainer, orders = world.trainer(), world.orders(epochs=2)
         assert trainer.compile(orders[0]) == ""
         assert [lanes.stop - lanes.start for lanes, _ in trainer.strands] == groups
@@ -316,13 +316,16 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(monkeypatch:
     assert same_bits(ended[0].readout()[0], ended[-1].readout()[0])
 
 
-@pytest.mark.parametrize(("cached", "groups"), [(0, [5, 5, 5]), (1 << 30, [15])])
-def test_small_networks_move_more_lanes_at_once(
-    cached: int, groups: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("lanes", "cached", "groups"),
+    [(15, 0, [5, 5, 5]), (15, 1 << 30, [15]), (1, 0, [1]), (7, 0, [7]), (14, 0, [7, 7]), (16, 0, [4] * 4)],
+)
+def test_networks_move_about_five_lanes_at_once_and_small_ones_more(
+    lanes: int, cached: int, groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(direct, "translated", lambda graph, inputs, options: graph)
     monkeypatch.setattr(trainer_module, "CACHED", cached)
-    world = World((), ((),) * 15)
+    world = World((), ((),) * lanes)
     trainer = world.trainer()
     assert trainer.compile(world.orders()[0]) == ""
     assert [lanes.stop - lanes.start for lanes, _ in trainer.strands] == groups
@@ -342,6 +345,16 @@ def test_what_inductor_stumbles_over_is_asked_for_without_its_fusions(monkeypatc
     world = World((), ((),))
     assert world.trainer().compile(world.orders()[0]) == ""
     assert asked[1] == {**asked[0], "cpp.max_horizontal_fusion_size": 1} != asked[0]
+
+
+def test_other_faults_of_inductor_are_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(graph: Callable, inputs: Any, config_patches: dict[str, Any]) -> Callable:
+        assert "cpp.max_horizontal_fusion_size" not in config_patches
+        raise InductorError(RuntimeError("No working C++ compiler found"), None)
+
+    monkeypatch.setattr(direct, "compile_fx", fails)
+    world = World((), ((),))
+    assert "No working C++ compiler found" in world.trainer().compile(world.orders()[0])
 
 
 def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ class CapturedStep:
         Args:
             step: one step in place, on the batch that it is given.
             rehearse: the same on memory that does not matter, for the warm-up.
-            index: [L, batch] int64 on the GPU.
+            index: [L, batch] int64 on the GPU, contiguous.
 
         Raises:
             RuntimeError: the step synchronises with the host, or does what cannot be captured.

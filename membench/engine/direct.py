@@ -63,7 +63,9 @@ def translated(graph: torch.fx.GraphModule, inputs: list[Tensor], options: dict[
     """
     try:
         return compile_fx(graph, inputs, config_patches=options)
-    except InductorError:
+    except InductorError as error:
+        if not isinstance(error.inner_exception, KeyError):
+            raise
         return compile_fx(graph, inputs, config_patches={**options, "cpp.max_horizontal_fusion_size": 1})
 
 

@@ -86,7 +86,7 @@ class Trainer:
         on_cpu = order.device.type == "cpu"
         program = compiled_program(self.program, on_cpu, on_cpu and halves.wanted())
         groups = self._groups() if on_cpu else [slice(None)]
-        index = order[groups[0], 0]
+        index = order[groups[0], 0].contiguous()  # like every index that follows: programs insist on strides
         tried = self._arguments(self.t.clone(), index, groups[0])
         copies = (_owned(tried[0]), *tried[1:])
         graph = None
@@ -105,11 +105,12 @@ class Trainer:
         return ""
 
     def _groups(self) -> list[slice]:
-        """Equal groups of lanes that move on together; the numbers are the same in whatever group."""
+        """Groups of lanes that move on together, all equal, since each size is a program of its own."""
         count = len(self.var["died"])
         weights = sum(v[0].numel() * v.element_size() for v in self.var["params"].values())
-        most = max(LANES, CACHED // weights)
-        size = max(n for n in range(1, most + 1) if count % n == 0)
+        best = max(LANES, CACHED // weights)
+        divisors = [n for n in range(1, count + 1) if count % n == 0]
+        size = min(divisors, key=lambda n: max(n, best) / min(n, best))
         return [slice(start, start + size) for start in range(0, count, size)]
 
     def _arguments(self, t: Tensor, index: Tensor, lanes: slice) -> tuple[Any, ...]:
@@ -125,7 +126,7 @@ class Trainer:
             self.graph.epoch(order)
             return
         for lanes, step in self.strands:
-            for index in order[lanes].unbind(1):
+            for index in order[lanes].transpose(0, 1).contiguous():
                 step(index)
 
     @torch.no_grad()
