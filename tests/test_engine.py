@@ -302,7 +302,7 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(monkeypatch:
     monkeypatch.setattr(trainer_module, "CACHED", 0)
     world = World(parts("ema"), ((0.2,), (0.5,)) * 3)
     ended = []
-    for best, groups in ((1, [1] * 6), (2, [2] * 3), (4, [3] * 2), (5, [6]), (9, [6])):
+    for best, groups in ((2, [2] * 3), (4, [3] * 2), (9, [6])):
         monkeypatch.setattr(trainer_module, "LANES", best)
         trainer, orders = world.trainer(), world.orders(epochs=2)
         assert trainer.compile(orders[0]) == ""
