@@ -18,7 +18,7 @@ from membench.errors import ExitCode
 
 TINY = [sys.executable, str(REPO / "tests" / "tiny.py")]
 RUN = ["run", "--suite", "tiny", "-n", "2"]
-ALONE = [*RUN[:-1], "1"]  #: few cells: a second worker's imports would cost more than it trains
+ONE = [*RUN[:-1], "1"]  #: few cells: a second worker's imports would cost more than it trains
 MINE = [*RUN, "-k", "mine or bursting"]
 
 #: The plugins of the working folder in the board's runs: one that is sound, one whose numbers overflow.
@@ -266,16 +266,16 @@ def test_a_plugin_that_misbehaves_costs_its_own_pack(failing: Whole) -> None:
 def test_what_failed_is_tried_again_when_asked_for(failing: Whole, tiny: Tiny) -> None:
     folder, _ = failing
     words = ["-k", "raising and [2]"]
-    again = tiny(folder, *ALONE, *words)
+    again = tiny(folder, *ONE, *words)
     assert again.returncode == ExitCode.FAILED
     assert total(again).startswith("60 reused")
     assert "6 cells failed in an earlier run and count as the worst result: --lf tries them again" in again.stdout
     mended = BAD.replace('raise ValueError("no such luck")', "return params")
     (folder / "plugins" / "bad.py").write_text(mended)
-    listed = tiny(folder, *ALONE, *words, "--lf", "--collect-only").stdout.splitlines()
+    listed = tiny(folder, *ONE, *words, "--lf", "--collect-only").stdout.splitlines()
     assert len(listed) == 7
     assert all("/raising[2]/" in line for line in listed[:-1])
-    done = tiny(folder, *ALONE, *words, "--lf")
+    done = tiny(folder, *ONE, *words, "--lf")
     assert done.returncode == 0, done.stdout
     assert total(done).startswith("6 ok, ")
     assert statuses(folder, "raising") >= {"ok"}
@@ -306,20 +306,20 @@ def test_records_of_another_machine_count_when_asked_for_and_are_mentioned_if_no
     accepted = tiny(tmp_path, *MINE, "--accept-env", **other)
     assert accepted.returncode == 0
     assert total(accepted).startswith("114 reused in ")
-    mine = tiny(tmp_path, *ALONE, "-k", "no-such or (none and seed0)", **other)
+    mine = tiny(tmp_path, *ONE, "-k", "no-such or (none and seed0)", **other)
     assert "54 cells have records of another torch, device or machine, which --accept-env counts" in mine.stdout
 
 
 def test_a_composition_is_trained(whole: Whole, tiny: Tiny) -> None:
-    done = tiny(whole[0], *ALONE, "--out", "composed", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and [1,")
+    done = tiny(whole[0], *ONE, "--out", "composed", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and [1,")
     assert done.returncode == 0, done.stderr
     assert "mine+dropout" in (whole[0] / "composed" / "README.md").read_text()
 
 
 def test_a_full_grid_reuses_what_was_paired_and_is_shown_apart(whole: Whole, tiny: Tiny) -> None:
     words = ("--out", "full", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and real and [1,")
-    paired = tiny(whole[0], *ALONE, *words)
-    done = tiny(whole[0], *ALONE, *words, "--grid", "full")
+    paired = tiny(whole[0], *ONE, *words)
+    done = tiny(whole[0], *ONE, *words, "--grid", "full")
     assert (paired.returncode, done.returncode) == (0, 0), done.stderr
     assert total(done).startswith(f"{4} ok, "), total(done)
     page = (whole[0] / "full" / "README.md").read_text()
