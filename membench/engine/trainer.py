@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from functools import partial
+from typing import TYPE_CHECKING
 from typing import Any
 
 import torch
@@ -14,16 +15,17 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from membench.api import Params
-from membench.engine import halves
 from membench.engine import optim
 from membench.engine.capture import CapturedStep
 from membench.engine.counter import StepCounter
-from membench.engine.direct import DirectProgram
 from membench.engine.network import initial_buffers
 from membench.engine.program import Program
 from membench.engine.program import Tree
 from membench.nn import cross_entropy
 from membench.nn import one_hot
+
+if TYPE_CHECKING:
+    from membench.engine.direct import DirectProgram
 
 CHUNK = 500  #: examples in one evaluation pass
 #: Lanes in one call of a compiled step on a CPU. More wait for memory; few and small ones for the call itself, so that
@@ -83,6 +85,8 @@ class Trainer:
 
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
+        from membench.engine import halves
+
         on_cpu = order.device.type == "cpu"
         program = compiled_program(self.program, on_cpu, on_cpu and halves.wanted())
         groups = self._groups() if on_cpu else [slice(None)]
@@ -199,9 +203,13 @@ class Trainer:
 @cache
 def compiled_program(program: Program, on_cpu: bool, halved: bool) -> DirectProgram:
     """The program's step, compiled; a process's packs share it, as long as the program is the same object."""
+    # imported here: Dynamo and Inductor take 2.4 s to load, and eager packs never need them
+    from membench.engine.direct import DirectProgram
+    from membench.engine.halves import Halves
+
     # a wrapper in C++ is compiled in 5.7 s (mlp), where one in Python takes 7.9
     options: dict[str, Any] = {"cpp_wrapper": True} if on_cpu else {}
-    options |= {"post_grad_custom_pre_pass": halves.Halves()} if halved else {}
+    options |= {"post_grad_custom_pre_pass": Halves()} if halved else {}
     return DirectProgram(partial(_advance, program), options)
 
 
