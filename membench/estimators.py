@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from membench.rng import Draws
 from membench.rng import word
@@ -143,7 +142,9 @@ def cluster_bootstrap(
 
 def spearman(x: Floats, y: Floats) -> float:
     """Rank correlation, ties at their mean rank; NaN where one side does not vary."""
-    a, b = stats.rankdata(x), stats.rankdata(y)
+    from scipy.stats import rankdata  # most of a second to import: not for the estimators that do without
+
+    a, b = rankdata(x), rankdata(y)
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale > 0 else float("nan")

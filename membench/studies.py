@@ -167,9 +167,9 @@ def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, 
 
 def interval(mean: float, error: float, freedom: float, confidence: float = 0.95) -> tuple[float, float, float]:
     """Student's t-interval from a standard error: (mean, low, high)."""
-    from scipy.stats import t  # a second to import: not for whoever only plans
+    from scipy.special import stdtrit  # a third of a second to import: not for whoever only plans
 
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * error
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
     return mean, mean - half, mean + half
 
 

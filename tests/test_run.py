@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
+from tiny import TINY
 
+from membench.cli import main
 from membench.errors import ExitCode
+from membench.suites import SUITES
 
-TINY = [sys.executable, str(REPO / "tests" / "tiny.py")]
+MEMBENCH = [sys.executable, str(REPO / "tests" / "tiny.py")]
 RUN = ["run", "--suite", "tiny", "-n", "2"]
 ONE = [*RUN[:-1], "1"]  #: few cells: a second worker's imports would cost more than it trains
 MINE = [*RUN, "-k", "mine or bursting"]
@@ -74,7 +77,8 @@ def register():
     return [Regularizer(name, strengths=(1, 2, 3, 4, 5), weights=way) for name, way in ways.items()]
 """
 
-Tiny = Callable[..., subprocess.CompletedProcess[str]]
+Done = subprocess.CompletedProcess[str]
+Tiny = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +91,28 @@ def env(environ: dict[str, str]) -> dict[str, str]:
 def tiny(env: dict[str, str]) -> Tiny:
     """Run membench, with the suite `tiny`, in a folder."""
 
-    def run(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, *words: str, **more: str) -> Done:
         return subprocess.run(
-            [*TINY, *words], cwd=folder, env=env | more, capture_output=True, text=True, check=False, timeout=280
+            [*MEMBENCH, *words], cwd=folder, env=env | more, capture_output=True, text=True, check=False, timeout=280
         )
+
+    return run
+
+
+@pytest.fixture
+def inside(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tiny:
+    """As `tiny`, in this process: for commands that train nothing and would only import."""
+    monkeypatch.setitem(SUITES, "tiny", TINY)
+    for name in ("CI", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("MEMBENCH_CACHE", "COLUMNS", "GIT_DIR"):
+        monkeypatch.setenv(name, env[name])
+
+    def run(folder: Path, *words: str) -> Done:
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        code = main(words)
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return run
 
@@ -119,20 +141,20 @@ def records(folder: Path) -> dict[str, dict]:
     return {line["id"]: line for line in lines if "id" in line}
 
 
-def total(done: subprocess.CompletedProcess[str]) -> str:
+def total(done: Done) -> str:
     """The summary's last line: `60 ok in 0:12`."""
     return next(line for line in done.stdout.splitlines() if re.search(r" in \d+:\d\d", line)).strip("─ ")
 
 
 @pytest.fixture(scope="module")
-def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A run in one go, in a folder that held two plugins and nothing else."""
     folder = tmp_path_factory.mktemp("whole")
     plugins(folder, PLUGINS)
     return folder, tiny(folder, *MINE)
 
 
-Whole = tuple[Path, subprocess.CompletedProcess[str]]
+Whole = tuple[Path, Done]
 
 
 def test_a_strangers_plugin_runs_and_is_on_the_board(whole: Whole) -> None:
@@ -152,45 +174,45 @@ def test_diverging_is_a_result_and_no_failure(whole: Whole) -> None:
     assert "30 diverged" in total(done)
 
 
-def test_the_same_command_again_trains_nothing(whole: Whole, tiny: Tiny) -> None:
+def test_the_same_command_again_trains_nothing(whole: Whole, inside: Tiny) -> None:
     folder, _ = whole
     before, stored = board(folder), records(folder)
-    again = tiny(folder, *MINE)
+    again = inside(folder, *MINE)
     assert again.returncode == 0
     assert total(again).startswith("114 reused in ")
     assert board(folder) == before
     assert records(folder) == stored
 
 
-def test_status_counts_the_cells(whole: Whole, tiny: Tiny) -> None:
-    done = tiny(whole[0], "status")
+def test_status_counts_the_cells(whole: Whole, inside: Tiny) -> None:
+    done = inside(whole[0], "status")
     assert done.returncode == 0
     assert done.stdout.splitlines()[1].split() == ["tiny", "digits/mlp", "114", "84", "30", "0", "0"]
 
 
-def test_the_committed_board_is_checked_against_its_records(whole: Whole, tiny: Tiny) -> None:
+def test_the_committed_board_is_checked_against_its_records(whole: Whole, inside: Tiny) -> None:
     folder, _ = whole
     page = folder / "leaderboard/README.md"
-    assert tiny(folder, "report", "--check").returncode == 0
+    assert inside(folder, "report", "--check").returncode == 0
     page.write_text(page.read_text().replace("Leaderboard", "Loaderboard", 1))
     figure = next((folder / "leaderboard/figures").glob("*.svg"))
     figure.unlink()
-    done = tiny(folder, "report", "--check")
+    done = inside(folder, "report", "--check")
     assert done.returncode == ExitCode.FAILED
     assert "README.md" in done.stdout
     assert figure.name in done.stdout
-    assert tiny(folder, "report").returncode == 0
-    assert tiny(folder, "report", "--check").returncode == 0
+    assert inside(folder, "report").returncode == 0
+    assert inside(folder, "report", "--check").returncode == 0
 
 
-def test_a_damaged_record_stops_with_its_place(whole: Whole, tiny: Tiny) -> None:
+def test_a_damaged_record_stops_with_its_place(whole: Whole, inside: Tiny) -> None:
     folder, _ = whole
     path = next((folder / "leaderboard/records").glob("?.jsonl"))
     text = path.read_text()
     path.write_text(text.replace('"seed":', '"sead":', 1))
     try:
         for words in (["status"], ["report"], MINE):
-            done = tiny(folder, *words)
+            done = inside(folder, *words)
             assert done.returncode == ExitCode.STORE
             assert path.name in done.stderr
             assert len(done.stderr.splitlines()) == 1
@@ -201,7 +223,7 @@ def test_a_damaged_record_stops_with_its_place(whole: Whole, tiny: Tiny) -> None
 def start_until_first_pack(folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
     """Start the run; back as soon as it says that a pack is stored."""
     driver = subprocess.Popen(
-        [*TINY, *MINE], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*MEMBENCH, *MINE], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     for line in driver.stdout:
         if line.startswith("["):
@@ -281,16 +303,16 @@ def test_what_failed_is_tried_again_when_asked_for(failing: Whole, tiny: Tiny) -
     assert statuses(folder, "raising") >= {"ok"}
 
 
-def test_nothing_failed_is_nothing_selected(whole: Whole, tiny: Tiny) -> None:
-    done = tiny(whole[0], *RUN, "--lf")
+def test_nothing_failed_is_nothing_selected(whole: Whole, inside: Tiny) -> None:
+    done = inside(whole[0], *RUN, "--lf")
     assert (done.returncode, done.stderr) == (5, "membench: no cell of tiny in leaderboard has failed\n")
 
 
-def test_an_unreadable_plugin_costs_the_exit_code_and_no_cell(whole: Whole, tiny: Tiny) -> None:
+def test_an_unreadable_plugin_costs_the_exit_code_and_no_cell(whole: Whole, inside: Tiny) -> None:
     folder, _ = whole
     plugins(folder, {"broken": "import no_such_thing\n"})
     try:
-        done = tiny(folder, *MINE)
+        done = inside(folder, *MINE)
     finally:
         (folder / "plugins" / "broken.py").unlink()
     assert done.returncode == ExitCode.FAILED

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from membench.scoring.core import Floats
 from membench.scoring.core import Ints
@@ -71,12 +71,12 @@ class Estimate:
     @property
     def half(self) -> Floats:
         """Half-width of the two-sided 95% interval."""
-        return stats.t.ppf((1 + LEVEL) / 2, self.freedom) * self.error
+        return special.stdtrit(self.freedom, (1 + LEVEL) / 2) * self.error
 
     @property
     def p_above(self) -> Floats:
         """One-sided p of "the mean is not above 0"."""
-        return stats.t.sf(self.mean / self.error, self.freedom)
+        return special.stdtr(self.freedom, -self.mean / self.error)
 
 
 def estimate(strata: Sequence[Stratum]) -> Estimate:
