@@ -120,7 +120,7 @@ def test_the_guard_looks_into_every_stage(stage: str) -> None:
 def test_a_whole_run_makes_no_tensor_on_another_device(name: str, architecture: str) -> None:
     """From the initial states over the steps, backward and update included, to an evaluation."""
     world = world_of(name, architecture)
-    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta")
+    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta", epochs=1)
     with PlacementGuard("meta"):
         trainer = trained(Trainer(*lanes), orders)
         right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)

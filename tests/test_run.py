@@ -101,7 +101,7 @@ def tiny(env: dict[str, str]) -> Tiny:
 
 @pytest.fixture
 def inside(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tiny:
-    """As `tiny`, in this process: for commands that train nothing and would only import."""
+    """As `tiny`, but the driver is this process: most of what is left to it would be imports."""
     monkeypatch.setitem(SUITES, "tiny", TINY)
     for name in ("CI", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
@@ -285,19 +285,19 @@ def test_a_plugin_that_misbehaves_costs_its_own_pack(failing: Whole) -> None:
         assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
 
 
-def test_what_failed_is_tried_again_when_asked_for(failing: Whole, tiny: Tiny) -> None:
+def test_what_failed_is_tried_again_when_asked_for(failing: Whole, inside: Tiny) -> None:
     folder, _ = failing
     words = ["-k", "raising and [2]"]
-    again = tiny(folder, *ONE, *words)
+    again = inside(folder, *ONE, *words)
     assert again.returncode == ExitCode.FAILED
     assert total(again).startswith("60 reused")
     assert "6 cells failed in an earlier run and count as the worst result: --lf tries them again" in again.stdout
     mended = BAD.replace('raise ValueError("no such luck")', "return params")
     (folder / "plugins" / "bad.py").write_text(mended)
-    listed = tiny(folder, *ONE, *words, "--lf", "--collect-only").stdout.splitlines()
+    listed = inside(folder, *ONE, *words, "--lf", "--collect-only").stdout.splitlines()
     assert len(listed) == 7
     assert all("/raising[2]/" in line for line in listed[:-1])
-    done = tiny(folder, *ONE, *words, "--lf")
+    done = inside(folder, *ONE, *words, "--lf")
     assert done.returncode == 0, done.stdout
     assert total(done).startswith("6 ok, ")
     assert statuses(folder, "raising") >= {"ok"}
@@ -332,16 +332,17 @@ def test_records_of_another_machine_count_when_asked_for_and_are_mentioned_if_no
     assert "54 cells have records of another torch, device or machine, which --accept-env counts" in mine.stdout
 
 
-def test_a_composition_is_trained(whole: Whole, tiny: Tiny) -> None:
-    done = tiny(whole[0], *ONE, "--out", "composed", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and [1,")
+def test_a_composition_is_trained(whole: Whole, inside: Tiny) -> None:
+    words = ("--out", "composed", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and [1,")
+    done = inside(whole[0], *ONE, *words)
     assert done.returncode == 0, done.stderr
     assert "mine+dropout" in (whole[0] / "composed" / "README.md").read_text()
 
 
-def test_a_full_grid_reuses_what_was_paired_and_is_shown_apart(whole: Whole, tiny: Tiny) -> None:
+def test_a_full_grid_reuses_what_was_paired_and_is_shown_apart(whole: Whole, inside: Tiny) -> None:
     words = ("--out", "full", "--seeds", "0", "-r", "mine+dropout", "-k", "mine+dropout and real and [1,")
-    paired = tiny(whole[0], *ONE, *words)
-    done = tiny(whole[0], *ONE, *words, "--grid", "full")
+    paired = inside(whole[0], *ONE, *words)
+    done = inside(whole[0], *ONE, *words, "--grid", "full")
     assert (paired.returncode, done.returncode) == (0, 0), done.stderr
     assert total(done).startswith(f"{4} ok, "), total(done)
     page = (whole[0] / "full" / "README.md").read_text()

@@ -1,6 +1,6 @@
 """`python tests/tiny.py run --suite tiny ...`: membench, with a suite that takes seconds; no worker notices.
 
-Tests that train nothing put `TINY` among their own process's suites instead: a start of Python and torch takes longer.
+Tests of what comes after a run put `TINY` among their own process's suites: a start of Python and torch takes longer.
 """
 
 from __future__ import annotations

@@ -89,7 +89,8 @@ class Trainer:
 
         on_cpu = order.device.type == "cpu"
         program = compiled_program(self.program, on_cpu, on_cpu and halves.wanted())
-        groups = self._groups() if on_cpu else [slice(None)]
+        size = sum(v[0].numel() * v.element_size() for v in self.var["params"].values())
+        groups = lane_groups(len(self.var["died"]), size) if on_cpu else [slice(None)]
         index = order[groups[0], 0].contiguous()  # like every index that follows: programs insist on strides
         tried = self._arguments(self.t.clone(), index, groups[0])
         copies = (_owned(tried[0]), *tried[1:])
@@ -107,15 +108,6 @@ class Trainer:
             return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
         self.strands, self.graph = strands, graph
         return ""
-
-    def _groups(self) -> list[slice]:
-        """Groups of lanes that move on together, all equal, since each size is a program of its own."""
-        count = len(self.var["died"])
-        weights = sum(v[0].numel() * v.element_size() for v in self.var["params"].values())
-        best = max(LANES, CACHED // weights)
-        divisors = [n for n in range(1, count + 1) if count % n == 0]
-        size = min(divisors, key=lambda n: max(n, best) / min(n, best))
-        return [slice(start, start + size) for start in range(0, count, size)]
 
     def _arguments(self, t: Tensor, index: Tensor, lanes: slice) -> tuple[Any, ...]:
         """Of `_advance`, after the program; the memory is the trainer's own."""
@@ -198,6 +190,15 @@ class Trainer:
         with StepCounter() as counter:
             _advance(self.program, _meta(self.var), _meta(self.fixed), data, index, _meta(self.t))
         return counter
+
+
+def lane_groups(count: int, size: int) -> list[slice]:
+    """Which of `count` lanes move on together, where one's weights are `size` bytes: groups all equal, since each size
+    is a program of its own."""
+    best = max(LANES, CACHED // size)
+    divisors = [n for n in range(1, count + 1) if count % n == 0]
+    lanes = min(divisors, key=lambda n: max(n, best) / min(n, best))
+    return [slice(start, start + lanes) for start in range(0, count, lanes)]
 
 
 @cache
