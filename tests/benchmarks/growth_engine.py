@@ -1,4 +1,5 @@
-"""What a step costs by the number of lanes, the width of the network and the number of steps; one thread, compiled.
+"""What a step costs by the number of lanes, the width of the network and the number of steps; one thread, compiled,
+at the precision of a run.
 
 `python growth_engine.py lanes WIDTH` and `python growth_engine.py steps` print JSON; `growth.py` starts them.
 """
@@ -18,9 +19,11 @@ from typing import Any
 import torch
 
 from membench.api import Architecture
+from membench.engine.environment import precision
 from membench.engine.environment import set_up
 from membench.engine.train import Run
 from membench.engine.train import train_pack
+from membench.engine.trainer import Trainer
 from membench.plan import Pack
 from membench.records import Cell
 from membench.registry import discover
@@ -30,7 +33,6 @@ LANES = (1, 2, 5, 15, 30)
 WIDTHS = (64, 128, 256, 512, 1024)
 STEPS = (100, 300, 1000, 3000, 10_000)
 REGULARIZER = "dropout"
-TASK = ("mnist5k", "mlp")
 
 
 def by_lanes(width: int) -> dict[int, float]:
@@ -40,30 +42,37 @@ def by_lanes(width: int) -> dict[int, float]:
 
 def by_steps() -> dict[int, float]:
     """Steps -> seconds of the quick suite's pack of 15 lanes: data, compilation, training and reading."""
-    train_pack(_pack(15, 1), _source(256), "cpu")  # what a worker does once: imports, the compiler's own start
+    train_pack(pack(15, 1), _source(256), "cpu")  # what a worker does once: imports, the compiler's own start
     return {steps: _seconds(steps) for steps in STEPS}
 
 
 def _seconds(steps: int) -> float:
-    pack = _pack(15, 1)
-    epochs = steps * pack.recipe.batch // pack.split.train
+    one = pack(15, 1)
+    asked = pack(15, steps * one.recipe.batch // one.split.train)
     started = time.perf_counter()
-    train_pack(replace(pack, recipe=replace(pack.recipe, epochs=epochs)), _source(256), "cpu")
+    train_pack(asked, _source(256), "cpu")
     return time.perf_counter() - started
 
 
 def _lane_step(lanes: int, width: int) -> float:
     """The median of five stretches of half a second or more."""
-    run = Run(_pack(lanes, 50), _source(width), torch.device("cpu"))
+    with precision(compiled=True):
+        run = Run(pack(lanes, 50), _source(width), torch.device("cpu"))
+        trainer, order = compiled(run)
+        return 1000 * median(stretch(trainer, order) for _ in range(5)) / lanes
+
+
+def compiled(run: Run) -> tuple[Trainer, torch.Tensor]:
+    """The run's lanes after an epoch, and an order to go on with."""
     trainer, order = run.trainer(), run.lanes.order(1)
     note = trainer.compile(order)
     if note:
         raise RuntimeError(note)
     trainer.train_epoch(order)
-    return 1000 * median(_stretch(trainer, order) for _ in range(5)) / lanes
+    return trainer, order
 
 
-def _stretch(trainer: Any, order: torch.Tensor) -> float:
+def stretch(trainer: Trainer, order: torch.Tensor) -> float:
     """Seconds of one step of all lanes."""
     steps, started = 0, time.perf_counter()
     while (spent := time.perf_counter() - started) < 0.5:
@@ -72,14 +81,14 @@ def _stretch(trainer: Any, order: torch.Tensor) -> float:
     return spent / steps
 
 
-def _pack(lanes: int, epochs: int) -> Pack:
+def pack(lanes: int, epochs: int, architecture: str = "mlp", regularizer: str = REGULARIZER) -> Pack:
     """Strengths, signals and seeds of the quick suite, as many as there are lanes."""
-    suite = SUITES["quick"]
-    strengths = [(s,) for s in discover().regularizer(REGULARIZER)[0].strengths]
+    suite, task = SUITES["quick"], ("mnist5k", architecture)
+    strengths = discover().regularizers[regularizer].strengths or ((),)
     axes = islice(product(suite.seeds, suite.signals, strengths), lanes)
-    cells = tuple(Cell(*TASK, REGULARIZER, strength, signal, seed) for seed, signal, strength in axes)
-    recipe = replace(suite.recipes[TASK], epochs=epochs)
-    return Pack(cells, tuple(cell.id for cell in cells), recipe, suite.splits[TASK[0]], compiled=True)
+    cells = tuple(Cell(*task, regularizer, strength, signal, seed) for seed, signal, strength in axes)
+    recipe = replace(suite.recipes[task], epochs=epochs)
+    return Pack(cells, tuple(cell.id for cell in cells), recipe, suite.splits[task[0]], compiled=True)
 
 
 def _source(width: int) -> Any:
