@@ -26,6 +26,7 @@ import peer_torch  # noqa: E402
 import speed  # noqa: E402
 import speed_process  # noqa: E402
 import speed_work  # noqa: E402
+import step_profile  # noqa: E402
 from speed_page import Measured  # noqa: E402
 from speed_page import disagreements  # noqa: E402
 from speed_page import page  # noqa: E402
@@ -224,3 +225,28 @@ def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
     assert list(ratios) == list(SIZES) and all(list(peers) == NAMES for peers in ratios.values())
     installed = {kind.name for kind in PEERS if kind.installed}
     assert all((r is None) == (name not in installed) for peers in ratios.values() for name, r in peers.items())
+
+
+# --- where the time of a step goes ------------------------------------------------------------------------------------
+
+
+def test_what_no_kernel_accounts_for_is_the_rest_of_the_call() -> None:
+    products, loop = step_profile.Kernel("matrix products", 24.0, 60.0), step_profile.Kernel("add" * 30, 3.0, 25.0)
+    found = step_profile.Profile(95.0, 100.0, products, (loop,), megaflops=12.0)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in step_profile.shown("mlp", found).splitlines()]
+    assert lines[4] == ["matrix products", "24", "60", "60.0%"]
+    assert lines[5] == ["add" * 24 + "...", "3", "25", "25.0%"]
+    assert lines[6] == ["the rest of the call", "", "15", "15.0%"]
+    assert "Products: 12.0 MFLOP, 200 GFLOP/s. Unwatched, a lane-step takes 95 us." in step_profile.shown("mlp", found)
+
+
+@pytest.mark.slow
+def test_the_kernels_of_a_step_are_found() -> None:
+    command = [sys.executable, str(BENCHMARKS / "step_profile.py"), "--architectures", "mlp", "--regularizer", "l1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    spent = {name.strip(): float(share.strip(" %")) for name, _, _, share in rows}
+    assert spent["matrix products"] > 30 and len(spent) > 5
+    assert abs(sum(spent.values()) - 200) < 1  # the parts, and the whole
+    assert spent["the rest of the call"] < 25

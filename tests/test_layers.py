@@ -25,7 +25,7 @@ PLUGINS = PACKAGE.parent / "plugins"
 LAYERS = (
     "api errors rng records probes studies membench",
     "plugin_finding plugin_cache plugin_code plugin_checks plugin_details loading registry select",
-    "suites data plan arms merging",
+    "suites data plan packing arms merging",
     "nn engine",
     "durable shards store fetching",
     "schedule messages interrupts guard process outcomes pool worker",

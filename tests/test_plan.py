@@ -21,6 +21,8 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.loading import PluginEntry
 from membench.merging import merged
+from membench.packing import joined
+from membench.packing import parted
 from membench.plan import Pack
 from membench.plan import Plan
 from membench.plan import make_plan
@@ -351,6 +353,27 @@ def test_packs_that_were_stored_whole_leave_the_others_as_they_were() -> None:
     for stored in ([0], [1], [0, 3], [2, 4, 7]):
         done = {key for i in stored for key in first[i].keys}
         assert plan.packs(done) == [p for i, p in enumerate(first) if i not in stored]
+
+
+def test_for_a_gpu_the_packs_of_a_program_are_one() -> None:
+    packs = make().packs()
+    wide = joined(packs)
+    assert [p.program for p in wide] == list(dict.fromkeys(p.program for p in packs))
+    assert [pair for p in wide for pair in zip(p.cells, p.keys, strict=True)] == [
+        pair for p in packs for pair in zip(p.cells, p.keys, strict=True)
+    ]
+    read = [replace(packs[0], read=(2,)), packs[1], packs[2]]
+    assert joined(read) == [read[0], *joined(read[1:])]  # another schedule is another pack
+
+
+@given(lanes=st.integers(1, 15), width=st.integers(1, 20))
+def test_a_pack_is_parted_into_few_that_are_alike_and_lose_nothing(lanes: int, width: int) -> None:
+    one = replace(joined(make().packs())[1])
+    pack = replace(one, cells=one.cells[:lanes], keys=one.keys[:lanes])
+    parts = parted(pack, width)
+    sizes = [len(p.cells) for p in parts]
+    assert len(parts) == -(-len(pack.cells) // width) and max(sizes) <= width and max(sizes) - min(sizes) <= 1
+    assert joined(parts) == [pack]
 
 
 def test_a_pack_survives_json() -> None:

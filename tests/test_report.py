@@ -319,3 +319,11 @@ def test_the_report_needs_no_torch_and_loads_matplotlib_only_to_draw() -> None:
     code = "import sys, membench.report; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_step_that_ran_uncompiled_is_on_the_page(plan: Manifest, made: list[Record]) -> None:
+    slow = {r.key for r in made if r.regularizer == "dropout"}
+    note = "ran uncompiled: KeyError: 'buf49'"
+    said = text(plan, [replace(r, reason=note) if r.key in slow else r for r in made])
+    assert ["measured, but", f"dropout {note} ({len(slow)} cells)"] in rows(said, "what")
+    assert "measured, but" not in text(plan, made)

@@ -24,6 +24,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.data import load_arrays
 from membench.data import sample
+from membench.engine import costs
 from membench.engine.lanes import lane_key
 from membench.engine.train import Run
 from membench.engine.train import train_pack
@@ -299,6 +300,33 @@ def test_a_program_that_cannot_be_compiled_is_in_the_record(monkeypatch: pytest.
 def test_a_batch_larger_than_the_training_set_is_refused() -> None:
     with pytest.raises(MembenchError, match="blobs/mlp: 30 training images fill no batch of 31"):
         trained(cell(), recipe=replace(RECIPE, batch=31))
+
+
+def test_lanes_that_do_not_fit_train_in_parts_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, shares = [cell(signal=s, seed=i) for s in (REAL, NOISE) for i in (0, 1, 2, 3)], []
+    whole = trained(*cells)
+    lane = costs.lane_memory(Run(pack(cells, RECIPE, SPLIT), source(), torch.device("cpu")).program(), (1, 8, 8))
+    for room, widths in ((3.5, [2, 3, 3]), (0.1, [1] * 8)):
+        monkeypatch.setattr(costs, "free_memory", lambda device, room=room: int(room * lane))
+        shares.clear()
+        parts = train_pack(pack(cells, RECIPE, SPLIT), source(), "cpu", shares.append)
+        assert [numbers(r) for r in parts] == [numbers(r) for r in whole]
+        assert [int(name.split(" x")[1]) for name in dict.fromkeys(r.pack for r in parts)] == widths
+        assert shares == sorted(shares) and shares[-1] == 1 and len(shares) == len(widths) * RECIPE.epochs
+
+
+def test_a_cpu_s_packs_are_as_the_plan_cuts_them() -> None:
+    assert costs.free_memory(torch.device("cpu")) is None
+
+
+def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_or_a_reading_writes() -> None:
+    run = Run(pack([cell()], RECIPE, SPLIT), source(), torch.device("cpu"))
+    trainer = run.trainer()
+    weights = 4 * sum(w[0].numel() for w in trainer.var["params"].values())
+    lane = costs.lane_memory(run.program(), (1, 8, 8))
+    images = 4 * RECIPE.batch * 64
+    kept, written = 3 * weights, 3 * weights + 2 * images  # weights, momentum, initial; gradients and both anew, images
+    assert 2 * kept + written < lane < 10 * (2 * kept + written)
 
 
 def test_a_missing_data_set_is_one_line() -> None:

@@ -48,6 +48,7 @@ def train(
         store: where the records go.
         environment: of the workers; its device and torch are shown.
     """
+    from membench.packing import joined
     from membench.pool import run_packs
     from membench.progress import Display
     from membench.progress import Header
@@ -66,7 +67,7 @@ def train(
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
     with Display(console, sum(len(p.cells) for p in packs)) as display:
         summary = run_packs(
-            packs,
+            packs if on_cpu else joined(packs),
             store=store,
             command=worker_command(store.folder, device=options.device, plugins=options.plugins, data=options.data_dir),
             workers=workers,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
@@ -15,10 +17,13 @@ class StepCounter(TorchDispatchMode):
         super().__init__()
         self.flops = 0
         self.kernels = 0  #: operations that are no mere view: as many kernels, if none are fused
+        self.bytes = 0  #: what they wrote: the memory taken if nothing were fused and nothing given back
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.kernels += not func.is_view
+        if not func.is_view:
+            self.kernels += 1
+            self.bytes += sum(v.numel() * v.element_size() for v in tree_leaves(out) if isinstance(v, Tensor))
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=out)

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from membench.arms import ArmPlan
+from membench.engine.costs import counted
 from membench.engine.network import skeleton
 from membench.engine.train import Source
-from membench.engine.train import counted
 from membench.engine.train import shared_program
 
 #: FLOP/s in full fp32 without tensor cores (the maker's figure), bytes/s read and written (copies of large arrays).

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import cache
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,15 +18,15 @@ from membench.api import Dataset
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
-from membench.engine.counter import StepCounter
+from membench.engine import costs
 from membench.engine.environment import environment
 from membench.engine.environment import precision
 from membench.engine.lanes import Lanes
 from membench.engine.network import skeleton
 from membench.engine.probing import Probing
 from membench.engine.program import Program
-from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
+from membench.packing import parted
 from membench.plan import Pack
 from membench.probes import Probe
 from membench.records import Record
@@ -70,15 +69,31 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
     Raises:
         MembenchError: a plugin broke the contract. Anything else a plugin raises passes through.
     """
+    here, records = torch.device(device), []
     with precision(pack.compiled):
-        return _train(pack, source, torch.device(device), on_progress)
+        for part in _fitting(pack, source, here):
+            before, own = len(records), len(part.cells)
+            tell = lambda share, before=before, own=own: on_progress((before + share * own) / len(pack.cells))  # noqa: E731
+            records += _train(part, source, here, tell)
+    return records
+
+
+def _fitting(pack: Pack, source: Source, device: torch.device) -> list[Pack]:
+    """The pack; where memory is short, as on a GPU, parts of it that fit."""
+    room = costs.free_memory(device)
+    if room is None:
+        return [pack]
+    (one, *_) = parted(pack, 1)
+    run = Run(one, source, device)
+    lane = costs.lane_memory(run.program(run.probing.parts), run.lanes.shape)
+    return parted(pack, max(1, room // lane))
 
 
 def _train(pack: Pack, source: Source, device: torch.device, on_progress: Progress) -> list[Record]:
     started = time.perf_counter()
     run = Run(pack, source, device)
     trainer = run.trainer()
-    cost = relative_cost(run.program(), run.lanes.shape)
+    cost = costs.relative_cost(run.program(), run.lanes.shape)
     note = trainer.compile(run.lanes.order(1)) if pack.compiled else ""
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
@@ -91,23 +106,6 @@ def shared_program(
 ) -> Program:
     """One object for all packs of a program in this process, so that it is compiled once."""
     return Program(skeleton(architecture, shape, int(sizes[1])), parts, recipe, *sizes)
-
-
-@cache
-def relative_cost(program: Program, shape: tuple[int, ...]) -> float:
-    """kappa: matrix FLOPs of the program's step over those of the plain step; one lane, on the meta device."""
-    return counted(program, shape).flops / counted(replace(program, parts=()), shape).flops
-
-
-@cache
-def counted(program: Program, shape: tuple[int, ...]) -> StepCounter:
-    """What one lane's step asks for; nothing is computed."""
-    empty = partial(torch.zeros, device="meta")
-    rows = empty((1, program.num_examples), dtype=torch.int64)
-    data = LaneData(empty((1, *shape)), rows, rows, rows.bool(), *(empty((1, shape[0])) for _ in range(2)))
-    weights = {name: p.detach() for name, p in program.module.named_parameters()}
-    strengths = empty((1, max(1, len(program.parts))))
-    return Trainer(program, [weights], strengths, empty((1, 1), dtype=torch.int32), data).counted()
 
 
 class Run:

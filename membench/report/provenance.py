@@ -43,6 +43,7 @@ def facts(plan: Manifest, records: Sequence[Record]) -> str:
         *((f"recipe of {md(task)}", _settings(plan.recipes[task])) for task in plan.tasks if task in plan.recipes),
         *((f"data set {md(name)}, SHA-256", md(sha)) for name, sha in sorted(plan.datasets.items())),
         *((md(name), values) for name, values in _versions(records)),
+        *(("measured, but", f"{text} ({count(number, 'cell')})") for text, number in _notes(records)),
     ]
     return table(["what", "value"], rows, left=(0, 1))
 
@@ -74,6 +75,12 @@ def _versions(records: Sequence[Record]) -> list[tuple[str, str]]:
     alike = Counter(canonical(record.versions) for record in records)
     known = [(json.loads(text), number) for text, number in alike.items()]
     return [(name, _values(known, name)) for name in sorted({name for versions, _ in known for name in versions})]
+
+
+def _notes(records: Sequence[Record]) -> list[tuple[str, int]]:
+    """What cells that ended well have to say all the same, as that their step ran uncompiled; and how many say it."""
+    said = Counter((record.regularizer, record.reason) for record in records if record.status == "ok" and record.reason)
+    return [(f"{md(name)} {md(reason)}", number) for (name, reason), number in sorted(said.items())]
 
 
 def _values(known: Sequence[tuple[dict[str, object], int]], name: str) -> str:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from membench.engine.contract import call
-from membench.engine.train import relative_cost
+from membench.engine.costs import relative_cost
 from membench.engine.trainer import LaneData
 from membench.engine.trainer import Trainer
 from membench.testing.bench import inputs

@@ -25,10 +25,10 @@ from tabulate import tabulate
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile
 
+from membench.engine.costs import counted
 from membench.engine.environment import precision
 from membench.engine.environment import set_up
 from membench.engine.train import Run
-from membench.engine.train import counted
 from membench.registry import discover
 
 LANES, EPOCHS = 15, 5
