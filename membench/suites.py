@@ -25,7 +25,7 @@ class Suite:
     seeds: tuple[int, ...]
     splits: dict[str, Split]
     recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)  #: (dataset, architecture) -> override
-    width: int = 15  #: lanes in a pack, at most
+    width: int = 15  #: lanes in a pack, at most; `membench run` joins packs for a GPU
     compiled: bool = True
     train: int | None = None  #: instead of the splits' own size of a training set
     epochs: int | None = None  #: instead of the recipes' own

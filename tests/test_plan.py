@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
 from dataclasses import replace
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from membench import plan as planning
 from membench.api import Recipe
+from membench.commands import training
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.loading import PluginEntry
@@ -355,25 +357,38 @@ def test_packs_that_were_stored_whole_leave_the_others_as_they_were() -> None:
         assert plan.packs(done) == [p for i, p in enumerate(first) if i not in stored]
 
 
-def test_for_a_gpu_the_packs_of_a_program_are_one() -> None:
+def test_for_a_gpu_the_packs_of_a_program_are_joined_up_to_a_width() -> None:
     packs = make().packs()
-    wide = joined(packs)
+    wide = joined(packs, 1000)
     assert [p.program for p in wide] == list(dict.fromkeys(p.program for p in packs))
-    assert [pair for p in wide for pair in zip(p.cells, p.keys, strict=True)] == [
-        pair for p in packs for pair in zip(p.cells, p.keys, strict=True)
-    ]
+    pairs = [pair for p in packs for pair in zip(p.cells, p.keys, strict=True)]
+    assert [pair for p in wide for pair in zip(p.cells, p.keys, strict=True)] == pairs
+    assert [len(p.cells) for p in joined(packs, 6) if p.program == ("dots", "mlp", "dropout")] == [6, 6]
     read = [replace(packs[0], read=(2,)), packs[1], packs[2]]
-    assert joined(read) == [read[0], *joined(read[1:])]  # another schedule is another pack
+    assert joined(read, 1000) == [read[0], *joined(read[1:], 1000)]  # another schedule is another pack
 
 
-@given(lanes=st.integers(1, 15), width=st.integers(1, 20))
+@given(lanes=st.integers(1, 12), width=st.integers(1, 20))
 def test_a_pack_is_parted_into_few_that_are_alike_and_lose_nothing(lanes: int, width: int) -> None:
-    one = replace(joined(make().packs())[1])
+    one = max(joined(make().packs(), 1000), key=lambda pack: len(pack.cells))
     pack = replace(one, cells=one.cells[:lanes], keys=one.keys[:lanes])
     parts = parted(pack, width)
     sizes = [len(p.cells) for p in parts]
-    assert len(parts) == -(-len(pack.cells) // width) and max(sizes) <= width and max(sizes) - min(sizes) <= 1
-    assert joined(parts) == [pack]
+    least = -(-lanes // width)
+    assert sum(sizes) == lanes and max(sizes) <= width and max(sizes) - min(sizes) <= 1
+    assert len(parts) == least or (len(set(sizes)) == 1 and len(parts) <= 1.5 * least)
+    assert joined(parts, 1000) == [pack]
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "wide"),
+    [("NVIDIA H100", None, True), ("NVIDIA H100", 1, True), ("NVIDIA H100", 2, False), ("cpu AVX512", 1, False)],
+)
+def test_packs_are_joined_for_a_gpu_that_one_worker_has_to_itself(device: str, workers: int, wide: bool) -> None:
+    packs = make().packs()
+    made = training.widened(packs, Namespace(workers=workers), {"device": device})
+    assert made == (joined(packs, training.GPU_LANES) if wide else packs)
+    assert (len(made) < len(packs)) == wide
 
 
 def test_a_pack_survives_json() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -107,6 +108,9 @@ def inside(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         monkeypatch.delenv(name, raising=False)
     for name in ("MEMBENCH_CACHE", "COLUMNS", "GIT_DIR"):
         monkeypatch.setenv(name, env[name])
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):  # a run sets them for its workers
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
 
     def run(folder: Path, *words: str) -> Done:
         monkeypatch.chdir(folder)

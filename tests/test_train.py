@@ -26,6 +26,7 @@ from membench.data import load_arrays
 from membench.data import sample
 from membench.engine import costs
 from membench.engine.lanes import lane_key
+from membench.engine.program import Program
 from membench.engine.train import Run
 from membench.engine.train import train_pack
 from membench.errors import LaneError
@@ -305,9 +306,9 @@ def test_a_batch_larger_than_the_training_set_is_refused() -> None:
 def test_lanes_that_do_not_fit_train_in_parts_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     cells, shares = [cell(signal=s, seed=i) for s in (REAL, NOISE) for i in (0, 1, 2, 3)], []
     whole = trained(*cells)
-    lane = costs.lane_memory(Run(pack(cells, RECIPE, SPLIT), source(), torch.device("cpu")).program(), (1, 8, 8))
-    for room, widths in ((3.5, [2, 3, 3]), (0.1, [1] * 8)):
-        monkeypatch.setattr(costs, "free_memory", lambda device, room=room: int(room * lane))
+    monkeypatch.setattr(costs, "lane_memory", lambda program, shape: 1 << 30)  # beside which the data are nothing
+    for room, widths in ((3.5, [2] * 4), (6.5, [4] * 2), (0.1, [1] * 8)):
+        monkeypatch.setattr(costs, "free_memory", lambda device, room=room: int(room * (1 << 30)))
         shares.clear()
         parts = train_pack(pack(cells, RECIPE, SPLIT), source(), "cpu", shares.append)
         assert [numbers(r) for r in parts] == [numbers(r) for r in whole]
@@ -319,14 +320,31 @@ def test_a_cpu_s_packs_are_as_the_plan_cuts_them() -> None:
     assert costs.free_memory(torch.device("cpu")) is None
 
 
-def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_or_a_reading_writes() -> None:
+def test_what_torch_keeps_of_earlier_packs_is_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 900)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert costs.free_memory(torch.device("cuda")) == costs.ROOM * 800
+
+
+def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_and_a_reading_write() -> None:
     run = Run(pack([cell()], RECIPE, SPLIT), source(), torch.device("cpu"))
-    trainer = run.trainer()
-    weights = 4 * sum(w[0].numel() for w in trainer.var["params"].values())
-    lane = costs.lane_memory(run.program(), (1, 8, 8))
-    images = 4 * RECIPE.batch * 64
+    weights = 4 * sum(w[0].numel() for w in run.trainer().var["params"].values())
+    lane = costs.lane_memory(run.program(), run.lanes.shape)
+    images = 4 * (RECIPE.batch + SPLIT.train) * 64
     kept, written = 3 * weights, 3 * weights + 2 * images  # weights, momentum, initial; gradients and both anew, images
     assert 2 * kept + written < lane < 10 * (2 * kept + written)
+
+
+def test_memory_of_averaged_weights_with_batch_norm_does_not_grow_with_the_data() -> None:
+    """Their running statistics are taken anew from all training images, a batch at a time."""
+    lanes = []
+    for train in (30, 3000):
+        split = replace(SPLIT, train=train)
+        module = registry().architecture("resnet8").build((1, 8, 8), CLASSES)
+        program = Program(module, parts("ema"), RECIPE, 10, CLASSES, split.train, 1.0)
+        lanes.append(costs.lane_memory(program, (1, 8, 8)))
+    assert lanes[1] < 30 * lanes[0]  # 100 times the images; a reading takes 500 of them
 
 
 def test_a_missing_data_set_is_one_line() -> None:

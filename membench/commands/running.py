@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
     planned = replace(planned, manifest=manifest)
     store.write_manifest(manifest)
     packs, reused = _missing(planned, contents, failed)
+    packs = training.widened(packs, options, environment)
     _tell_of_others(packs, contents)
     summary = _train(options, found, planned, packs, reused, store, environment)
     store.merge()

@@ -16,6 +16,8 @@ from membench.outcomes import Summary
 from membench.plan import Pack
 from membench.store import Store
 
+GPU_LANES = 75  #: in a pack at most: a program of the quick suite. What kills a pack costs all of its cells
+
 
 def environment(device: str, compiled: bool) -> dict[str, Any]:
     """What this process's workers will write into their records."""
@@ -48,7 +50,6 @@ def train(
         store: where the records go.
         environment: of the workers; its device and torch are shown.
     """
-    from membench.packing import joined
     from membench.pool import run_packs
     from membench.progress import Display
     from membench.progress import Header
@@ -58,16 +59,14 @@ def train(
     from membench.worker import worker_command
 
     console = Console()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    on_cpu = str(environment["device"]).startswith("cpu")
-    workers = options.workers or (cores if on_cpu else 1)
+    workers = _workers(options, environment)
     facts = (cells, reused, str(environment["device"]), str(environment["torch"]), workers)
     print_header(console, Header(title, *facts, str(store.folder), by_origin(plugins)))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_compiled_programs()))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
     with Display(console, sum(len(p.cells) for p in packs)) as display:
         summary = run_packs(
-            packs if on_cpu else joined(packs),
+            packs,
             store=store,
             command=worker_command(store.folder, device=options.device, plugins=options.plugins, data=options.data_dir),
             workers=workers,
@@ -78,6 +77,23 @@ def train(
         )
     print_summary(console, summary)
     return summary
+
+
+def widened(packs: list[Pack], options: argparse.Namespace, environment: Mapping[str, Any]) -> list[Pack]:
+    """For a GPU that one worker has to itself, few wide packs; elsewhere as they are."""
+    from membench.packing import joined
+
+    return packs if _on_cpu(environment) or _workers(options, environment) > 1 else joined(packs, GPU_LANES)
+
+
+def _on_cpu(environment: Mapping[str, Any]) -> bool:
+    return str(environment["device"]).startswith("cpu")
+
+
+def _workers(options: argparse.Namespace, environment: Mapping[str, Any]) -> int:
+    """As many as asked for; else one a core, or one for a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return options.workers or (cores if _on_cpu(environment) else 1)
 
 
 def _compiled_programs() -> Path:

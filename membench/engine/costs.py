@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from membench.engine.counter import StepCounter
@@ -32,21 +34,29 @@ def counted(program: Program, shape: tuple[int, ...]) -> StepCounter:
 
 @cache
 def lane_memory(program: Program, shape: tuple[int, ...]) -> int:
-    """Bytes of a GPU that one more lane takes, at most.
+    """Bytes of a GPU that one more lane takes, its data apart.
 
-    Its state twice, since a program is tried on a copy; and all that a step writes or, where that is more, a reading,
-    as if nothing were fused and no memory given back before its end.
+    Its state twice, since a program is tried on a copy; and all that a step and a reading write, as if nothing were
+    fused and no memory given back before the end.
     """
     trainer = _on_meta(program, shape)
-    state = sum(v.numel() * v.element_size() for v in tree_leaves((trainer.var, trainer.fixed)))
+    data, at = trainer.data, (trainer.var["params"], trainer.var["buffers"])
     with StepCounter() as reading:
-        trainer.evaluate(trainer.data.rows[:, :CHUNK], trainer.data.labels[:, :CHUNK])
-    return 2 * state + max(trainer.counted().bytes, reading.bytes)
+        trainer.evaluate(data.rows[:, :CHUNK], data.labels[:, :CHUNK], at)
+    return 2 * size((trainer.var, trainer.fixed)) + trainer.counted().bytes + reading.bytes
+
+
+def size(tree: Any) -> int:
+    """Bytes of all tensors in it."""
+    return sum(v.numel() * v.element_size() for v in tree_leaves(tree) if isinstance(v, Tensor))
 
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes that lanes may take on the device; None on a CPU, where packs are as the plan cuts them."""
-    return int(ROOM * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # of the packs before
+    return int(ROOM * (torch.cuda.mem_get_info(device)[0] + kept))
 
 
 def _on_meta(program: Program, shape: tuple[int, ...]) -> Trainer:

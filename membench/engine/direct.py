@@ -37,9 +37,11 @@ class DirectProgram:
         Raises:
             RuntimeError: the program reads a tensor that is not among its arguments. Compiling may raise anything.
         """
-        self._step(*rehearsed)
-        program, inputs = self._called
-        self._called = self._step, ()
+        try:
+            self._step(*rehearsed)
+            program, inputs = self._called
+        finally:  # the inputs are a copy of a pack's state
+            self._called = self._step, ()
         place = {id(leaf): i for i, leaf in enumerate(_leaves(rehearsed))}
         if not all(id(x) in place for x in inputs):
             raise RuntimeError("the compiled step reads a tensor that is not among its arguments")

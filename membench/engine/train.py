@@ -83,9 +83,10 @@ def _fitting(pack: Pack, source: Source, device: torch.device) -> list[Pack]:
     room = costs.free_memory(device)
     if room is None:
         return [pack]
-    (one, *_) = parted(pack, 1)
-    run = Run(one, source, device)
-    lane = costs.lane_memory(run.program(run.probing.parts), run.lanes.shape)
+    run = Run(parted(pack, 1)[0], source, device)
+    data = run.lanes.data  # a signal may give each lane images of its own, in float32
+    own = 4 * data.pool.numel() + costs.size((data.rows, data.labels, data.clean, run.lanes.rows, run.lanes.labels))
+    lane = own + costs.lane_memory(run.program(run.probing.parts), run.lanes.shape)
     return parted(pack, max(1, room // lane))
 
 

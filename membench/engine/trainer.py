@@ -73,7 +73,8 @@ class Trainer:
             "buffers": initial_buffers(program.module, len(weights), device),
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        step = lambda index: _advance(program, self.var, self.fixed, data, index, self.t)  # noqa: E731
+        var, fixed, t = self.var, self.fixed, self.t  # not the trainer: a cycle would keep its memory for a while
+        step = lambda index: _advance(program, var, fixed, data, index, t)  # noqa: E731
         self.strands: list[Strand] = [(slice(None), step)]  #: the first one's clock is `t`
         self.graph: CapturedStep | None = None  #: on a GPU, once compiled
         self.at_once = 1 if device.type == "cpu" else len(weights)  #: lanes in one pass of an evaluation

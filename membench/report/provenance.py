@@ -80,7 +80,10 @@ def _versions(records: Sequence[Record]) -> list[tuple[str, str]]:
 def _notes(records: Sequence[Record]) -> list[tuple[str, int]]:
     """What cells that ended well have to say all the same, as that their step ran uncompiled; and how many say it."""
     said = Counter((record.regularizer, record.reason) for record in records if record.status == "ok" and record.reason)
-    return [(f"{md(name)} {md(reason)}", number) for (name, reason), number in sorted(said.items())]
+    most = said.most_common(MOST)
+    named = [(f"{md(name)} {md(plain(reason, limit=120))}", number) for (name, reason), number in most]
+    others = sum(said.values()) - sum(number for _, number in named)
+    return [*named, *([("others", others)] if others else [])]
 
 
 def _values(known: Sequence[tuple[dict[str, object], int]], name: str) -> str:

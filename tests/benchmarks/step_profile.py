@@ -79,6 +79,8 @@ def profiled(architecture: str, regularizer: str) -> Profile:
             whole = 1e6 * (time.perf_counter() - started) / steps / LANES
     seen = [(e.key, e.count / steps, e.self_cpu_time_total / steps / LANES) for e in watched.key_averages()]
     multiplied = [(calls, spent) for key, calls, spent in seen if PRODUCTS.fullmatch(key)]
+    if not multiplied:
+        raise RuntimeError(f"no product among {sorted(key for key, *_ in seen)}: how does this torch name them?")
     loops = [Kernel(found[1], calls, spent) for key, calls, spent in seen if (found := LOOP.fullmatch(key))]
     return Profile(
         unwatched,
