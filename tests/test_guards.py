@@ -239,7 +239,7 @@ class TestCapture:
         fake_cuda(monkeypatch)
         world = World(*NOISY)
         trainer, order = world.trainer(), world.orders()[0]
-        captured = CapturedStep(trainer.strands[0][1], lambda index: None, order[:, 0].clone())
+        captured = CapturedStep(trainer.step, lambda index: None, order[:, 0].clone())
         given = order.clone()
         captured.index.zero_()  # what it was captured with does not matter either
         captured.epoch(given)

@@ -73,9 +73,7 @@ class Trainer:
             "buffers": initial_buffers(program.module, len(weights), device),
             "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        var, fixed, t = self.var, self.fixed, self.t  # not the trainer: a cycle would keep its memory for a while
-        step = lambda index: _advance(program, var, fixed, data, index, t)  # noqa: E731
-        self.strands: list[Strand] = [(slice(None), step)]  #: the first one's clock is `t`
+        self.strands: list[Strand] = []  #: once compiled; the first one's clock is `t`
         self.graph: CapturedStep | None = None  #: on a GPU, once compiled
         self.at_once = 1 if device.type == "cpu" else len(weights)  #: lanes in one pass of an evaluation
 
@@ -83,7 +81,6 @@ class Trainer:
         """From now on the step runs as one compiled program; "" or, where that cannot be done, why it stays eager.
 
         At torch's matmul precision `medium` a CPU that can multiplies in bfloat16 (`membench.engine.halves`).
-
         The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
         """
         from membench.engine import halves
@@ -117,12 +114,16 @@ class Trainer:
         data = LaneData(d.pool, *map(own, (d.rows, d.labels, d.clean, d.mean, d.std)))
         return tree_map(own, self.var), tree_map(own, self.fixed), data, index, t
 
+    def step(self, index: Tensor) -> None:
+        """One eager step of all lanes on the batch [L, batch]."""
+        _advance(self.program, self.var, self.fixed, self.data, index, self.t)
+
     def train_epoch(self, order: Tensor) -> None:
         """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
         if self.graph:
             self.graph.epoch(order)
             return
-        for lanes, step in self.strands:
+        for lanes, step in self.strands or [(slice(None), self.step)]:
             for index in order[lanes].transpose(0, 1).contiguous():
                 step(index)
 
