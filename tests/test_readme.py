@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) ->
     folder = tmp_path_factory.mktemp("readme")
     (folder / "plugins").mkdir()
     (folder / "plugins" / "mine.py").write_text(PLUGIN)
-    words = ["run", "--suite", "tiny", "-k", "logit-squeezing"]
+    words = ["run", "--suite", "tiny", "-n", "1", "-k", "logit-squeezing"]
     command = [sys.executable, str(REPO / "tests" / "tiny.py"), *words]
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=280)
     return folder
@@ -65,7 +65,7 @@ def test_the_probe_is_short_and_adds_columns_to_the_board(tmp_path: Path, enviro
     assert len(probe.splitlines()) <= 20
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "margin.py").write_text(probe)
-    words = ["run", "--suite", "tiny", "-k", "dropout", "--probe", "margin"]
+    words = ["run", "--suite", "tiny", "-n", "1", "-k", "label-smoothing", "--probe", "margin"]
     command = [sys.executable, str(REPO / "tests" / "tiny.py"), *words]
     subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=280)
     assert "| margin all, real" in re.sub(" +", " ", (tmp_path / "leaderboard" / "README.md").read_text("utf-8"))

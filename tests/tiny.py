@@ -5,7 +5,6 @@ Tests of what comes after a run put `TINY` among their own process's suites: a s
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 
@@ -27,9 +26,4 @@ TINY = replace(
 
 if __name__ == "__main__":
     SUITES["tiny"] = TINY
-    if device := os.environ.get("TINY_DEVICE"):  # this process believes to be another machine
-        from membench.engine import environment
-
-        ours = environment.environment
-        environment.environment = lambda *args: {**ours(*args), "device": device}
     sys.exit(main())
