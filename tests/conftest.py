@@ -27,6 +27,7 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
+TERMINAL = ("CI", "NO_COLOR", "FORCE_COLOR")  #: what a terminal or a CI system would change
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -54,7 +55,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def environ(cache: Path) -> dict[str, str]:
     """A user's environment, without what a terminal or a CI system would change."""
-    env = {k: v for k, v in os.environ.items() if k not in ("CI", "NO_COLOR", "FORCE_COLOR")}
+    env = {k: v for k, v in os.environ.items() if k not in TERMINAL}
     return {**env, "MEMBENCH_CACHE": str(cache), "COLUMNS": "100"}
 
 
@@ -76,6 +77,9 @@ def cli(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "100")
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):  # a run sets them for its workers
+        monkeypatch.setenv(name, "")  # so that monkeypatch takes away what is set afterwards
+        monkeypatch.delenv(name)
 
     def run(*words: str) -> tuple[int, str, str]:
         try:

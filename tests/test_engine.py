@@ -43,6 +43,7 @@ from membench.errors import MembenchError
 from membench.nn import PatchConv
 from membench.nn import cross_entropy
 from membench.nn import one_hot
+from membench.testing.guards import SyncGuard
 
 pytestmark = pytest.mark.usefixtures("worker_like")
 
@@ -222,6 +223,16 @@ MB = 1 << 20
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_step_never_waits_for_the_device_where_there_are_branches(name: str) -> None:
+    """Of the networks in test_guards.py none has one."""
+    strengths = registry().regularizers[name].strengths[:2] or ((),)
+    world = World(parts(name), strengths, ARCHITECTURES["cnn"])
+    trainer, order = world.trainer(), world.orders()[0]
+    with SyncGuard():
+        trainer.train_epoch(order)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_step_runs_on_the_meta_device_and_costs_at_least_the_plain_one(name: str) -> None:
     strengths = registry().regularizers[name].strengths[:2] or ((),)
     plain = World((), strengths).trainer().counted().flops
@@ -283,14 +294,14 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "size", "groups"),
+    ("lanes", "weight", "groups"),
     [
         *((15, MB, [5] * 3), (15, MB // 15, [15]), (15, MB // 6, [5] * 3), (30, MB // 15, [15] * 2)),
         *((1, MB, [1]), (7, MB, [7]), (14, MB, [7] * 2), (16, MB, [4] * 4)),
     ],
 )
-def test_networks_move_about_five_lanes_at_once_and_small_ones_more(lanes: int, size: int, groups: list[int]) -> None:
-    cut = trainer_module.lane_groups(lanes, size)
+def test_networks_move_about_five_lanes_at_once_and_small_ones_more(lanes: int, weight: int, groups: list[int]) -> None:
+    cut = trainer_module.lane_groups(lanes, weight)
     assert [group.stop - group.start for group in cut] == groups
     assert [row for group in cut for row in range(lanes)[group]] == list(range(lanes))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -14,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
+from conftest import TERMINAL
+from conftest import Cli
 from tiny import TINY
 
-from membench.cli import main
 from membench.engine import environment
 from membench.errors import ExitCode
 from membench.suites import SUITES
@@ -24,7 +24,8 @@ from membench.suites import SUITES
 MEMBENCH = [sys.executable, str(REPO / "tests" / "tiny.py")]
 RUN = ["run", "--suite", "tiny", "-n", "2"]
 ONE = [*RUN[:-1], "1"]  #: few cells: a second worker's imports would cost more than it trains
-MINE = [*RUN, "-k", "mine or bursting"]
+OWN = ["-k", "mine or bursting"]
+MINE = [*RUN, *OWN]
 
 #: The plugins of the working folder in the board's runs: one that is sound, one whose numbers overflow.
 PLUGINS = {
@@ -102,22 +103,16 @@ def tiny(env: dict[str, str]) -> Tiny:
 
 
 @pytest.fixture
-def inside(env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tiny:
+def inside(cli: Cli, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Tiny:
     """As `tiny`, but the driver is this process: most of what is left to it would be imports."""
     monkeypatch.setitem(SUITES, "tiny", TINY)
-    for name in ("CI", "NO_COLOR", "FORCE_COLOR"):
+    monkeypatch.setenv("GIT_DIR", env["GIT_DIR"])
+    for name in TERMINAL:
         monkeypatch.delenv(name, raising=False)
-    for name in ("MEMBENCH_CACHE", "COLUMNS", "GIT_DIR"):
-        monkeypatch.setenv(name, env[name])
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):  # a run sets them for its workers
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-        monkeypatch.delenv(name)
 
     def run(folder: Path, *words: str) -> Done:
         monkeypatch.chdir(folder)
-        capsys.readouterr()
-        code = main(words)
-        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
+        return subprocess.CompletedProcess(words, *cli(*words))
 
     return run
 
@@ -255,7 +250,7 @@ def test_interrupted_killed_and_resumed_the_board_is_the_same(
     assert set(kept) < set(more)
     assert len(more) < 114
 
-    done = tiny(tmp_path, *ONE, *MINE[len(RUN) :])  # with one worker: how many there are is no matter either
+    done = tiny(tmp_path, *ONE, *OWN)  # with one worker: how many there are is no matter either
     assert done.returncode == 0
     assert f"{len(more)} reused" in total(done)
     assert all(records(tmp_path)[i] == record for i, record in more.items())

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from membench.engine.counter import StepCounter
+from membench.engine.counter import size
 from membench.engine.program import Program
 from membench.engine.trainer import CHUNK
 from membench.engine.trainer import LaneData
@@ -43,12 +41,7 @@ def lane_memory(program: Program, shape: tuple[int, ...]) -> int:
     data, at = trainer.data, (trainer.var["params"], trainer.var["buffers"])
     with StepCounter() as reading:
         trainer.evaluate(data.rows[:, :CHUNK], data.labels[:, :CHUNK], at)
-    return 2 * size((trainer.var, trainer.fixed)) + trainer.counted().bytes + reading.bytes
-
-
-def size(tree: Any) -> int:
-    """Bytes of all tensors in it."""
-    return sum(v.numel() * v.element_size() for v in tree_leaves(tree) if isinstance(v, Tensor))
+    return 2 * size((trainer.var, trainer.fixed)) + counted(program, shape).bytes + reading.bytes
 
 
 def free_memory(device: torch.device) -> int | None:

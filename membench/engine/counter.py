@@ -23,8 +23,13 @@ class StepCounter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if not func.is_view:
             self.kernels += 1
-            self.bytes += sum(v.numel() * v.element_size() for v in tree_leaves(out) if isinstance(v, Tensor))
+            self.bytes += size(out)
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=out)
         return out
+
+
+def size(tree: Any) -> int:
+    """Bytes of all tensors in it."""
+    return sum(v.numel() * v.element_size() for v in tree_leaves(tree) if isinstance(v, Tensor))

@@ -19,6 +19,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.engine import costs
+from membench.engine.counter import size
 from membench.engine.environment import environment
 from membench.engine.environment import precision
 from membench.engine.lanes import Lanes
@@ -85,7 +86,7 @@ def _fitting(pack: Pack, source: Source, device: torch.device) -> list[Pack]:
         return [pack]
     run = Run(parted(pack, 1)[0], source, device)
     data = run.lanes.data  # a signal may give each lane images of its own, in float32
-    own = 4 * data.pool.numel() + costs.size((data.rows, data.labels, data.clean, run.lanes.rows, run.lanes.labels))
+    own = 4 * data.pool.numel() + size((data.rows, data.labels, data.clean, run.lanes.rows, run.lanes.labels))
     lane = own + costs.lane_memory(run.program(run.probing.parts), run.lanes.shape)
     return parted(pack, max(1, room // lane))
 

@@ -18,6 +18,7 @@ from membench.api import Params
 from membench.engine import optim
 from membench.engine.capture import CapturedStep
 from membench.engine.counter import StepCounter
+from membench.engine.counter import size
 from membench.engine.network import initial_buffers
 from membench.engine.program import Program
 from membench.engine.program import Tree
@@ -87,8 +88,8 @@ class Trainer:
 
         on_cpu = order.device.type == "cpu"
         program = compiled_program(self.program, on_cpu, on_cpu and halves.wanted())
-        size = sum(v[0].numel() * v.element_size() for v in self.var["params"].values())
-        groups = lane_groups(len(self.var["died"]), size) if on_cpu else [slice(None)]
+        count = len(self.var["died"])
+        groups = lane_groups(count, size(self.var["params"]) // count) if on_cpu else [slice(None)]
         index = order[groups[0], 0].contiguous()  # like every index that follows: programs insist on strides
         tried = self._arguments(self.t.clone(), index, groups[0])
         copies = (_owned(tried[0]), *tried[1:])
@@ -194,10 +195,9 @@ class Trainer:
         return counter
 
 
-def lane_groups(count: int, size: int) -> list[slice]:
-    """Which of `count` lanes move on together, where one's weights are `size` bytes: groups all equal, since each size
-    is a program of its own."""
-    best = max(LANES, CACHED // size)
+def lane_groups(count: int, weight: int) -> list[slice]:
+    """Lanes that move on together, one's weights `weight` bytes: groups all equal, since each size is a program."""
+    best = max(LANES, CACHED // weight)
     divisors = [n for n in range(1, count + 1) if count % n == 0]
     lanes = min(divisors, key=lambda n: max(n, best) / min(n, best))
     return [slice(start, start + lanes) for start in range(0, count, lanes)]
