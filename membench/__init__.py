@@ -10,11 +10,11 @@ from membench.api import Dataset
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.api import Split
 from membench.api import hookimpl
 from membench.probes import Probe
 from membench.studies import Arm
 from membench.studies import Finding
-from membench.studies import Split
 from membench.studies import Study
 from membench.studies import Test
 

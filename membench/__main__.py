@@ -1,5 +1,7 @@
 """`python -m membench` is the same program as the console script."""
 
+from __future__ import annotations
+
 import sys
 
 from membench.cli import main

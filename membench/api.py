@@ -28,9 +28,19 @@ Params = dict[str, "Tensor"]  #: in `named_parameters()` order, PyTorch layout: 
 PROJECT = "membench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
 #: The acting points of one training step, in the order in which the step reaches them.
-STAGES = ("batch", "perturb", "hidden", "loss", "penalty", "grads", "weights", "init", "update", "readout")
+STAGES = (
+    "batch",
+    "perturb",
+    "hidden",
+    "loss",
+    "penalty",
+    "grads",
+    "weights",
+    "init",
+    "update",
+    "readout",
+)
 
 
 class Spec:
@@ -71,7 +81,9 @@ class Lane(Protocol):
     num_examples: int  #: size of the training set
     pixel: Tensor  #: [c, 1, 1], one grey level of 0-255 in units of x
     initial: Params  #: the weights at step 0
-    state: dict[str, Any]  #: this part's state as `init` or the last `update` returned it (not in `init`)
+    state: dict[
+        str, Any
+    ]  #: this part's state as `init` or the last `update` returned it (not in `init`)
 
     index: Tensor  #: [n] int64, which training examples the batch holds; ids are permuted per run
     tap: int  #: which tap, in the order of the forward pass, from 0
@@ -121,13 +133,23 @@ class Regularizer:
     name: str  #: `[a-z0-9][a-z0-9-]*`
     strengths: tuple[float, ...]  #: five, from "no visible effect" to "real accuracy breaks"
     off: float = 0.0  #: may be `inf`
-    group: str = "other"  #: data, model, loss, gradient, weights, trajectory; "control" is never ranked
-    skip: Callable[[Net], str | None] | None = None  #: at plan time; a string is the reason why it cannot act
-    batch: Batch | None = None  #: (x [n, c, h, w], y [n, c], lane) -> (x, y); constants: no gradient flows through
+    group: str = (
+        "other"  #: data, model, loss, gradient, weights, trajectory; "control" is never ranked
+    )
+    skip: Callable[[Net], str | None] | None = (
+        None  #: at plan time; a string is the reason why it cannot act
+    )
+    batch: Batch | None = (
+        None  #: (x [n, c, h, w], y [n, c], lane) -> (x, y); constants: no gradient flows through
+    )
     perturb: Callable[[Params, Lane], Params] | None = None  #: this step's forward only
     hidden: Callable[[Tensor, Lane], Tensor] | None = None  #: (h, lane) -> h at every tap
-    loss: Callable[[Tensor, Tensor, Tensor, Lane], Tensor] | None = None  #: (losses [n], logits [n, c], y, lane)
-    penalty: Callable[[Params, Lane], Tensor] | None = None  #: -> finite scalar, added to the mean loss
+    loss: Callable[[Tensor, Tensor, Tensor, Lane], Tensor] | None = (
+        None  #: (losses [n], logits [n, c], y, lane)
+    )
+    penalty: Callable[[Params, Lane], Tensor] | None = (
+        None  #: -> finite scalar, added to the mean loss
+    )
     grads: Callable[[Params, Params, Lane], Params] | None = None  #: (grads, params, lane) -> grads
     weights: Callable[[Params, Lane], Params] | None = None  #: after the optimizer's update
     init: Callable[[Params, Lane], dict[str, Any]] | None = None  #: state at step 0; needs `update`
@@ -159,7 +181,9 @@ class Composite:
 class Recipe:
     """How a network is trained; the budget is epochs x (examples // batch) optimizer steps, equal for all."""
 
-    optimizer: str = "sgd"  #: "sgd" (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
+    optimizer: str = (
+        "sgd"  #: "sgd" (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
+    )
     lr: float = 0.02
     momentum: float = 0.9
     batch: int = 100
@@ -203,7 +227,9 @@ class Dataset:
 
     name: str
     load: Callable[[Path], Arrays]
-    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None  #: `None` = ships with a package
+    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = (
+        None  #: `None` = ships with a package
+    )
     summary: str = ""
     source: str = ""
     version: int = 1
@@ -247,3 +273,27 @@ class Net:
     taps: tuple[tuple[str, tuple[int, ...]], ...]  #: (kind, shape without the batch axis)
     params: dict[str, tuple[int, ...]]
     has_batch_norm: bool
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many images of a data set are test (fixed), and how many each seed draws for training and validation."""
+
+    test: int
+    train: int
+    validation: int
+    fixed: int | None = (
+        None  #: all seeds see the draw, the signal and the ids of this seed; weights and order differ
+    )
+    share: float | None = (
+        None  #: each seed trains on its own round(share * train) rows (`membench.data.trained_rows`)
+    )
+
+    @property
+    def trained(self) -> int:
+        """How many rows a run trains on."""
+        return self.train if self.share is None else round(self.share * self.train)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; what is not set is left out, so that keys are as they were before it could be."""
+        return {name: value for name, value in vars(self).items() if value is not None}

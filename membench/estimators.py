@@ -112,10 +112,16 @@ def true_positive_rate(scores: Floats, members: Bools, at: float) -> float:
 
 def resamples(n: int, draws: int, name: str) -> Ints:
     """[draws, n] int64, indices drawn with replacement from range(n); the same bytes everywhere, by `name`."""
-    return (Draws(word("resamples", name)).uniform("index", draws * n) * n).astype(np.int64).reshape(draws, n)
+    return (
+        (Draws(word("resamples", name)).uniform("index", draws * n) * n)
+        .astype(np.int64)
+        .reshape(draws, n)
+    )
 
 
-def bootstrap(statistic: Callable[[Ints], float], n: int, name: str, draws: int = 1000) -> tuple[float, float]:
+def bootstrap(
+    statistic: Callable[[Ints], float], n: int, name: str, draws: int = 1000
+) -> tuple[float, float]:
     """The 2.5 and 97.5 % points of `statistic(indices [n])` over resamples of n independent units; NaN is left out."""
     values = np.array([statistic(index) for index in resamples(n, draws, name)])
     return _ends(values)
@@ -142,7 +148,9 @@ def cluster_bootstrap(
 
 def spearman(x: Floats, y: Floats) -> float:
     """Rank correlation, ties at their mean rank; NaN where one side does not vary."""
-    from scipy.stats import rankdata  # most of a second to import: not for the estimators that do without
+    from scipy.stats import (
+        rankdata,  # most of a second to import: not for the estimators that do without
+    )
 
     a, b = rankdata(x), rankdata(y)
     a, b = a - a.mean(), b - b.mean()
@@ -152,7 +160,9 @@ def spearman(x: Floats, y: Floats) -> float:
 
 def envelope(u: Floats, v: Floats) -> tuple[Floats, Floats]:
     """Of settings with suppression u [l] and accuracy v [l], those not beaten in both: u rising, v falling."""
-    kept = [i for i in range(len(u)) if not any(u[j] >= u[i] and v[j] > v[i] for j in range(len(u)))]
+    kept = [
+        i for i in range(len(u)) if not any(u[j] >= u[i] and v[j] > v[i] for j in range(len(u)))
+    ]
     order = sorted(kept, key=lambda i: (u[i], -v[i]))
     return u[order], v[order]
 

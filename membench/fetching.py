@@ -20,12 +20,13 @@ from urllib.request import Request
 from urllib.request import urlopen
 
 import membench
-from membench.durable import disk_errors
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.files import disk_errors
 
-Progress = Callable[[int, int], None]  #: (bytes that are here, bytes of the file or 0 if unknown), of the file at hand
-
+Progress = Callable[
+    [int, int], None
+]  #: (bytes that are here, bytes of the file or 0 if unknown), of the file at hand
 TIMEOUT = 30.0  #: seconds without a byte
 _BLOCK = 1 << 16
 

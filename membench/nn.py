@@ -34,7 +34,11 @@ class PatchConv(nn.Module):
         k, rows, columns = self.size, x.shape[1] // self.size, x.shape[2] // self.size
         if (rows * k, columns * k) != (h, w):
             x = x[:, : rows * k, : columns * k]
-        patches = x.reshape(n, rows, k, columns, k, c).transpose(2, 3).reshape(n, rows * columns, k * k * c)
+        patches = (
+            x.reshape(n, rows, k, columns, k, c)
+            .transpose(2, 3)
+            .reshape(n, rows * columns, k * k * c)
+        )
         return self.linear(patches).reshape(n, rows, columns, -1)
 
 
@@ -46,7 +50,14 @@ class Conv(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: int, *, stride: int = 1, pad: int = 0, bias: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.stride, self.pad = size, stride, pad
@@ -59,7 +70,9 @@ class Conv(nn.Module):
         k, s = self.size, self.stride
         rows, columns = ((x.shape[axis] - k) // s + 1 for axis in (1, 2))
         ends = (s * (rows - 1) + 1, s * (columns - 1) + 1)
-        shifts = [x[:, i : i + ends[0] : s, j : j + ends[1] : s] for i in range(k) for j in range(k)]
+        shifts = [
+            x[:, i : i + ends[0] : s, j : j + ends[1] : s] for i in range(k) for j in range(k)
+        ]
         return self.linear(torch.cat(shifts, dim=-1))
 
 
@@ -74,7 +87,10 @@ class BatchNorm(nn.Module):
     def __init__(self, features: int, axis: int = 1, eps: float = 1e-5) -> None:
         super().__init__()
         self.axis, self.eps = axis, eps
-        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(features)),
+            nn.Parameter(torch.zeros(features)),
+        )
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_var", torch.ones(features))
 
@@ -152,7 +168,7 @@ def one_hot(y: Tensor, num_classes: int) -> Tensor:
 
 
 @torch.library.custom_op("membench::settle", mutates_args=())
-def settle(x: Tensor) -> Tensor:
+def materialize(x: Tensor) -> Tensor:
     """A copy of `x` that the compiler must compute before it goes on.
 
     Left to itself it writes each use of a value out in full; a mix uses its value twice, three times over, so a chain
@@ -161,11 +177,14 @@ def settle(x: Tensor) -> Tensor:
     return x.clone()
 
 
-@settle.register_fake
+@materialize.register_fake
 def _(x: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-@settle.register_vmap
+@materialize.register_vmap
 def _(info: Any, in_dims: tuple[int | None], x: Tensor) -> tuple[Tensor, int | None]:
-    return settle(x), in_dims[0]
+    return materialize(x), in_dims[0]
+
+
+settle = materialize  #: the name that a plugin imports

@@ -19,8 +19,11 @@ from membench.api import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-Metrics = Mapping[str, "Tensor | float"]  #: metric name, `[a-z0-9][a-z0-9-]*` -> one number or a 1-d tensor
-MOST = 4096  #: numbers in one metric at one checkpoint
+
+Metrics = Mapping[
+    str, "Tensor | float"
+]  #: metric name, `[a-z0-9][a-z0-9-]*` -> one number or a 1-d tensor
+MAX_VALUES = 4096  #: numbers in one metric at one checkpoint
 WHEN = ("checkpoints", "end")
 
 
@@ -31,7 +34,9 @@ class ProbeData(Protocol):
     y: Tensor  #: [n] int64, training labels as given
     wrong: Tensor  #: [n] bool, labels that are not the real ones
     clean: Tensor  #: [n] bool, input and label are the real ones
-    trained: Tensor  #: [n] bool, rows that this run trains on; all True unless the split has a share
+    trained: (
+        Tensor  #: [n] bool, rows that this run trains on; all True unless the split has a share
+    )
     val_x: Tensor  #: [m, c, h, w] float32, clean
     val_y: Tensor  #: [m] int64
 
@@ -78,7 +83,9 @@ class Probe:
     measure: Callable[[Params, ProbeData, ProbeLane], Metrics]
     at: str = "checkpoints"  #: or "end": at the budget only
     init: Callable[[Params, Lane], dict[str, Any]] | None = None  #: state at step 0; needs `update`
-    update: Callable[[Params, Lane], dict[str, Any]] | None = None  #: state at the end of each step; needs `init`
+    update: Callable[[Params, Lane], dict[str, Any]] | None = (
+        None  #: state at the end of each step; needs `init`
+    )
     summary: str = ""  #: one sentence; default: the module docstring's first
     source: str = ""  #: the citation; default: the rest of the module docstring
     version: int = 1  #: raise it when a helper in another file changes what this measures

@@ -17,12 +17,11 @@ from typing import Any
 
 SCHEMA = 1  #: of a stored line; a reader refuses what it does not know
 PROTOCOL = 1  #: raised when the engine's numbers change on purpose; part of every cell key
-
 #: How a cell can end. Only `ok` has metrics that are believed; `skipped` counts as off, the other three as the worst.
 STATUSES = ("ok", "failed", "timeout", "diverged", "skipped")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
+)
 
 
 def canonical(value: Any) -> str:
@@ -64,7 +63,9 @@ class Cell:
     @property
     def id(self) -> str:
         """`mnist5k/mlp/dropout[0.5]/randY/seed0`."""
-        return f"{self.task}/{setting(self.regularizer, self.strength)}/{self.signal}/seed{self.seed}"
+        return (
+            f"{self.task}/{setting(self.regularizer, self.strength)}/{self.signal}/seed{self.seed}"
+        )
 
 
 def setting(regularizer: str, strength: tuple[float, ...]) -> str:
@@ -88,12 +89,18 @@ class Record:
     status: str
     reason: str = ""  #: why it is not `ok`; one line
     epochs: tuple[int, ...] = ()  #: the checkpoints of the curves; the last is the budget
-    train: tuple[float, ...] = ()  #: accuracy on the training labels as given (F): eval mode, unperturbed inputs
+    train: tuple[
+        float, ...
+    ] = ()  #: accuracy on the training labels as given (F): eval mode, unperturbed inputs
     loss: tuple[float, ...] = ()  #: mean cross-entropy on the same, nats
     val: tuple[float, ...] = ()  #: accuracy on clean validation (V)
     test: tuple[float | None, ...] = ()  #: accuracy on clean test (A); None where it was not read
-    wrong: tuple[float | None, ...] = ()  #: share of the wrong labels predicted as given (M); None without wrong labels
-    train_bits: str = ""  #: hex, bit i of the packed bytes (most significant first): training example i is right
+    wrong: tuple[
+        float | None, ...
+    ] = ()  #: share of the wrong labels predicted as given (M); None without wrong labels
+    train_bits: str = (
+        ""  #: hex, bit i of the packed bytes (most significant first): training example i is right
+    )
     test_bits: str = ""  #: the same for the test images, at the last epoch
     num_classes: int = 0
     num_train: int = 0
@@ -105,7 +112,9 @@ class Record:
     arrays: str = ""  #: SHA-256 of the training, validation and test arrays, after the signal
     pack: str = ""  #: which pack trained it: id of its first cell, and its width
     seconds: float = 0.0  #: the pack's wall-clock, divided by its cells
-    versions: dict[str, Any] = field(default_factory=dict)  #: torch, device, precision, threads, compiled, ...
+    versions: dict[str, Any] = field(
+        default_factory=dict
+    )  #: torch, device, precision, threads, compiled, ...
     #: probe -> metric -> its values at the checkpoints (of a probe at the end: one), floats or tuples of floats, six
     #: digits, None where not finite; left out of the stored line where there is no probe
     probes: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
@@ -118,7 +127,9 @@ class Record:
     @property
     def cell(self) -> Cell:
         """The cell this is the record of."""
-        return Cell(self.dataset, self.architecture, self.regularizer, self.strength, self.signal, self.seed)
+        return Cell(
+            self.dataset, self.architecture, self.regularizer, self.strength, self.signal, self.seed
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, the schema number included; not a deep copy, which would take most of a merge's time."""
@@ -139,13 +150,17 @@ class Entry:
 
     name: str
     group: str
-    strengths: tuple[tuple[float, ...], ...]  #: from weak to strong; one float a part; what is ranked
+    strengths: tuple[
+        tuple[float, ...], ...
+    ]  #: from weak to strong; one float a part; what is ranked
     acts_on: tuple[str, ...] = ()
     summary: str = ""
     source: str = ""
     origin: str = ""  #: file name or distribution that it came from
     skipped: dict[str, str] = field(default_factory=dict)  #: task -> why it cannot act there
-    full: tuple[tuple[float, ...], ...] = ()  #: of a composition on request: the product of its parts' grids, unranked
+    full: tuple[
+        tuple[float, ...], ...
+    ] = ()  #: of a composition on request: the product of its parts' grids, unranked
 
 
 @dataclass(frozen=True)
@@ -155,7 +170,9 @@ class Manifest:
     suite: str
     version: int
     tasks: tuple[str, ...]  #: "mnist5k/mlp"
-    signals: tuple[str, ...]  #: "real" is P's level 0, "mixed@p" its level p, "randY" the pure noise
+    signals: tuple[
+        str, ...
+    ]  #: "real" is P's level 0, "mixed@p" its level p, "randY" the pure noise
     seeds: tuple[int, ...]
     recipes: dict[str, dict[str, Any]]  #: task -> resolved recipe
     datasets: dict[str, str]  #: name -> SHA-256 of the raw arrays
@@ -163,7 +180,9 @@ class Manifest:
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
     envs: tuple[str, ...] = ()  #: environments whose records count, the preferred one first
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
-    probes: tuple[tuple[str, ...], ...] = ()  #: with which probes, besides none, some of the cells were run
+    probes: tuple[
+        tuple[str, ...], ...
+    ] = ()  #: with which probes, besides none, some of the cells were run
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; without full grids and probes it is spelled, and hashed, as before there were any."""

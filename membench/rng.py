@@ -57,7 +57,10 @@ def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
 @cache
 def gaussian_table() -> NDArray[np.float32]:
     """[65536] float32, the standard normal's quantiles at (i + 1/2) / 65536, rounded to 1e-6: |z| < 4.4, symmetric."""
-    upper = [round(NormalDist().inv_cdf((i + 0.5) / QUANTILES), 6) for i in range(QUANTILES // 2, QUANTILES)]
+    upper = [
+        round(NormalDist().inv_cdf((i + 0.5) / QUANTILES), 6)
+        for i in range(QUANTILES // 2, QUANTILES)
+    ]
     return np.array([-z for z in reversed(upper)] + upper, dtype=np.float32)
 
 

@@ -17,36 +17,19 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from membench.api import Recipe
+from membench.api import Split
 from membench.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided at this scale"
 SCALES = ("quick", "paper")
-
 Strengths = tuple[tuple[float, ...], ...]
-Results = Mapping[str, tuple[Record, ...]]  #: arm -> records of its cells in the plan's order; look at their status
-
-
-@dataclass(frozen=True)
-class Split:
-    """How many images of a data set are test (fixed), and how many each seed draws for training and validation."""
-
-    test: int
-    train: int
-    validation: int
-    fixed: int | None = None  #: all seeds see the draw, the signal and the ids of this seed; weights and order differ
-    share: float | None = None  #: each seed trains on its own round(share * train) rows (`membench.data.trained_rows`)
-
-    @property
-    def trained(self) -> int:
-        """How many rows a run trains on."""
-        return self.train if self.share is None else round(self.share * self.train)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; what is not set is left out, so that keys are as they were before it could be."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+Results = Mapping[
+    str, tuple[Record, ...]
+]  #: arm -> records of its cells in the plan's order; look at their status
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,9 @@ class Arm:
     #: name, "a+b" included -> its strengths, a tuple of one float a part for each; None = its own grid
     regularizers: Mapping[str, Strengths | None] = field(default_factory=lambda: {"none": None})
     probes: tuple[str, ...] = ()
-    read: tuple[int, ...] = ()  #: epochs at which train and val are read (the last always, test only there); () = usual
+    read: tuple[
+        int, ...
+    ] = ()  #: epochs at which train and val are read (the last always, test only there); () = usual
     width: int = 15  #: lanes in a pack, at most
     compiled: bool = True
 
@@ -77,7 +62,9 @@ class Study:
     analyse: Callable[[Results], Finding]  #: pure; numpy and scipy, no torch
     claim: str  #: one sentence: what the paper says
     figure: str = ""  #: "Fig. 5"
-    records: tuple[Any, ...] = ()  #: architectures, data sets, signals, regularizers, probes for this study alone
+    records: tuple[
+        Any, ...
+    ] = ()  #: architectures, data sets, signals, regularizers, probes for this study alone
     scaled: str = ""  #: how "quick" is smaller than the paper, in a sentence or two
     summary: str = ""  #: one sentence; default: the module docstring's first
     source: str = ""  #: the citation; default: the rest of the module docstring
@@ -124,7 +111,9 @@ class Finding:
         return HOLDS if verdicts == {HOLDS} else UNDECIDED
 
 
-def select(records: Iterable[Record], status: str | None = "ok", **wanted: Any) -> tuple[Record, ...]:
+def select(
+    records: Iterable[Record], status: str | None = "ok", **wanted: Any
+) -> tuple[Record, ...]:
     """The records whose fields are as wanted, in their order; `select(r, signal="real", seed=0)`.
 
     Args:
@@ -134,7 +123,9 @@ def select(records: Iterable[Record], status: str | None = "ok", **wanted: Any) 
     """
     if status is not None:
         wanted["status"] = status
-    return tuple(r for r in records if all(_is(getattr(r, name), value) for name, value in wanted.items()))
+    return tuple(
+        r for r in records if all(_is(getattr(r, name), value) for name, value in wanted.items())
+    )
 
 
 def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -146,7 +137,9 @@ def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def _is(value: Any, wanted: Any) -> bool:
-    return value == wanted or (isinstance(wanted, (set, frozenset, list, tuple)) and value in wanted)
+    return value == wanted or (
+        isinstance(wanted, (set, frozenset, list, tuple)) and value in wanted
+    )
 
 
 def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -165,7 +158,9 @@ def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, 
     return interval(mean, sqrt(variance / len(values)), len(values) - 1, confidence)
 
 
-def interval(mean: float, error: float, freedom: float, confidence: float = 0.95) -> tuple[float, float, float]:
+def interval(
+    mean: float, error: float, freedom: float, confidence: float = 0.95
+) -> tuple[float, float, float]:
     """Student's t-interval from a standard error: (mean, low, high)."""
     from scipy.special import stdtrit  # a third of a second to import: not for whoever only plans
 
@@ -179,6 +174,8 @@ def shown(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def paired(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+def paired(
+    x: Sequence[float], y: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float, float]:
     """`mean_interval` of x - y; [n] each, the i-th of x with the i-th of y. Raises `ValueError` for other lengths."""
     return mean_interval([float(a) - float(b) for a, b in zip(x, y, strict=True)], confidence)

@@ -1,72 +1,8 @@
-"""Runs that each trained on their own part of one training set: the cells that three studies share, and their reading.
+"""Kept for plugins: `membench.shadow_runs` under its first name, which hashed import lines hold."""
 
-The studies `memorization`, `membership` and `calibration` read the same runs, so that a store trains each once.
-"""
+from membench.shadow_runs import PAPER
+from membench.shadow_runs import QUICK
+from membench.shadow_runs import Runs
+from membench.shadow_runs import runs
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
-
-from membench.api import Recipe
-from membench.data import trained_rows
-from membench.records import Record
-from membench.studies import Arm
-from membench.studies import Split
-
-QUICK = Arm(
-    name="subsets",
-    dataset="digits",
-    architectures=("small-mlp",),
-    signals=("mixed@0.4",),
-    seeds=tuple(range(100)),
-    split=Split(test=400, train=300, validation=300, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.03, batch=30, epochs=100),
-    regularizers={"none": None, "dropout": ((0.5,),), "input-noise": ((2.0,),)},
-    probes=("margins",),
-    read=(100,),
-    width=100,
-    compiled=False,
-)
-PAPER = replace(
-    QUICK,
-    dataset="mnist",
-    architectures=("mlp",),
-    seeds=tuple(range(200)),
-    split=Split(test=10000, train=10000, validation=10000, fixed=0, share=0.7),
-    recipe=Recipe(lr=0.02, batch=100, epochs=100),
-    width=50,
-    compiled=True,
-)
-_SPLITS = {arm.dataset: arm.split for arm in (QUICK, PAPER)}
-
-
-@dataclass(frozen=True)
-class Runs:
-    """What the m runs of one setting answered on the n rows of the training set; k of these have wrong labels."""
-
-    right: NDArray[np.bool_]  #: [m, n], the prediction is the label as given
-    inside: NDArray[np.bool_]  #: [m, n], the run trained on the row
-    canary: NDArray[np.int64]  #: [k], the rows with wrong labels
-    margin: NDArray[np.float64]  #: [m, k], log p_y / (1 - p_y) at the wrong label
-
-    @property
-    def wrong(self) -> NDArray[np.bool_]:
-        """[n]: the label is wrong."""
-        return np.isin(np.arange(self.right.shape[1]), self.canary)
-
-
-def runs(records: Sequence[Record]) -> Runs:
-    """From the records of one setting's cells, of `QUICK` or of `PAPER`."""
-    n = records[0].num_train
-    bits = [np.unpackbits(np.frombuffer(bytes.fromhex(r.train_bits), np.uint8), count=n) for r in records]
-    return Runs(
-        np.array(bits, dtype=bool),
-        np.array([trained_rows(_SPLITS[r.dataset], r.cell) for r in records]),
-        np.array(records[0].probes["margins"]["canary"][0], dtype=np.int64),
-        np.array([r.probes["margins"]["margin"][0] for r in records]),
-    )
+__all__ = ["PAPER", "QUICK", "Runs", "runs"]

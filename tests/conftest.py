@@ -6,17 +6,20 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from support.cli import TERMINAL
+from support.cli import Cli
+from support.cli import Shell
 
 from membench.cli import main
 
-REPO = Path(__file__).parents[1]
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers are the parallelism, as in a run; `-n 0` has torch's own threads
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # the workers are the parallelism, as in a run; `-n 0` has torch's own threads
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
@@ -27,20 +30,15 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-TERMINAL = ("CI", "NO_COLOR", "FORCE_COLOR")  #: what a terminal or a CI system would change
-Shell = Callable[..., subprocess.CompletedProcess[str]]
-Cli = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture(scope="module")
 def worker_like() -> Iterator[None]:
     """torch as a worker has it; afterwards as it was, since hypothesis needs its denormals."""
     import torch
 
-    from membench.engine.environment import set_up
+    from membench.engine.environment import configure_torch
 
     threads = torch.get_num_threads()
-    set_up()
+    configure_torch()
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
@@ -66,18 +64,25 @@ def shell(environ: dict[str, str]) -> Shell:
     def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "membench", *words]
         env = {**environ, **more}
-        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280)
+        return subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+        )
 
     return run
 
 
 @pytest.fixture
-def cli(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
     """Run `membench WORDS` in this process and an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "100")
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):  # a run sets them for its workers
+    for name in (
+        "TORCHINDUCTOR_CACHE_DIR",
+        "TORCHINDUCTOR_COMPILE_THREADS",
+    ):  # a run sets them for its workers
         monkeypatch.setenv(name, "")  # so that monkeypatch takes away what is set afterwards
         monkeypatch.delenv(name)
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from engine_world import own_cache
+from support.engine import own_cache
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # a script's own folder: its modules import one another by name
@@ -71,7 +71,9 @@ def test_the_cells_are_a_dropout_grid_on_real_and_random_labels_and_fill_a_pack_
         cells = speed_work.cells(SIZES["small"], (0.1, 0.3, 0.5, 0.7, 0.8), processes)
         assert len(cells) == len(set(cells)) and len(cells) % (processes * WIDTH) == 0
         assert {c.signal for c in cells} == set(SIGNALS) and len({c.strength for c in cells}) == 5
-    assert {c.regularizer for c in work("small").cells} == {"dropout"} and len(work("small").cells) == 30
+    assert {c.regularizer for c in work("small").cells} == {"dropout"} and len(
+        work("small").cells
+    ) == 30
 
 
 @pytest.mark.parametrize("size", ["small", "mlp"])
@@ -82,10 +84,16 @@ def test_every_peer_trains_on_the_arrays_and_weights_that_the_engine_has(size: s
     trainer, lanes = run.trainer(), run.lanes
     for lane, cell in enumerate(cells):
         e, data = given.of(cell), trainer.data
-        x = {split: data.pool[lanes.rows[split][lane]].float().numpy() for split in ("train", "test")}
-        standard = {k: (v - data.mean[lane, 0].numpy()) / data.std[lane, 0].numpy() for k, v in x.items()}
+        x = {
+            split: data.pool[lanes.rows[split][lane]].float().numpy() for split in ("train", "test")
+        }
+        standard = {
+            k: (v - data.mean[lane, 0].numpy()) / data.std[lane, 0].numpy() for k, v in x.items()
+        }
         assert np.array_equal(standard["train"], e.x) and np.array_equal(standard["test"], e.test_x)
-        assert np.array_equal(lanes.labels["train"][lane], e.y) and np.array_equal(lanes.labels["test"][lane], e.test_y)
+        assert np.array_equal(lanes.labels["train"][lane], e.y) and np.array_equal(
+            lanes.labels["test"][lane], e.test_y
+        )
         for name, w in trainer.var["params"].items():
             assert np.array_equal(w[lane], given.weights[cell.seed][name])
     arrays = peer_torch.TorchPeer(given, "highest", peer_torch.fit_resident).arrays
@@ -97,10 +105,14 @@ def test_a_plain_torch_step_is_an_engine_step(size: str) -> None:
     given, batch = work(size), SIZES[size].recipe.batch
     cell, weights, order = stepped(given, batch)
     net, e = peer_torch.network(given.weights[cell.seed], 0.0), given.of(cell)
-    optimizer = torch.optim.SGD(net.parameters(), lr=SIZES[size].recipe.lr, momentum=SIZES[size].recipe.momentum)
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=SIZES[size].recipe.lr, momentum=SIZES[size].recipe.momentum
+    )
     F.cross_entropy(net(torch.from_numpy(e.x[order])), torch.from_numpy(e.y[order])).backward()
     optimizer.step()
-    for own, engine in zip(net.parameters(), peer_torch.network(weights, 0.0).parameters(), strict=True):
+    for own, engine in zip(
+        net.parameters(), peer_torch.network(weights, 0.0).parameters(), strict=True
+    ):
         torch.testing.assert_close(own, engine, rtol=1e-4, atol=1e-6)
 
 
@@ -113,9 +125,13 @@ def test_a_jax_step_is_an_engine_step(size: str) -> None:
 
     given = work(size)
     e, net = given.of(given.cells[0]), peer_jax.cnn if size == "cnn" else peer_jax.mlp
-    recipe = replace(SIZES[size].recipe, batch=len(e.y), epochs=1)  # one batch of all: its order is the peer's own
+    recipe = replace(
+        SIZES[size].recipe, batch=len(e.y), epochs=1
+    )  # one batch of all: its order is the peer's own
     start = peer_jax.layers(given.weights[given.cells[0].seed])
-    own = peer_jax.train(net, recipe, start, jnp.asarray(e.x), jnp.asarray(e.y), 0.0, jax.random.key(0))
+    own = peer_jax.train(
+        net, recipe, start, jnp.asarray(e.x), jnp.asarray(e.y), 0.0, jax.random.key(0)
+    )
     _, weights, _ = stepped(given, len(e.y))
     for layer, engine in zip(own, peer_jax.layers(weights), strict=True):
         for name in ("w", "b"):
@@ -132,7 +148,9 @@ def test_dropout_acts_where_the_engine_s_taps_are() -> None:
 
 def test_flops_are_those_of_the_matrices() -> None:
     w = [m for m in work("mlp").weights[0].values() if m.ndim == 2]
-    assert work("mlp").flops == 2 * 100 * (3 * sum(m.size for m in w) - w[0].size)  # no gradient for the inputs
+    assert work("mlp").flops == 2 * 100 * (
+        3 * sum(m.size for m in w) - w[0].size
+    )  # no gradient for the inputs
 
 
 # --- what is said -----------------------------------------------------------------------------------------------------
@@ -146,7 +164,11 @@ class FakeTeam:
         self.start_seconds, self.memory = 1.0, 10**8
 
     def ask(self, command: str | int) -> list[Any]:
-        return [(2.0, {c.id: (0.5 + c.seed / 100, 0.6) for c in self.work.cells})] if command == "all" else [command]
+        return (
+            [(2.0, {c.id: (0.5 + c.seed / 100, 0.6) for c in self.work.cells})]
+            if command == "all"
+            else [command]
+        )
 
     def close(self) -> None:
         pass
@@ -154,19 +176,36 @@ class FakeTeam:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {"membench": 60.0, "ceiling": 100.0, "dataloader": 5.0, "lightning": 4.0, "pool": 20.0, "jax": 30.0}
+    rates = {
+        "membench": 60.0,
+        "ceiling": 100.0,
+        "dataloader": 5.0,
+        "lightning": 4.0,
+        "pool": 20.0,
+        "jax": 30.0,
+    }
     monkeypatch.setattr(speed, "Team", FakeTeam)
     monkeypatch.setattr(speed, "_rate", lambda team, jobs: rates[team.kind.name])
     monkeypatch.setattr(speed_process.Kind, "installed", True)
 
 
 @pytest.mark.usefixtures("fake")
-def test_the_json_holds_the_ratio_of_every_size_and_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert speed.main(["--sizes", "small,mlp", "--rounds", "2", "--json", str(tmp_path / "r.json")]) == 0
+def test_the_json_holds_the_ratio_of_every_size_and_peer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        speed.main(["--sizes", "small,mlp", "--rounds", "2", "--json", str(tmp_path / "r.json")])
+        == 0
+    )
     expected = {"dataloader": 12.0, "lightning": 15.0, "pool": 3.0, "jax": 2.0}
     assert json.loads((tmp_path / "r.json").read_text()) == {"small": expected, "mlp": expected}
     text = capsys.readouterr().out
-    assert "| 12.00 (12.00 - 12.00)" in text and "60%" in text and "VOID" not in text and "null" not in text
+    assert (
+        "| 12.00 (12.00 - 12.00)" in text
+        and "60%" in text
+        and "VOID" not in text
+        and "null" not in text
+    )
 
 
 @pytest.mark.usefixtures("fake")
@@ -174,19 +213,30 @@ def test_a_peer_that_is_not_installed_is_null_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed_process.Kind, "installed", property(lambda kind: not kind.needs))
-    speed.main(["--sizes", "small", "--peers", "pool,jax", "--quick", "--json", str(tmp_path / "r.json")])
+    speed.main(
+        ["--sizes", "small", "--peers", "pool,jax", "--quick", "--json", str(tmp_path / "r.json")]
+    )
     assert json.loads((tmp_path / "r.json").read_text()) == {"small": {"pool": 3.0, "jax": None}}
-    assert "jax: null, since it is not installed here: pip install -e '.[bench]'\n" in capsys.readouterr().out
+    assert (
+        "jax: null, since it is not installed here: pip install -e '.[bench]'\n"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("fake")
-def test_both_precisions_are_printed_and_the_json_is_of_full_precision(capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_precisions_are_printed_and_the_json_is_of_full_precision(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     speed.main(["--sizes", "small", "--precision", "both", "--rounds", "1"])
     text = capsys.readouterr().out
-    assert text.index("small, matmul precision highest") < text.index("small, matmul precision medium")
+    assert text.index("small, matmul precision highest") < text.index(
+        "small, matmul precision medium"
+    )
 
 
-def test_an_unknown_size_is_refused_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_size_is_refused_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         speed.main(["--sizes", "huge"])
     assert "huge: there are small, mlp, cnn, wide" in capsys.readouterr().err
@@ -205,44 +255,74 @@ def measured(off: float) -> Measured:
 def test_accuracies_that_differ_by_more_than_the_seeds_do_make_a_comparison_void() -> None:
     assert disagreements(measured(0.02), "pool") == []
     found = disagreements(measured(-0.1), "pool")
-    assert len(found) == 5 and found[0].startswith("test accuracy @0.1: 0.710, membench 0.810, allowed ± 0.0")
+    assert len(found) == 5 and found[0].startswith(
+        "test accuracy @0.1: 0.710, membench 0.810, allowed ± 0.0"
+    )
     assert "VOID pool: test accuracy @0.5" in page(measured(-0.1))
 
 
 def test_the_memory_of_a_process_counts_its_children() -> None:
     before = speed_process.resident(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
         assert speed_process.resident(os.getpid()) >= before > 0
         child.communicate(b"\n")
 
 
 @pytest.mark.slow
 def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
-    command = [sys.executable, str(BENCHMARKS / "speed.py"), "--quick", "--json", str(tmp_path / "r.json")]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "speed.py"),
+        "--quick",
+        "--json",
+        str(tmp_path / "r.json"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     ratios = json.loads((tmp_path / "r.json").read_text())
     assert list(ratios) == list(SIZES) and all(list(peers) == NAMES for peers in ratios.values())
     installed = {kind.name for kind in PEERS if kind.installed}
-    assert all((r is None) == (name not in installed) for peers in ratios.values() for name, r in peers.items())
+    assert all(
+        (r is None) == (name not in installed)
+        for peers in ratios.values()
+        for name, r in peers.items()
+    )
 
 
 # --- where the time of a step goes ------------------------------------------------------------------------------------
 
 
 def test_what_no_kernel_accounts_for_is_the_rest_of_the_call() -> None:
-    products, loop = step_profile.Kernel("matrix products", 24.0, 60.0), step_profile.Kernel("add" * 30, 3.0, 25.0)
+    products, loop = (
+        step_profile.Kernel("matrix products", 24.0, 60.0),
+        step_profile.Kernel("add" * 30, 3.0, 25.0),
+    )
     found = step_profile.Profile(95.0, 100.0, products, (loop,), megaflops=12.0)
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in step_profile.shown("mlp", found).splitlines()]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in step_profile.shown("mlp", found).splitlines()
+    ]
     assert lines[4] == ["matrix products", "24", "60", "60.0%"]
     assert lines[5] == ["add" * 24 + "...", "3", "25", "25.0%"]
     assert lines[6] == ["the rest of the call", "", "15", "15.0%"]
-    assert "Products: 12.0 MFLOP, 200 GFLOP/s. Unwatched, a lane-step takes 95 us." in step_profile.shown("mlp", found)
+    assert (
+        "Products: 12.0 MFLOP, 200 GFLOP/s. Unwatched, a lane-step takes 95 us."
+        in step_profile.shown("mlp", found)
+    )
 
 
 @pytest.mark.slow
 def test_the_kernels_of_a_step_are_found() -> None:
-    command = [sys.executable, str(BENCHMARKS / "step_profile.py"), "--architectures", "mlp", "--regularizer", "l1"]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "step_profile.py"),
+        "--architectures",
+        "mlp",
+        "--regularizer",
+        "l1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")][1:]

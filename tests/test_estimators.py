@@ -28,7 +28,9 @@ def subsets(rng: np.random.Generator, models: int, n: int, share: float = 0.7) -
     return np.argsort(rng.random((models, n)), axis=1) < round(share * n)
 
 
-def lookup(rng: np.random.Generator, inside: np.ndarray, wrong: np.ndarray, kept: float) -> np.ndarray:
+def lookup(
+    rng: np.random.Generator, inside: np.ndarray, wrong: np.ndarray, kept: float
+) -> np.ndarray:
     """Right [m, n] of a learner that recalls a row it has seen with probability `kept`, else says the real class."""
     return ~wrong | (inside & (rng.random(inside.shape) < kept))
 
@@ -55,7 +57,9 @@ def test_leaving_each_row_out_once_gives_ridge_regressions_own_leave_one_out() -
     y = np.sign(x[:, 0] + 0.1 * rng.normal(size=n)) * np.where(np.arange(n) < 12, -1, 1)
     hat = x @ np.linalg.solve(x.T @ x + np.eye(d), x.T)
     fitted = hat @ y
-    closed = fitted[:, None] - hat * ((y - fitted) / (1 - np.diag(hat)))  # [i, j]: at i, trained without j
+    closed = fitted[:, None] - hat * (
+        (y - fitted) / (1 - np.diag(hat))
+    )  # [i, j]: at i, trained without j
     hit = closed * y[:, None] > 0
     exact = (hit.sum(axis=1) - np.diag(hit)) / (n - 1) - np.diag(hit)
 
@@ -96,7 +100,9 @@ def test_membership_of_simulated_gaussians_is_found_as_often_as_the_best_test_ca
     """Known means d apart, variance 1: the likelihood ratio finds a share Phi(d - z(1 - a)) at a false positives."""
     rng = np.random.default_rng(3)
     inside, d = subsets(rng, 100, 200, 0.5), 2.0
-    hard = 5 * rng.normal(size=200)  # examples differ far more than members do: a common threshold finds few
+    hard = 5 * rng.normal(
+        size=200
+    )  # examples differ far more than members do: a common threshold finds few
     margin = hard + d * inside + rng.normal(size=inside.shape)
     scores = e.membership_scores(margin, inside)
     for at in (0.01, 0.1):
@@ -165,16 +171,26 @@ def test_equal_names_give_equal_resamples() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("clusters", "least"), [(8, 0.82), (14, 0.87)])
-def test_intervals_over_clusters_cover_where_intervals_over_points_do_not(clusters: int, least: float) -> None:
+def test_intervals_over_clusters_cover_where_intervals_over_points_do_not(
+    clusters: int, least: float
+) -> None:
     """Spearman 0 between two values that a cluster's three points have nearly in common."""
     names = [k for k in range(clusters) for _ in range(3)]
 
     def covers(rng: np.random.Generator, groups: list[int]) -> bool:
-        x, y = (np.repeat(rng.normal(size=clusters), 3) + 0.3 * rng.normal(size=3 * clusters) for _ in range(2))
-        low, high = e.cluster_bootstrap(lambda i: e.spearman(x[i], y[i]), groups, "coverage", draws=200)
+        x, y = (
+            np.repeat(rng.normal(size=clusters), 3) + 0.3 * rng.normal(size=3 * clusters)
+            for _ in range(2)
+        )
+        low, high = e.cluster_bootstrap(
+            lambda i: e.spearman(x[i], y[i]), groups, "coverage", draws=200
+        )
         return low <= 0 <= high
 
     rng = np.random.default_rng(6)
-    shares = [np.mean([covers(rng, groups) for _ in range(150)]) for groups in (names, list(range(3 * clusters)))]
+    shares = [
+        np.mean([covers(rng, groups) for _ in range(150)])
+        for groups in (names, list(range(3 * clusters)))
+    ]
     assert shares[0] > least
     assert shares[1] < shares[0] - 0.1

@@ -13,7 +13,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import Cli
+from support.cli import Cli
 
 from membench import fetching
 from membench.errors import ExitCode
@@ -86,7 +86,9 @@ def fetch(folder: Path, *files: Remote) -> list[tuple[int, int]]:
     return told
 
 
-def test_a_file_arrives_whole_with_its_progress_and_nothing_beside_it(site: Site, tmp_path: Path) -> None:
+def test_a_file_arrives_whole_with_its_progress_and_nothing_beside_it(
+    site: Site, tmp_path: Path
+) -> None:
     told = fetch(tmp_path / "new" / "folder", site.remote())
     assert (tmp_path / "new" / "folder" / "a.gz").read_bytes() == BYTES
     assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["a.gz"]
@@ -94,7 +96,9 @@ def test_a_file_arrives_whole_with_its_progress_and_nothing_beside_it(site: Site
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
-def test_a_whole_file_is_not_asked_for_again_and_a_damaged_one_is_replaced(site: Site, tmp_path: Path) -> None:
+def test_a_whole_file_is_not_asked_for_again_and_a_damaged_one_is_replaced(
+    site: Site, tmp_path: Path
+) -> None:
     fetch(tmp_path, site.remote())
     fetch(tmp_path, site.remote())
     assert len(site.asked) == 1
@@ -119,7 +123,9 @@ def test_a_server_without_ranges_gives_all_of_it_again(site: Site, tmp_path: Pat
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_connection_that_breaks_is_taken_up_again_while_it_brings_something(site: Site, tmp_path: Path) -> None:
+def test_a_connection_that_breaks_is_taken_up_again_while_it_brings_something(
+    site: Site, tmp_path: Path
+) -> None:
     site.cut = 100_000
     fetch(tmp_path, site.remote())
     assert [wanted for _, wanted in site.asked] == ["", "bytes=100000-", "bytes=200000-"]
@@ -148,7 +154,9 @@ def test_a_file_of_unknown_length_is_fetched_too(site: Site, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("part", [BYTES, BYTES + b"more"])
-def test_a_part_that_is_already_whole_or_too_long_ends_well(site: Site, tmp_path: Path, part: bytes) -> None:
+def test_a_part_that_is_already_whole_or_too_long_ends_well(
+    site: Site, tmp_path: Path, part: bytes
+) -> None:
     (tmp_path / "a.gz.part").write_bytes(part)
     fetch(tmp_path, site.remote())
     assert (tmp_path / "a.gz").read_bytes() == BYTES
@@ -162,7 +170,9 @@ def test_a_part_of_another_file_is_thrown_away_and_fetched_anew(site: Site, tmp_
 
 
 def test_a_wrong_checksum_is_an_error_and_leaves_no_file(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(MembenchError, match=f"MD5 {SUM}, not {'0' * 32}, and was removed$") as error:
+    with pytest.raises(
+        MembenchError, match=f"MD5 {SUM}, not {'0' * 32}, and was removed$"
+    ) as error:
         fetch(tmp_path, site.remote(sum_="0" * 32))
     assert error.value.code is ExitCode.FETCH
     assert list(tmp_path.iterdir()) == []
@@ -182,7 +192,10 @@ def test_every_address_that_failed_is_named_with_its_reason(
         monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
         silent = f"http://127.0.0.1:{mute.getsockname()[1]}/a.gz"
         with pytest.raises(MembenchError) as error:
-            fetch(tmp_path, Remote("a.gz", ("http://127.0.0.1:9/a.gz", silent, f"{site.address}/gone"), SUM))
+            fetch(
+                tmp_path,
+                Remote("a.gz", ("http://127.0.0.1:9/a.gz", silent, f"{site.address}/gone"), SUM),
+            )
     assert str(error.value) == (
         "cannot fetch a.gz from http://127.0.0.1:9/a.gz: Connection refused; "
         f"{silent}: no answer in 0.05 seconds; {site.address}/gone: the server said 404 Not Found"
@@ -202,7 +215,9 @@ def test_an_interrupt_keeps_what_has_arrived(site: Site, tmp_path: Path) -> None
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_folder_that_cannot_be_written_is_a_matter_of_the_disk(site: Site, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_matter_of_the_disk(
+    site: Site, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MembenchError, match=r"cannot write .*file") as error:
         fetch(tmp_path / "file", site.remote())
@@ -299,7 +314,9 @@ def test_a_set_that_ships_with_a_package_is_here(cli: Cli) -> None:
     assert "digits is here: 1797 images of 1x8x8" in out
 
 
-def test_a_run_whose_set_is_not_at_hand_says_how_to_get_it_and_asks_nobody(mine: Site, cli: Cli) -> None:
+def test_a_run_whose_set_is_not_at_hand_says_how_to_get_it_and_asks_nobody(
+    mine: Site, cli: Cli
+) -> None:
     words = ("--suite", "smoke", "--datasets", "mine", "--data-dir", "data")
     code, _, err = cli("run", "--all", *words)
     assert code == ExitCode.USAGE

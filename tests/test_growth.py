@@ -23,7 +23,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_stored_cells_are_planned_and_found_in_half_a_minute_and_a_gigabyte(store: Path) -> None:
+def test_a_hundred_thousand_stored_cells_are_planned_and_found_in_half_a_minute_and_a_gigabyte(
+    store: Path,
+) -> None:
     seconds, megabytes = growth_world.timed("plan", MOST, store)
     assert seconds < 30
     assert megabytes < 1000

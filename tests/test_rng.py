@@ -143,7 +143,9 @@ def test_draws_depend_on_key_and_name_only() -> None:
 
 def test_the_bytes_are_those_of_every_other_machine_and_numpy() -> None:
     draw = Draws(word("golden", 0))
-    assert {name: sha(getattr(draw, name)(name, 1000)) for name in ("uniform", "normal", "permutation")} == {
+    assert {
+        name: sha(getattr(draw, name)(name, 1000)) for name in ("uniform", "normal", "permutation")
+    } == {
         "uniform": "86b262cf57dc4eb1460315d75dc0245986d1ff709be90e1e4b959ecbdf071346",
         "normal": "6513e83fd07bab6da43c2253ac2ae0e419057405bff78a6b1284bf16d9375860",
         "permutation": "10af626d0c30b1c43f278a8742a0cb654e92385bcbf294a674ed1d52ad6f69f8",

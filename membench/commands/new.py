@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from membench.durable import disk_errors
 from membench.errors import MembenchError
 from membench.errors import unknown_name
-from membench.plugin_checks import NAME
-from membench.plugin_finding import shipped_folder
+from membench.files import disk_errors
+from membench.registry.discovery import shipped_folder
+from membench.registry.validation import NAME
 
 _FILE = '''"""{summary}
 
@@ -27,7 +27,6 @@ def register():
     # five strengths, from "no visible effect" to "real accuracy breaks"; 0 is off and does exactly nothing
     return [Regularizer("{name}", strengths=(0.1, 0.3, 0.5, 0.7, 0.9), group="{group}", {stages})]
 '''
-
 #: stage -> (group, summary, source, strength, functions). What each does is known and small, so that the check passes.
 _STAGES: dict[str, tuple[str, str, str, str, str]] = {
     "batch": (
@@ -150,7 +149,9 @@ def new(name: str, stage: str, folder: Path) -> int:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise MembenchError(f"{path} is there already: take another name, or remove it") from None
+            raise MembenchError(
+                f"{path} is there already: take another name, or remove it"
+            ) from None
     print(f"wrote {path}: change what it does, then")
     print(f"  membench check {path}")
     found = "" if folder == Path("plugins") else f" -p {path}"
@@ -164,7 +165,9 @@ def render(name: str, stage: str) -> str:
     if not NAME.fullmatch(name) or name == "none":
         near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         hint = f"; try {near}" if near and near not in (name, "none") else ""
-        raise MembenchError(f"illegal name {name!r}: lower-case letters, digits and hyphens, a letter first{hint}")
+        raise MembenchError(
+            f"illegal name {name!r}: lower-case letters, digits and hyphens, a letter first{hint}"
+        )
     chosen = _ALIKE.get(stage, stage)
     if chosen not in _STAGES:
         raise unknown_name("stage", stage, [*_STAGES, *_ALIKE])
@@ -172,5 +175,11 @@ def render(name: str, stage: str) -> str:
     functions = re.findall(r"^def (\w+)\(", body, re.MULTILINE)
     stages = ", ".join(f"{f}={f}" for f in functions)
     return _FILE.format(
-        name=name, group=group, summary=summary, source=source, strength=strength, body=body, stages=stages
+        name=name,
+        group=group,
+        summary=summary,
+        source=source,
+        strength=strength,
+        body=body,
+        stages=stages,
     )

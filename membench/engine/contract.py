@@ -28,7 +28,9 @@ def _fault(stage: str, result: Any, args: tuple[Any, ...]) -> str:
     if stage == "init":
         return _unlike(result, result if isinstance(result, dict) else {})
     if stage == "penalty":
-        scalar = isinstance(result, (int, float)) or (isinstance(result, Tensor) and result.dim() == 0)
+        scalar = isinstance(result, (int, float)) or (
+            isinstance(result, Tensor) and result.dim() == 0
+        )
         return "" if scalar else f"one number, not {_what(result)}"
     if stage == "batch":
         return _unlike(result, args[:2])
@@ -49,7 +51,11 @@ def _unlike(new: Any, old: Any, at: str = "") -> str:
         return _first([_unlike(n, o, at) for n, o in zip(new, old, strict=True)])
     if not isinstance(new, Tensor) or not isinstance(old, Tensor):
         return f"{at}a tensor, not {_what(new)}"
-    return "" if (new.shape, new.dtype) == (old.shape, old.dtype) else f"{at}{_what(old)}, not {_what(new)}"
+    return (
+        ""
+        if (new.shape, new.dtype) == (old.shape, old.dtype)
+        else f"{at}{_what(old)}, not {_what(new)}"
+    )
 
 
 def _first(faults: list[str]) -> str:
@@ -59,4 +65,8 @@ def _first(faults: list[str]) -> str:
 def _what(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    return f"a dict of {', '.join(map(str, value))}" if isinstance(value, dict) else f"a {type(value).__name__}"
+    return (
+        f"a dict of {', '.join(map(str, value))}"
+        if isinstance(value, dict)
+        else f"a {type(value).__name__}"
+    )

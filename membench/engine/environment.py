@@ -18,7 +18,7 @@ THREADS = 1  #: of a worker: one a core
 PRECISION = {True: "medium", False: "highest"}
 
 
-def set_up(threads: int = THREADS) -> None:
+def configure_torch(threads: int = THREADS) -> None:
     """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
 
     Denormal flushing is per thread, so it must come before torch starts threads of its own.
@@ -39,7 +39,7 @@ def precision(compiled: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def resolve(device: str) -> str:
+def resolve_device(device: str) -> str:
     """`auto` -> `cuda` where there is one, else `cpu`.
 
     Raises:
@@ -65,7 +65,7 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
     }
 
 
-def expected(device: torch.device, compiled: bool) -> dict[str, Any]:
+def worker_environment(device: torch.device, compiled: bool) -> dict[str, Any]:
     """What `environment` is while a worker trains a pack, asked where torch is not set up so and shall not be."""
     return {**environment(device, compiled), "precision": PRECISION[compiled], "threads": THREADS}
 
@@ -75,6 +75,8 @@ def _cpu() -> str:
     model = platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+            names = [
+                line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+            ]
         model = names[0] if names else model
     return f"cpu {torch.backends.cpu.get_cpu_capability()} {model}"

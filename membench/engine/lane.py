@@ -15,7 +15,18 @@ from membench.errors import LaneError
 from membench.rng import fold
 from membench.rng import spell
 
-COMMON = {"strength", "step", "steps", "progress", "lr", "num_classes", "num_examples", "pixel", "initial", "state"}
+COMMON = {
+    "strength",
+    "step",
+    "steps",
+    "progress",
+    "lr",
+    "num_classes",
+    "num_examples",
+    "pixel",
+    "initial",
+    "state",
+}
 DRAWS = ("uniform", "normal", "permutation")
 #: The stages where each further field is valid; `Lane` in api.py says the same in words.
 VALID = {
@@ -45,7 +56,7 @@ class Stream:
     rows: Tensor | None = None  #: the batch's rows that are computed, None = all
 
 
-class StageLane:
+class LaneView:
     """One part's lane at one stage. Holds the fields that are valid there and nothing else."""
 
     def __init__(self, stream: Stream, fields: dict[str, Any]) -> None:
@@ -57,12 +68,19 @@ class StageLane:
     def __getattr__(self, name: str) -> Any:
         stage = self.__dict__["_stream"].stage if "_stream" in self.__dict__ else "?"
         if name == "clean" and stage in VALID["clean"]:
-            raise LaneError("lane.clean: only a regularizer of group 'control' sees which examples are corrupted")
+            raise LaneError(
+                "lane.clean: only a regularizer of group 'control' sees which examples are corrupted"
+            )
         if name in VALID:
-            raise LaneError(f"lane.{name} is not there in stage {stage!r}: it is in {', '.join(VALID[name])}")
+            raise LaneError(
+                f"lane.{name} is not there in stage {stage!r}: it is in {', '.join(VALID[name])}"
+            )
         if name == "state" and stage == "init":
             raise LaneError("lane.state is not there in stage 'init': init is what makes it")
-        there = sorted({*COMMON, *(field for field, stages in VALID.items() if stage in stages), *DRAWS} - {"clean"})
+        there = sorted(
+            {*COMMON, *(field for field, stages in VALID.items() if stage in stages), *DRAWS}
+            - {"clean"}
+        )
         near = difflib.get_close_matches(name, there, n=1)
         hint = f"did you mean lane.{near[0]}?" if near else f"there are {', '.join(there)}"
         raise LaneError(f"lane.{name} does not exist in stage {stage!r}: {hint}")

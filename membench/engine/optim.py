@@ -23,7 +23,9 @@ def init(recipe: Recipe, params: Params) -> Slots:
     """
     slots = {"sgd": ("momentum",), "adamw": ("first", "second")}.get(recipe.optimizer)
     if slots is None or recipe.schedule not in ("constant", "cosine"):
-        raise MembenchError(f"recipe {recipe.optimizer}/{recipe.schedule}: know sgd, adamw and constant, cosine")
+        raise MembenchError(
+            f"recipe {recipe.optimizer}/{recipe.schedule}: know sgd, adamw and constant, cosine"
+        )
     return {slot: {k: torch.zeros_like(v) for k, v in params.items()} for slot in slots}
 
 
@@ -41,7 +43,9 @@ def update(
     if recipe.optimizer == "sgd":
         m = {k: recipe.momentum * slots["momentum"][k] + grads[k] for k in params}
         return {k: params[k] - lr * m[k] for k in params}, {"momentum": m}
-    count = (step + 1).to(torch.float64)  # in float32, 1 - BETA2**count keeps four digits at the first step
+    count = (step + 1).to(
+        torch.float64
+    )  # in float32, 1 - BETA2**count keeps four digits at the first step
     first = {k: BETA1 * slots["first"][k] + (1 - BETA1) * grads[k] for k in params}
     second = {k: BETA2 * slots["second"][k] + (1 - BETA2) * grads[k].square() for k in params}
     scale = torch.sqrt(1 - BETA2**count).to(lr.dtype)

@@ -19,27 +19,27 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.engine import costs
-from membench.engine.counter import size
+from membench.engine.counter import tree_bytes
 from membench.engine.environment import environment
 from membench.engine.environment import precision
-from membench.engine.lanes import Lanes
-from membench.engine.network import skeleton
+from membench.engine.network import meta_module
+from membench.engine.pack_data import PackData
 from membench.engine.probing import Probing
-from membench.engine.program import Program
+from membench.engine.schedule import checkpoints
+from membench.engine.schedule import control_epochs
+from membench.engine.step import Program
 from membench.engine.trainer import Trainer
-from membench.packing import parted
-from membench.plan import Pack
+from membench.planning.packs import Pack
+from membench.planning.packs import split_pack
 from membench.probes import Probe
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
-from membench.suites import checkpoints
-from membench.suites import control_epochs
 
 Progress = Callable[[float], None]
 
 
-class Source(Protocol):
+class PluginLookup(Protocol):
     """What the engine needs of the registry."""
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]: ...
@@ -64,7 +64,9 @@ class Curves:
     test_bits: np.ndarray | None = None
 
 
-def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = lambda done: None) -> list[Record]:
+def train_pack(
+    pack: Pack, source: PluginLookup, device: str, on_progress: Progress = lambda done: None
+) -> list[Record]:
     """Train the pack's cells, stacked; one record a cell, in the pack's order.
 
     Raises:
@@ -72,26 +74,32 @@ def train_pack(pack: Pack, source: Source, device: str, on_progress: Progress = 
     """
     here, records = torch.device(device), []
     with precision(pack.compiled):
-        for part in _fitting(pack, source, here):
+        for part in _split_to_memory(pack, source, here):
             before, own = len(records), len(part.cells)
-            tell = lambda share, before=before, own=own: on_progress((before + share * own) / len(pack.cells))  # noqa: E731
+            tell = lambda share, before=before, own=own: on_progress(
+                (before + share * own) / len(pack.cells)
+            )  # noqa: E731
             records += _train(part, source, here, tell)
     return records
 
 
-def _fitting(pack: Pack, source: Source, device: torch.device) -> list[Pack]:
+def _split_to_memory(pack: Pack, source: PluginLookup, device: torch.device) -> list[Pack]:
     """The pack; where memory is short, as on a GPU, parts of it that fit."""
     room = costs.free_memory(device)
     if room is None:
         return [pack]
-    run = Run(parted(pack, 1)[0], source, device)
+    run = Run(split_pack(pack, 1)[0], source, device)
     data = run.lanes.data  # a signal may give each lane images of its own, in float32
-    own = 4 * data.pool.numel() + size((data.rows, data.labels, data.clean, run.lanes.rows, run.lanes.labels))
+    own = 4 * data.pool.numel() + tree_bytes(
+        (data.rows, data.labels, data.clean, run.lanes.rows, run.lanes.labels)
+    )
     lane = own + costs.lane_memory(run.program(run.probing.parts), run.lanes.shape)
-    return parted(pack, max(1, room // lane))
+    return split_pack(pack, max(1, room // lane))
 
 
-def _train(pack: Pack, source: Source, device: torch.device, on_progress: Progress) -> list[Record]:
+def _train(
+    pack: Pack, source: PluginLookup, device: torch.device, on_progress: Progress
+) -> list[Record]:
     started = time.perf_counter()
     run = Run(pack, source, device)
     trainer = run.trainer()
@@ -99,29 +107,39 @@ def _train(pack: Pack, source: Source, device: torch.device, on_progress: Progre
     note = trainer.compile(run.lanes.order(1)) if pack.compiled else ""
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
-    return [replace(r, reason=r.reason or note) for r in run.records(trainer, curves, cost, seconds)]
+    return [
+        replace(r, reason=r.reason or note) for r in run.records(trainer, curves, cost, seconds)
+    ]
 
 
 @cache
 def shared_program(
-    architecture: Architecture, shape: tuple[int, ...], parts: tuple[Regularizer, ...], recipe: Recipe, *sizes: float
+    architecture: Architecture,
+    shape: tuple[int, ...],
+    parts: tuple[Regularizer, ...],
+    recipe: Recipe,
+    *sizes: float,
 ) -> Program:
     """One object for all packs of a program in this process, so that it is compiled once."""
-    return Program(skeleton(architecture, shape, int(sizes[1])), parts, recipe, *sizes)
+    return Program(meta_module(architecture, shape, int(sizes[1])), parts, recipe, *sizes)
 
 
 class Run:
     """One pack's data and settings."""
 
-    def __init__(self, pack: Pack, source: Source, device: torch.device) -> None:
+    def __init__(self, pack: Pack, source: PluginLookup, device: torch.device) -> None:
         cell = pack.cells[0]
         self.pack, self.device = pack, device
         self.architecture = source.architecture(cell.architecture)
         self.parts = source.regularizer(cell.regularizer)
-        signals = {name: source.signal(name) for name in {parse_signal(c.signal)[0] for c in pack.cells}}
+        signals = {
+            name: source.signal(name) for name in {parse_signal(c.signal)[0] for c in pack.cells}
+        }
         redraw = any(p.redraw for p in self.parts)
-        self.lanes = Lanes(pack, source.dataset(cell.dataset), signals, redraw, device)
-        self.probing = Probing(tuple(source.probe(name) for name in pack.probes), self.lanes, pack.recipe)
+        self.lanes = PackData(pack, source.dataset(cell.dataset), signals, redraw, device)
+        self.probing = Probing(
+            tuple(source.probe(name) for name in pack.probes), self.lanes, pack.recipe
+        )
         self.steps = self.lanes.per_epoch * pack.recipe.epochs
 
     def program(self, probes: tuple[Regularizer, ...] = ()) -> Program:
@@ -135,7 +153,9 @@ class Run:
         """The stacked lanes at step 0."""
         lanes, program = self.lanes, self.program(self.probing.parts)
         strengths = self.probing.strengths(lanes.strengths)
-        return Trainer(program, lanes.weights(self.architecture), strengths, lanes.draw_keys, lanes.data)
+        return Trainer(
+            program, lanes.weights(self.architecture), strengths, lanes.draw_keys, lanes.data
+        )
 
     def train(self, trainer: Trainer, cost: float, on_progress: Progress) -> Curves:
         """All epochs, read when it is due."""
@@ -161,7 +181,9 @@ class Run:
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""
         now = trainer.readout()
-        evaluate = lambda split: trainer.evaluate(self.lanes.rows[split], self.lanes.labels[split], now)  # noqa: E731
+        evaluate = lambda split: trainer.evaluate(
+            self.lanes.rows[split], self.lanes.labels[split], now
+        )  # noqa: E731
         right, loss, finite = evaluate("train")
         bits = right.cpu().numpy()
         curves.epochs.append(epoch)
@@ -181,7 +203,9 @@ class Run:
             curves.finite = curves.finite & finite_test.cpu().numpy()
         self.probing.read(trainer, epoch, now)
 
-    def records(self, trainer: Trainer, curves: Curves, cost: float, seconds: float) -> list[Record]:
+    def records(
+        self, trainer: Trainer, curves: Curves, cost: float, seconds: float
+    ) -> list[Record]:
         """One record a lane."""
         versions = environment(self.device, compiled=self.pack.compiled)
         died = trainer.var["died"].cpu().numpy()
@@ -196,17 +220,25 @@ class Run:
             "num_train": self.pack.split.train,
             "num_test": self.pack.split.test,
         }
-        return [self._record(lane, curves, int(died[lane]), shared) for lane in range(len(self.pack.cells))]
+        return [
+            self._record(lane, curves, int(died[lane]), shared)
+            for lane in range(len(self.pack.cells))
+        ]
 
     def _record(self, lane: int, curves: Curves, died: int, shared: dict) -> Record:
         cell, s = self.pack.cells[lane], self.lanes.samples[lane]
-        values = {f: getattr(cell, f) for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")}
+        values = {
+            f: getattr(cell, f)
+            for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")
+        }
         values |= {"key": self.pack.keys[lane], "id": cell.id, "arrays": s.digest, **shared}
         values |= {"num_wrong": int(s.wrong.sum()), "steps": self.steps if died < 0 else died}
         values["label_share"] = float(np.bincount(s.train.y).max() / len(s.train.y))
         if died >= 0 or not curves.finite[lane]:
             where = f"loss at step {died}" if died >= 0 else "weights or logits at the end"
-            return Record(status="diverged", reason=f"not finite: {where}", **{**values, "epochs": ()})
+            return Record(
+                status="diverged", reason=f"not finite: {where}", **{**values, "epochs": ()}
+            )
         pick = lambda curve: tuple(None if v is None else float(v[lane]) for v in curve)  # noqa: E731
         return Record(
             status="ok",

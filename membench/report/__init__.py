@@ -34,14 +34,21 @@ def render(
     from membench.report import figures
     from membench.report.page import Section
     from membench.report.page import page
-    from membench.report.provenance import counted
+    from membench.report.provenance import count_records
     from membench.report.provenance import timing
 
     sections = [
-        Section(plan, counted(plan, records), board, {task: figures.drawings(plan, board, task) for task in plan.tasks})
+        Section(
+            plan,
+            count_records(plan, records),
+            board,
+            {task: figures.drawings(plan, board, task) for task in plan.tasks},
+        )
         for plan, records, board in suites
     ]
-    files = {d.name: d.svg for section in sections for drawn in section.drawings.values() for d in drawn}
+    files = {
+        d.name: d.svg for section in sections for drawn in section.drawings.values() for d in drawn
+    }
     files["README.md"] = page(sections, provenance or {}, trusted).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

@@ -33,8 +33,14 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
 
 def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:
     """One line for each file under `out` that is not what would be rendered now; empty if the report is up to date."""
-    found = [_difference(out / name, name, files[name]) for name in sorted(files) if name not in UNCHECKED]
-    return [line for line in found if line] + [f"{name}: no longer part of the report" for name in _stale(out, files)]
+    found = [
+        _difference(out / name, name, files[name])
+        for name in sorted(files)
+        if name not in UNCHECKED
+    ]
+    return [line for line in found if line] + [
+        f"{name}: no longer part of the report" for name in _stale(out, files)
+    ]
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -57,10 +63,16 @@ def _first(actual: bytes, expected: bytes) -> str:
     """`12: has 'x', should be 'y'`: the first line that differs, cut to where it does."""
     old, new = actual.split(b"\n"), expected.split(b"\n")
     line = next(
-        (i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new))
+        (i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]),
+        min(len(old), len(new)),
     )
     has, should = (lines[line] if line < len(lines) else None for lines in (old, new))
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(has or b"", should or b"", strict=False)))
+    same = sum(
+        1
+        for _ in takewhile(
+            lambda pair: pair[0] == pair[1], zip(has or b"", should or b"", strict=False)
+        )
+    )
     start = max(0, same - 20)
     return f"{line + 1}: has {_quoted(has, start)}, should be {_quoted(should, start)}"
 
@@ -74,4 +86,8 @@ def _quoted(line: bytes | None, start: int) -> str:
 
 def _stale(out: Path, files: Mapping[str, bytes]) -> list[str]:
     names = sorted(f"{FIGURES}/{path.name}" for path in (out / FIGURES).glob("*.svg"))
-    return [name for name in names if name not in files and MARK.encode() in (out / name).read_bytes()[:2000]]
+    return [
+        name
+        for name in names
+        if name not in files and MARK.encode() in (out / name).read_bytes()[:2000]
+    ]

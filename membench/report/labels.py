@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 POINTS = 6.8  #: font size
 _ADVANCE = 0.58  #: width of a letter over the font size, a little more than the mean
 _CLEAR = 3.2  #: half the side of the square that a dot keeps free, in points
-
-
 Spot = tuple[float, float]  #: x and y, in points
 Floats = NDArray[np.float64]
 
@@ -32,7 +30,12 @@ class Box:
 
     def meets(self, left: Floats, bottom: Floats, right: Floats, top: Floats) -> bool:
         """Does it overlap with one of these?"""
-        apart = (self.right <= left) | (right <= self.left) | (self.top <= bottom) | (top <= self.bottom)
+        apart = (
+            (self.right <= left)
+            | (right <= self.left)
+            | (self.top <= bottom)
+            | (top <= self.bottom)
+        )
         return not apart.all()
 
     def holds(self, x: Floats, y: Floats) -> int:
@@ -56,7 +59,10 @@ class Label:
 
 
 def place(
-    names: Sequence[tuple[str, Spot]], dots: Sequence[Spot], lines: Sequence[Sequence[Spot]], room: Box
+    names: Sequence[tuple[str, Spot]],
+    dots: Sequence[Spot],
+    lines: Sequence[Sequence[Spot]],
+    room: Box,
 ) -> list[Label]:
     """Names beside their dots, in order: of the free places around it, the one that hides least of the lines.
 
@@ -69,13 +75,19 @@ def place(
     Returns:
         The names that have a place; the legend has the others.
     """
-    taken = np.array([(x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR) for x, y in dots]).reshape(-1, 4).T
+    taken = (
+        np.array([(x - _CLEAR, y - _CLEAR, x + _CLEAR, y + _CLEAR) for x, y in dots])
+        .reshape(-1, 4)
+        .T
+    )
     ink = np.array([spot for line in lines for spot in _along(line)]).reshape(-1, 2).T
     placed = []
     for text, (x, y) in names:
         free = []
         for order, (left, middle) in enumerate(_around(x, y, _ADVANCE * POINTS * len(text))):
-            box = Box(left, middle - POINTS / 2, left + _ADVANCE * POINTS * len(text), middle + POINTS / 2)
+            box = Box(
+                left, middle - POINTS / 2, left + _ADVANCE * POINTS * len(text), middle + POINTS / 2
+            )
             if box.inside(room) and not box.meets(*taken):
                 free.append((box.holds(*ink), order, box))
         if free:
@@ -95,6 +107,13 @@ def _along(line: Sequence[Spot]) -> Iterator[Spot]:
 def _around(x: float, y: float, width: float) -> list[Spot]:
     """Left, below, above, right of the dot, then its corners: most curves come from the right."""
     gap, step = 5.5, POINTS * 0.5 + 4.5
-    beside = [(x - gap - width, y), (x - width / 2, y - step), (x - width / 2, y + step), (x + gap, y)]
-    corners = [(x - gap - width, y + dy) for dy in (-step, step)] + [(x + gap, y + dy) for dy in (-step, step)]
+    beside = [
+        (x - gap - width, y),
+        (x - width / 2, y - step),
+        (x - width / 2, y + step),
+        (x + gap, y),
+    ]
+    corners = [(x - gap - width, y + dy) for dy in (-step, step)] + [
+        (x + gap, y + dy) for dy in (-step, step)
+    ]
     return beside + corners

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from membench.report.looks import GREY
-from membench.report.looks import INK
-from membench.report.looks import Look
+from membench.report.styles import GREY
+from membench.report.styles import INK
+from membench.report.styles import Style
 
 ROW = 0.185  #: inches of a row
 HEAD = 4.6  #: rows above the entries
@@ -25,10 +25,10 @@ _PALE = "#5c5c5c"
 
 
 @dataclass(frozen=True)
-class Sample:
+class LegendEntry:
     """One entry's row."""
 
-    look: Look
+    look: Style
     rank: str
 
 
@@ -37,21 +37,28 @@ def height(entries: int) -> float:
     return ROW * (HEAD + entries + FOOT)
 
 
-def paint(axes: Axes, samples: Sequence[Sample], others: int = 0) -> None:
+def draw(axes: Axes, samples: Sequence[LegendEntry], others: int = 0) -> None:
     """Fill the axes; `others` = how many entries are muted."""
     width = _inches(axes)
     _row(axes, 0, "none (no regularizer)", _STAR)
     _row(axes, 1, "control: none, stopped early", EARLY)
     _row(axes, 2, "control: none at a lower rate", {**SLOW, "markevery": [1]})
     _text(axes, 3.4, "regularizer", x=0.5, color=_PALE)
-    _text(axes, 3.4, "rank" if any(s.rank for s in samples) else "", x=width - 0.05, color=_PALE, ha="right")
+    _text(
+        axes,
+        3.4,
+        "rank" if any(s.rank for s in samples) else "",
+        x=width - 0.05,
+        color=_PALE,
+        ha="right",
+    )
     _entries(axes, HEAD - 0.2, samples, width)
     if others:
         _row(axes, HEAD + len(samples) - 0.2, f"the other {others}: by group, below", MUTED)
     _foot(axes, HEAD + len(samples) + bool(others), samples)
 
 
-def rows(axes: Axes, samples: Sequence[Sample]) -> None:
+def rows(axes: Axes, samples: Sequence[LegendEntry]) -> None:
     """Fill the axes with the entries alone, in smaller letters."""
     _entries(axes, 0, samples, _inches(axes), fontsize=7)
 
@@ -67,10 +74,19 @@ def _inches(axes: Axes) -> float:
     return width
 
 
-def _entries(axes: Axes, first: float, samples: Sequence[Sample], width: float, **style: Any) -> None:
+def _entries(
+    axes: Axes, first: float, samples: Sequence[LegendEntry], width: float, **style: Any
+) -> None:
     for nth, sample in enumerate(samples):
         place, look = first + nth, sample.look
-        line = {"color": look.color, "ls": look.dashes, "lw": 1.2, "marker": look.marker, "ms": 5, "markevery": [1]}
+        line = {
+            "color": look.color,
+            "ls": look.dashes,
+            "lw": 1.2,
+            "marker": look.marker,
+            "ms": 5,
+            "markevery": [1],
+        }
         _row(axes, place, look.label, line, **style)
         _text(axes, place, sample.rank, x=width - 0.05, **{"color": _PALE, "ha": "right", **style})
 
@@ -81,9 +97,16 @@ def _row(axes: Axes, place: float, label: str, line: Mapping[str, Any], **style:
     _text(axes, place, label, x=0.5, **style)
 
 
-def _foot(axes: Axes, place: float, samples: Sequence[Sample]) -> None:
+def _foot(axes: Axes, place: float, samples: Sequence[LegendEntry]) -> None:
     """What fill and colour mean; the groups are named in their own colour."""
-    _text(axes, place + 0.3, "filled marker: strength chosen by validation", x=0.05, color=_PALE, fontsize=7)
+    _text(
+        axes,
+        place + 0.3,
+        "filled marker: strength chosen by validation",
+        x=0.05,
+        color=_PALE,
+        fontsize=7,
+    )
     groups = list(dict.fromkeys((s.look.group, s.look.color) for s in samples))
     _text(axes, place + 1.2, "colour: where it acts", x=0.05, color=_PALE, fontsize=7)
     x, row = 0.05, place + 2.1

@@ -16,7 +16,6 @@ only (`randY`), with the same weights, batches, splits and noise as the plain ne
 setting of it serves clean and noisy labels alike. After Arpit et al. 2017, \
 [A Closer Look at Memorization in Deep Networks](https://arxiv.org/abs/1706.05394).
 """
-
 COLUMNS = f"""\
 - **rank**: an interval. `1\N{EN DASH}3` means that the entry may stand anywhere from 1 to 3: the seeds do not \
 tell it apart from its neighbours. The entries that may be first are in bold.
@@ -38,13 +37,11 @@ choice instead, the mean share of folds that agree.
 to learn; `still fitting` = the noise fit still rises at the end of the budget; `3/75 failed` = so many runs \
 crashed, hung or diverged. They count as the worst result, never as missing.
 """
-
 EXTRA = """\
 Of signals that neither *R* nor the choice of strength reads: ***R* name@p**, the share that is won back of the test \
 accuracy which that noise costs the plain network (`pair-flip@p`: a share p of the labels names the next class); \
 ***S* name**, the share of its fit that is gone (`randX`: Gaussian inputs, real labels).
 """
-
 READING = f"""\
 - Start with *R* and its interval; then ask whether *X* has a {BEATS}. A high *S* alone is no merit: a network \
 that learns nothing has *S* = 1.
@@ -59,7 +56,6 @@ describe; they do not rank.
 - Noise fit is always training accuracy in evaluation mode, on unperturbed training images, at the last epoch of \
 a fixed number of steps.
 """
-
 LIMITS = f"""\
 - Intervals and tests are about **training randomness given these images**: other weights, orders and draws of \
 training images from one pool. "± images" is what the choice of test images adds. Neither speaks of other data \
@@ -77,25 +73,21 @@ machine.
 - Not a statement about privacy or security: a low noise fit does not mean that training data cannot be \
 extracted.
 """
-
 CONTROLS = """\
 `control` is what every entry has to beat: the plain network read at an earlier epoch, or trained at a lower rate, \
 whichever validation chooses. The other rows have a known answer: they are measured like every entry, but no choice, \
 rank or test of another row depends on them.
 """
-
 FULL_GRIDS = """\
 Every strength of each part with every one of the others (`--grid full`), the setting chosen as for every entry. They \
 choose among more settings than the five of a ranked row, so they are neither ranked, nor tested against the control, \
 nor drawn. Ties go to the setting whose strengths stand earlier in their parts' grids, their places added up.
 """
-
 VALIDITY = """\
 A task counts if `none` shows that there is something to measure: it fits random labels (*F*0 ≥ 99% at the end, ≥ 95% \
 at half the budget), memorizes wrong labels (*M*0 ≥ 95%), learns the real ones (*A*0 at least half-way from a constant \
 answer to 100%), and loses at least 10 points of test accuracy to label noise (*D*). All in %.
 """
-
 MORE = "More of each row: the interval of <i>X</i>, equal compute, suppression at a bounded loss"
 STRENGTHS = f"Every strength, in means over seeds ({CHOSEN} = chosen by most folds)"
 TRAINING_LESS = "The control: the plain network, read early or trained slower"

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from membench.report.files import MARK
-from membench.report.looks import INK
+from membench.report.styles import INK
 from membench.report.text import LONG
 from membench.report.text import plain
 
@@ -24,7 +24,11 @@ _SETTINGS = {
     "svg.fonttype": "none",  # text stays text: to be searched, selected and read by `git diff`
     "text.parse_math": False,  # a "$" in a name is a "$"
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # Verdana has the same widths, where DejaVu is missing
+    "font.sans-serif": [
+        "DejaVu Sans",
+        "Verdana",
+        "Arial",
+    ],  # Verdana has the same widths, where DejaVu is missing
     "font.size": 8.5,
     "text.color": INK,
     "axes.edgecolor": "#666666",
@@ -50,7 +54,9 @@ _NUMBERS = re.compile(r' (?:d|x|y|points|transform)="[^"]*"')
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
-def draw(size: tuple[float, float], title: str, description: str, paint: Callable[[Figure], None]) -> bytes:
+def render_svg(
+    size: tuple[float, float], title: str, description: str, paint: Callable[[Figure], None]
+) -> bytes:
     """An SVG of `size` inches that `paint` fills; title and description are what a screen reader says."""
     with _own_settings():
         figure = Figure(figsize=size, dpi=72, facecolor="white")
@@ -91,4 +97,6 @@ def _described(svg: str, title: str, description: str) -> str:
 
 
 def _rounded(attribute: re.Match[str]) -> str:
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{round(float(number[0]), 2) + 0.0:g}", attribute[0])
+    return re.sub(
+        r"-?\d+\.\d+", lambda number: f"{round(float(number[0]), 2) + 0.0:g}", attribute[0]
+    )

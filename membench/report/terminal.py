@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from membench.report.tables import SHOWN
-from membench.report.text import interval
+from membench.report.text import format_interval
 from membench.report.text import plain
 from membench.report.text import ranks
 from membench.report.text import share
@@ -49,9 +49,14 @@ def summary_table(board: Board, width: int = 100) -> RenderableType:
 
 def _cells(row: Row, width: int) -> dict[str, str]:
     """column -> what stands there."""
-    excess = signed(row.X and row.X.mean) if WIDE <= width < WORDY else interval(row.X)
+    excess = signed(row.X and row.X.mean) if WIDE <= width < WORDY else format_interval(row.X)
     cells = {"rank": ranks(row.rank) if row.rank else "", "regularizer": _name(row.entry)}
-    cells |= {"recovery R": interval(row.R), "excess X": excess + _claim(row), "S": share(row.S), "dA": signed(row.dA)}
+    cells |= {
+        "recovery R": format_interval(row.R),
+        "excess X": excess + _claim(row),
+        "S": share(row.S),
+        "dA": signed(row.dA),
+    }
     if width >= WIDE:
         cells |= {"S_mix": share(row.S_mix), "strength": _chosen(row), "notes": _notes(row, width)}
     return cells
@@ -60,7 +65,12 @@ def _cells(row: Row, width: int) -> dict[str, str]:
 def _notes(row: Row, width: int) -> str:
     """`F2 3x`: flags as letters, runs that failed; or all in words."""
     if width >= WORDY:
-        return ", ".join([*(plain(flag, 30) for flag in row.flags), *([f"{row.failed} failed"] if row.failed else [])])
+        return ", ".join(
+            [
+                *(plain(flag, 30) for flag in row.flags),
+                *([f"{row.failed} failed"] if row.failed else []),
+            ]
+        )
     flags = "".join(FLAGS.get(flag, "") for flag in row.flags)
     return f"{flags} {row.failed}x".strip() if row.failed else flags
 
@@ -69,7 +79,10 @@ def _chosen(row: Row) -> str:
     """The strength on each task, while they fit; how many folds agree is on the page."""
     if len(row.chosen) > SHOWN and row.stability is not None:
         return f"{row.stability:.0%} stable"
-    labels = (label.partition(" (")[0].removeprefix("rate ").replace("x ", "x") for label in row.chosen.values())
+    labels = (
+        label.partition(" (")[0].removeprefix("rate ").replace("x ", "x")
+        for label in row.chosen.values()
+    )
     return " \N{MIDDLE DOT} ".join(plain(label, 16) for label in labels)
 
 
@@ -90,7 +103,9 @@ def _style(row: Row, board: Board) -> str:
 
 def _below(board: Board, width: int) -> list[str]:
     claims = any(row.beats_control for row in board.rows)
-    lines = ["* beats the control: does more than stopping early or training slower"] if claims else []
+    lines = (
+        ["* beats the control: does more than stopping early or training slower"] if claims else []
+    )
     lines += [_flags(board)] if WIDE <= width < WORDY and _flags(board) else []
     return [*lines, *_without(board), *_said(board)]
 
@@ -108,14 +123,22 @@ def _without(board: Board) -> list[str]:
         names.setdefault("not ranked yet" if row.incomplete else row.reason, []).append(row.entry)
     for row in board.control_rows:
         if not row.R:
-            names.setdefault("controls, not complete yet" if row.incomplete else row.reason, []).append(row.entry)
-    return [f"{reason} ({len(some)}): {plain(', '.join(some), 600)}" for reason, some in names.items()]
+            names.setdefault(
+                "controls, not complete yet" if row.incomplete else row.reason, []
+            ).append(row.entry)
+    return [
+        f"{reason} ({len(some)}): {plain(', '.join(some), 600)}" for reason, some in names.items()
+    ]
 
 
 def _flags(board: Board) -> str:
     """What the letters mean that were used."""
     rows = (*board.rows, *board.full_rows, *board.control_rows)
-    used = [f"{letter} {flag}" for flag, letter in FLAGS.items() if any(flag in row.flags for row in rows)]
+    used = [
+        f"{letter} {flag}"
+        for flag, letter in FLAGS.items()
+        if any(flag in row.flags for row in rows)
+    ]
     used += [f"{row.failed}x: {row.failed} runs failed" for row in rows if row.failed][:1]
     return ", ".join(used)
 

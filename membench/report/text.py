@@ -19,12 +19,13 @@ MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EM DASH}"  #: not run, not defined, or no claim is made
 LIMIT = 400  #: characters of one text; a citation fits, a flood does not
 LONG = 2000  #: of a caption, a claim, a note
-
 #: Control, format (zero-width, bidirectional), surrogate, private use, line and paragraph separator.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _NONCHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$#!]")
-_CODE = re.compile(r"\\`([A-Za-z0-9@./+-]+)\\`")  #: what scoring quotes; nothing in there can end the span
+_CODE = re.compile(
+    r"\\`([A-Za-z0-9@./+-]+)\\`"
+)  #: what scoring quotes; nothing in there can end the span
 _FOREIGN_LINK = re.compile(r"(?i)(?<![a-z])(?!https?://)([a-z][a-z0-9+.-]*)(://)|(?<=\S)@(?=\S)")
 _URL = r"https?://[^\s<>|\"'`\\\[\]{}]+[^\s<>|\"'`\\\[\]{}.,;:!?()]"
 _REFERENCE = re.compile(rf"(?P<url>{_URL})|arXiv:(?P<arxiv>\d{{4}}\.\d{{4,5}})")
@@ -38,7 +39,7 @@ def plain(text: object, limit: int = LIMIT) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def md(text: object, limit: int = LIMIT) -> str:
+def escape_markdown(text: object, limit: int = LIMIT) -> str:
     """Text for a Markdown paragraph, list or table cell, taken literally: no markup, no cell border, no link."""
     return _literal(plain(text, limit))
 
@@ -105,7 +106,7 @@ def signed(value: float | None, digits: int = 2) -> str:
     return _minus(f"{rounded:+.{digits}f}") if rounded else f"{0:.{digits}f}"
 
 
-def interval(value: Interval | None, digits: int = 2) -> str:
+def format_interval(value: Interval | None, digits: int = 2) -> str:
     """`+0.42 ± 0.08`; without the half-width where there are too few seeds."""
     if value is None:
         return MISSING

@@ -11,4 +11,15 @@ from membench.scoring.types import Point
 from membench.scoring.types import Row
 from membench.scoring.types import TaskScore
 
-__all__ = ["Board", "Control", "Curve", "Fold", "Gate", "Interval", "Point", "Row", "TaskScore", "score"]
+__all__ = [
+    "Board",
+    "Control",
+    "Curve",
+    "Fold",
+    "Gate",
+    "Interval",
+    "Point",
+    "Row",
+    "TaskScore",
+    "score",
+]

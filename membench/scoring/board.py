@@ -14,8 +14,9 @@ import numpy as np
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
-from membench.scoring.gate import inspect
-from membench.scoring.images import image_half
+from membench.scoring.gate import evaluate_gate
+from membench.scoring.image_sampling import image_half
+from membench.scoring.readings import index_records
 from membench.scoring.stats import ALPHA
 from membench.scoring.stats import FEWEST_SEEDS
 from membench.scoring.stats import Stratum
@@ -24,7 +25,6 @@ from membench.scoring.stats import estimate
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
 from membench.scoring.stats import stacked
-from membench.scoring.table import source
 from membench.scoring.tasks import Scored
 from membench.scoring.tasks import score_control
 from membench.scoring.tasks import score_entry
@@ -56,18 +56,27 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     Raises:
         MembenchError: a record says `ok` and lacks what it was run for.
     """
-    data = source(manifest, records)
-    inspected = {task: inspect(data, task) for task in manifest.tasks}
+    data = index_records(manifest, records)
+    inspected = {task: evaluate_gate(data, task) for task in manifest.tasks}
     gates = _weighted([gate for gate, _ in inspected.values()])
     low = next((entry for entry in manifest.entries if entry.name == LOW_RATE), None)
-    controls = {task: score_control(data, plain, low, task) for task, (_, plain) in inspected.items()}
+    controls = {
+        task: score_control(data, plain, low, task) for task, (_, plain) in inspected.items()
+    }
     own = Entry(CONTROL, CONTROL, ())
-    ranked = {CONTROL: _row(own, {task: scored for task, (scored, _) in controls.items()}, gates, None)}
+    ranked = {
+        CONTROL: _row(own, {task: scored for task, (scored, _) in controls.items()}, gates, None)
+    }
     scores = {(CONTROL, task): scored.score for task, (scored, _) in controls.items()}
     for name, entry in _competing(manifest):
-        tasks = {task: score_entry(data, plain, entry, task, name) for task, (_, plain) in inspected.items()}
+        tasks = {
+            task: score_entry(data, plain, entry, task, name)
+            for task, (_, plain) in inspected.items()
+        }
         ranked[name] = _row(replace(entry, name=name), tasks, gates, ranked[CONTROL])
-        scores |= {(name, task): with_excess(scored, controls[task][0]) for task, scored in tasks.items()}
+        scores |= {
+            (name, task): with_excess(scored, controls[task][0]) for task, scored in tasks.items()
+        }
     seeds = min((len(gate.seeds) for gate in gates if gate.valid), default=0)
     claims = seeds >= FEWEST_SEEDS
     apart = [r for name, r in ranked.items() if name.endswith(FULL)]
@@ -106,7 +115,8 @@ def _weighted(gates: Sequence[Gate]) -> tuple[Gate, ...]:
     """w_t: data sets count the same, and within one its valid tasks."""
     tasks = Counter(_dataset(gate.task) for gate in gates if gate.valid)
     return tuple(
-        replace(gate, weight=1 / (len(tasks) * tasks[_dataset(gate.task)])) if gate.valid else gate for gate in gates
+        replace(gate, weight=1 / (len(tasks) * tasks[_dataset(gate.task)])) if gate.valid else gate
+        for gate in gates
     )
 
 
@@ -114,7 +124,9 @@ def _dataset(task: str) -> str:
     return task.partition("/")[0]
 
 
-def _row(entry: Entry, tasks: dict[str, Scored], gates: Sequence[Gate], control: Ranked | None) -> Ranked:
+def _row(
+    entry: Entry, tasks: dict[str, Scored], gates: Sequence[Gate], control: Ranked | None
+) -> Ranked:
     """An entry's means over the valid tasks; without ranks."""
     weights = {gate.task: gate.weight for gate in gates if gate.valid}
     valid = {task: tasks[task].score for task in weights}
@@ -137,11 +149,19 @@ def _row(entry: Entry, tasks: dict[str, Scored], gates: Sequence[Gate], control:
     row = replace(
         row,
         R=Interval(float(total.mean), float(total.half)),
-        image_half=image_half([(_dataset(task), w, tasks[task].images) for task, w in weights.items()]),
+        image_half=image_half(
+            [(_dataset(task), w, tasks[task].images) for task, w in weights.items()]
+        ),
         cost=max(s.cost for s in valid.values()),
         equal_compute_R=_equal_compute(valid, weights),
-        S_at={b: _mean([s.S_at[b] for s in valid.values()], weights) for b in next(iter(valid.values())).S_at},
-        **{name: _mean([getattr(s, name) for s in valid.values()], weights) for name in ("S", "dA", "S_mix", "area")},
+        S_at={
+            b: _mean([s.S_at[b] for s in valid.values()], weights)
+            for b in next(iter(valid.values())).S_at
+        },
+        **{
+            name: _mean([getattr(s, name) for s in valid.values()], weights)
+            for name in ("S", "dA", "S_mix", "area")
+        },
         extra=_extra([s.extra for s in valid.values()], weights),
         stability=float(np.mean([s.stability for s in valid.values()])),
     )
@@ -153,7 +173,9 @@ def _compared(row: Row, parts: Sequence[Stratum], control: Ranked | None) -> Row
     if control is None or not control.parts:
         return row
     excess = estimate([part - other for part, other in zip(parts, control.parts, strict=True)])
-    return replace(row, X=Interval(float(excess.mean), float(excess.half)), p_control=float(excess.p_above))
+    return replace(
+        row, X=Interval(float(excess.mean), float(excess.half)), p_control=float(excess.p_above)
+    )
 
 
 def _missing(valid: dict[str, TaskScore], gates: Sequence[Gate]) -> tuple[str, bool]:
@@ -180,7 +202,9 @@ def _chosen(score: TaskScore) -> str:
     if score.skipped:
         return "skipped"
     count = sum(fold.label == score.modal for fold in score.folds)
-    return score.modal if count == len(score.folds) else f"{score.modal} ({count}/{len(score.folds)})"
+    return (
+        score.modal if count == len(score.folds) else f"{score.modal} ({count}/{len(score.folds)})"
+    )
 
 
 def _mean(values: Sequence[float], weights: dict[str, float]) -> float:
@@ -189,16 +213,24 @@ def _mean(values: Sequence[float], weights: dict[str, float]) -> float:
 
 def _extra(values: Sequence[dict[str, float]], weights: dict[str, float]) -> dict[str, float]:
     """Those of the further signals that every task has."""
-    return {key: _mean([v[key] for v in values], weights) for key in values[0] if all(key in v for v in values)}
+    return {
+        key: _mean([v[key] for v in values], weights)
+        for key in values[0]
+        if all(key in v for v in values)
+    }
 
 
 def _equal_compute(valid: dict[str, TaskScore], weights: dict[str, float]) -> float | None:
     """None if no task costs more than `none`, or one that does lacks test accuracy at the epoch of equal compute."""
     values = {task: s.equal_compute_R for task, s in valid.items()}
-    costly = {task for task, s in valid.items() if s.cost > 1 and any(fold.strength for fold in s.folds)}
+    costly = {
+        task for task, s in valid.items() if s.cost > 1 and any(fold.strength for fold in s.folds)
+    }
     if not costly or any(values[task] is None for task in costly):
         return None
-    return _mean([s.R.mean if values[task] is None else values[task] for task, s in valid.items()], weights)
+    return _mean(
+        [s.R.mean if values[task] is None else values[task] for task, s in valid.items()], weights
+    )
 
 
 def _ordered(full: Sequence[Ranked], claims: bool, seeds: int) -> tuple[Row, ...]:
@@ -207,7 +239,9 @@ def _ordered(full: Sequence[Ranked], claims: bool, seeds: int) -> tuple[Row, ...
         text = f"{seeds} seeds: intervals, but no ranks and no claims"
         rows = [replace(r.row, reason=text, p_control=None) for r in full]
         return tuple(sorted(rows, key=lambda row: (-row.R.mean, row.entry)))
-    low, high = rank_intervals(beats([stacked(parts) for parts in zip(*(r.parts for r in full), strict=True)]))
+    low, high = rank_intervals(
+        beats([stacked(parts) for parts in zip(*(r.parts for r in full), strict=True)])
+    )
     rows = [replace(r.row, rank=(int(a), int(b))) for r, a, b in zip(full, low, high, strict=True)]
     rows = sorted(_claimed(rows), key=lambda row: (row.rank, -row.R.mean, row.entry))
     groups = {rank: number for number, rank in enumerate(sorted({row.rank for row in rows}), 1)}

@@ -5,32 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from membench.records import Record
-from membench.scoring.core import damage
-from membench.scoring.table import RAND
-from membench.scoring.table import REAL
-from membench.scoring.table import TEST
-from membench.scoring.table import WRONG
-from membench.scoring.table import Plain
-from membench.scoring.table import Source
-from membench.scoring.table import final
-from membench.scoring.table import plain_records
+from membench.scoring.formulas import damage
+from membench.scoring.readings import RAND
+from membench.scoring.readings import REAL
+from membench.scoring.readings import TEST
+from membench.scoring.readings import WRONG
+from membench.scoring.readings import Baseline
+from membench.scoring.readings import RecordIndex
+from membench.scoring.readings import baseline_records
+from membench.scoring.readings import final_readings
 from membench.scoring.types import Gate
 
 #: What `none` must reach, shares: random labels fitted at the budget and half-way, wrong ones among real ones.
 FIT, HALFWAY, MEMORY = 0.99, 0.95, 0.95
 
 
-def inspect(source: Source, task: str) -> tuple[Gate, Plain | None]:
+def evaluate_gate(source: RecordIndex, task: str) -> tuple[Gate, Baseline | None]:
     """Is the task fit to measure with? And `none`'s readings, if there are any."""
     if REAL not in source.manifest.signals or RAND not in source.signals or not source.levels:
         return Gate(task, False, ("the suite lacks real, randY or mixed@p",)), None
     needed = source.signals[: source.needed]
-    found = {seed: plain_records(source, task, seed) for seed in source.manifest.seeds}
+    found = {seed: baseline_records(source, task, seed) for seed in source.manifest.seeds}
     missing = sum(records[signal] is None for records in found.values() for signal in needed)
     if missing:
         total = len(needed) * len(found)
-        return Gate(task, False, (f"`none` is not complete: {missing} of {total} cells have not run",), True), None
-    dropped = {seed: reason for seed, records in found.items() if (reason := _failure(records, needed))}
+        return Gate(
+            task, False, (f"`none` is not complete: {missing} of {total} cells have not run",), True
+        ), None
+    dropped = {
+        seed: reason for seed, records in found.items() if (reason := _failure(records, needed))
+    }
     seeds = tuple(seed for seed in source.manifest.seeds if seed not in dropped)
     if not seeds:
         return Gate(task, False, ("`none` failed at every seed",), dropped=dropped), None
@@ -47,13 +51,15 @@ def _failure(records: dict[str, Record | None], needed: tuple[str, ...]) -> str:
     return "; ".join(f"{r.id}: {r.status}{', ' + r.reason if r.reason else ''}" for r in bad)
 
 
-def _plain(source: Source, task: str, found: dict[int, dict[str, Record | None]]) -> Plain:
+def _plain(source: RecordIndex, task: str, found: dict[int, dict[str, Record | None]]) -> Baseline:
     first = next(iter(found.values()))[REAL]
     nothing = np.full(5, np.nan)
     cube = np.array(
         [
             [
-                final(record, signal, record.num_classes) if record and record.status == "ok" else nothing
+                final_readings(record, signal, record.num_classes)
+                if record and record.status == "ok"
+                else nothing
                 for signal, record in records.items()
             ]
             for records in found.values()
@@ -61,21 +67,26 @@ def _plain(source: Source, task: str, found: dict[int, dict[str, Record | None]]
     )
     # M is None where no label really changed: nothing to memorize, and the gate says so
     cube[:, 1 : source.graded, WRONG] = np.nan_to_num(cube[:, 1 : source.graded, WRONG])
-    return Plain(
+    return Baseline(
         task,
         tuple(found),
         source.signals,
         source.levels,
         cube,
         np.array([records[RAND].label_share for records in found.values()]),
-        {(signal, seed): r for seed, records in found.items() for signal, r in records.items() if r},
+        {
+            (signal, seed): r
+            for seed, records in found.items()
+            for signal, r in records.items()
+            if r
+        },
         first.epochs[-1],
         first.num_classes,
         first.num_test,
     )
 
 
-def _values(plain: Plain) -> dict[str, float]:
+def _values(plain: Baseline) -> dict[str, float]:
     """The gate's figures, in means over seeds."""
     real = [plain.records[REAL, seed] for seed in plain.seeds]
     half = (plain.epochs + 1) // 2
@@ -94,17 +105,27 @@ def _values(plain: Plain) -> dict[str, float]:
 
 def _fit_at(record: Record, epoch: int) -> float:
     """Training accuracy at the last stored epoch up to `epoch`; 0 if there is none."""
-    return max(((e, f) for e, f in zip(record.epochs, record.train, strict=True) if e <= epoch), default=(0, 0.0))[1]
+    return max(
+        ((e, f) for e, f in zip(record.epochs, record.train, strict=True) if e <= epoch),
+        default=(0, 0.0),
+    )[1]
 
 
 def _reasons(values: dict[str, float], seeds: int) -> list[str]:
     """What fails, each with its figure."""
     out = [] if seeds > 1 else ["one seed is left, and the choice of strength needs another one"]
     floors = {"F0(E)": FIT, "F0(E/2)": HALFWAY, **{n: MEMORY for n in values if n[0] == "M"}}
-    floors |= {"A0_0": values["cA"] + 0.5 * (1 - values["cA"]), **{n: 0.10 for n in values if n[0] == "D"}}
-    return out + [f"{n} = {values[n]:.3f} < {floor:.3f}" for n, floor in floors.items() if values[n] < floor - 1e-12]
+    floors |= {
+        "A0_0": values["cA"] + 0.5 * (1 - values["cA"]),
+        **{n: 0.10 for n in values if n[0] == "D"},
+    }
+    return out + [
+        f"{n} = {values[n]:.3f} < {floor:.3f}"
+        for n, floor in floors.items()
+        if values[n] < floor - 1e-12
+    ]
 
 
-def usable(plain: Plain) -> bool:
+def usable(plain: Baseline) -> bool:
     """R is defined: two seeds, and label noise costs something."""
     return len(plain.seeds) > 1 and bool(damage(plain.accuracy).mean() > 0)

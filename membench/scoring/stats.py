@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from membench.scoring.core import Floats
-from membench.scoring.core import Ints
-from membench.scoring.core import alternatives
-from membench.scoring.core import choose
-from membench.scoring.core import ratio
-from membench.scoring.core import take
+from membench.scoring.formulas import Floats
+from membench.scoring.formulas import Ints
+from membench.scoring.formulas import alternatives
+from membench.scoring.formulas import choose
+from membench.scoring.formulas import ratio
+from membench.scoring.formulas import take
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -49,14 +49,21 @@ class Stratum:
         return Stratum(gains, choices, self.damage[..., None, :], self.tests, self.weight)
 
 
-def stratum(gain_val: Floats, gains: Floats, damage: Floats, tests: int, weight: float = 1.0) -> Stratum:
+def stratum(
+    gain_val: Floats, gains: Floats, damage: Floats, tests: int, weight: float = 1.0
+) -> Stratum:
     """Choose leaving one seed out and read the test gains there: [..., l, s] twice and [..., s]."""
-    return Stratum(take(gains, choose(gain_val)), alternatives(gain_val, gains), damage, tests, weight)
+    return Stratum(
+        take(gains, choose(gain_val)), alternatives(gain_val, gains), damage, tests, weight
+    )
 
 
 def stacked(parts: Sequence[Stratum]) -> Stratum:
     """The entries' strata on one task as one: [r, ...]."""
-    gains, choices = np.stack([part.gains for part in parts]), np.stack([part.choices for part in parts])
+    gains, choices = (
+        np.stack([part.gains for part in parts]),
+        np.stack([part.choices for part in parts]),
+    )
     return Stratum(gains, choices, parts[0].damage, parts[0].tests, parts[0].weight)
 
 

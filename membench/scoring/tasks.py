@@ -8,21 +8,21 @@ from dataclasses import replace
 import numpy as np
 
 from membench.records import Entry
-from membench.scoring import core
 from membench.scoring import curves
-from membench.scoring import table
-from membench.scoring.core import Floats
-from membench.scoring.core import Ints
-from membench.scoring.extras import extras
+from membench.scoring import formulas
+from membench.scoring import readings
+from membench.scoring.curves import extras
+from membench.scoring.formulas import Floats
+from membench.scoring.formulas import Ints
 from membench.scoring.gate import usable
-from membench.scoring.images import image_terms
+from membench.scoring.image_sampling import image_terms
+from membench.scoring.readings import Baseline
+from membench.scoring.readings import Count
+from membench.scoring.readings import Grid
+from membench.scoring.readings import RecordIndex
 from membench.scoring.stats import Stratum
 from membench.scoring.stats import estimate
 from membench.scoring.stats import stratum
-from membench.scoring.table import Count
-from membench.scoring.table import Grid
-from membench.scoring.table import Plain
-from membench.scoring.table import Source
 from membench.scoring.types import CONTROL
 from membench.scoring.types import STILL_FITTING
 from membench.scoring.types import TWO_NETWORK
@@ -45,27 +45,37 @@ class Scored:
     images: Floats | None = None
 
 
-def score_entry(source: Source, plain: Plain | None, entry: Entry, task: str, name: str) -> Scored:
+def score_entry(
+    source: RecordIndex, plain: Baseline | None, entry: Entry, task: str, name: str
+) -> Scored:
     """An entry that is not the control, as the row `name`."""
-    cells = table.count(source, entry, task, plain.seeds if plain else source.manifest.seeds)
+    cells = readings.count_cells(
+        source, entry, task, plain.seeds if plain else source.manifest.seeds
+    )
     if plain is None:
         return Scored(_empty(name, task, cells, entry.skipped.get(task, "")))
-    grid = table.grid(source, plain, entry)
+    grid = readings.grid_of(source, plain, entry)
     scored = _score(plain, name, grid, cells)
     score = replace(scored.score, skipped=entry.skipped.get(task, "") or _never_acted(grid))
     if scored.part is None:
         return replace(scored, score=score)
     chosen = _chosen(plain, grid)
     late = curves.late_gain(grid, plain, chosen) > 0.02
-    flags = ((STILL_FITTING,) if late else ()) + ((TWO_NETWORK,) if score.S - score.S_mix > 0.3 else ())
+    flags = ((STILL_FITTING,) if late else ()) + (
+        (TWO_NETWORK,) if score.S - score.S_mix > 0.3 else ()
+    )
     equal = curves.equal_compute(grid, plain, chosen)
-    return replace(scored, score=replace(score, flags=flags, equal_compute_R=equal, cost=curves.cost(grid)))
+    return replace(
+        scored, score=replace(score, flags=flags, equal_compute_R=equal, cost=curves.cost(grid))
+    )
 
 
-def score_control(source: Source, plain: Plain | None, low: Entry | None, task: str) -> tuple[Scored, Control | None]:
+def score_control(
+    source: RecordIndex, plain: Baseline | None, low: Entry | None, task: str
+) -> tuple[Scored, Control | None]:
     """The one control entry, and its points for the figures."""
     seeds = plain.seeds if plain else source.manifest.seeds
-    cells = table.count(source, low, task, seeds) if low else Count(0, 0, 0, 0)
+    cells = readings.count_cells(source, low, task, seeds) if low else Count(0, 0, 0, 0)
     if plain is None:
         return Scored(_empty(CONTROL, task, cells)), None
     grid = curves.control_grid(source, plain, low)
@@ -74,7 +84,9 @@ def score_control(source: Source, plain: Plain | None, low: Entry | None, task: 
     points = scored.score.points
     curve = curves.curve(plain, plain.records, "none")
     score = replace(scored.score, cost=1.0)
-    return replace(scored, score=score), Control(task, points[:early], grid.epochs[:early], points[early:], curve)
+    return replace(scored, score=score), Control(
+        task, points[:early], grid.epochs[:early], points[early:], curve
+    )
 
 
 def with_excess(scored: Scored, control: Scored) -> TaskScore:
@@ -85,22 +97,28 @@ def with_excess(scored: Scored, control: Scored) -> TaskScore:
 
 
 def _empty(name: str, task: str, cells: Count, skipped: str = "") -> TaskScore:
-    return TaskScore(task, name, False, skipped, failed=cells.failed, done=cells.done, cells=cells.cells)
+    return TaskScore(
+        task, name, False, skipped, failed=cells.failed, done=cells.done, cells=cells.cells
+    )
 
 
 def _never_acted(grid: Grid) -> str:
     runs = [record for cells in grid.records[1:] for record in cells.values()]
-    return runs[0].reason or "skipped" if runs and all(record.status == "skipped" for record in runs) else ""
+    return (
+        runs[0].reason or "skipped"
+        if runs and all(record.status == "skipped" for record in runs)
+        else ""
+    )
 
 
-def _gains(plain: Plain, grid: Grid, reading: int) -> Floats:
+def _gains(plain: Baseline, grid: Grid, reading: int) -> Floats:
     """N_s(l), by validation or by test: [l, s]."""
     off = plain.cube[:, : 1 + len(plain.levels), reading]
-    return core.gain(grid.graded(plain, reading), off)
+    return formulas.gain(grid.graded(plain, reading), off)
 
 
-def _chosen(plain: Plain, grid: Grid) -> Ints:
-    return core.choose(_gains(plain, grid, table.VAL))
+def _chosen(plain: Baseline, grid: Grid) -> Ints:
+    return formulas.choose(_gains(plain, grid, readings.VAL))
 
 
 def _interval(part: Stratum) -> Interval:
@@ -108,12 +126,16 @@ def _interval(part: Stratum) -> Interval:
     return Interval(float(found.mean), float(found.half))
 
 
-def _score(plain: Plain, name: str, grid: Grid, cells: Count) -> Scored:
+def _score(plain: Baseline, name: str, grid: Grid, cells: Count) -> Scored:
     points = _points(plain, grid)
     score = replace(_empty(name, plain.task, cells), points=points, complete=cells.missing == 0)
     if cells.missing or not usable(plain):
         return Scored(score)
-    val, test, damage = _gains(plain, grid, table.VAL), _gains(plain, grid, table.TEST), core.damage(plain.accuracy)
+    val, test, damage = (
+        _gains(plain, grid, readings.VAL),
+        _gains(plain, grid, readings.TEST),
+        formulas.damage(plain.accuracy),
+    )
     chosen = _chosen(plain, grid)
     part = stratum(val, test, damage, plain.tests)
     R = _interval(part)
@@ -132,14 +154,14 @@ def _score(plain: Plain, name: str, grid: Grid, cells: Count) -> Scored:
         dA=float(100 * _at(_real_gain(plain, grid), chosen).mean()),
         S_mix=float(np.mean(list(_mixed(plain, _at(grid.cube, chosen)).values()))),
         extra=extras(plain, _at(grid.cube, chosen)),
-        S_at={budget: core.best_suppression(S, dA, budget) for budget in BUDGETS},
-        area=core.frontier_area(S, dA),
+        S_at={budget: formulas.best_suppression(S, dA, budget) for budget in BUDGETS},
+        area=formulas.frontier_area(S, dA),
         curve=_curve(plain, grid, modal),
     )
     return Scored(score, part, image_terms(grid, plain, chosen, R.mean))
 
 
-def _curve(plain: Plain, grid: Grid, index: int) -> Curve | None:
+def _curve(plain: Baseline, grid: Grid, index: int) -> Curve | None:
     return curves.curve(plain, grid.records[index], grid.labels[index])
 
 
@@ -154,27 +176,30 @@ def _at(values: Floats, chosen: Ints) -> Floats:
     return values[chosen, np.arange(len(chosen))]
 
 
-def _real_gain(plain: Plain, grid: Grid) -> Floats:
+def _real_gain(plain: Baseline, grid: Grid) -> Floats:
     """A_0 - A0_0: [l, s]."""
-    return grid.cube[:, :, 0, table.TEST] - plain.accuracy[:, 0]
+    return grid.cube[:, :, 0, readings.TEST] - plain.accuracy[:, 0]
 
 
-def _suppression(plain: Plain, grid: Grid, chosen: Ints) -> float:
-    fit = _at(grid.cube[:, :, 1 + len(plain.levels), table.TRAIN], chosen)
-    return float(core.suppression(fit, plain.fit, plain.chance))
+def _suppression(plain: Baseline, grid: Grid, chosen: Ints) -> float:
+    fit = _at(grid.cube[:, :, 1 + len(plain.levels), readings.TRAIN], chosen)
+    return float(formulas.suppression(fit, plain.fit, plain.chance))
 
 
-def _mixed(plain: Plain, cube: Floats) -> dict[float, float]:
+def _mixed(plain: Baseline, cube: Floats) -> dict[float, float]:
     """S_mix by level, of one setting's readings [s, signal, reading]."""
     levels = slice(1, 1 + len(plain.levels))
-    own, base = (c[:, levels, table.WRONG] - c[:, levels, table.LUCK] for c in (cube, plain.cube))
-    return dict(zip(plain.levels, map(float, core.mixed_suppression(own, base)), strict=True))
+    own, base = (
+        c[:, levels, readings.WRONG] - c[:, levels, readings.CHANCE_WRONG]
+        for c in (cube, plain.cube)
+    )
+    return dict(zip(plain.levels, map(float, formulas.mixed_suppression(own, base)), strict=True))
 
 
-def _points(plain: Plain, grid: Grid) -> tuple[Point, ...]:
-    total = core.damage(plain.accuracy).mean()
-    R = core.ratio(_gains(plain, grid, table.TEST).mean(-1), total)
-    Rval = core.ratio(_gains(plain, grid, table.VAL).mean(-1), total)
+def _points(plain: Baseline, grid: Grid) -> tuple[Point, ...]:
+    total = formulas.damage(plain.accuracy).mean()
+    R = formulas.ratio(_gains(plain, grid, readings.TEST).mean(-1), total)
+    Rval = formulas.ratio(_gains(plain, grid, readings.VAL).mean(-1), total)
     dA = 100 * _real_gain(plain, grid).mean(-1)
     return tuple(
         _point(plain, grid, index, R=float(R[index]), Rval=float(Rval[index]), dA=float(dA[index]))
@@ -182,18 +207,22 @@ def _points(plain: Plain, grid: Grid) -> tuple[Point, ...]:
     )
 
 
-def _point(plain: Plain, grid: Grid, index: int, *, R: float, Rval: float, dA: float) -> Point:
+def _point(plain: Baseline, grid: Grid, index: int, *, R: float, Rval: float, dA: float) -> Point:
     mean = grid.cube[index].mean(0)
     return Point(
         strength=grid.strengths[index],
         label=grid.labels[index],
-        real=float(mean[0, table.TEST]),
-        val=float(mean[0, table.VAL]),
-        mixed=_by_level(plain, mean[:, table.TEST]),
-        mixed_val=_by_level(plain, mean[:, table.VAL]),
-        fit=float(mean[1 + len(plain.levels), table.TRAIN]),
-        wrong=_by_level(plain, mean[:, table.WRONG]),
-        train={s: float(f) for s, f in zip(plain.signals, mean[:, table.TRAIN], strict=True) if not np.isnan(f)},
+        real=float(mean[0, readings.TEST]),
+        val=float(mean[0, readings.VAL]),
+        mixed=_by_level(plain, mean[:, readings.TEST]),
+        mixed_val=_by_level(plain, mean[:, readings.VAL]),
+        fit=float(mean[1 + len(plain.levels), readings.TRAIN]),
+        wrong=_by_level(plain, mean[:, readings.WRONG]),
+        train={
+            s: float(f)
+            for s, f in zip(plain.signals, mean[:, readings.TRAIN], strict=True)
+            if not np.isnan(f)
+        },
         S=_suppression(plain, grid, np.full(len(plain.seeds), index)),
         dA=dA,
         S_mix=_mixed(plain, grid.cube[index]),
@@ -205,6 +234,6 @@ def _point(plain: Plain, grid: Grid, index: int, *, R: float, Rval: float, dA: f
     )
 
 
-def _by_level(plain: Plain, values: Floats) -> dict[float, float]:
+def _by_level(plain: Baseline, values: Floats) -> dict[float, float]:
     """Of values by signal, those of the noise levels."""
     return {level: float(values[i]) for i, level in enumerate(plain.levels, 1)}

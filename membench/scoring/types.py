@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from dataclasses import field
 
 Strength = tuple[float, ...]  #: one float a part; () is off: exactly `none`
-
 NONE = "none"
-CONTROL = "control"  #: the one control entry of the board, and the group of entries that are never ranked
+CONTROL = (
+    "control"  #: the one control entry of the board, and the group of entries that are never ranked
+)
 LOW_RATE = "low-lr"  #: the entry whose records join `none`'s own curve in `control`
 FULL = " (full)"  #: ends the name of a composition's second row; no plugin's name has a space
-
 TWO_NETWORK = "two-network only"
 STILL_FITTING = "still fitting"
 
@@ -47,7 +47,9 @@ class Gate:
     valid: bool
     reasons: tuple[str, ...] = ()  #: why not, one sentence each; empty if valid
     pending: bool = False  #: not valid only because cells of `none` have not been run
-    values: dict[str, float] = field(default_factory=dict)  #: "F0(E)", "F0(E/2)", "A0_0", "cA", "M0@0.4", "D@0.4"
+    values: dict[str, float] = field(
+        default_factory=dict
+    )  #: "F0(E)", "F0(E/2)", "A0_0", "cA", "M0@0.4", "D@0.4"
     seeds: tuple[int, ...] = ()  #: the seeds that count
     dropped: dict[int, str] = field(default_factory=dict)  #: seed -> why `none` failed there
     epochs: int = 0  #: E, the budget
@@ -68,7 +70,9 @@ class Point:
     mixed_val: dict[float, float]  #: p -> V_p
     fit: float  #: F, training accuracy on randY
     wrong: dict[float, float]  #: p -> M, share of the wrong labels predicted as given
-    train: dict[str, float]  #: signal -> training accuracy on the labels as given, every signal of the suite
+    train: dict[
+        str, float
+    ]  #: signal -> training accuracy on the labels as given, every signal of the suite
     S: float  #: suppression
     dA: float  #: points
     S_mix: dict[float, float]
@@ -76,7 +80,9 @@ class Point:
     Rval: float  #: the same by validation accuracy: what the choice is made by
     seeds: int
     failed: int  #: cells of this strength that ended failed, timeout or diverged; they count as the worst
-    extra: dict[str, float] = field(default_factory=dict)  #: of further signals: "R pair-flip@0.4", "S randX"
+    extra: dict[str, float] = field(
+        default_factory=dict
+    )  #: of further signals: "R pair-flip@0.4", "S randX"
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,12 @@ class TaskScore:
     S: float | None = None
     dA: float | None = None
     S_mix: float | None = None  #: mean over noise levels
-    extra: dict[str, float] = field(default_factory=dict)  #: of signals beside P and randY, see `extras`
-    S_at: dict[float, float] = field(default_factory=dict)  #: budget in points (0.5, 1, 2) -> largest S; same data
+    extra: dict[str, float] = field(
+        default_factory=dict
+    )  #: of signals beside P and randY, see `extras`
+    S_at: dict[float, float] = field(
+        default_factory=dict
+    )  #: budget in points (0.5, 1, 2) -> largest S; same data
     area: float | None = None  #: mean of S@b over budgets b from 0 to 2 points; same data
     cost: float | None = None  #: kappa, largest over its cells
     equal_compute_R: float | None = None  #: None if kappa = 1 or the epoch was not stored
@@ -142,7 +152,9 @@ class Row:
     rank: tuple[int, int] | None = None  #: interval, both ends included
     tie: int | None = None  #: rows with the same number have the same rank interval; from 1
     R: Interval | None = None
-    image_half: float | None = None  #: 95% half-width of R from the sampling of test images; None without bits
+    image_half: float | None = (
+        None  #: 95% half-width of R from the sampling of test images; None without bits
+    )
     X: Interval | None = None
     p_control: float | None = None  #: one-sided p of X <= 0, Holm-adjusted over the ranked rows
     beats_control: bool | None = None  #: None = no claim is made
@@ -153,8 +165,12 @@ class Row:
     S_at: dict[float, float] = field(default_factory=dict)
     area: float | None = None
     cost: float | None = None  #: largest over tasks
-    equal_compute_R: float | None = None  #: where kappa = 1 on some task, R itself stands for that task
-    chosen: dict[str, str] = field(default_factory=dict)  #: task -> "0.5" or "0.5 (4/5)" or "skipped"
+    equal_compute_R: float | None = (
+        None  #: where kappa = 1 on some task, R itself stands for that task
+    )
+    chosen: dict[str, str] = field(
+        default_factory=dict
+    )  #: task -> "0.5" or "0.5 (4/5)" or "skipped"
     stability: float | None = None  #: mean over tasks
     flags: tuple[str, ...] = ()  #: those of any valid task
     failed: int = 0
@@ -181,11 +197,17 @@ class Board:
     suite: str
     version: int
     gates: tuple[Gate, ...]  #: one a task, in the manifest's order
-    rows: tuple[Row, ...]  #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
+    rows: tuple[
+        Row, ...
+    ]  #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
     unranked: tuple[Row, ...]  #: incomplete entries, or all of them if no task is valid
     skipped: tuple[Row, ...]  #: entries that cannot act on any task: no further run would rank them
-    control_rows: tuple[Row, ...]  #: `control` first, then placebo and the other entries of group "control"
-    full_rows: tuple[Row, ...]  #: compositions at all settings of their full grids: more tries than a rank allows
+    control_rows: tuple[
+        Row, ...
+    ]  #: `control` first, then placebo and the other entries of group "control"
+    full_rows: tuple[
+        Row, ...
+    ]  #: compositions at all settings of their full grids: more tries than a rank allows
     scores: dict[tuple[str, str], TaskScore]  #: (entry, task), every task, valid or not
     controls: dict[str, Control]  #: task -> curves
     seeds: int  #: fewest seeds that count on a valid task; 0 if no task is valid

@@ -15,25 +15,25 @@ from torch.utils._pytree import tree_map
 from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
-from membench.engine.calls import Taps
-from membench.engine.calls import forward_of
-from membench.engine.calls import gradient_of
-from membench.engine.calls import untapped
 from membench.engine.contract import call
-from membench.engine.program import MAIN
-from membench.engine.program import Step
+from membench.engine.step import MAIN
+from membench.engine.step import Step
+from membench.engine.step import Taps
+from membench.engine.step import forward_of
+from membench.engine.step import gradient_of
+from membench.engine.step import untapped
 from membench.engine.trainer import Trainer
 from membench.nn import cross_entropy
-from membench.testing.kept import kept
-from membench.testing.networks import MLP
-from membench.testing.sealed import WatchedLane
-from membench.testing.subject import NotApplicable
-from membench.testing.subject import Subject
-from membench.testing.watch import Audit
-from membench.testing.world import World
-from membench.testing.world import lane_data
-from membench.testing.world import one_lane
-from membench.testing.world import take
+from membench.testing.check import NotApplicable
+from membench.testing.check import Subject
+from membench.testing.side_effects import Audit
+from membench.testing.side_effects import fingerprint
+from membench.testing.toy import MLP
+from membench.testing.toy import ToyRun
+from membench.testing.toy import lane_data
+from membench.testing.toy import lanes_of
+from membench.testing.toy import one_lane
+from membench.testing.watched_lane import WatchedLane
 
 EPOCHS = 4  #: of three steps; the whole budget, so that what begins late begins
 Setting = tuple[float, ...]
@@ -52,7 +52,7 @@ class Bench:
         self.trespasses: list[str] = []
         self.drawn: Counter[str] = Counter()  #: (draws by stage) that the calls by hand asked for
         self.audit = Audit(subject.paths)
-        self.kept_before = kept(self.parts, subject.paths)
+        self.kept_before = fingerprint(self.parts, subject.paths)
         self.called: dict[str, Any] = {}
 
     @property
@@ -63,7 +63,10 @@ class Bench:
     def near(self) -> Setting:
         """A thousandth of the way from off to the weakest strength."""
         pairs = zip(self.off, self.strengths[0], strict=True)
-        return tuple(1e4 * max(1.0, abs(s)) if math.isinf(off) else off + 1e-3 * (s - off) for off, s in pairs)
+        return tuple(
+            1e4 * max(1.0, abs(s)) if math.isinf(off) else off + 1e-3 * (s - off)
+            for off, s in pairs
+        )
 
     @property
     def roles(self) -> list[str]:
@@ -93,26 +96,26 @@ class Bench:
         architecture: Architecture = MLP,
         parts: tuple[Regularizer, ...] | None = None,
         batch: int = 8,
-    ) -> World:
+    ) -> ToyRun:
         """Lanes that differ in the strength alone; three steps an epoch.
 
         Raises:
             NotApplicable: the regularizer's own `skip` says that it cannot act on this network.
         """
         self.ask_skip(architecture)
-        data = take(lane_data(1, n=3 * batch), [0] * len(settings))
+        data = lanes_of(lane_data(1, n=3 * batch), [0] * len(settings))
         recipe = Recipe(lr=0.1, batch=batch, epochs=EPOCHS)
         chosen, seeds = self.parts if parts is None else parts, (0,) * len(settings)
-        return World(chosen, settings, architecture, recipe, 3 * EPOCHS, data=data, seeds=seeds)
+        return ToyRun(chosen, settings, architecture, recipe, 3 * EPOCHS, data=data, seeds=seeds)
 
     def ask_skip(self, architecture: Architecture) -> None:
         """Raises `NotApplicable` with the reason that a part gives for not acting on the network."""
-        from membench.engine.network import describe
-        from membench.testing.networks import CLASSES
-        from membench.testing.networks import SHAPE
+        from membench.engine.network import inspect_network
+        from membench.testing.toy import CLASSES
+        from membench.testing.toy import SHAPE
 
         for part in self.parts:
-            reason = part.skip(describe(architecture, SHAPE, CLASSES)) if part.skip else None
+            reason = part.skip(inspect_network(architecture, SHAPE, CLASSES)) if part.skip else None
             if reason is not None:
                 raise NotApplicable(f"it skips the {architecture.name}: {reason}")
 
@@ -136,7 +139,7 @@ class Bench:
 
     def give(self, step: Step, stage: str) -> tuple[tuple[Any, ...], WatchedLane]:
         """What the function at the stage gets in this step: its tensors and its lane."""
-        args, fields = inputs(step, stage)
+        args, fields = stage_inputs(step, stage)
         return args, WatchedLane(step.lane(0, stage, **fields), self.trespasses, self.drawn)
 
     def act(self, step: Step, stage: str) -> Any:
@@ -144,10 +147,12 @@ class Bench:
         args, lane = self.give(step, stage)
         return call(step.program.parts[0], stage, *args, lane)
 
-    def by_hand(self, stage: str, setting: Setting, tensors: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    def by_hand(
+        self, stage: str, setting: Setting, tensors: tuple[Any, ...], fields: dict[str, Any]
+    ) -> Any:
         """The function at the stage on these tensors, in a lane with these fields beside its own."""
         step = self.step(setting)
-        lane = step.lane(0, stage, **{**inputs(step, stage)[1]})
+        lane = step.lane(0, stage, **{**stage_inputs(step, stage)[1]})
         vars(lane).update(fields)
         return call(self.parts[0], stage, *tensors, lane)
 
@@ -168,15 +173,17 @@ class Bench:
 
 
 @lru_cache(maxsize=16)
-def plain(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
+def plain_run(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
     """Trained lanes without a regularizer, on the data of every `Bench.world`."""
-    data = take(lane_data(1, n=24), [0] * lanes)
+    data = lanes_of(lane_data(1, n=24), [0] * lanes)
     recipe = Recipe(lr=0.1, batch=8, epochs=EPOCHS)
-    world = World((), ((0.0,),) * lanes, architecture, recipe, 3 * EPOCHS, data=data, seeds=(0,) * lanes)
+    world = ToyRun(
+        (), ((0.0,),) * lanes, architecture, recipe, 3 * EPOCHS, data=data, seeds=(0,) * lanes
+    )
     return world.trained(epochs=epochs)
 
 
-def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: PLR0911 - one a stage
+def stage_inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: PLR0911 - one a stage
     """The first part's tensors at the stage, and the lane's further fields, as the engine gives them."""
     p, forward, index = step.params, forward_of(step, 0, stage, step.params), {"index": step.index}
     batch = {**index, "x": step.x, "y": step.y}
@@ -190,9 +197,15 @@ def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  #
         return (p,), {}
     if stage == "grads":
         logits, _ = step.program.forward(p, step.buffers, step.x, untapped)
-        return (step.gradient(p, 0)[0], p), {**batch, "logits": logits, "gradient": gradient_of(step, 0)}
+        return (step.gradient(p, 0)[0], p), {
+            **batch,
+            "logits": logits,
+            "gradient": gradient_of(step, 0),
+        }
     activations: list[Tensor] = []
-    logits, _ = step.program.forward(p, step.buffers, step.x, Taps(step, MAIN, step.index, None, activations))
+    logits, _ = step.program.forward(
+        p, step.buffers, step.x, Taps(step, MAIN, step.index, None, activations)
+    )
     if stage == "loss":
         fields = {
             **index,
@@ -206,10 +219,14 @@ def inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  #
     if stage == "penalty":
         return (p,), {**batch, "forward": forward, "activations": activations}
     moved = tree_map(lambda w: w + 0.01 * (1 + w), p)  # what an optimizer's step may have done
-    further = {"weights": {"before": p}, "update": {**batch, "before": p, "logits": logits}, "readout": {}}
+    further = {
+        "weights": {"before": p},
+        "update": {**batch, "before": p, "logits": logits},
+        "readout": {},
+    }
     return (moved,), further[stage]
 
 
-def text(setting: Setting) -> str:
+def strength_text(setting: Setting) -> str:
     """`0.5,0.3`."""
     return ",".join(f"{s:g}" for s in setting)

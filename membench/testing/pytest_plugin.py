@@ -27,7 +27,8 @@ from typing import Any
 import pytest
 
 if TYPE_CHECKING:
-    from membench.testing.subject import Subject
+    from membench.testing.check import Subject
+
 
 GIVEN: pytest.StashKey[list[Subject]] = pytest.StashKey()  #: what `membench check` wants checked
 MARK = "membench"
@@ -39,14 +40,16 @@ class ContractWarning(UserWarning):
 
 def pytest_configure(config: pytest.Config) -> None:
     """The mark is known, so that `--strict-markers` lets it pass."""
-    config.addinivalue_line("markers", f"{MARK}(*plugins): files, modules or names that `membench_check` checks")
+    config.addinivalue_line(
+        "markers", f"{MARK}(*plugins): files, modules or names that `membench_check` checks"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A case for each check of each record."""
     if "membench_check" not in metafunc.fixturenames:
         return
-    from membench.testing.table import CHECKS
+    from membench.testing.catalogue import CHECKS
 
     cases = [(s, check) for s in _asked(metafunc) for check in CHECKS[s.entry.kind].values()]
     ids = [f"{subject.id}-{check.name}" for subject, check in cases]
@@ -59,7 +62,9 @@ def _asked(metafunc: pytest.Metafunc) -> list[Subject]:
         return given
     names = [name for mark in metafunc.definition.iter_markers(MARK) for name in mark.args]
     if not names:
-        raise pytest.UsageError(f'{metafunc.definition.nodeid}: say which plugin: @pytest.mark.{MARK}("mine.py")')
+        raise pytest.UsageError(
+            f'{metafunc.definition.nodeid}: say which plugin: @pytest.mark.{MARK}("mine.py")'
+        )
     return subjects(names, metafunc.config.rootpath)
 
 
@@ -70,9 +75,9 @@ def subjects(names: Iterable[str], folder: Path) -> list[Subject]:
         pytest.UsageError: one is not there, or cannot be read.
     """
     from membench.errors import MembenchError
-    from membench.plugin_finding import requested_sources
-    from membench.registry import discover
-    from membench.testing.subject import Subject
+    from membench.registry.discovery import requested_sources
+    from membench.registry.registry import discover
+    from membench.testing.check import Subject
 
     found: list[Subject] = []
     try:
@@ -80,13 +85,27 @@ def subjects(names: Iterable[str], folder: Path) -> list[Subject]:
             files = [] if _is_name(name, folder) else requested_sources(name, folder)
             registry = discover([] if not files else [name], folder=folder)
             paths = {str(source.path) for source in files}
-            tables = (registry.regularizers, registry.architectures, registry.datasets, registry.signals)
+            tables = (
+                registry.regularizers,
+                registry.architectures,
+                registry.datasets,
+                registry.signals,
+            )
             entries = [
-                e for table in tables for e in table.values() if e.path in paths or (not files and e.name == name)
+                e
+                for table in tables
+                for e in table.values()
+                if e.path in paths or (not files and e.name == name)
             ]
-            wrong = [str(p) for p in registry.problems if not files or any(s.label in p.origin for s in files)]
+            wrong = [
+                str(p)
+                for p in registry.problems
+                if not files or any(s.label in p.origin for s in files)
+            ]
             if not entries or (files and wrong):
-                raise pytest.UsageError("; ".join(wrong) or f"{name!r} registers nothing: see `membench list`")
+                raise pytest.UsageError(
+                    "; ".join(wrong) or f"{name!r} registers nothing: see `membench list`"
+                )
             found += [Subject(entry, registry) for entry in entries]
     except MembenchError as error:
         raise pytest.UsageError(str(error)) from error
@@ -101,7 +120,7 @@ def _is_name(text: str, folder: Path) -> bool:
 @pytest.fixture
 def membench_check(request: pytest.FixtureRequest) -> Callable[[], None]:
     """A function that runs this case's check: passes, skips, warns with `ContractWarning`, or fails."""
-    from membench.testing.table import CHECKS
+    from membench.testing.catalogue import CHECKS
 
     subject, check = request.param
 
@@ -127,7 +146,9 @@ def membench_act(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """
 
     def act(plugin: str, stage: str, strength: float, *tensors: Any, **fields: Any) -> Any:
-        (subject,) = (s for s in subjects([plugin], request.config.rootpath) if s.entry.kind == "regularizers")
+        (subject,) = (
+            s for s in subjects([plugin], request.config.rootpath) if s.entry.kind == "regularizers"
+        )
         return subject.bench.by_hand(stage, (strength,), tensors, fields)
 
     return act

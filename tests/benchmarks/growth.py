@@ -40,7 +40,9 @@ def cells(options: argparse.Namespace) -> Results:
         with tempfile.TemporaryDirectory() as folder:
             growth_world.timed("build", size.cells, Path(folder))
             row = {"cells": size.cells, "machine": _machine()}
-            for action in sorted(ACTIONS, key=lambda action: action != "merge"):  # it leaves the files as a run does
+            for action in sorted(
+                ACTIONS, key=lambda action: action != "merge"
+            ):  # it leaves the files as a run does
                 row[action] = growth_world.timed(action, size.cells, Path(folder))
             rows.append(row)
             _say(row)
@@ -51,17 +53,26 @@ def engine(options: argparse.Namespace) -> Results:
     """The step's cost by lanes and width, and a pack's by steps; each width in a process of its own."""
     lanes = {width: _child("lanes", width) for width in map(str, options.widths)}
     found = {"lanes": {**lanes, "machine": _machine()}}
-    return {**found, "steps": {**_child("steps"), "machine": _machine()}} if options.steps else found
+    return (
+        {**found, "steps": {**_child("steps"), "machine": _machine()}} if options.steps else found
+    )
 
 
 def startup(options: argparse.Namespace) -> Results:
     """Seconds of commands that should answer at once."""
-    found = {words: {"cold": _started(words, warm=False), "warm": _started(words, warm=True)} for words in COMMANDS}
+    found = {
+        words: {"cold": _started(words, warm=False), "warm": _started(words, warm=True)}
+        for words in COMMANDS
+    }
     _say(found)
     return {"startup": {**found, "machine": _machine()}}
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {"cells": cells, "engine": engine, "startup": startup}
+PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {
+    "cells": cells,
+    "engine": engine,
+    "startup": startup,
+}
 
 
 def _child(*words: str) -> Results:
@@ -80,13 +91,17 @@ def _started(words: str, warm: bool) -> float:
             environment = {**os.environ, "MEMBENCH_CACHE": f"{folder}/{0 if warm else i}"}
             started = time.perf_counter()
             command = [sys.executable, "-m", "membench", *words.split()]
-            subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True
+            )
             spent.append(time.perf_counter() - started)
     return median(spent[warm:])
 
 
 def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    )
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cores, python = os.cpu_count(), platform.python_version()
     cpu = models[0] if models else platform.machine()
@@ -108,7 +123,9 @@ def write(results: Results) -> None:
 def main() -> None:
     """Measure the parts that are asked for, all by default, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=(*PARTS, "page"), action="append", help="page: only write it anew")
+    parser.add_argument(
+        "--part", choices=(*PARTS, "page"), action="append", help="page: only write it anew"
+    )
     parser.add_argument("--most", type=int, default=max(SIZES), help="the largest number of cells")
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
     parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True)

@@ -19,15 +19,15 @@ from typing import Any
 import torch
 
 from membench.api import Architecture
+from membench.engine.environment import configure_torch
 from membench.engine.environment import precision
-from membench.engine.environment import set_up
 from membench.engine.train import Run
 from membench.engine.train import train_pack
 from membench.engine.trainer import Trainer
-from membench.plan import Pack
+from membench.planning.packs import Pack
+from membench.planning.suites import SUITES
 from membench.records import Cell
-from membench.registry import discover
-from membench.suites import SUITES
+from membench.registry.registry import discover
 
 LANES = (1, 2, 5, 15, 30)
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -42,7 +42,9 @@ def by_lanes(width: int) -> dict[int, float]:
 
 def by_steps() -> dict[int, float]:
     """Steps -> seconds of the quick suite's pack of 15 lanes: data, compilation, training and reading."""
-    train_pack(pack(15, 1), _source(256), "cpu")  # what a worker does once: imports, the compiler's own start
+    train_pack(
+        pack(15, 1), _source(256), "cpu"
+    )  # what a worker does once: imports, the compiler's own start
     return {steps: _seconds(steps) for steps in STEPS}
 
 
@@ -81,25 +83,33 @@ def stretch(trainer: Trainer, order: torch.Tensor) -> float:
     return spent / steps
 
 
-def pack(lanes: int, epochs: int, architecture: str = "mlp", regularizer: str = REGULARIZER) -> Pack:
+def pack(
+    lanes: int, epochs: int, architecture: str = "mlp", regularizer: str = REGULARIZER
+) -> Pack:
     """Strengths, signals and seeds of the quick suite, as many as there are lanes."""
     suite, task = SUITES["quick"], ("mnist5k", architecture)
     strengths = discover().regularizers[regularizer].strengths or ((),)
     axes = islice(product(suite.seeds, suite.signals, strengths), lanes)
-    cells = tuple(Cell(*task, regularizer, strength, signal, seed) for seed, signal, strength in axes)
+    cells = tuple(
+        Cell(*task, regularizer, strength, signal, seed) for seed, signal, strength in axes
+    )
     recipe = replace(suite.recipes[task], epochs=epochs)
-    return Pack(cells, tuple(cell.id for cell in cells), recipe, suite.splits[task[0]], compiled=True)
+    return Pack(
+        cells, tuple(cell.id for cell in cells), recipe, suite.splits[task[0]], compiled=True
+    )
 
 
 def _source(width: int) -> Any:
     """membench's plugins, with an `mlp` of this width."""
     found = discover()
     network = type(found.architecture("mlp").build((1, 28, 28), 10))
-    sized = Architecture("mlp", lambda shape, classes: network(shape[0] * shape[1] * shape[2], width, classes))
+    sized = Architecture(
+        "mlp", lambda shape, classes: network(shape[0] * shape[1] * shape[2], width, classes)
+    )
     named = {"regularizer": found.regularizer, "signal": found.signal, "dataset": found.dataset}
     return SimpleNamespace(**named, architecture=lambda name: sized)
 
 
 if __name__ == "__main__":
-    set_up()
+    configure_torch()
     print(json.dumps(by_lanes(int(sys.argv[2])) if sys.argv[1] == "lanes" else by_steps()))

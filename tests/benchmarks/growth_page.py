@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from membench.report.svg import draw
 from membench.report.svg import panel
+from membench.report.svg import render_svg
 from membench.report.tables import table
 
 Results = dict[str, Any]
@@ -25,18 +25,28 @@ _SIZE = (9.35, 5.6)  #: inches
 def page(results: Results) -> str:
     """The part of the README between the markers."""
     sections = {"cells": _cells, "lanes": _lanes, "steps": _steps, "startup": _startup}
-    parts = [_HEAD, *(write(results[name]) for name, write in sections.items() if name in results), roofline()]
+    parts = [
+        _HEAD,
+        *(write(results[name]) for name, write in sections.items() if name in results),
+        roofline(),
+    ]
     return "\n\n".join(parts)
 
 
 def figure(results: Results) -> bytes:
     """Four panels: seconds and memory by cells, a lane-step by lanes, a pack by steps."""
-    return draw(_SIZE, "How membench grows", _SEEN, lambda figure: _paint(figure, results))
+    return render_svg(_SIZE, "How membench grows", _SEEN, lambda figure: _paint(figure, results))
 
 
 def _cells(rows: list[Results]) -> str:
-    header = ["planned cells", *(f"{name}, {unit}" for name in ACTIONS.values() for unit in ("s", "MB"))]
-    lines = [[f"{row['cells']:,}", *(text for action in ACTIONS for text in _figures(row[action]))] for row in rows]
+    header = [
+        "planned cells",
+        *(f"{name}, {unit}" for name in ACTIONS.values() for unit in ("s", "MB")),
+    ]
+    lines = [
+        [f"{row['cells']:,}", *(text for action in ACTIONS for text in _figures(row[action]))]
+        for row in rows
+    ]
     return "\n\n".join([_CELLS + _made(rows[-1]), table(header, lines, left=())])
 
 
@@ -47,7 +57,10 @@ def _figures(pair: Sequence[float]) -> list[str]:
 def _lanes(measured: Results) -> str:
     widths = {width: steps for width, steps in measured.items() if width != "machine"}
     lanes = list(next(iter(widths.values())))
-    rows = [[f"784-{width}-{width}-10", *(f"{steps[n]:.3g}" for n in lanes)] for width, steps in widths.items()]
+    rows = [
+        [f"784-{width}-{width}-10", *(f"{steps[n]:.3g}" for n in lanes)]
+        for width, steps in widths.items()
+    ]
     header = ["network", *(f"{n} lane{'s' * (n != '1')}" for n in lanes)]
     return "\n\n".join([_LANES + _made(measured), table(header, rows)])
 
@@ -58,7 +71,9 @@ def _steps(measured: Results) -> str:
     slope = 1000 * (high - low) / (last - first)
     rows = [["seconds", *(f"{spent:.1f}" for spent in seconds.values())]]
     told = f"From the first to the last column a step of the pack costs {slope:.2f} ms."
-    return "\n\n".join([_STEPS + _made(measured), table(["steps", *(f"{n:,}" for n in seconds)], rows), told])
+    return "\n\n".join(
+        [_STEPS + _made(measured), table(["steps", *(f"{n:,}" for n in seconds)], rows), told]
+    )
 
 
 def _startup(measured: Results) -> str:
@@ -78,23 +93,38 @@ def _paint(figure: Figure, results: Results) -> None:
     rows = results.get("cells", [])
     x = [row["cells"] for row in rows]
     by_action = [(name, x, [row[action] for row in rows]) for action, name in ACTIONS.items()]
-    seconds, memory = ([(name, x, [pair[i] for pair in pairs]) for name, x, pairs in by_action] for i in (0, 1))
+    seconds, memory = (
+        [(name, x, [pair[i] for pair in pairs]) for name, x, pairs in by_action] for i in (0, 1)
+    )
     widths = {k: v for k, v in results.get("lanes", {}).items() if k != "machine"}
-    lanes = [(f"width {width}", [int(n) for n in steps], list(steps.values())) for width, steps in widths.items()]
+    lanes = [
+        (f"width {width}", [int(n) for n in steps], list(steps.values()))
+        for width, steps in widths.items()
+    ]
     steps = {int(k): v for k, v in results.get("steps", {}).items() if k != "machine"}
     _panel(figure, (0, 1), ("planned cells", "seconds"), seconds)
     _panel(figure, (1, 1), ("planned cells", "peak memory, MB"), memory)
     _panel(figure, (0, 0), ("lanes", "ms a lane-step"), lanes)
     if steps:
-        _panel(figure, (1, 0), ("steps", "seconds a pack of 15 lanes"), [("width 256", [*steps], [*steps.values()])])
+        _panel(
+            figure,
+            (1, 0),
+            ("steps", "seconds a pack of 15 lanes"),
+            [("width 256", [*steps], [*steps.values()])],
+        )
 
 
-def _panel(figure: Figure, place: tuple[int, int], axes_names: tuple[str, str], lines: list[Line]) -> None:
+def _panel(
+    figure: Figure, place: tuple[int, int], axes_names: tuple[str, str], lines: list[Line]
+) -> None:
     column, row = place
     axes: Axes = panel(figure, (0.65 + 4.7 * column, 0.55 + 2.8 * row, 3.85, 2.05))
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):  # the report's figures have no mathematics, in which powers of ten would come
+    for axis in (
+        axes.xaxis,
+        axes.yaxis,
+    ):  # the report's figures have no mathematics, in which powers of ten would come
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_formatter(NullFormatter())
     for (name, x, y), color in zip(lines, _COLORS, strict=False):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from membench.engine.projection import BANDWIDTH
-from membench.engine.projection import LAUNCH
-from membench.engine.projection import RATE
+from membench.engine.projection import BYTES_PER_SECOND
+from membench.engine.projection import FLOPS_PER_SECOND
+from membench.engine.projection import LAUNCH_SECONDS
 from membench.report.tables import table
 
 
@@ -47,16 +47,37 @@ NETWORKS = (
 
 def roofline() -> str:
     """The section of the README."""
-    header = ["network", "batch N", "P", "F, MFLOP", "B, MB", "F / R, us", "B / BW, us", "floor of a lane-step, us"]
+    header = [
+        "network",
+        "batch N",
+        "P",
+        "F, MFLOP",
+        "B, MB",
+        "F / R, us",
+        "B / BW, us",
+        "floor of a lane-step, us",
+    ]
     header += ["lanes that hide a kernel"]
     return "\n\n".join([_HEAD, table(header, map(_row, NETWORKS)), _FOOT])
 
 
 def _row(net: Network) -> list[str]:
-    compute, memory = 1e6 * net.flops / RATE, 1e6 * net.bytes / BANDWIDTH
+    compute, memory = 1e6 * net.flops / FLOPS_PER_SECOND, 1e6 * net.bytes / BYTES_PER_SECOND
     floor = max(compute, memory)
-    figures = [f"{net.flops / 1e6:.0f}", f"{net.bytes / 1e6:.1f}", f"{compute:.1f}", f"{memory:.1f}", f"{floor:.1f}"]
-    return [net.name, str(net.batch), f"{net.params:,}", *figures, f"{1e6 * LAUNCH / floor:.2f}"]
+    figures = [
+        f"{net.flops / 1e6:.0f}",
+        f"{net.bytes / 1e6:.1f}",
+        f"{compute:.1f}",
+        f"{memory:.1f}",
+        f"{floor:.1f}",
+    ]
+    return [
+        net.name,
+        str(net.batch),
+        f"{net.params:,}",
+        *figures,
+        f"{1e6 * LAUNCH_SECONDS / floor:.2f}",
+    ]
 
 
 _HEAD = """\

@@ -21,18 +21,17 @@ from typing import Any
 
 from membench.cli import main
 from membench.cli import parser
-from membench.commands import running
-from membench.commands import setting
-from membench.commands import training
-from membench.plan import Plan
-from membench.plugin_finding import shipped_folder
+from membench.commands import run
+from membench.commands import session
+from membench.planning.plan import Plan
+from membench.planning.suites import SUITES
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Record
 from membench.records import digest
-from membench.registry import discover
-from membench.store import Store
-from membench.suites import SUITES
+from membench.registry.discovery import shipped_folder
+from membench.registry.registry import discover
+from membench.store.store import Store
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard" / "records"
 CONTROLS = ("none", "low-lr", "placebo")
@@ -87,7 +86,9 @@ def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
     command = [sys.executable, __file__, action, str(cells), str(folder)]
     environment = {**os.environ, "MEMBENCH_CACHE": str(folder / "cache")}
     started = time.time()
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
     end = json.loads(done.stdout.splitlines()[-1])
     return end["at"] - started, end["peak"]
 
@@ -96,8 +97,8 @@ def build(size: Size, folder: Path) -> None:
     """The plugins' files, and a store in which every planned cell has a record that one writer left behind."""
     _write_plugins(size, folder / "shipped")
     options = parser().parse_args(["run", *_words(folder)])
-    planned = setting.plan(options, setting.registry(options))
-    environment = training.environment("cpu", planned.suite.compiled)
+    planned = session.plan(options, session.registry(options))
+    environment = session.expected_environment("cpu", planned.suite.compiled)
     env = digest(environment)
     store = Store(folder / "board" / "records")
     store.write_manifest(replace(planned.manifest, envs=(env,)))
@@ -117,12 +118,14 @@ def plan(size: Size, folder: Path) -> None:
 
     def reached(options: object, found: object, planned: Plan, packs: list, *_: object) -> None:
         if packs or len(planned.cells) != size.cells:
-            raise RuntimeError(f"{len(packs)} packs of {len(planned.cells)} cells are missing, not 0 of {size.cells}")
+            raise RuntimeError(
+                f"{len(packs)} packs of {len(planned.cells)} cells are missing, not 0 of {size.cells}"
+            )
         _ended()
         sys.stdout.flush()
         os._exit(0)
 
-    running._train = reached
+    run._train = reached
     main(["run", *_words(folder)])
 
 
@@ -137,13 +140,20 @@ def _words(folder: Path) -> list[str]:
 
 def _write_plugins(size: Size, folder: Path) -> None:
     """membench's own but for the regularizers, and those that are made up."""
-    kinds = ["architectures/*.py", "datasets/*.py", "signals/*.py", *(["regularizers/controls.py"] * size.controls)]
+    kinds = [
+        "architectures/*.py",
+        "datasets/*.py",
+        "signals/*.py",
+        *(["regularizers/controls.py"] * size.controls),
+    ]
     folder.mkdir(parents=True)
     for path in (path for kind in kinds for path in shipped_folder().glob(kind)):
         (folder / path.name).symlink_to(path)
     for i in range(size.entries):
         name = f"entry-{i:03}"
-        (folder / f"{name}.py").write_text(_PLUGIN.format(name=name, group=_GROUPS[i % len(_GROUPS)]))
+        (folder / f"{name}.py").write_text(
+            _PLUGIN.format(name=name, group=_GROUPS[i % len(_GROUPS)])
+        )
 
 
 def _records(planned: Plan) -> Iterator[Record]:
@@ -151,12 +161,16 @@ def _records(planned: Plan) -> Iterator[Record]:
     committed = Store(COMMITTED)
     real = committed.manifests()["quick"]
     known = {r.cell: r for r in committed.read().records.values()}
-    entries = [entry for entry in real.entries if entry.group != "control" and entry.name not in CONTROLS]
+    entries = [
+        entry for entry in real.entries if entry.group != "control" and entry.name not in CONTROLS
+    ]
     grid = {entry.name: entry.strengths for entry in planned.manifest.entries}
     for number, cell in enumerate(planned.cells):
         like = known[_like(cell, entries, grid, len(real.seeds))]
         name = {"strength": cell.strength, "seed": cell.seed, "regularizer": cell.regularizer}
-        bits = {field: _turned(getattr(like, field), number) for field in ("train_bits", "test_bits")}
+        bits = {
+            field: _turned(getattr(like, field), number) for field in ("train_bits", "test_bits")
+        }
         yield replace(like, key=planned.manifest.cells[cell.id], id=cell.id, **name, **bits)
 
 
@@ -166,7 +180,9 @@ def _like(cell: Cell, entries: list[Entry], grid: dict[str, tuple], seeds: int) 
         return replace(cell, seed=cell.seed % seeds)
     turn, place = divmod(int(cell.regularizer.removeprefix("entry-")), len(entries))
     strength = entries[place].strengths[grid[cell.regularizer].index(cell.strength)]
-    return replace(cell, regularizer=entries[place].name, strength=strength, seed=(cell.seed + turn) % seeds)
+    return replace(
+        cell, regularizer=entries[place].name, strength=strength, seed=(cell.seed + turn) % seeds
+    )
 
 
 def _turned(bits: str, number: int) -> str:
@@ -191,8 +207,13 @@ def _act(action: str, cells: str, folder: str) -> None:
         signals=SUITES["quick"].signals[: size.signals],
         seeds=tuple(range(size.seeds)),
     )
-    setting.discover = partial(discover, shipped=place / "shipped")
-    actions: dict[str, Callable[[Size, Path], Any]] = {"build": build, "merge": merge, "plan": plan, "report": report}
+    session.discover = partial(discover, shipped=place / "shipped")
+    actions: dict[str, Callable[[Size, Path], Any]] = {
+        "build": build,
+        "merge": merge,
+        "plan": plan,
+        "report": report,
+    }
     actions[action](size, place)
     _ended()
 

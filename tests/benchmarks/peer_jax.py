@@ -26,7 +26,10 @@ PRECISIONS = {"highest": "highest", "high": "tensorfloat32", "medium": "bfloat16
 def layers(weights: dict[str, np.ndarray]) -> Layers:
     """membench's [out, in] matrices, transposed."""
     values = list(weights.values())
-    return [{"w": jnp.asarray(w.T), "b": jnp.asarray(b)} for w, b in zip(values[::2], values[1::2], strict=True)]
+    return [
+        {"w": jnp.asarray(w.T), "b": jnp.asarray(b)}
+        for w, b in zip(values[::2], values[1::2], strict=True)
+    ]
 
 
 def dense(layer: dict[str, Array], x: Array) -> Array:
@@ -69,14 +72,18 @@ def dropped(keys: Array, rate: Array) -> Act:
     return act
 
 
-def train(net: Callable, recipe: Recipe, params: Layers, x: Array, y: Array, rate: Array, key: Array) -> Layers:
+def train(
+    net: Callable, recipe: Recipe, params: Layers, x: Array, y: Array, rate: Array, key: Array
+) -> Layers:
     """One lane's whole budget: the trained layers."""
     per_epoch = len(y) // recipe.batch
     taps = len(params) - 1
 
     def loss(params: Layers, x: Array, y: Array, key: Array) -> Array:
         logits = net(params, x, dropped(random.split(key, taps), rate))
-        return -jnp.mean(jnp.sum(jax.nn.one_hot(y, logits.shape[1]) * jax.nn.log_softmax(logits), axis=1))
+        return -jnp.mean(
+            jnp.sum(jax.nn.one_hot(y, logits.shape[1]) * jax.nn.log_softmax(logits), axis=1)
+        )
 
     def step(carry: Any, batch: Any) -> Any:
         params, momentum = carry
@@ -87,7 +94,9 @@ def train(net: Callable, recipe: Recipe, params: Layers, x: Array, y: Array, rat
 
     def epoch(carry: Any, key: Array) -> Any:
         keys = random.split(key, 1 + per_epoch)
-        order = random.permutation(keys[0], len(y))[: per_epoch * recipe.batch].reshape(per_epoch, recipe.batch)
+        order = random.permutation(keys[0], len(y))[: per_epoch * recipe.batch].reshape(
+            per_epoch, recipe.batch
+        )
         return lax.scan(step, carry, (order, keys[1:]))[0], None
 
     start = params, jax.tree.map(jnp.zeros_like, params)
@@ -102,7 +111,9 @@ class JaxPeer:
         one = partial(train, net, work.size.recipe)
         self.work, self.lanes = work, lanes
         self.program = jax.jit(jax.vmap(one) if lanes > 1 else one)
-        self.right = jax.jit(lambda params, x, y: jnp.mean(jnp.argmax(net(params, x, jax.nn.relu), axis=1) == y))
+        self.right = jax.jit(
+            lambda params, x, y: jnp.mean(jnp.argmax(net(params, x, jax.nn.relu), axis=1) == y)
+        )
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
         """Compiles; what `train` calls is this very program."""
@@ -114,12 +125,20 @@ class JaxPeer:
 
     def _inputs(self, cells: Sequence[Cell]) -> tuple[Any, ...]:
         each = [self._lane(i, cell) for i, cell in enumerate(cells)]
-        return each[0] if self.lanes == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        return (
+            each[0] if self.lanes == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        )
 
     def _lane(self, i: int, cell: Cell) -> tuple[Any, ...]:
         e = self.work.of(cell)
         key, strength = random.fold_in(random.key(cell.seed), i), jnp.float32(cell.strength[0])
-        return layers(self.work.weights[cell.seed]), jnp.asarray(e.x), jnp.asarray(e.y), strength, key
+        return (
+            layers(self.work.weights[cell.seed]),
+            jnp.asarray(e.x),
+            jnp.asarray(e.y),
+            strength,
+            key,
+        )
 
     def read(self, trained: tuple[Sequence[Cell], Layers]) -> list[tuple[float, float]]:
         """(training accuracy, test accuracy) of each."""

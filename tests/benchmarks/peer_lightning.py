@@ -36,12 +36,16 @@ class Module(lightning.LightningModule):
 def fit(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
     """`barebones` is Lightning's own mode for measuring its overhead: no logger, checkpoint, progress bar, summary."""
     loader = DataLoader(TensorDataset(x, y), batch_size=recipe.batch, shuffle=True, drop_last=True)
-    trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=recipe.epochs, barebones=True)
+    trainer = lightning.Trainer(
+        accelerator="cpu", devices=1, max_epochs=recipe.epochs, barebones=True
+    )
     trainer.fit(Module(net, recipe), loader)
 
 
 def peer(work: Work, precision: str, lanes: int) -> TorchPeer:
     """Sequential, torch's default threads."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")  # it would like more workers, and a longer epoch
+    warnings.filterwarnings(
+        "ignore", module="lightning"
+    )  # it would like more workers, and a longer epoch
     return TorchPeer(work, precision, fit)

@@ -15,8 +15,8 @@ from speed_world import source
 from membench.engine import environment
 from membench.engine.train import Run
 from membench.engine.trainer import Trainer
-from membench.plan import Pack
-from membench.plugin_cache import cache_folder
+from membench.files import cache_folder
+from membench.planning.packs import Pack
 from membench.records import Cell
 
 Trained = tuple[Run, Trainer]
@@ -42,7 +42,9 @@ class Stacked:
     def run(self, cells: Sequence[Cell]) -> Run:
         """The cells as one pack."""
         size = self.work.size
-        pack = Pack(tuple(cells), tuple(c.id for c in cells), size.recipe, size.split, compiled=True)
+        pack = Pack(
+            tuple(cells), tuple(c.id for c in cells), size.recipe, size.split, compiled=True
+        )
         return Run(pack, self.source, torch.device("cpu"))
 
     def _started(self, cells: Sequence[Cell]) -> Trained:
@@ -62,9 +64,9 @@ class Stacked:
 
 
 def peer(work: Work, precision: str, lanes: int) -> Stacked:
-    """One worker: set up as `membench.worker` does, with empty caches, so that its start is a cold one."""
+    """One worker: set up as `membench.execution.worker` does, with empty caches, so that its start is a cold one."""
     _empty_caches()
-    environment.set_up()
+    environment.configure_torch()
     torch.set_float32_matmul_precision(precision)
     return Stacked(work)
 

@@ -22,7 +22,9 @@ from membench.api import Recipe
 from membench.records import Cell
 
 Weights = Mapping[str, np.ndarray]
-Fit = Callable[[nn.Module, Tensor, Tensor, Recipe], None]  #: (network, x, labels, recipe) -> trained in place
+Fit = Callable[
+    [nn.Module, Tensor, Tensor, Recipe], None
+]  #: (network, x, labels, recipe) -> trained in place
 
 
 def mlp(weights: Weights, strength: float) -> nn.Sequential:
@@ -88,11 +90,15 @@ def fit_from_loader(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> Non
 
 def fit_resident(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
     """No loader, no wait for the device, one kernel for the update; one gather an epoch."""
-    optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=recipe.momentum, fused=True)
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, fused=True
+    )
     whole = len(y) // recipe.batch * recipe.batch
     for _ in range(recipe.epochs):
         order = torch.randperm(len(y), device=y.device)[:whole]
-        for inputs, labels in zip(x[order].split(recipe.batch), y[order].split(recipe.batch), strict=True):
+        for inputs, labels in zip(
+            x[order].split(recipe.batch), y[order].split(recipe.batch), strict=True
+        ):
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(net(inputs), labels).backward()
             optimizer.step()
@@ -104,7 +110,9 @@ class TorchPeer:
     def __init__(self, work: Work, precision: str, fit: Fit) -> None:
         torch.set_float32_matmul_precision(precision)
         self.work, self.fit = work, fit
-        self.arrays = {key: (torch.from_numpy(e.x), torch.from_numpy(e.y)) for key, e in work.examples.items()}
+        self.arrays = {
+            key: (torch.from_numpy(e.x), torch.from_numpy(e.y)) for key, e in work.examples.items()
+        }
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
         """One epoch of the first cell."""
@@ -127,7 +135,9 @@ class TorchPeer:
 
     def _accuracies(self, cell: Cell, net: nn.Module) -> tuple[float, float]:
         e = self.work.of(cell)
-        right: Any = lambda x, y: float((net(torch.from_numpy(x)).argmax(dim=1).numpy() == y).mean())  # noqa: E731
+        right: Any = lambda x, y: float(
+            (net(torch.from_numpy(x)).argmax(dim=1).numpy() == y).mean()
+        )  # noqa: E731
         return right(e.x, e.y), right(e.test_x, e.test_y)
 
 

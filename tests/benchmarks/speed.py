@@ -31,7 +31,9 @@ PRECISIONS = {"highest": ("highest",), "medium": ("medium",), "both": ("highest"
 TURN = 3.0  #: seconds, of each peer in each round
 QUICK_TURN = 0.2
 TRIAL = 10  #: epochs
-Ratios = dict[str, dict[str, float | None]]  #: size -> peer -> membench's cell-steps a second over the peer's
+Ratios = dict[
+    str, dict[str, float | None]
+]  #: size -> peer -> membench's cell-steps a second over the peer's
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for precision in PRECISIONS[options.precision]:
         for name in options.sizes:
             size = SIZES[name].shortened(epochs=2) if options.quick else SIZES[name]
-            measured = measure(size, options.peers, precision, options.rounds, QUICK_TURN if options.quick else TURN)
+            measured = measure(
+                size,
+                options.peers,
+                precision,
+                options.rounds,
+                QUICK_TURN if options.quick else TURN,
+            )
             print(page(measured), flush=True)
             ratios.setdefault(name, measured.ratios)
     if options.json:
@@ -50,14 +58,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     known = [kind.name for kind in PEERS]
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write {size: {peer: ratio}}, null = not installed")
-    parser.add_argument("--sizes", type=_some_of(SIZES), default=list(SIZES), metavar=",".join(SIZES))
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write {size: {peer: ratio}}, null = not installed",
+    )
+    parser.add_argument(
+        "--sizes", type=_some_of(SIZES), default=list(SIZES), metavar=",".join(SIZES)
+    )
     parser.add_argument("--peers", type=_some_of(known), default=known, metavar=",".join(known))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--precision", choices=PRECISIONS, default="highest", help="of fp32 matrix products, for all")
-    parser.add_argument("--quick", action="store_true", help="two epochs, one round: shows that it runs, no more")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="highest",
+        help="of fp32 matrix products, for all",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="two epochs, one round: shows that it runs, no more"
+    )
     options = parser.parse_args(arguments)
     options.rounds = 1 if options.quick else options.rounds
     return options
@@ -67,7 +91,9 @@ def _some_of(known: Sequence[str] | dict) -> object:
     def names(text: str) -> list[str]:
         chosen = text.split(",")
         if unknown := set(chosen) - set(known):
-            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(sorted(unknown))}: there are {', '.join(known)}"
+            )
         return chosen
 
     return names
@@ -75,7 +101,9 @@ def _some_of(known: Sequence[str] | dict) -> object:
 
 def measure(size: Size, peers: Sequence[str], precision: str, rounds: int, turn: float) -> Measured:
     """One size at one precision: the cold start of each peer, then the rounds."""
-    from speed_world import draw  # with torch, which the processes of JAX shall not import along with this file
+    from speed_world import (
+        draw,  # with torch, which the processes of JAX shall not import along with this file
+    )
 
     work = draw(size, len(cores()))
     result = Measured(work, precision, tuple(peers))
@@ -84,7 +112,9 @@ def measure(size: Size, peers: Sequence[str], precision: str, rounds: int, turn:
         teams = [_cold(kind, result, stack) for kind in (*kinds, MEMBENCH, CEILING)]
         for _ in range(rounds):
             for team in teams:
-                result.rates[team.kind.name].append(rate(team, result.job_seconds[team.kind.name], turn))
+                result.rates[team.kind.name].append(
+                    rate(team, result.job_seconds[team.kind.name], turn)
+                )
     return result
 
 
@@ -99,9 +129,13 @@ def _cold(kind: Kind, result: Measured, stack: ExitStack) -> Team:
     answers = team.ask("all")
     seconds = time.perf_counter() - started - team.start_seconds
     result.start_seconds[kind.name] = team.start_seconds
-    result.cold_seconds[kind.name] = team.start_seconds + seconds * len(result.work.cells) / len(work.cells)
+    result.cold_seconds[kind.name] = team.start_seconds + seconds * len(result.work.cells) / len(
+        work.cells
+    )
     result.job_seconds[kind.name] = max(seconds for seconds, _ in answers)
-    result.learned[kind.name] = {cell: accuracies for _, learned in answers for cell, accuracies in learned.items()}
+    result.learned[kind.name] = {
+        cell: accuracies for _, learned in answers for cell, accuracies in learned.items()
+    }
     result.memory[kind.name], result.lanes[kind.name] = team.memory, lanes
     result.rates[kind.name] = []
     return team
@@ -115,7 +149,11 @@ def fastest(kind: Kind, work: Work, precision: str) -> int:
         _rate(team, 1)
         found[lanes] = _rate(team, WIDTH // lanes)
         team.close()
-    _say(f"  {kind.name}: " + ", ".join(f"{lanes} lanes {r:.0f}" for lanes, r in found.items()) + " cell-steps/s")
+    _say(
+        f"  {kind.name}: "
+        + ", ".join(f"{lanes} lanes {r:.0f}" for lanes, r in found.items())
+        + " cell-steps/s"
+    )
     return max(found, key=lambda lanes: found[lanes])
 
 

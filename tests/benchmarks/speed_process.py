@@ -24,8 +24,8 @@ from unittest.mock import patch
 from speed_work import WIDTH
 from speed_work import Work
 
-from membench.process import KEPT_MEMORY
-from membench.process import ONE_THREAD
+from membench.execution.process import KEPT_MEMORY
+from membench.execution.process import ONE_THREAD
 from membench.records import Cell
 
 Accuracies = dict[str, tuple[float, float]]  #: cell id -> (training accuracy, test accuracy)
@@ -51,7 +51,9 @@ class Kind:
     name: str
     factory: str  #: module:function
     needs: str = ""  #: a package that may be missing
-    parallel: bool = True  #: a process a core, each on its core; else one process with the whole machine
+    parallel: bool = (
+        True  #: a process a core, each on its core; else one process with the whole machine
+    )
     whole: bool = True  #: trains all cells from cold; else those whose accuracies are shown
     lanes: tuple[int, ...] = (1,)  #: cells trained at once; of several the fastest is kept
     environ: dict[str, str] = field(default_factory=dict)
@@ -63,7 +65,10 @@ class Kind:
 
 
 PATIENCE = 10  #: seconds for a process to end by itself
-WORKER = {**KEPT_MEMORY, **ONE_THREAD}  #: as membench starts its workers: so are all that run as a process a core
+WORKER = {
+    **KEPT_MEMORY,
+    **ONE_THREAD,
+}  #: as membench starts its workers: so are all that run as a process a core
 XLA = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 PEERS = (
     Kind("dataloader", "peer_torch:dataloader", parallel=False, whole=False),
@@ -91,7 +96,9 @@ def cores() -> list[int]:
     return usable[: max(1, len(usable) // 2 * 2)]
 
 
-def serve(pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, core: int | None) -> None:
+def serve(
+    pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, core: int | None
+) -> None:
     """A peer's process: answers "all" with what it took and learned, a number with that many jobs' cell-steps."""
     try:
         if core is not None:
@@ -103,7 +110,11 @@ def serve(pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, 
         pipe.send(None)
         upcoming = cycle(jobs)
         while (command := pipe.recv()) is not None:
-            pipe.send(_all(peer, jobs) if command == "all" else _turn(peer, list(islice(upcoming, command)), work))
+            pipe.send(
+                _all(peer, jobs)
+                if command == "all"
+                else _turn(peer, list(islice(upcoming, command)), work)
+            )
     except Exception:
         pipe.send(PeerError(traceback.format_exc()))
 
@@ -115,7 +126,9 @@ def _all(peer: Peer, jobs: list[tuple[Cell, ...]]) -> tuple[float, Accuracies]:
         started = time.perf_counter()
         trained = peer.train(job)
         seconds += time.perf_counter() - started
-        learned |= {cell.id: accuracies for cell, accuracies in zip(job, peer.read(trained), strict=False)}
+        learned |= {
+            cell.id: accuracies for cell, accuracies in zip(job, peer.read(trained), strict=False)
+        }
     return seconds / len(jobs), learned
 
 
@@ -131,7 +144,9 @@ class Team:
     def __init__(self, kind: Kind, work: Work, precision: str, lanes: int) -> None:
         self.kind, self.lanes = kind, lanes
         self.memory = 0  #: bytes, the largest sum over its processes that was seen
-        self._folder = tempfile.TemporaryDirectory(prefix="membench-speed-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="membench-speed-", ignore_cleanup_errors=True
+        )
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
         started = time.perf_counter()
@@ -145,7 +160,9 @@ class Team:
         context = multiprocessing.get_context("spawn")
         own, others = context.Pipe()
         process = context.Process(target=serve, args=(others, kind, *arguments), daemon=True)
-        with patch.dict(os.environ, {"TMPDIR": self._folder.name, **kind.environ}):  # some is read before Python starts
+        with patch.dict(
+            os.environ, {"TMPDIR": self._folder.name, **kind.environ}
+        ):  # some is read before Python starts
             process.start()
         others.close()
         self._processes.append(process)
@@ -179,7 +196,9 @@ class Team:
     def _exits(self) -> str:
         for process in self._processes:
             process.join(1)  # the pipe closes a moment before the process has ended
-        return ", ".join(f"exit code {p.exitcode}" for p in self._processes if p.exitcode is not None)
+        return ", ".join(
+            f"exit code {p.exitcode}" for p in self._processes if p.exitcode is not None
+        )
 
     def close(self) -> None:
         """Ends the processes and removes what they wrote."""
@@ -198,7 +217,9 @@ def resident(pid: int) -> int:
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         below = [
-            child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+            child
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
         ]
     except (OSError, IndexError):  # it ended meanwhile
         return 0

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from membench.api import Recipe
+from membench.api import Split
+from membench.planning.suites import SUITES
 from membench.records import Cell
-from membench.suites import SUITES
-from membench.suites import Split
 
 QUICK = SUITES["quick"]
 SIGNALS = ("real", "randY")
@@ -45,7 +45,9 @@ MNIST = QUICK.splits["mnist5k"]
 SIZES = {
     size.name: size
     for size in (
-        Size("small", "digits", "mlp64", Recipe(lr=0.05, batch=32, epochs=60), Split(797, 600, 400)),
+        Size(
+            "small", "digits", "mlp64", Recipe(lr=0.05, batch=32, epochs=60), Split(797, 600, 400)
+        ),
         Size("mlp", "mnist5k", "mlp", QUICK.recipes["mnist5k", "mlp"], MNIST),
         Size("cnn", "mnist5k", "cnn", QUICK.recipes["mnist5k", "cnn"], MNIST),
         Size("wide", "mnist5k", "mlp512", Recipe(lr=0.05, batch=128, epochs=20), MNIST),
@@ -70,7 +72,9 @@ class Work:
     size: Size
     cells: tuple[Cell, ...]
     examples: dict[tuple[str, int], Examples]  #: (signal, seed) -> arrays
-    weights: dict[int, dict[str, NDArray[np.float32]]]  #: seed -> what training starts from, in membench's layout
+    weights: dict[
+        int, dict[str, NDArray[np.float32]]
+    ]  #: seed -> what training starts from, in membench's layout
     flops: int  #: of one step of one cell, forward and backward
 
     def share(self, of: int, processes: int) -> Work:
@@ -88,7 +92,9 @@ class Work:
 
     def _only(self, cells: tuple[Cell, ...]) -> Work:
         """Some of the cells, and the arrays that those need."""
-        examples = {key: e for key, e in self.examples.items() if key in {(c.signal, c.seed) for c in cells}}
+        examples = {
+            key: e for key, e in self.examples.items() if key in {(c.signal, c.seed) for c in cells}
+        }
         weights = {seed: w for seed, w in self.weights.items() if seed in {c.seed for c in cells}}
         return replace(self, cells=cells, examples=examples, weights=weights)
 
@@ -101,4 +107,7 @@ def cells(size: Size, strengths: tuple[float, ...], processes: int) -> tuple[Cel
     """A dropout grid on real and on random labels, in the plan's order; whole packs for 1, 2, 4, 6, ... processes."""
     seeds = range(SEEDS * max(1, processes // 2))
     axes = product(strengths, SIGNALS, seeds)
-    return tuple(Cell(size.dataset, size.architecture, "dropout", (s,), signal, seed) for s, signal, seed in axes)
+    return tuple(
+        Cell(size.dataset, size.architecture, "dropout", (s,), signal, seed)
+        for s, signal, seed in axes
+    )

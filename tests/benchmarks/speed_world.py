@@ -21,15 +21,15 @@ from membench.api import Dataset
 from membench.api import Params
 from membench.api import Regularizer
 from membench.api import Signal
-from membench.data import Part
-from membench.data import Sample
+from membench.data import RunData
+from membench.data import SplitData
+from membench.data import all_images
+from membench.data import draw_run
 from membench.data import load_arrays
-from membench.data import pool
-from membench.data import sample
-from membench.engine.lanes import lane_key
-from membench.engine.network import build
-from membench.registry import Registry
-from membench.registry import discover
+from membench.engine.network import initial_weights
+from membench.engine.pack_data import lane_key
+from membench.registry.registry import Registry
+from membench.registry.registry import discover
 
 
 class MLP(nn.Module):
@@ -48,7 +48,9 @@ class MLP(nn.Module):
 
 def mlp(hidden: int) -> Architecture:
     """The architecture `mlpHIDDEN`."""
-    return Architecture(f"mlp{hidden}", lambda shape, classes: MLP(int(np.prod(shape)), hidden, classes))
+    return Architecture(
+        f"mlp{hidden}", lambda shape, classes: MLP(int(np.prod(shape)), hidden, classes)
+    )
 
 
 LOCAL = {architecture.name: architecture for architecture in (mlp(64), mlp(512))}
@@ -82,10 +84,12 @@ def draw(size: Size, processes: int) -> Work:
     """The size's cells with their arrays, initial weights and FLOPs."""
     found = source()
     arrays = load_arrays(found.dataset(size.dataset))
-    images, architecture = pool(arrays), found.architecture(size.architecture)
+    images, architecture = all_images(arrays), found.architecture(size.architecture)
     chosen = cells(size, found.regularizer("dropout")[0].strengths, processes)
-    drawn = lambda c: sample(arrays, size.split, found.signal(c.signal), None, c.task, c.seed)  # noqa: E731
-    started = lambda c: build(architecture, images.shape[1:], arrays.num_classes, lane_key(c, False))  # noqa: E731
+    drawn = lambda c: draw_run(arrays, size.split, found.signal(c.signal), None, c.task, c.seed)  # noqa: E731
+    started = lambda c: initial_weights(
+        architecture, images.shape[1:], arrays.num_classes, lane_key(c, False)
+    )  # noqa: E731
     samples = {key: drawn(c) for key, c in {(c.signal, c.seed): c for c in chosen}.items()}
     weights = {seed: _numpy(started(c)) for seed, c in {c.seed: c for c in chosen}.items()}
     examples = _examples(images, samples)
@@ -93,7 +97,9 @@ def draw(size: Size, processes: int) -> Work:
     return Work(size, chosen, examples, weights, peer_torch.flops(weights[0], batch))
 
 
-def _examples(images: np.ndarray, samples: dict[tuple[str, int], Sample]) -> dict[tuple[str, int], Examples]:
+def _examples(
+    images: np.ndarray, samples: dict[tuple[str, int], RunData]
+) -> dict[tuple[str, int], Examples]:
     """By (signal, seed). The test images are the seed's, whatever the signal: one array of them."""
     tests = {seed: _inputs(images, s, s.test) for (_, seed), s in samples.items()}
     return {
@@ -106,7 +112,7 @@ def _numpy(params: Params) -> dict[str, np.ndarray]:
     return {name: w.numpy() for name, w in params.items()}
 
 
-def _inputs(images: np.ndarray, s: Sample, part: Part) -> np.ndarray:
+def _inputs(images: np.ndarray, s: RunData, part: SplitData) -> np.ndarray:
     """[n, c, h, w] float32, as the engine standardises them."""
     x = images[part.rows].astype(np.float32)
     return (x - s.mean[:, None, None]) / s.std[:, None, None]

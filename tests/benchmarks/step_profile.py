@@ -25,15 +25,17 @@ from tabulate import tabulate
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile
 
-from membench.engine.costs import counted
+from membench.engine.costs import count_step
+from membench.engine.environment import configure_torch
 from membench.engine.environment import precision
-from membench.engine.environment import set_up
 from membench.engine.train import Run
-from membench.registry import discover
+from membench.registry.registry import discover
 
 LANES, EPOCHS = 15, 5
 PRODUCTS = re.compile(r"(?:aten::|aoti_torch_cpu_)(?:baddbmm|addmm|bmm|mm)(?:_out)?")
-LOOP = re.compile(r"graph_\d+_cpp_fused_+(.+)")  #: what Inductor calls a loop: the operations that it fused
+LOOP = re.compile(
+    r"graph_\d+_cpp_fused_+(.+)"
+)  #: what Inductor calls a loop: the operations that it fused
 LONGEST = 72  #: letters of a kernel's name
 
 
@@ -67,7 +69,10 @@ def profiled(architecture: str, regularizer: str) -> Profile:
     Raises:
         RuntimeError: the step cannot be compiled here.
     """
-    with precision(compiled=True), torch._inductor.config.patch({"cpp.enable_kernel_profile": True}):
+    with (
+        precision(compiled=True),
+        torch._inductor.config.patch({"cpp.enable_kernel_profile": True}),
+    ):
         run = Run(pack(LANES, 50, architecture, regularizer), discover(), torch.device("cpu"))
         trainer, order = compiled(run)
         unwatched = 1e6 * median(stretch(trainer, order) for _ in range(5)) / LANES
@@ -77,30 +82,46 @@ def profiled(architecture: str, regularizer: str) -> Profile:
             for _ in range(EPOCHS):
                 trainer.train_epoch(order)
             whole = 1e6 * (time.perf_counter() - started) / steps / LANES
-    seen = [(e.key, e.count / steps, e.self_cpu_time_total / steps / LANES) for e in watched.key_averages()]
+    seen = [
+        (e.key, e.count / steps, e.self_cpu_time_total / steps / LANES)
+        for e in watched.key_averages()
+    ]
     multiplied = [(calls, spent) for key, calls, spent in seen if PRODUCTS.fullmatch(key)]
     if not multiplied:
-        raise RuntimeError(f"no product among {sorted(key for key, *_ in seen)}: how does this torch name them?")
-    loops = [Kernel(found[1], calls, spent) for key, calls, spent in seen if (found := LOOP.fullmatch(key))]
+        raise RuntimeError(
+            f"no product among {sorted(key for key, *_ in seen)}: how does this torch name them?"
+        )
+    loops = [
+        Kernel(found[1], calls, spent)
+        for key, calls, spent in seen
+        if (found := LOOP.fullmatch(key))
+    ]
     return Profile(
         unwatched,
         whole,
         Kernel("matrix products", *(sum(column) for column in zip(*multiplied, strict=True))),
         tuple(sorted(loops, key=lambda kernel: -kernel.microseconds)),
-        counted(run.program(), run.lanes.shape).flops / 1e6,
+        count_step(run.program(), run.lanes.shape).flops / 1e6,
     )
 
 
 def shown(title: str, found: Profile) -> str:
     """The table of one network, as Markdown."""
     rows = [
-        *((shorten(k.name), f"{k.calls:g}", k.microseconds) for k in (found.products, *found.loops)),
+        *(
+            (shorten(k.name), f"{k.calls:g}", k.microseconds)
+            for k in (found.products, *found.loops)
+        ),
         ("the rest of the call", "", found.rest),
         ("whole step", "", found.whole),
     ]
-    cells = [(name, calls, f"{spent:.0f}", f"{spent / found.whole:.1%}") for name, calls, spent in rows]
+    cells = [
+        (name, calls, f"{spent:.0f}", f"{spent / found.whole:.1%}") for name, calls, spent in rows
+    ]
     head = ("kernel", "calls a step", "us a lane-step", "share")
-    table = tabulate(cells, head, tablefmt="github", disable_numparse=True, colalign=("left", *("right",) * 3))
+    table = tabulate(
+        cells, head, tablefmt="github", disable_numparse=True, colalign=("left", *("right",) * 3)
+    )
     rate = 1000 * found.megaflops / found.products.microseconds
     return (
         f"#### {title}\n\n{table}\n\nProducts: {found.megaflops:.1f} MFLOP, {rate:.0f} GFLOP/s. "
@@ -116,11 +137,17 @@ def shorten(name: str) -> str:
 def main(words: list[str]) -> None:
     """Prints a table for each network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--architectures", default="mlp,cnn", help="of the quick suite (default %(default)s)")
-    parser.add_argument("--regularizer", default="gce", help="any that is registered (default %(default)s)")
+    parser.add_argument(
+        "--architectures", default="mlp,cnn", help="of the quick suite (default %(default)s)"
+    )
+    parser.add_argument(
+        "--regularizer", default="gce", help="any that is registered (default %(default)s)"
+    )
     options = parser.parse_args(words)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # a program from the cache has no watched kernels
-    set_up()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
+        tempfile.mkdtemp()
+    )  # a program from the cache has no watched kernels
+    configure_torch()
     for architecture in options.architectures.split(","):
         found = profiled(architecture, options.regularizer)
         print(shown(f"{architecture}, {options.regularizer}", found), end="\n\n", flush=True)

@@ -1,0 +1,1 @@
+"""Where packs run: the pool, its worker processes, and what they say to each other."""

@@ -1,0 +1,1 @@
+"""Records on disk: appended durably, merged, and which of them count."""

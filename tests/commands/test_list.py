@@ -1,0 +1,134 @@
+"""The list of plugins: for people as tables, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from membench.commands.list import list_plugins
+from membench.planning.suites import SUITES
+from membench.registry.composition import NONE
+from membench.registry.discovery import PluginProblem
+from membench.registry.loading import PluginEntry
+from membench.registry.registry import Registry
+
+HOSTILE = "a [bold red]b[/] \x1b[31m\x07c\nd"
+GRID = ((0.1,), (0.2,), (0.5,), (1.0,), (math.inf,))
+REGISTRY = Registry(
+    regularizers={
+        "none": NONE,
+        "zeta": PluginEntry(
+            "regularizers",
+            "zeta",
+            "data",
+            HOSTILE,
+            "me",
+            "z.py",
+            acts_on=("batch",),
+            strengths=GRID,
+        ),
+        "eta": PluginEntry(
+            "regularizers",
+            "eta",
+            "weights",
+            "eta " * 40,
+            origin="a/long/path/to/the/file/of/eta.py",
+        ),
+        "gradient-clipping+sam": PluginEntry(
+            "regularizers", "gradient-clipping+sam", "composition"
+        ),
+        "beta": PluginEntry("regularizers", "beta", "data"),
+    },
+    signals={"randY": PluginEntry("signals", "randY", acts_on=("labels",))},
+    problems=(PluginProblem("bad.py", "cannot be loaded " * 10 + "\x1b[2J[red]"),),
+)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_tables_fit_the_terminal_and_names_stay_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    list_plugins(REGISTRY, SUITES, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    starts = [line.split(" ")[0] for line in lines]
+    assert [s for s in starts if s in REGISTRY.regularizers] == [
+        "none",
+        "gradient-clipping+sam",
+        "beta",
+        "zeta",
+        "eta",
+    ]
+    assert {"smoke", "quick", "randY"} <= set(starts)
+    assert {"5 regularizers", "0 datasets", "1 signals", "4 suites"} <= {
+        line.strip() for line in lines
+    }
+
+
+def test_a_plugin_cannot_write_markup_or_control_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    list_plugins(REGISTRY, SUITES, as_json=False)
+    out, err = capsys.readouterr()
+    assert "a [bold red]b[/] [31m c d" in out
+    assert "\x1b" not in out + err
+    assert "\x07" not in out
+
+
+def test_problems_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    list_plugins(REGISTRY, SUITES, as_json=True)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "bad.py: " + "cannot be loaded " * 10 + "[2J[red]"
+
+
+def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> None:
+    list_plugins(REGISTRY, SUITES, as_json=True)
+    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert list(told) == [
+        "regularizers",
+        "architectures",
+        "datasets",
+        "signals",
+        "probes",
+        "studies",
+        "suites",
+    ]
+    names = [plugin["name"] for plugin in told["regularizers"]]
+    assert names == ["none", "gradient-clipping+sam", "beta", "zeta", "eta"]
+    assert told["regularizers"][3] == {
+        "name": "zeta",
+        "group": "data",
+        "summary": "a [bold red]b[/] [31m c d",
+        "source": "me",
+        "origin": "z.py",
+        "acts_on": ["batch"],
+        "strengths": [[0.1], [0.2], [0.5], [1.0], ["inf"]],
+    }
+    assert told["signals"] == [
+        {
+            "name": "randY",
+            "group": "",
+            "summary": "",
+            "source": "",
+            "origin": "",
+            "acts_on": ["labels"],
+        }
+    ]
+    suites = {suite["name"]: suite for suite in told["suites"]}
+    assert suites["quick"]["seeds"] == 5
+    assert suites["quick"]["architectures"] == ["mlp", "cnn"]
+
+
+def test_problems_of_a_real_terminal_are_red(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    list_plugins(replace(REGISTRY, problems=(PluginProblem("a.py", "b"),)), SUITES, as_json=True)
+    assert capsys.readouterr().err == "\x1b[31ma.py: b\x1b[0m\n"

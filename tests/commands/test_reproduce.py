@@ -1,0 +1,325 @@
+"""`membench reproduce`: a tiny study from its cells to its row, resumed, broken in every way that a study can be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.cli import REPO
+from support.cli import Cli
+from support.cli import Shell
+
+from membench.cli import parser
+from membench.commands import report
+from membench.commands import session
+from membench.commands.reproduce import Planner
+from membench.errors import MembenchError
+from membench.report import calibration
+from membench.report import paper
+from membench.store.store import Store
+from membench.studies import Finding
+from membench.studies import Test
+
+STUDY = REPO / "tests" / "support" / "tiny_study.py"
+SHORT = ["reproduce", "-p", "tiny.py", "--out", "out", "-n", "1"]
+
+
+def files(folder: Path) -> dict[str, str]:
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths
+    }
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, shell: Shell) -> Path:
+    """A folder in which the tiny study was reproduced."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    shutil.copy(STUDY, folder / "tiny.py")
+    ran = shell([*SHORT, "tiny"], folder)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "8 ok" in ran.stdout and "tiny: " in ran.stdout
+    return folder
+
+
+@pytest.fixture
+def again(done: Path, tmp_path: Path, cli: Cli) -> Path:
+    """The working folder of `cli`, in which it was reproduced before."""
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def page(folder: Path) -> str:
+    return (folder / "out/README.md").read_text()
+
+
+def rows(folder: Path) -> list[str]:
+    return [line for line in page(folder).splitlines() if "](#study-" in line]
+
+
+def test_the_page_has_a_row_and_a_section_with_all_that_the_study_found(done: Path) -> None:
+    (row,) = rows(done)
+    assert row.startswith(
+        "| [tiny](#study-tiny) | Fig. 5 | The wider network fits random labels better. | fit, wide - n"
+    )
+    assert row.split("**")[-2] in ("holds", "does not hold", "undecided at this scale")
+    for text in (
+        "| mlp-w32 |",
+        "- Two seeds.",
+        "Scaled down: 50 digits, 3 epochs.",
+        "](tiny.svg)",
+        "8 of 8 cells mea",
+    ):
+        assert text in page(done)
+    assert b"drawn by membench report" in (done / "out/tiny.svg").read_bytes()
+
+
+def test_its_records_hold_what_the_probe_measured(done: Path) -> None:
+    records = Store(done / "out/records").read().records.values()
+    assert len(records) == 8 and {r.status for r in records} == {"ok"}
+    assert all(len(r.probes["weight-norm"]["norm"]) == len(r.epochs) for r in records)
+
+
+def test_the_same_command_trains_nothing_and_writes_the_same_bytes(again: Path, cli: Cli) -> None:
+    before = files(again / "out")
+    code, out, _ = cli(*SHORT, "tiny")
+    assert code == 0 and "8 cells, 8 of them in the store already" in out
+    assert files(again / "out") == before
+
+
+def test_another_analysis_trains_nothing_again(again: Path, cli: Cli) -> None:
+    text = (again / "tiny.py").read_text().replace("Two seeds.", "Only two seeds.")
+    (again / "tiny.py").write_text(text.replace("claim = ", "claim = 'At 3 epochs: ' + "))
+    code, out, _ = cli(*SHORT, "tiny")
+    assert code == 0 and "8 of them in the store already" in out
+    assert "- Only two seeds." in page(again) and "At 3 epochs: The wider" in rows(again)[0]
+
+
+def test_another_network_is_another_cell(again: Path, cli: Cli) -> None:
+    def keys() -> list[str]:
+        options = parser().parse_args([*SHORT, "tiny"])
+        return Planner(session.registry(options), options)("tiny", "quick").keys
+
+    before, text = keys(), (again / "tiny.py").read_text()
+    (again / "tiny.py").write_text(text.replace(".relu()", ".tanh()"))
+    assert not set(keys()) & set(before)
+    (again / "tiny.py").write_text(text.replace("Two seeds.", "Only two seeds."))
+    assert keys() == before
+
+
+def test_what_is_missing_is_trained_and_no_more(again: Path, cli: Cli) -> None:
+    text = (again / "tiny.py").read_text().replace("seeds=(0, 1)", "seeds=(0, 1, 2)")
+    (again / "tiny.py").write_text(text)
+    code, out, _ = cli(*SHORT, "tiny")
+    assert code == 0 and "12 cells, 8 of them in the store already" in out and "4 ok" in out
+
+
+BROKEN = {
+    "analysis": (
+        "def analyse(results: Results) -> Finding:\n",
+        "{}    raise ValueError('no such luck')\n",
+        "no such luck",
+    ),
+    "figure": (
+        "    def draw(figure: Any) -> None:\n",
+        "{}        figure.no_such_thing()\n",
+        "no_such_thing",
+    ),
+    "plan": ('signals=("real", "randY")', 'signals=("real", "rand")', "unknown signal"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_study_costs_its_own_row_only(again: Path, cli: Cli, fault: str) -> None:
+    old, new, said = BROKEN[fault]
+    text = (again / "tiny.py").read_text().replace('Study("tiny"', 'Study("broken"')
+    assert old in text
+    (again / "broken.py").write_text(text.replace(old, new.format(old)))
+    code, out, _ = cli(*SHORT, "-p", "broken.py", "tiny", "broken")
+    assert code == 1 and "broken: failed" in out
+    broken, tiny = rows(again)
+    assert (
+        "[broken]" in broken
+        and said in broken.replace("\\_", "_")
+        and broken.endswith("| **failed** |")
+    )
+    assert "[tiny]" in tiny and "failed" not in tiny
+
+
+def test_failed_cells_are_told_and_tried_again_on_request(again: Path, cli: Cli) -> None:
+    text = (again / "tiny.py").read_text()
+    fails = "assert len(params['two.weight'].T) < 32 or lane.epoch < 3\n    return"
+    (again / "tiny.py").write_text(text.replace('return {"norm"', f'{fails} {{"norm"'))
+    code, out, _ = cli(*SHORT, "tiny")
+    assert code == 1 and "4 ok" in out and "4 failed" in out and "tiny: failed" in out
+    assert "4 of 8 cells measured, 4 failed" in page(again)
+    code, out, _ = cli(*SHORT, "tiny", "--lf")
+    assert code == 1 and "4 of them in the store already" in out and "4 failed" in out
+
+
+def test_a_study_that_was_measured_stays_on_the_page(again: Path, cli: Cli) -> None:
+    text = (again / "tiny.py").read_text().replace('Study("tiny"', 'Study("other"')
+    (again / "other.py").write_text(text.replace('"Fig. 5"', '"Fig. 1"'))
+    code, out, _ = cli(*SHORT, "-p", "other.py", "other")
+    assert (
+        code == 0 and "8 of them in the store already" in out
+    )  # the same cells under another name
+    assert [row.split("]")[0] for row in rows(again)] == ["| [other", "| [tiny"]
+
+
+def test_collecting_prints_the_cells_and_trains_nothing(again: Path, cli: Cli) -> None:
+    shutil.rmtree(again / "out")
+    code, out, err = cli(*SHORT, "tiny", "--collect-only")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "tiny/main: digits/mlp-w8/none/real/seed0"
+    assert out.splitlines()[-2:] == ["tiny: 8 cells in 1 arms, 120 steps", "8 cells"]
+    assert not (again / "out").exists()
+
+
+@pytest.mark.slow
+def test_all_is_every_study_that_is_registered(again: Path, cli: Cli) -> None:
+    studies = [
+        study["name"] for study in json.loads(cli("list", "-p", "tiny.py", "--json")[1])["studies"]
+    ]
+    code, out, err = cli(*SHORT, "--all", "--collect-only")
+    assert (code, err) == (0, "") and "tiny" in studies
+    assert [line.split(":")[0] for line in out.splitlines() if " arms, " in line] == sorted(studies)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tinny"], "unknown study 'tinny': did you mean tiny?"),
+        ([], "say what to reproduce: --all, or names of studies ("),
+    ],
+)
+def test_a_mistake_is_one_line(again: Path, cli: Cli, words: list[str], said: str) -> None:
+    code, out, err = cli(*SHORT, *words)
+    assert (code, out) == (4, "") and said in err and len(err.splitlines()) == 1
+
+
+def test_a_scale_that_a_study_lacks_is_its_problem(again: Path, cli: Cli) -> None:
+    code, _, err = cli(*SHORT, "tiny", "--scale", "paper", "--collect-only")
+    assert code == 1 and "study 'tiny' has no scale 'paper': it has quick" in err
+
+
+def test_a_study_and_its_page_need_no_torch() -> None:
+    code = f"import sys, runpy, membench.report.paper; runpy.run_path({str(STUDY)!r}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+# --- the page by itself -----------------------------------------------------------------------------------------------
+
+
+def finding(*bounds: tuple[float, float], **more: object) -> Finding:
+    tests = tuple(
+        Test(f"t{i}", (low + high) / 2, low, high) for i, (low, high) in enumerate(bounds)
+    )
+    return Finding(
+        tests,
+        (("a|b", "c"), ("1",)),
+        lambda figure: figure.subplots().plot([1, 2]),
+        "A <b> caption.",
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [
+        (((1, 2), (0.1, 3)), "holds"),
+        (((1, 2), (-1, 3)), "undecided at this scale"),
+        (((1, 2), (-1, 3), (-2, -1)), "does not hold"),
+        (((float("nan"), float("nan")),), "undecided at this scale"),
+        ((), "undecided at this scale"),
+    ],
+)
+def test_a_verdict_follows_from_the_intervals(
+    bounds: tuple[tuple[float, float], ...], verdict: str
+) -> None:
+    assert finding(*bounds).verdict == verdict
+
+
+def test_text_of_a_study_is_text_on_the_page() -> None:
+    found = finding((-float("inf"), float("inf")), notes=("<script>",))
+    one = paper.StudyRow(
+        "a", "quick", "Fig. 2", "x | y", finding=found, svg=paper.figure("a", found)
+    )
+    made = paper.pages([one])
+    text = made["README.md"].decode()
+    assert (
+        "<script>" not in text
+        and "x \\| y" in text
+        and "a\\|b" in text
+        and "[\N{MINUS SIGN}∞, ∞]" in text
+    )
+    assert made["a.svg"] == paper.figure("a", found)
+
+
+def test_rows_are_in_the_papers_order_and_scales_side_by_side() -> None:
+    made = [
+        ("z", "quick", "Fig. 2"),
+        ("a", "quick", ""),
+        ("b", "quick", "Fig. 10"),
+        ("z", "paper", "Fig. 2"),
+    ]
+    text = paper.pages([paper.StudyRow(*one, "claim") for one in made])["README.md"].decode()
+    names = [line.split("]")[0][3:] for line in text.splitlines() if "](#study-" in line]
+    assert names == ["z (paper)", "z", "b", "a"]
+    assert text.count("**not finished**") == 4
+
+
+def calibrated(value: float, low: float, scale: str = "quick") -> paper.StudyRow:
+    tests = (Test("R with less memorization", value, low, value + 0.1),)
+    found = Finding(
+        tests,
+        (("a",),),
+        lambda figure: figure.subplots().plot([1, 2]),
+        "",
+        notes=("48 settings <b>.",),
+    )
+    return paper.StudyRow("calibration", scale, "", "claim", finding=found)
+
+
+def test_the_board_says_what_calibration_found_of_its_scores() -> None:
+    shown = [
+        paper.StudyRow("a", "quick", "Fig. 2", "claim", finding=finding((1, 2))),
+        calibrated(0.25, -float("inf")),
+    ]
+    findings = json.loads(paper.pages(shown)["findings.json"])
+    assert [one["study"] for one in findings] == ["a", "calibration"]
+    told = calibration.section(findings, "paper/README.md")
+    assert "| R with less memorization | 0.25 [\N{MINUS SIGN}∞, 0.35] |" in told
+    assert (
+        "48 settings &lt;b>." in told.replace("&gt;", ">") and "**undecided at this scale**" in told
+    )
+    assert "(paper/README.md#study-calibration)" in told
+
+
+def test_the_larger_scale_is_what_the_board_shows() -> None:
+    made = paper.pages([calibrated(0.25, 0.1), calibrated(0.75, 0.5, "paper")])["findings.json"]
+    assert "| 0.75 [0.5, 0.85] |" in calibration.section(json.loads(made), "paper/README.md")
+
+
+def test_without_calibration_the_board_says_nothing_of_it() -> None:
+    assert calibration.section([], "paper/README.md") == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "3", "[3]", '[{"study": "calibration", "scale": "quick"}]']
+)
+def test_damaged_findings_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "findings.json").write_text(text)
+    with pytest.raises(
+        MembenchError, match=r"findings.json is damaged .* `membench reproduce --all`"
+    ):
+        report.trusted(tmp_path)
+
+
+def test_a_board_beside_no_paper_has_no_such_section(tmp_path: Path) -> None:
+    assert report.trusted(tmp_path / "paper") == ""

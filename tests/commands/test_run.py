@@ -1,0 +1,403 @@
+"""Real runs of a tiny suite, as a user starts them: resumed, killed, interrupted, with plugins that misbehave."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.cli import REPO
+from support.cli import TERMINAL
+from support.cli import Cli
+from support.tiny import TINY
+
+from membench.engine import environment
+from membench.errors import ExitCode
+from membench.planning.suites import SUITES
+
+MEMBENCH = [sys.executable, str(REPO / "tests" / "support" / "tiny.py")]
+RUN = ["run", "--suite", "tiny", "-n", "2"]
+ONE = [*RUN[:-1], "1"]  #: few cells: a second worker's imports would cost more than it trains
+OWN = ["-k", "mine or bursting"]
+MINE = [*RUN, *OWN]
+
+#: The plugins of the working folder in the board's runs: one that is sound, one whose numbers overflow.
+PLUGINS = {
+    "mine": """\
+'''Shrinking: w <- (1 - lr s) w after each step.  Nobody, 2026.'''
+from membench import Regularizer, hookimpl
+
+
+def weights(params, lane):
+    return {name: w * (1 - lane.lr * lane.strength) for name, w in params.items()}
+
+
+@hookimpl
+def register():
+    return [Regularizer("mine", strengths=(0.01, 0.03, 0.1, 0.3, 1.0), weights=weights)]
+""",
+    "bursting": """\
+'''Bursting: the weights grow until nothing is finite.  Nobody, 2026.'''
+from membench import Regularizer, hookimpl
+
+
+def weights(params, lane):
+    return {name: w * (1 + 1e30 * lane.strength) for name, w in params.items()}
+
+
+@hookimpl
+def register():
+    return [Regularizer("bursting", strengths=(1, 2, 3, 4, 5), weights=weights)]
+""",
+}
+
+#: One file, three ways to lose a pack, and a neighbour that must not notice.
+BAD = """\
+import os, time
+from membench import Regularizer, hookimpl
+
+def same(params, lane):
+    return params
+
+def raising(params, lane):
+    raise ValueError("no such luck")
+
+def dying(params, lane):
+    os._exit(3)
+
+def hanging(params, lane):
+    time.sleep(1000)
+
+@hookimpl
+def register():
+    ways = {"same": same, "raising": raising, "dying": dying, "hanging": hanging}
+    return [Regularizer(name, strengths=(1, 2, 3, 4, 5), weights=way) for name, way in ways.items()]
+"""
+
+Done = subprocess.CompletedProcess[str]
+Tiny = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def env(environ: dict[str, str]) -> dict[str, str]:
+    """Without git: the commit is on the board, and may change while the tests run."""
+    return {**environ, "GIT_DIR": "/nonexistent"}
+
+
+@pytest.fixture(scope="module")
+def tiny(env: dict[str, str]) -> Tiny:
+    """Run membench, with the suite `tiny`, in a folder."""
+
+    def run(folder: Path, *words: str) -> Done:
+        return subprocess.run(
+            [*MEMBENCH, *words],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
+        )
+
+    return run
+
+
+@pytest.fixture
+def inside(cli: Cli, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """As `tiny`, but the driver is this process: most of what is left to it would be imports."""
+    monkeypatch.setitem(SUITES, "tiny", TINY)
+    monkeypatch.setenv("GIT_DIR", env["GIT_DIR"])
+    for name in TERMINAL:
+        monkeypatch.delenv(name, raising=False)
+
+    def run(folder: Path, *words: str) -> Done:
+        monkeypatch.chdir(folder)
+        return subprocess.CompletedProcess(words, *cli(*words))
+
+    return run
+
+
+def plugins(folder: Path, files: dict[str, str]) -> None:
+    (folder / "plugins").mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / "plugins" / f"{name}.py").write_text(text)
+
+
+def board(folder: Path) -> dict[str, bytes]:
+    """Every file of the leaderboard that must not depend on how the run went."""
+    root = folder / "leaderboard"
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in [root / "README.md", *root.glob("*/*.svg")]
+    }
+
+
+def records(folder: Path) -> dict[str, dict]:
+    """Merged and unmerged records, by cell id."""
+    files = [
+        *(folder / "leaderboard/records").glob("?.jsonl"),
+        *(folder / "leaderboard/records/shards").glob("*.jsonl"),
+    ]
+    lines = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return {line["id"]: line for line in lines if "id" in line}
+
+
+def total(done: Done) -> str:
+    """The summary's last line: `60 ok in 0:12`."""
+    return next(
+        line for line in done.stdout.splitlines() if re.search(r" in \d+:\d\d", line)
+    ).strip("─ ")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A run in one go, in a folder that held two plugins and nothing else."""
+    folder = tmp_path_factory.mktemp("whole")
+    plugins(folder, PLUGINS)
+    return folder, tiny(folder, *MINE)
+
+
+Whole = tuple[Path, Done]
+
+
+def test_a_strangers_plugin_runs_and_is_on_the_board(whole: Whole) -> None:
+    folder, done = whole
+    page = (folder / "leaderboard/README.md").read_text()
+    assert "mine" in done.stdout
+    assert (
+        "**mine** (other, acts on weights). Shrinking: w &lt;- (1 - lr s) w after each step."
+        in page
+    )
+    assert "From plugins/mine.py." in page
+    assert list((folder / "leaderboard/figures").glob("*.svg"))
+
+
+def test_diverging_is_a_result_and_no_failure(whole: Whole) -> None:
+    folder, done = whole
+    assert done.returncode == ExitCode.OK, done.stderr
+    burst = {r["status"] for r in records(folder).values() if r["regularizer"] == "bursting"}
+    assert burst == {"diverged"}
+    assert "30 diverged" in total(done)
+
+
+def test_the_same_command_again_trains_nothing(whole: Whole, inside: Tiny) -> None:
+    folder, _ = whole
+    before, stored = board(folder), records(folder)
+    again = inside(folder, *MINE)
+    assert again.returncode == 0
+    assert total(again).startswith("114 reused in ")
+    assert board(folder) == before
+    assert records(folder) == stored
+
+
+def test_status_counts_the_cells(whole: Whole, inside: Tiny) -> None:
+    done = inside(whole[0], "status")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split() == [
+        "tiny",
+        "digits/mlp",
+        "114",
+        "84",
+        "30",
+        "0",
+        "0",
+    ]
+
+
+def test_the_committed_board_is_checked_against_its_records(whole: Whole, inside: Tiny) -> None:
+    folder, _ = whole
+    page = folder / "leaderboard/README.md"
+    assert inside(folder, "report", "--check").returncode == 0
+    page.write_text(page.read_text().replace("Leaderboard", "Loaderboard", 1))
+    figure = next((folder / "leaderboard/figures").glob("*.svg"))
+    figure.unlink()
+    done = inside(folder, "report", "--check")
+    assert done.returncode == ExitCode.FAILED
+    assert "README.md" in done.stdout
+    assert figure.name in done.stdout
+    assert inside(folder, "report").returncode == 0
+    assert inside(folder, "report", "--check").returncode == 0
+
+
+def test_a_damaged_record_stops_with_its_place(whole: Whole, inside: Tiny) -> None:
+    folder, _ = whole
+    path = next((folder / "leaderboard/records").glob("?.jsonl"))
+    text = path.read_text()
+    path.write_text(text.replace('"seed":', '"sead":', 1))
+    try:
+        for words in (["status"], ["report"], MINE):
+            done = inside(folder, *words)
+            assert done.returncode == ExitCode.STORE
+            assert path.name in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+    finally:
+        path.write_text(text)
+
+
+def start_until_first_pack(folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    """Start the run; back as soon as it says that a pack is stored."""
+    driver = subprocess.Popen(
+        [*MEMBENCH, *MINE],
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    for line in driver.stdout:
+        if line.startswith("["):
+            return driver
+    raise AssertionError("the run ended before its first pack")
+
+
+def test_interrupted_killed_and_resumed_the_board_is_the_same(
+    whole: Whole, tiny: Tiny, env: dict[str, str], tmp_path: Path
+) -> None:
+    plugins(tmp_path, PLUGINS)
+    with start_until_first_pack(tmp_path, env) as driver:
+        driver.send_signal(signal.SIGINT)
+        rest = driver.stdout.read()
+    assert driver.returncode == ExitCode.INTERRUPTED
+    assert "interrupted: the same command goes on from here" in rest
+    kept = records(tmp_path)
+    assert 0 < len(kept) < 114
+
+    with start_until_first_pack(tmp_path, env) as driver:
+        driver.kill()
+    assert driver.returncode == -signal.SIGKILL
+    more = records(tmp_path)
+    assert set(kept) < set(more)
+    assert len(more) < 114
+
+    done = tiny(tmp_path, *ONE, *OWN)  # with one worker: how many there are is no matter either
+    assert done.returncode == 0
+    assert f"{len(more)} reused" in total(done)
+    assert all(records(tmp_path)[i] == record for i, record in more.items())
+    assert board(tmp_path) == board(whole[0])
+
+
+@pytest.fixture(scope="module")
+def failing(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A run with plugins that raise, die and hang."""
+    folder = tmp_path_factory.mktemp("failing")
+    plugins(folder, {"bad": BAD})
+    words = ["-k", "(same or raising or dying or hanging) and [2]", "--time-limit", "10"]
+    return folder, tiny(folder, *RUN, *words)
+
+
+def statuses(folder: Path, name: str) -> set[str]:
+    return {r["status"] for r in records(folder).values() if r["regularizer"] == name}
+
+
+def test_a_plugin_that_misbehaves_costs_its_own_pack(failing: Whole) -> None:
+    folder, done = failing
+    assert done.returncode == ExitCode.FAILED
+    assert statuses(folder, "hanging") == {"timeout"}
+    assert statuses(folder, "raising") == statuses(folder, "dying") == {"failed"}
+    for name in ("same", "none", "low-lr", "placebo"):
+        assert statuses(folder, name) == {"ok"}
+    assert "60 ok, 12 failed, 6 timeout" in total(done)
+    assert "failed: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
+    assert "failed: worker died: " in done.stdout
+    assert "timeout: no result within 10 s" in done.stdout
+    for name in ("raising", "dying", "hanging"):
+        assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
+
+
+def test_what_failed_is_tried_again_when_asked_for(failing: Whole, inside: Tiny) -> None:
+    folder, _ = failing
+    words = ["-k", "raising and [2]"]
+    again = inside(folder, *ONE, *words)
+    assert again.returncode == ExitCode.FAILED
+    assert total(again).startswith("60 reused")
+    assert (
+        "6 cells failed in an earlier run and count as the worst result: --lf tries them again"
+        in again.stdout
+    )
+    mended = BAD.replace('raise ValueError("no such luck")', "return params")
+    (folder / "plugins" / "bad.py").write_text(mended)
+    listed = inside(folder, *ONE, *words, "--lf", "--collect-only").stdout.splitlines()
+    assert len(listed) == 7
+    assert all("/raising[2]/" in line for line in listed[:-1])
+    done = inside(folder, *ONE, *words, "--lf")
+    assert done.returncode == 0, done.stdout
+    assert total(done).startswith("6 ok, ")
+    assert statuses(folder, "raising") >= {"ok"}
+
+
+def test_nothing_failed_is_nothing_selected(whole: Whole, inside: Tiny) -> None:
+    done = inside(whole[0], *RUN, "--lf")
+    assert (done.returncode, done.stderr) == (
+        5,
+        "membench: no cell of tiny in leaderboard has failed\n",
+    )
+
+
+def test_an_unreadable_plugin_costs_the_exit_code_and_no_cell(whole: Whole, inside: Tiny) -> None:
+    folder, _ = whole
+    plugins(folder, {"broken": "import no_such_thing\n"})
+    try:
+        done = inside(folder, *MINE)
+    finally:
+        (folder / "plugins" / "broken.py").unlink()
+    assert done.returncode == ExitCode.FAILED
+    assert total(done).startswith("114 reused in ")
+    assert "plugins/broken.py: " in done.stderr
+
+
+def test_records_of_another_machine_count_when_asked_for_and_are_mentioned_if_not(
+    whole: Whole, inside: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    ours = environment.environment
+    abacus = lambda *args, **more: {**ours(*args, **more), "device": "cpu of an abacus"}  # noqa: E731
+    monkeypatch.setattr(environment, "environment", abacus)
+    accepted = inside(tmp_path, *MINE, "--accept-env")
+    assert accepted.returncode == 0
+    assert total(accepted).startswith("114 reused in ")
+    mine = inside(tmp_path, *ONE, "-k", "no-such or (none and seed0)")
+    assert (
+        "54 cells have records of another torch, device or machine, which --accept-env counts"
+        in mine.stdout
+    )
+
+
+def test_a_composition_is_trained(whole: Whole, inside: Tiny) -> None:
+    words = (
+        "--out",
+        "composed",
+        "--seeds",
+        "0",
+        "-r",
+        "mine+dropout",
+        "-k",
+        "mine+dropout and [1,",
+    )
+    done = inside(whole[0], *ONE, *words)
+    assert done.returncode == 0, done.stderr
+    assert "mine+dropout" in (whole[0] / "composed" / "README.md").read_text()
+
+
+def test_a_full_grid_reuses_what_was_paired_and_is_shown_apart(whole: Whole, inside: Tiny) -> None:
+    words = (
+        "--out",
+        "full",
+        "--seeds",
+        "0",
+        "-r",
+        "mine+dropout",
+        "-k",
+        "mine+dropout and real and [1,",
+    )
+    paired = inside(whole[0], *ONE, *words)
+    done = inside(whole[0], *ONE, *words, "--grid", "full")
+    assert (paired.returncode, done.returncode) == (0, 0), done.stderr
+    assert total(done).startswith(f"{4} ok, "), total(done)
+    page = (whole[0] / "full" / "README.md").read_text()
+    assert re.search(r"^\| mine\+dropout \(full\) +\| +5/75 \|", page, re.MULTILINE)

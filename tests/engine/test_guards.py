@@ -1,0 +1,324 @@
+"""The GPU path without a GPU: no step waits, strays to another device, breaks its graph, or replays what is stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.cuda import ARCHITECTURES
+from support.cuda import NAMES
+from support.cuda import PlacementGuard
+from support.cuda import Refused
+from support.cuda import SaysCuda
+from support.cuda import SyncGuard
+from support.cuda import Tape
+from support.cuda import apart
+from support.cuda import fake_cuda
+from support.cuda import lanes_on
+from support.cuda import one_graph
+from support.cuda import orders_on
+from support.cuda import toy_world
+from support.cuda import trained
+from support.cuda import trained_on
+from support.cuda import world_of
+from support.engine import ToyRun
+from support.engine import bitwise_equal
+from support.engine import parts
+from torch import Tensor
+
+from membench.engine.compiled import CapturedStep
+from membench.engine.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("worker_like")
+
+every_regularizer = pytest.mark.parametrize("name", NAMES)
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+NOISY = (
+    parts("input-noise"),
+    ((0.5,), (1.0,)),
+)  #: draws in every step: what is stale shows in the numbers
+
+
+# --- nothing waits for the device -------------------------------------------------------------------------------------
+
+
+@every_architecture
+@every_regularizer
+def test_neither_a_step_nor_an_evaluation_waits_for_the_device(
+    name: str, architecture: str
+) -> None:
+    world = world_of(name, architecture)
+    trainer, orders = world.trainer(), world.orders()
+    with SyncGuard():
+        trained(trainer, orders)
+        trainer.evaluate(trainer.data.rows, trainer.data.labels)
+    assert trainer.t == orders[0].shape[1]  # it did train
+
+
+def ramp(h: Tensor) -> Tensor:
+    """[n] 0, 1, ...: the same in all lanes, so that vmap lets pass what it refuses on a lane's own values."""
+    return torch.arange(h.shape[0], dtype=torch.float32, device=h.device)
+
+
+def masked(h: Tensor, mask: Callable[[Tensor], Tensor]) -> Tensor:
+    """h plus a column whose entries are written by a mask."""
+    column = ramp(h)
+    column[mask(column)] = ramp(h)[: h.shape[0] // 2]
+    return h + column[:, None]
+
+
+WAITING = {
+    "the step's number": lambda h, lane: h * lane.step.item(),
+    "a float": lambda h, lane: h * float(lane.progress),
+    "a branch": lambda h, lane: h if lane.step > 1 else 2 * h,
+    "equal": lambda h, lane: h * torch.equal(ramp(h), ramp(h)),
+    "nonzero": lambda h, lane: h + ramp(h).nonzero().sum(),
+    "where of one argument": lambda h, lane: h + torch.where(ramp(h) > 1)[0].sum(),
+    "masked_select": lambda h, lane: h + ramp(h).masked_select(ramp(h) > 1).sum(),
+    "unique": lambda h, lane: h + ramp(h).unique().sum(),
+    "unique by row": lambda h, lane: h + ramp(h)[:, None].unique(dim=0).sum(),
+    "unique_consecutive": lambda h, lane: h + ramp(h).unique_consecutive().sum(),
+    "bincount": lambda h, lane: h + ramp(h).to(torch.int64).bincount().sum(),
+    "repeats by a tensor": lambda h, lane: (
+        h + ramp(h).repeat_interleave(ramp(h).to(torch.int64)).sum()
+    ),
+    "a mask read": lambda h, lane: h + ramp(h)[ramp(h) > 1].sum(),
+    "a mask of bytes": lambda h, lane: (
+        h + torch.ops.aten.index(ramp(h), [(ramp(h) > 1).to(torch.uint8)]).sum()
+    ),
+    "a mask write": lambda h, lane: masked(h, lambda column: column < h.shape[0] // 2),
+    "a copy to another device": lambda h, lane: h + ramp(h).to("meta").sum(),
+    "a constant from Python": lambda h, lane: h * torch.tensor(0.5, device=h.device),
+    "an inverse that is checked": lambda h, lane: (
+        h + torch.linalg.inv(torch.diag(1 + ramp(h))).sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+@pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")
+def test_the_guard_refuses_a_regularizer_that_waits(what: str) -> None:
+    world = toy_world(hidden=WAITING[what])
+    trainer, orders = world.trainer(), world.orders()
+    with (
+        SyncGuard(),
+        pytest.raises(Refused, match=r"waits for the device|copies between|copied from the host"),
+    ):
+        trained(trainer, orders)
+    if what != "a copy to another device":
+        trained(world.trainer(), orders)  # the guard refuses it, not vmap
+
+
+@pytest.mark.parametrize(
+    "stage", ["batch", "hidden", "loss", "penalty", "grads", "weights", "update"]
+)
+def test_the_guard_looks_into_every_stage(stage: str) -> None:
+    def act(*args: Any) -> Any:
+        assert args[-1].step.item() >= 0
+        return {"batch": args[:2], "penalty": 0, "update": {}}.get(stage, args[0])
+
+    world = toy_world(**{stage: act})
+    trained(world.trainer(), world.orders())
+    trainer, orders = world.trainer(), world.orders()
+    with SyncGuard(), pytest.raises(Refused, match="_local_scalar_dense"):
+        trained(trainer, orders)
+
+
+# --- everything is on the device --------------------------------------------------------------------------------------
+
+
+@every_architecture
+@every_regularizer
+def test_a_whole_run_makes_no_tensor_on_another_device(name: str, architecture: str) -> None:
+    """From the initial states over the steps, backward and update included, to an evaluation."""
+    world = world_of(name, architecture)
+    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta", epochs=1)
+    with PlacementGuard("meta"):
+        trainer = trained(
+            Trainer(*lanes), [order[:, :2] for order in orders]
+        )  # two steps: the second has a state
+        right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
+    assert {v.device.type for v in (right, loss, finite)} == {"meta"}
+
+
+STRAY = {
+    "arange": {"hidden": lambda h, lane: h * (torch.arange(h.shape[1]) < 3)},
+    "zeros": {
+        "penalty": lambda params, lane: torch.zeros(()) + sum(w.sum() for w in params.values())
+    },
+    "a number": {"loss": lambda losses, logits, y, lane: losses * torch.tensor(0.5)},
+    "a state": {
+        "init": lambda params, lane: {"seen": torch.zeros(lane.num_examples)},
+        "update": lambda params, lane: {"seen": lane.state["seen"] + 1},
+    },
+    "the way there": {"batch": lambda x, y, lane: (x * torch.ones(1).to(x.device), y)},
+}
+
+
+@pytest.mark.parametrize("what", STRAY)
+def test_a_tensor_made_without_a_device_is_refused(what: str) -> None:
+    world = toy_world(**STRAY[what])
+    trained(world.trainer(), world.orders())  # on a CPU nothing shows
+    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta")
+    with (
+        PlacementGuard("meta"),
+        pytest.raises(Refused, match="on cpu, not on meta; name the device"),
+    ):
+        trained(Trainer(*lanes), orders)
+
+
+VALUES = {
+    "a list": lambda x, y, lane: (x * lane.step[None].tolist()[0], y),
+    "an array": lambda x, y, lane: (x * lane.step.numpy().item(), y),
+    "an array by NumPy": lambda x, y, lane: (x * np.asarray(lane.progress).item(), y),
+}
+
+
+@pytest.mark.parametrize("what", VALUES)
+def test_values_read_past_the_dispatcher_are_refused_where_there_are_none(what: str) -> None:
+    """On a CPU, lists and NumPy read the memory itself, which no dispatch mode sees; a meta tensor has none."""
+    world = toy_world(batch=VALUES[what])
+    trained(world.trainer(), world.orders())
+    with pytest.raises((NotImplementedError, TypeError), match="meta"):
+        trained_on(world, "meta")
+
+
+# --- one graph --------------------------------------------------------------------------------------------------------
+
+
+def check_one_graph(world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager, trainer, orders = world.trainer(), world.trainer(), world.orders(epochs=2)
+    with one_graph(monkeypatch):
+        assert trainer.compile(orders[0]) == ""
+        trained(trainer, orders)
+    assert apart(trainer.var["params"], trained(eager, orders).var["params"]) < 1e-5
+
+
+@every_regularizer
+def test_the_step_is_one_graph_that_is_traced_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_one_graph(world_of(name), monkeypatch)
+
+
+@pytest.mark.slow
+@every_regularizer
+def test_the_step_of_the_cnn_is_one_graph_that_is_traced_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_one_graph(world_of(name, "cnn"), monkeypatch)
+
+
+def test_a_graph_break_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(h: Tensor, lane: Any) -> Tensor:
+        torch._dynamo.graph_break()
+        return h
+
+    world = toy_world(hidden=hidden)
+    with pytest.raises(Refused), one_graph(monkeypatch):
+        assert world.trainer().compile(world.orders()[0]).startswith("ran uncompiled: Unsupported")
+
+
+def test_a_recompilation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = [1.0]
+    world = toy_world(hidden=lambda h, lane: h * scale[0])
+    order = world.orders()[0]
+    with one_graph(monkeypatch):
+        assert world.trainer().compile(order) == ""
+        scale[0] = 2.0
+        assert world.trainer().compile(order).startswith("ran uncompiled: RecompileError")
+
+
+# --- the captured step ------------------------------------------------------------------------------------------------
+
+
+class TestCapture:
+    """With a tape for a graph; test_gpu.py does the same with real ones."""
+
+    def captured(self, world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+        fake_cuda(monkeypatch)
+        trainer = world.trainer()
+        assert trainer.compile(world.orders()[0].as_subclass(SaysCuda)) == ""
+        assert trainer.graph is not None
+        return trainer
+
+    @every_regularizer
+    def test_replays_train_the_numbers_of_the_plain_loop(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world = world_of(name)
+        trainer, orders = self.captured(world, monkeypatch), world.orders(epochs=3)
+        assert (
+            bitwise_equal(trainer.var, world.trainer().var) and trainer.t == 0
+        )  # the capture has trained nothing
+        trained(trainer, orders)
+        plain = trained_on(world, "cpu", epochs=3)
+        assert bitwise_equal(trainer.var, plain.var) and trainer.t == plain.t == 9
+
+    def test_a_replay_reads_the_new_epoch_s_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = ToyRun(*NOISY)
+        first, second = world.orders(epochs=2)
+        trainer = trained(self.captured(world, monkeypatch), [first, second])
+        assert bitwise_equal(trainer.var, trained(world.trainer(), [first, second]).var)
+        assert not bitwise_equal(trainer.var, trained(world.trainer(), [first, first]).var)
+
+    def test_the_caller_may_reuse_the_memory_of_an_order(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_cuda(monkeypatch)
+        world = ToyRun(*NOISY)
+        trainer, order = world.trainer(), world.orders()[0]
+        captured = CapturedStep(trainer.step, lambda index: None, order[:, 0].clone())
+        given = order.clone()
+        captured.index.zero_()  # what it was captured with does not matter either
+        captured.epoch(given)
+        given.zero_()
+        assert bitwise_equal(trainer.var, trained(world.trainer(), [order]).var)
+
+    def test_a_replay_runs_no_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What Python computes is baked in at the capture: a tape that called the step again would not show it."""
+        calls = count(1)
+        world = toy_world(hidden=lambda h, lane: h * (1 + 1 / next(calls)))
+        trainer = self.captured(world, monkeypatch)
+        used = next(calls)
+        trained(trainer, world.orders())
+        assert next(calls) == used + 1
+
+    def test_a_capture_that_fails_leaves_the_eager_step_and_says_why(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It fails at the end of the first step, in an update that waits."""
+
+        def update(params: dict[str, Tensor], lane: Any) -> dict[str, Tensor]:
+            return {"n": lane.state["n"] + (lane.step.item() >= 0)}
+
+        world = toy_world(init=lambda params, lane: {"n": lane.step * 0}, update=update)
+        fake_cuda(monkeypatch)
+        self.check_eager(
+            world, "ran uncompiled: Refused: aten._local_scalar_dense.default waits for the device"
+        )
+
+    @pytest.mark.parametrize(
+        "why", ["operation not permitted when stream is capturing\nCompile with ...", "no memory"]
+    )
+    def test_a_graph_that_cannot_be_made_is_as_good(
+        self, why: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Broken(Tape):
+            def __exit__(self, *error: Any) -> None:
+                super().__exit__(*error)
+                raise RuntimeError(why)
+
+        fake_cuda(monkeypatch, Broken)
+        self.check_eager(ToyRun(*NOISY), f"ran uncompiled: RuntimeError: {why.splitlines()[0]}")
+
+    def check_eager(self, world: ToyRun, note: str) -> None:
+        trainer, orders = world.trainer(), world.orders(epochs=2)
+        assert trainer.compile(orders[0].as_subclass(SaysCuda)) == note
+        assert trainer.graph is None and trainer.t == 0
+        assert bitwise_equal(trainer.var, world.trainer().var)
+        assert bitwise_equal(trained(trainer, orders).var, trained(world.trainer(), orders).var)

@@ -1,0 +1,254 @@
+"""What a stage function may ask of its lane: the table of design, section 3, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from support.engine import CLASSES
+from support.engine import CNN
+from support.engine import ToyRun
+from support.engine import bitwise_equal
+from support.engine import lane_data
+from support.engine import one_lane
+
+from membench.api import STAGES
+from membench.api import Lane
+from membench.api import Regularizer
+from membench.engine.lane import COMMON
+from membench.engine.lane import DRAWS
+from membench.engine.lane import VALID
+from membench.engine.lane import LaneView
+from membench.engine.step import Step
+from membench.errors import LaneError
+
+#: design, section 3, "lane has besides the common fields"; `clean` is for controls.
+TABLE = {
+    "batch": "index forward clean",
+    "perturb": "",
+    "hidden": "index tap kind",
+    "loss": "index x params activations forward clean",
+    "penalty": "index x y activations forward",
+    "grads": "index x y logits gradient",
+    "weights": "before",
+    "init": "",
+    "update": "before index x y logits",
+    "readout": "",
+}
+SPECIAL = sorted({field for fields in TABLE.values() for field in fields.split()})
+
+
+def results(stage: str, args: tuple) -> Any:
+    """What a function that changes nothing returns at the stage."""
+    if stage in ("init", "update"):
+        return {"kept": torch.zeros(2)}
+    if stage == "penalty":
+        return 0.0 * sum(w.sum() for w in args[0].values())
+    return args[:2] if stage == "batch" else args[0]
+
+
+def lanes(group: str = "other") -> dict[str, LaneView]:
+    """The lane that each stage of a real step is called with, `hidden` at its last tap."""
+    seen: dict[str, LaneView] = {}
+
+    def act(stage: str) -> Any:
+        def function(*args: Any) -> Any:
+            seen[stage] = args[-1]
+            return results(stage, args)
+
+        return function
+
+    acting = Regularizer("all", (1.0,), group=group, **{stage: act(stage) for stage in STAGES})
+    world = ToyRun((acting,), ((0.5,),))
+    trainer, order = world.trainer(), world.orders()[0]
+    trainer.train_epoch(order)
+    with torch.no_grad():
+        trainer.evaluate(trainer.data.rows, trainer.data.labels)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, LaneView]:
+    return lanes()
+
+
+def test_every_stage_is_called(seen: dict[str, LaneView]) -> None:
+    assert sorted(seen) == sorted(STAGES) == sorted(TABLE)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_common_fields_are_there_in_every_stage(seen: dict[str, LaneView], stage: str) -> None:
+    missing = {field for field in COMMON - {"state"} if not hasattr(seen[stage], field)}
+    assert missing == set()
+    assert hasattr(seen[stage], "state") == (stage != "init")
+    for draw in DRAWS:
+        assert callable(getattr(seen[stage], draw))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_the_fields_of_the_table_and_no_other(
+    seen: dict[str, LaneView], stage: str
+) -> None:
+    there = {field for field in SPECIAL if hasattr(seen[stage], field)}
+    assert there == set(TABLE[stage].split()) - {"clean"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "field"),
+    [(s, f) for s in STAGES for f in SPECIAL if f not in TABLE[s].split()],
+    ids="-".join,
+)
+def test_a_field_of_another_stage_is_refused_with_field_stage_and_where_it_is_valid(
+    seen: dict[str, LaneView], stage: str, field: str
+) -> None:
+    valid = ", ".join(s for s in STAGES if field in TABLE[s].split())
+    with pytest.raises(LaneError) as error:
+        getattr(seen[stage], field)
+    assert str(error.value) == f"lane.{field} is not there in stage {stage!r}: it is in {valid}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_invented_field_is_refused_with_the_ones_there_are(
+    seen: dict[str, LaneView], stage: str
+) -> None:
+    with pytest.raises(
+        LaneError, match=rf"lane\.epoch does not exist in stage .{stage}.: there are .*, step,"
+    ):
+        _ = seen[stage].epoch
+
+
+def test_a_misspelt_field_is_refused_with_the_nearest_one(seen: dict[str, LaneView]) -> None:
+    with pytest.raises(
+        LaneError, match=r"lane\.strenght does not exist .*did you mean lane\.strength\?"
+    ):
+        _ = seen["batch"].strenght
+
+
+def test_init_has_no_state_and_says_why(seen: dict[str, LaneView]) -> None:
+    with pytest.raises(
+        LaneError, match=r"lane\.state is not there in stage 'init': init is what makes it"
+    ):
+        _ = seen["init"].state
+
+
+@pytest.mark.parametrize("stage", ["batch", "loss"])
+def test_only_controls_see_what_is_clean(seen: dict[str, LaneView], stage: str) -> None:
+    with pytest.raises(LaneError, match=r"lane\.clean: only .*'control'"):
+        _ = seen[stage].clean
+    assert lanes("control")[stage].clean.shape == (8,)
+
+
+def reachable(value: Any, seen: set[int]) -> Iterator[Any]:
+    """What attributes lead to, of attributes too; a function's closure is none of the contract, and `check` says so."""
+    if id(value) not in seen and not isinstance(
+        value, (int, float, str, tuple, torch.Tensor, ModuleType)
+    ):
+        seen.add(id(value))
+        yield value
+        for name in dir(value):
+            if not name.startswith("__"):
+                yield from reachable(getattr(value, name, None), seen)
+
+
+@pytest.mark.parametrize(
+    ("stage", "field"), [("batch", "forward"), ("loss", "forward"), ("grads", "gradient")]
+)
+def test_no_attribute_of_what_a_lane_can_call_leads_to_the_step(
+    seen: dict[str, LaneView], stage: str, field: str
+) -> None:
+    """The step knows which examples are corrupted."""
+    met = list(reachable(getattr(seen[stage], field), set()))
+    assert met and not any(isinstance(value, Step) or hasattr(value, "clean") for value in met)
+
+
+def test_a_lane_error_is_an_attribute_error() -> None:
+    assert issubclass(LaneError, AttributeError)  # hasattr works
+
+
+def test_the_api_page_names_the_fields_that_there_are() -> None:
+    declared = set(Lane.__annotations__) | {name for name in vars(Lane) if not name.startswith("_")}
+    assert declared == COMMON | set(VALID) | set(DRAWS)
+    assert set(VALID) == set(SPECIAL)
+    for field, stages in VALID.items():
+        assert set(stages) == {s for s in STAGES if field in TABLE[s].split()}
+
+
+def step(strength: float = 0.5, t: int = 7, **stages: Any) -> Any:
+    world = ToyRun((Regularizer("part", (1.0,), **stages),), ((strength,),), steps=40)
+    return one_lane(world.trainer(), world.orders()[0], t)
+
+
+def test_common_fields_hold_what_their_names_say() -> None:
+    s = step()
+    lane = s.lane(0, "perturb")
+    assert (lane.steps, lane.num_classes, lane.num_examples) == (40, CLASSES, 24)
+    assert all(type(v) is int for v in (lane.steps, lane.num_classes, lane.num_examples))
+    assert lane.step.shape == lane.lr.shape == lane.strength.shape == lane.progress.shape == ()
+    assert (lane.step.item(), lane.progress.item()) == (7, pytest.approx(7 / 40))
+    assert lane.step.dtype == torch.int32
+    assert (lane.lr.item(), lane.strength.item()) == (pytest.approx(0.1), 0.5)
+    assert bitwise_equal(lane.initial, s.params)
+
+
+@pytest.mark.parametrize("float_pool", [False, True])
+def test_a_pixel_is_one_grey_level_in_units_of_x(float_pool: bool) -> None:
+    world = ToyRun(
+        (Regularizer("part", (1.0,)),), ((1.0,),), data=lane_data(1, float_pool=float_pool)
+    )
+    s = one_lane(world.trainer(), world.orders()[0])
+    raw = world.data.pool[world.data.rows[0, s.index]].float()
+    grey = raw * (255 if float_pool else 1)
+    pixel = s.lane(0, "batch").pixel
+    assert pixel.shape == (1, 1, 1)
+    assert torch.allclose((grey - grey[0]) * pixel, s.x - s.x[0], atol=1e-5)
+
+
+def test_taps_are_counted_and_branches_named() -> None:
+    found = []
+
+    def hidden(h: torch.Tensor, lane: LaneView) -> torch.Tensor:
+        found.append((lane.tap, lane.kind, tuple(h.shape)))
+        return h
+
+    world = ToyRun((Regularizer("note", (1.0,), hidden=hidden),), ((1.0,),), architecture=CNN)
+    s = one_lane(world.trainer(), world.orders()[0])
+    s.gradient(s.params, 1)
+    assert found == [(0, "hidden", (8, 5, 2, 2)), (1, "branch", (8, 20))]
+
+
+def test_activations_are_the_taps_after_hidden() -> None:
+    found = {}
+
+    def penalty(params: Any, lane: LaneView) -> torch.Tensor:
+        found["penalty"] = [a.detach() for a in lane.activations]
+        return lane.activations[0].sum() * 0
+
+    def loss(
+        losses: torch.Tensor, logits: torch.Tensor, y: torch.Tensor, lane: LaneView
+    ) -> torch.Tensor:
+        found["loss"] = [a.detach() for a in lane.activations]
+        lane.forward(lane.x, train=True), lane.forward(lane.x)
+        return losses
+
+    s = step(hidden=lambda h, lane: h + 7, penalty=penalty, loss=loss)
+    s.gradient(s.params, 1)
+    assert [a.shape for a in found["loss"]] == [(8, 6), (8, 5)]
+    assert bitwise_equal(found["loss"], found["penalty"])
+    assert min(a.min() for a in found["loss"]) >= 7
+
+
+def test_each_part_of_a_composition_has_its_own_strength_and_state() -> None:
+    def counter(name: str, scale: float) -> Regularizer:
+        update = lambda params, lane: {"n": lane.state["n"] + lane.strength}  # noqa: E731
+        return Regularizer(
+            name, (1.0,), init=lambda params, lane: {"n": lane.strength * scale}, update=update
+        )
+
+    trainer = ToyRun((counter("one", 10), counter("two", 100)), ((0.5, 0.25),)).trained(epochs=1)
+    assert [state["n"].tolist() for state in trainer.var["states"]] == [
+        [5 + 3 * 0.5],
+        [25 + 3 * 0.25],
+    ]

@@ -1,0 +1,93 @@
+"""The projection of a plan's time on a GPU, against arithmetic by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from support.engine import Plugins
+from support.engine import blobs
+
+from membench import Architecture
+from membench import Arm
+from membench import Recipe
+from membench import Split
+from membench.commands import reproduce
+from membench.engine.projection import BYTES_PER_SECOND
+from membench.engine.projection import FLOPS_PER_SECOND
+from membench.engine.projection import LAUNCH_SECONDS
+from membench.engine.projection import Projection
+from membench.engine.projection import project
+from membench.nn import MLP
+from membench.planning.study_plan import ArmPlan
+from membench.records import Cell
+
+SIZES = (784, 256, 256, 10)
+WEIGHTS = [a * b for a, b in pairwise(SIZES)]
+
+
+NETWORKS = {"mlp": Architecture("mlp", lambda shape, classes: MLP(784, (256, 256), classes))}
+
+
+def plan(batch: int, lanes: int, name: str = "none") -> ArmPlan:
+    strength = () if name == "none" else (0.1,)
+    cells = tuple(Cell("blobs", "mlp", name, strength, "real", seed) for seed in range(lanes))
+    recipe, split = Recipe(lr=0.1, batch=batch, epochs=3), Split(10, 4 * batch, 10)
+    return ArmPlan(
+        "study",
+        Arm("main", "blobs", ("mlp",), ("real",), tuple(range(lanes)), split, recipe),
+        cells,
+        (),
+    )
+
+
+def least(batch: int, lanes: int, name: str = "none") -> Projection:
+    return project(plan(batch, lanes, name), Plugins(architectures=NETWORKS), (1, 28, 28), 10)
+
+
+def test_many_lanes_take_what_their_arithmetic_takes() -> None:
+    found = least(4096, 1000)
+    flops = 2 * 4096 * (3 * sum(WEIGHTS) - WEIGHTS[0])
+    assert (found.cells, found.steps) == (1000, 12_000)
+    assert found.flops == pytest.approx(12_000 * flops)
+    assert found.seconds == pytest.approx(12_000 * flops / FLOPS_PER_SECOND)
+
+
+def test_small_batches_take_what_their_memory_traffic_takes() -> None:
+    parameters = sum(WEIGHTS) + sum(SIZES[1:])
+    assert least(8, 1000).seconds == pytest.approx(12_000 * 32 * parameters / BYTES_PER_SECOND)
+
+
+def test_a_single_lane_takes_what_its_launches_take() -> None:
+    one, two = (least(8, n).seconds for n in (1, 2))
+    assert one == two  # both hide behind the launches
+    assert 30 < one / 12 / LAUNCH_SECONDS < 300
+    assert least(8, 1, "sam").seconds > 1.5 * one
+
+
+def test_a_study_says_its_time_before_its_data_is_fetched(tmp_path: object) -> None:
+    from dataclasses import replace
+
+    def load(folder: object) -> object:
+        raise FileNotFoundError("fetch it")
+
+    gone = replace(blobs(), load=load, shape=(1, 28, 28), num_classes=10)
+    told = reproduce.projected_time(
+        [plan(4096, 1000)], Plugins(architectures=NETWORKS, datasets={"blobs": gone}), tmp_path
+    )
+    assert (
+        told.startswith("; training takes at least ")
+        and " on an H100 (projection: 6e+13 FLOP in full fp32)" in told
+    )
+    unknown = replace(gone, shape=None)
+    assert (
+        reproduce.projected_time([plan(8, 1)], Plugins(datasets={"blobs": unknown}), tmp_path) == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(1.0, "1 s"), (89, "89 s"), (91, "1.5 min"), (5400, "1.5 h"), (7e6, "1.9e+03 h")],
+)
+def test_times_are_told_in_the_unit_that_is_read_best(seconds: float, told: str) -> None:
+    assert reproduce._time(seconds) == told

@@ -1,0 +1,432 @@
+"""From a pack to its records: what is read when, what is shared between cells, and how a cell can end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.engine import CLASSES
+from support.engine import Plugins
+from support.engine import blobs
+from support.engine import pack
+from support.engine import parts
+from support.engine import registry
+
+from membench.api import Dataset
+from membench.api import Recipe
+from membench.api import Regularizer
+from membench.api import Split
+from membench.data import draw_run
+from membench.data import load_arrays
+from membench.engine import costs
+from membench.engine.pack_data import lane_key
+from membench.engine.schedule import checkpoints
+from membench.engine.schedule import control_epochs
+from membench.engine.step import Program
+from membench.engine.train import Run
+from membench.engine.train import train_pack
+from membench.errors import LaneError
+from membench.errors import MembenchError
+from membench.planning.plan import make_plan
+from membench.planning.suites import SUITES
+from membench.records import Cell
+from membench.records import Record
+from membench.records import digest
+from membench.records import parse_signal
+from membench.rng import word
+from membench.scoring import score
+from membench.text import explain
+
+pytestmark = pytest.mark.usefixtures("worker_like")
+
+RECIPE = Recipe(lr=0.1, batch=10, epochs=12)
+SPLIT = Split(test=18, train=30, validation=12)
+REAL, NOISE, INPUTS = ("real", "randY", "randX")
+
+
+def cell(regularizer: str = "none", *strength: float, signal: str = REAL, seed: int = 0) -> Cell:
+    return Cell("blobs", "mlp", regularizer, strength, signal, seed)
+
+
+def source(**regularizers: Regularizer) -> Plugins:
+    return Plugins({name: (r,) for name, r in regularizers.items()}, datasets={"blobs": blobs()})
+
+
+def trained(
+    *cells: Cell, recipe: Recipe = RECIPE, compiled: bool = False, **regularizers: Regularizer
+) -> list[Record]:
+    return train_pack(pack(cells, recipe, SPLIT, compiled), source(**regularizers), "cpu")
+
+
+@cache
+def plain() -> Record:
+    return trained(cell())[0]
+
+
+def numbers(record: Record) -> Record:
+    """What the cell itself decides, without its neighbours and the clock."""
+    return replace(record, pack="", seconds=0.0)
+
+
+def bits(text: str, n: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:n].astype(bool)
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits() -> list[Record]:
+    cells = [
+        Cell("digits", "mlp", "dropout", (s,), w, 0)
+        for s, w in ((0.5, REAL), (0.5, "mixed@0.4"), (0.1, NOISE))
+    ]
+    return train_pack(
+        pack(cells, Recipe(lr=0.1, batch=20, epochs=8), Split(797, 100, 200)), registry(), "cpu"
+    )
+
+
+def test_a_record_says_which_cell_it_is_of_and_how_it_was_made(digits: list[Record]) -> None:
+    for r in digits:
+        assert r.key == r.id == r.cell.id and (r.status, r.reason) == ("ok", "")
+        assert r.pack == f"{digits[0].id} x3" and r.seconds > 0
+        assert r.env == digest(r.versions) and r.versions["torch"] == torch.__version__
+        assert (r.num_classes, r.num_train, r.num_test, r.steps, r.cost) == (
+            10,
+            100,
+            797,
+            5 * 8,
+            1.0,
+        )
+        assert Record.from_json(json.loads(json.dumps(r.to_json()))) == r
+        name, level = parse_signal(r.signal)
+        arrays, signal = load_arrays(registry().dataset("digits")), registry().signal(name)
+        s = draw_run(arrays, Split(797, 100, 200), signal, level, "digits/mlp", 0)
+        assert r.arrays == s.digest and r.num_wrong == s.wrong.sum()
+        assert r.label_share == np.bincount(s.train.y).max() / 100
+
+
+def test_curves_have_a_value_at_each_checkpoint(digits: list[Record]) -> None:
+    for r in digits:
+        assert r.epochs == checkpoints(8)
+        assert {len(c) for c in (r.train, r.loss, r.val, r.test, r.wrong)} == {len(r.epochs)}
+        assert all(0 <= v <= 1 for v in (*r.train, *r.val)) and all(v > 0 for v in r.loss)
+        assert [v is not None for v in r.test] == [
+            e == 8 for e in r.epochs
+        ]  # 8 is also where the compute is equal
+
+
+def test_bits_are_the_last_accuracies(digits: list[Record]) -> None:
+    for r in digits:
+        assert bits(r.train_bits, 100).mean() == pytest.approx(r.train[-1])
+        assert bits(r.test_bits, 797).mean() == pytest.approx(r.test[-1])
+
+
+def test_wrong_labels_are_read_where_there_are_some(digits: list[Record]) -> None:
+    real, mixed, noise = digits
+    assert set(real.wrong) == {None} and real.num_wrong == 0
+    for r in (mixed, noise):
+        assert all(0 <= v <= 1 for v in r.wrong) and r.num_wrong > 0
+
+
+def test_real_digits_are_learned_and_carry_over_and_random_labels_do_not(
+    digits: list[Record],
+) -> None:
+    real, _, noise = digits
+    assert real.train[-1] > 0.8 and real.test[-1] > 0.6
+    assert noise.test[-1] < 0.3 and noise.loss[-1] < noise.loss[0]
+
+
+def test_none_is_read_and_tested_at_every_control_epoch() -> None:
+    r = plain()
+    assert r.epochs == control_epochs(12) == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+    assert None not in r.test and r.cost == 1.0
+
+
+def test_an_expensive_regularizer_is_also_tested_where_its_compute_equals_the_budget() -> None:
+    (r,) = trained(cell("sam", 0.1))
+    assert r.cost == 2.0
+    assert r.epochs == tuple(sorted({*checkpoints(12), 6}))
+    assert [e for e, v in zip(r.epochs, r.test, strict=True) if v is not None] == [6, 12]
+
+
+def test_progress_is_told_after_every_epoch() -> None:
+    told: list[float] = []
+    train_pack(pack([cell()], RECIPE, SPLIT), source(), "cpu", told.append)
+    assert told == pytest.approx([e / 12 for e in range(1, 13)])
+
+
+def test_the_rest_that_fills_no_batch_is_left_out_for_an_epoch() -> None:
+    (r,) = trained(cell(), recipe=replace(RECIPE, batch=8, epochs=2))
+    assert r.steps == 2 * (30 // 8)
+
+
+# --- what cells share -------------------------------------------------------------------------------------------------
+
+
+def run_of(*cells: Cell) -> Run:
+    return Run(pack(cells, RECIPE, SPLIT), source(), torch.device("cpu"))
+
+
+def test_an_epoch_shows_every_example_once_in_a_new_order() -> None:
+    run = run_of(cell(), cell(seed=1))
+    orders = [run.lanes.order(e).flatten(1) for e in range(3)]
+    assert all(sorted(row) == list(range(30)) for order in orders for row in order.tolist())
+    assert len({tuple(row) for order in orders for row in order.tolist()}) == 6
+
+
+def test_weights_and_order_are_the_seed_s_whatever_is_trained() -> None:
+    cells = [cell(), cell(signal=NOISE), cell(signal="mixed@0.4")]
+    run = run_of(*cells)
+    trainer, order = run.trainer(), run.lanes.order(3)
+    for k, w in trainer.var["params"].items():
+        assert torch.equal(w[0], w[1]) and torch.equal(w[0], w[2]), k
+    assert torch.equal(order[0], order[1])
+    assert (
+        lane_key(cell("dropout", 0.5), False)
+        == lane_key(cell(signal=NOISE), False)
+        != lane_key(cell(seed=1), False)
+    )
+    assert lane_key(replace(cell(), architecture="cnn"), False) != lane_key(cell(), False)
+
+
+def test_a_cell_s_record_does_not_depend_on_its_neighbours_or_its_place() -> None:
+    alone, other = plain(), cell(signal=NOISE, seed=3)
+    assert numbers(trained(other, cell())[1]) == numbers(alone)
+    assert numbers(trained(cell(), other, cell(seed=1))[0]) == numbers(alone)
+
+
+def test_the_same_cell_twice_gives_the_same_numbers() -> None:
+    assert numbers(trained(cell())[0]) == numbers(plain())
+
+
+def test_a_placebo_is_none_from_other_weights_in_another_order() -> None:
+    one, two, again = trained(cell("placebo", 1.0), cell("placebo", 2.0), cell("placebo", 1.0))
+    assert one.arrays == two.arrays == plain().arrays
+    assert len({one.loss[-1], two.loss[-1], plain().loss[-1]}) == 3
+    assert one.loss == again.loss
+    assert one.cost == 1.0
+    run = run_of(cell("placebo", 1.0), cell("placebo", 2.0), cell("placebo", 1.0, signal=NOISE))
+    order, weights = run.lanes.order(1), run.trainer().var["params"]["first.weight"]
+    assert not torch.equal(order[0], order[1]) and not torch.equal(weights[0], weights[1])
+    assert torch.equal(order[0], order[2]) and torch.equal(weights[0], weights[2])
+    assert (
+        lane_key(cell("placebo", 1.0), True)
+        != lane_key(cell(), False)
+        == word("task", "blobs/mlp", 0)
+    )
+
+
+def test_a_composition_s_strengths_reach_its_parts() -> None:
+    (both,) = trained(cell("dropout+adversarial", 0.5, 0.0))
+    (alone,) = trained(cell("dropout", 0.5))
+    assert (both.train, both.loss, both.val) == (alone.train, alone.loss, alone.val)
+    assert both.cost > alone.cost == 1.0
+
+
+def test_ema_is_read_at_its_average_and_trains_as_none() -> None:
+    (slow,) = trained(cell("ema", 0.9))
+    common = sorted(set(slow.epochs) & set(plain().epochs))
+    at = lambda r, e: r.loss[r.epochs.index(e)]  # noqa: E731
+    assert all(at(slow, e) > at(plain(), e) for e in common)  # the average lags behind
+    (fast,) = trained(cell("ema", 1e-9))
+    assert [at(fast, e) for e in common] == pytest.approx(
+        [at(plain(), e) for e in common], rel=1e-4
+    )
+
+
+def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() -> None:
+    random, real = trained(cell(signal=INPUTS), cell())
+    assert numbers(real) == numbers(plain())
+    assert (random.status, set(random.wrong)) == ("ok", {None}) and random.arrays != real.arrays
+    assert (
+        random.train[-1] > 0.9 and random.val[-1] < real.val[-1]
+    )  # noise is fitted, and says nothing of real images
+    run = run_of(cell(signal=INPUTS), cell(), cell(signal=INPUTS, seed=1))
+    trainer = run.trainer()
+    assert run.lanes.rows["train"][[0, 2]].flatten().tolist() == list(range(60, 120))
+    assert run.lanes.rows["val"].max() < 60 and run.lanes.rows["test"].max() < 60
+    for lane, s in ((0, run.lanes.samples[0]), (2, run.lanes.samples[2])):
+        assert torch.equal(
+            trainer.data.pool[run.lanes.rows["train"][lane]], torch.from_numpy(s.train.x)
+        )
+    own = run.lanes.samples[1].train.rows
+    assert np.array_equal(trainer.data.pool[run.lanes.rows["train"][1]], run.lanes.images[own])
+
+
+# --- how a cell can end -----------------------------------------------------------------------------------------------
+
+
+def bomb(stage: str, at: int) -> Regularizer:
+    """At step `at` the lanes of strength 1 are divided by zero."""
+    size = lambda lane: 1 - lane.strength * (lane.step == at)  # noqa: E731
+    acts: dict[str, Callable] = {
+        "loss": lambda losses, logits, y, lane: losses / size(lane),
+        "weights": lambda params, lane: {k: w / size(lane) for k, w in params.items()},
+    }
+    return Regularizer("bomb", (1.0,), **{stage: acts[stage]})
+
+
+def test_a_cell_whose_loss_is_not_finite_has_diverged_and_its_neighbour_has_not() -> None:
+    died, alive = trained(cell("bomb", 1.0), cell("bomb", 0.0), bomb=bomb("loss", 7))
+    assert (died.status, died.reason, died.steps) == ("diverged", "not finite: loss at step 7", 7)
+    assert (died.epochs, died.train, died.test_bits) == ((), (), "")
+    assert (died.key, died.num_train, died.arrays) == (died.id, 30, plain().arrays)
+    assert (alive.status, alive.steps) == ("ok", 36)
+    assert numbers(alive) == numbers(trained(cell("bomb", 0.0), bomb=bomb("loss", 7))[0])
+
+
+def test_a_cell_whose_last_step_ends_it_has_diverged_too() -> None:
+    (died,) = trained(cell("bomb", 1.0), bomb=bomb("weights", 35))
+    assert (died.status, died.reason) == ("diverged", "not finite: weights or logits at the end")
+
+
+def test_a_record_of_a_diverged_cell_is_json() -> None:
+    (died,) = trained(cell("bomb", 1.0), bomb=bomb("loss", 0))
+    assert died.steps == 0
+    assert Record.from_json(json.loads(json.dumps(died.to_json(), allow_nan=False))) == died
+
+
+def test_what_a_plugin_raises_points_at_the_plugin() -> None:
+    def hidden(h: Any, lane: Any) -> Any:
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing") as error:
+        trained(cell("mine", 1.0), mine=Regularizer("mine", (1.0,), hidden=hidden))
+    line = hidden.__code__.co_firstlineno + 1
+    assert (
+        explain(error.value) == f"ValueError: no such thing (engine/{Path(__file__).name}:{line})"
+    )
+
+
+def test_a_field_of_another_stage_points_at_the_plugin() -> None:
+    def hidden(h: Any, lane: Any) -> Any:
+        return h + lane.x
+
+    with pytest.raises(LaneError) as error:
+        trained(cell("mine", 1.0), mine=Regularizer("mine", (1.0,), hidden=hidden))
+    line = hidden.__code__.co_firstlineno + 1
+    assert explain(error.value).startswith(
+        "LaneError: lane.x is not there in stage 'hidden': it is in loss, penalty"
+    )
+    assert explain(error.value).endswith(f"(engine/{Path(__file__).name}:{line})")
+
+
+def test_a_broken_promise_names_the_plugin() -> None:
+    with pytest.raises(MembenchError, match="regularizer 'mine': hidden must return"):
+        trained(cell("mine", 1.0), mine=Regularizer("mine", (1.0,), hidden=lambda h, lane: h.sum()))
+
+
+def test_a_program_that_cannot_be_compiled_is_in_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*args: Any) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: fails)
+    (r,) = trained(cell("dropout", 0.5), compiled=True, recipe=replace(RECIPE, lr=0.0999))
+    assert (r.status, r.reason) == ("ok", "ran uncompiled: RuntimeError: no C++ compiler")
+
+
+def test_a_batch_larger_than_the_training_set_is_refused() -> None:
+    with pytest.raises(MembenchError, match="blobs/mlp: 30 training images fill no batch of 31"):
+        trained(cell(), recipe=replace(RECIPE, batch=31))
+
+
+def test_lanes_that_do_not_fit_train_in_parts_and_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cells, shares = [cell(signal=s, seed=i) for s in (REAL, NOISE) for i in (0, 1, 2, 3)], []
+    whole = trained(*cells)
+    monkeypatch.setattr(
+        costs, "lane_memory", lambda program, shape: 1 << 30
+    )  # beside which the data are nothing
+    for room, widths in ((3.5, [2] * 4), (6.5, [4] * 2), (0.1, [1] * 8)):
+        monkeypatch.setattr(costs, "free_memory", lambda device, room=room: int(room * (1 << 30)))
+        shares.clear()
+        parts = train_pack(pack(cells, RECIPE, SPLIT), source(), "cpu", shares.append)
+        assert [numbers(r) for r in parts] == [numbers(r) for r in whole]
+        assert [int(name.split(" x")[1]) for name in dict.fromkeys(r.pack for r in parts)] == widths
+        assert (
+            shares == sorted(shares)
+            and shares[-1] == 1
+            and len(shares) == len(widths) * RECIPE.epochs
+        )
+
+
+def test_a_cpu_s_packs_are_as_the_plan_cuts_them() -> None:
+    assert costs.free_memory(torch.device("cpu")) is None
+
+
+def test_what_torch_keeps_of_earlier_packs_is_room_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 900)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert costs.free_memory(torch.device("cuda")) == costs.MEMORY_SHARE * 800
+
+
+def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_and_a_reading_write() -> None:
+    run = Run(pack([cell()], RECIPE, SPLIT), source(), torch.device("cpu"))
+    weights = 4 * sum(w[0].numel() for w in run.trainer().var["params"].values())
+    lane = costs.lane_memory(run.program(), run.lanes.shape)
+    images = 4 * (RECIPE.batch + SPLIT.train) * 64
+    kept, written = (
+        3 * weights,
+        3 * weights + 2 * images,
+    )  # weights, momentum, initial; gradients and both anew, images
+    assert 2 * kept + written < lane < 10 * (2 * kept + written)
+
+
+def test_memory_of_averaged_weights_with_batch_norm_does_not_grow_with_the_data() -> None:
+    """Their running statistics are taken anew from all training images, a batch at a time."""
+    lanes = []
+    for train in (30, 3000):
+        split = replace(SPLIT, train=train)
+        module = registry().architecture("resnet8").build((1, 8, 8), CLASSES)
+        program = Program(module, parts("ema"), RECIPE, 10, CLASSES, split.train, 1.0)
+        lanes.append(costs.lane_memory(program, (1, 8, 8)))
+    assert lanes[1] < 30 * lanes[0]  # 100 times the images; a reading takes 500 of them
+
+
+def test_a_missing_data_set_is_one_line() -> None:
+    def load(folder: Path) -> Any:
+        raise FileNotFoundError("fetch it with `membench data`")
+
+    plugins = Plugins(datasets={"blobs": Dataset("blobs", load)})
+    with pytest.raises(MembenchError, match="data set 'blobs' is not at hand: fetch it"):
+        train_pack(pack([cell()], RECIPE, SPLIT), plugins, "cpu")
+
+
+@pytest.mark.slow
+def test_a_compiled_pack_gives_the_eager_one_s_accuracies() -> None:
+    names = [("none",), ("dropout", 0.3), ("ema", 0.9)]
+    for name in names:
+        (eager,), (compiled,) = (trained(cell(*name), compiled=c) for c in (False, True))
+        assert compiled.reason == "" and compiled.versions["compiled"]
+        assert compiled.loss == pytest.approx(eager.loss, rel=1e-3)
+        assert compiled.val[-1] == pytest.approx(eager.val[-1], abs=0.1)
+
+
+def test_the_data_of_the_tests_can_be_learned() -> None:
+    assert plain().train[-1] == 1.0 and plain().test[-1] > 0.8 and plain().num_classes == CLASSES
+    assert len(parts("none")) == 0
+
+
+def test_the_plain_network_of_smoke_passes_the_gate_on_development_seeds() -> None:
+    suite = replace(SUITES["smoke"], seeds=(1000, 1001, 1002))
+    plan = make_plan(
+        suite, registry(), lambda name: "hash", lambda *names: None, lambda cell: "/none/" in cell
+    )
+    (alone,) = (pack for pack in plan.packs() if pack.cells[0].regularizer == "none")
+    (gate,) = score(plan.manifest, train_pack(alone, registry(), "cpu")).gates
+    assert gate.seeds == suite.seeds
+    assert gate.reasons == ()

@@ -1,0 +1,187 @@
+"""What a run shows: how far it is, when it will end, what failed; and a plugin's text does nothing to a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import pytest
+from rich.console import Console
+from support.trainers import make_pack
+
+from membench.execution.display import Display
+from membench.execution.display import Header
+from membench.execution.display import Meter
+from membench.execution.display import by_origin
+from membench.execution.display import clock
+from membench.execution.display import print_header
+from membench.execution.display import print_summary
+from membench.execution.protocol import Event
+from membench.execution.summary import Failure
+from membench.execution.summary import Summary
+
+HOSTILE = "[red]big[/red] \x1b[2J\x07 :smile: {x} \u202eback"
+SHOWN = "[red]big[/red] [2J :smile: {x} back"
+
+
+def make_console(terminal: bool = False, width: int = 80) -> Console:
+    return Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        width=width,
+        color_system=None,
+        legacy_windows=False,
+    )
+
+
+def printed(console: Console) -> str:
+    return console.file.getvalue()
+
+
+def stored(index: int = 0, worker: int = 0, width: int = 2, **counts: int) -> Event:
+    counts = counts or {"ok": width}
+    return Event("stored", worker, make_pack(index=index, width=width), 1.0, Counter(counts))
+
+
+def test_the_time_left_follows_from_the_rate_of_cells_so_far() -> None:
+    meter = Meter(total=100)
+    meter.take(Event("started", 0, make_pack(width=20)), now=1000.0)
+    assert meter.eta(1000.0) == meter.eta(1001.0) == ""
+    meter.take(Event("progress", 0, make_pack(width=20), done=0.5), now=1010.0)
+    assert (meter.done, meter.reached, meter.eta(1010.0)) == (0, 10, "ETA 1:30")
+    meter.take(stored(width=20), now=1030.0)
+    assert (meter.done, meter.reached, meter.eta(1030.0)) == (20, 20, "ETA 2:00")
+
+
+def test_a_pack_that_is_tried_again_counts_from_its_beginning() -> None:
+    meter = Meter(total=4)
+    meter.take(Event("progress", 1, make_pack(), done=0.9), now=1.0)
+    meter.take(Event("retry", 1, make_pack()), now=2.0)
+    assert meter.reached == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (187, "3:07"), (7387, "2:03:07")]
+)
+def test_times_read_as_on_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end() -> None:
+    console = make_console()
+    with Display(console, cells=40) as display:
+        for index in range(20):
+            display.on_event(Event("started", 0, make_pack(index=index)))
+            display.on_event(stored(index))
+    first, last = printed(console).splitlines()
+    assert first.startswith("[ 2/40]   5% d/a/good[0.5]/real/seed0 x2: 2 ok  ETA 0:0")
+    assert last == "[40/40] 100% d/a/good[0.5]/real/seed38 x2: 2 ok  ETA 0:00"
+
+
+def test_what_goes_wrong_is_said_at_once() -> None:
+    console = make_console()
+    with Display(console, cells=40) as display:
+        for kind in ("retry", "failed", "timeout"):
+            display.on_event(Event(kind, 0, make_pack(), reason=f"why {HOSTILE}"))
+    assert printed(console).splitlines() == [
+        f"{kind} d/a/good[0.5]/real/seed0 x2: why {SHOWN}"
+        for kind in ("RETRY", "FAILED", "TIMEOUT")
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_terminal_shows_all_cells_and_a_row_a_worker_within_its_width(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    console = make_console(terminal=True, width=width)
+    with Display(console, cells=630) as display:
+        display.on_event(stored(worker=0, width=30))
+        display.on_event(
+            Event("progress", 1, make_pack("a-name-that-is-longer-than-a-row-" * 4), done=0.25)
+        )
+        display._bars.progress.refresh()
+    text = console.render_str(printed(console).rpartition("\x1b[2K")[0]).plain
+    assert "all cells" in text and "30/630" in text and "ETA" in text
+    assert "waiting" in text and "25%" in text and "..." in text
+    assert max(map(len, text.splitlines()[-3:])) <= width
+
+
+def test_more_workers_than_rows_do_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    console = make_console(terminal=True)
+    with Display(console, cells=630) as display:
+        for worker in range(64):
+            display.on_event(Event("progress", worker, make_pack(), done=0.5))
+        assert len(display._bars.progress.tasks) == 1 + 8
+
+
+def test_in_ci_a_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    console = make_console(terminal=True)
+    with Display(console, cells=2) as display:
+        display.on_event(stored())
+    assert printed(console) == "[2/2] 100% d/a/good[0.5]/real/seed0 x2: 2 ok\n"
+
+
+def test_the_header_says_what_runs_where_with_which_plugins() -> None:
+    console = make_console()
+    names = [(f"p{i}", "membench") for i in range(7)] + [
+        ("mine", "./plugins/mine.py"),
+        (HOSTILE, "x.py"),
+    ]
+    plugins = by_origin([*names, ("yours", "./plugins/mine.py")])
+    print_header(
+        console,
+        Header("quick 1", 630, 120, "cpu AVX512", "2.15.0", 2, "leaderboard/records", plugins),
+    )
+    assert [line.rstrip() for line in printed(console).splitlines()] == [
+        "suite    quick 1: 630 cells, 120 of them in the store already",
+        "device   cpu AVX512, 2 workers, torch 2.15.0",
+        "plugins  membench: 7 plugins",
+        "         ./plugins/mine.py: mine, yours",
+        f"         x.py: {SHOWN}",
+        "records  leaderboard/records",
+    ]
+
+
+def test_the_summary_names_each_failed_pack_and_counts_the_cells() -> None:
+    console = make_console()
+    output = f"Traceback\n  {HOSTILE}\n" + "    line\n" * 3
+    failures = (
+        Failure(f"d/a/{HOSTILE} x2", "failed", HOSTILE, output),
+        Failure("d/a/b x3", "timeout", "too long"),
+    )
+    print_summary(
+        console,
+        Summary(ok=610, diverged=5, failed=2, timeout=3, reused=12, failures=failures, seconds=754),
+    )
+    lines = [line.strip(" ─") for line in printed(console).splitlines()]
+    assert lines[0].startswith("d/a/[red]big[/red]")
+    assert "[red]big[/red]  [2J  :smile: {x}  back" in lines
+    assert f"failed: {SHOWN}" in lines
+    assert lines[-3:] == [
+        "d/a/b x3",
+        "timeout: too long",
+        "610 ok, 5 diverged, 2 failed, 3 timeout, 12 reused in 12:34",
+    ]
+    assert not set(printed(console)) & set("\x1b\x07\u202e")
+
+
+def test_of_many_failures_only_the_first_show_their_output() -> None:
+    console = make_console()
+    print_summary(
+        console,
+        Summary(
+            failed=20, failures=tuple(Failure(f"p{i}", "failed", "x", "noise") for i in range(20))
+        ),
+    )
+    assert printed(console).count("noise") == 5
+    assert all(f"p{i} ─" in printed(console) for i in range(20))
+
+
+def test_an_interrupted_run_says_how_to_go_on() -> None:
+    console = make_console()
+    print_summary(console, Summary(interrupted=True, seconds=3.0))
+    assert "the same command goes on from here" in printed(console)
+    assert "nothing trained in 0:03" in printed(console)

@@ -1,0 +1,404 @@
+"""The pool: a pack that breaks its worker costs itself, nothing else, and nothing of a run outlives its driver."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.trainers import REPO
+from support.trainers import make_pack
+
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.execution.pool import run_packs
+from membench.execution.protocol import Event
+from membench.execution.summary import Summary
+from membench.execution.worker import worker_command
+from membench.planning.packs import Pack
+from membench.planning.plan import make_plan
+from membench.planning.suites import SUITES
+from membench.records import digest
+from membench.registry.registry import discover
+from membench.store.store import Store
+
+DRIVER = """
+import signal, sys
+from pathlib import Path
+from support.trainers import *
+from membench.execution.pool import run_packs
+from membench.store.store import Store
+from membench.planning.suites import SUITES
+from membench.execution.worker import worker_command
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background has it ignored
+store = Store(Path(sys.argv[1]))
+packs = [make_pack(name, i) for i, name in enumerate(sys.argv[2:])]
+command = worker_command(store.folder, trainer="support.trainers:train")
+def tell(event):
+    print(event.kind, event.pack.id, flush=True)
+summary = run_packs(packs, store=store, command=command, workers=2, time_limit=100, on_event=tell)
+print("summary", summary.ok, summary.interrupted, flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{REPO}{os.pathsep}{REPO / 'tests'}")
+    monkeypatch.setenv("POOL_TEST_NOTES", str(tmp_path / "notes"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "records")
+
+
+@pytest.fixture
+def run(store: Store) -> Callable[..., Summary]:
+    """`run_packs` with two workers, the trainer of these tests, and no patience."""
+
+    def run(*packs: Pack, **options: object) -> Summary:
+        command = worker_command(store.folder, device="cpu", trainer="support.trainers:train")
+        given = {"store": store, "command": command, "workers": 2, "time_limit": 20.0, **options}
+        return run_packs(packs, **given)
+
+    return run
+
+
+def statuses(store: Store) -> Counter[str]:
+    return Counter(f"{r.regularizer} {r.status}" for r in store.read().records.values())
+
+
+def processes_with(tmp_path: Path) -> list[str]:
+    """Command lines of the living processes that know this test's folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(tmp_path).encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in found if line]  # a zombie has none
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_every_pack_is_trained_and_stored(run: Callable[..., Summary], store: Store) -> None:
+    summary = run(*(make_pack(index=i) for i in range(5)), make_pack("diverging"), reused=7)
+    assert (summary.ok, summary.diverged, summary.reused, summary.failures) == (10, 2, 7, ())
+    assert not summary.interrupted and summary.seconds > 0
+    assert statuses(store) == {"good ok": 10, "diverging diverged": 2}
+    assert store.merge() > 0 and not list(store.shards.glob("*.jsonl"))
+
+
+def test_no_packs_need_no_worker(run: Callable[..., Summary], store: Store) -> None:
+    assert run(command=["/nonexistent"]).ok == 0
+    assert not store.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (
+            "raise",
+            r"RuntimeError: no \[bold\]luck\[/bold\] at \[31mall \(support/trainers.py:\d+\)",
+        ),
+        ("exit", r"SystemExit: 4 \(support/trainers.py:\d+\)"),
+        ("die", "worker died: exit status 3"),
+        ("segfault", "worker died: killed by SIGSEGV"),
+        (
+            "lose-one",
+            r"ValueError: the records are not those of the pack's cells \(execution/worker.py:\d+\)",
+        ),
+    ],
+)
+def test_a_pack_that_breaks_its_worker_costs_only_itself(
+    run: Callable[..., Summary], store: Store, behaviour: str, reason: str
+) -> None:
+    bad = make_pack(behaviour)
+    summary = run(bad, *(make_pack(index=i) for i in range(3)))
+    assert (summary.ok, summary.failed, summary.timeout) == (6, 2, 0)
+    (failure,) = summary.failures
+    assert (failure.pack, failure.status) == (bad.id, "failed")
+    assert re.fullmatch(reason, failure.reason)
+    failed = [record for record in store.read().records.values() if record.status == "failed"]
+    assert [(r.reason, r.pack, r.env) for r in failed] == [(failure.reason, bad.id, digest({}))] * 2
+    assert {record.cell for record in failed} == set(bad.cells)
+
+
+def test_the_traceback_of_a_pack_is_kept_for_the_report(run: Callable[..., Summary]) -> None:
+    (failure,) = run(make_pack("raise")).failures
+    assert failure.output.startswith("Traceback") and "in _raise" in failure.output
+    (failure,) = run(make_pack("segfault")).failures
+    assert "Segmentation fault" in failure.output and "in _segfault" in failure.output
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "hold-the-gil", "print-for-ever", "leave"])
+def test_a_pack_that_hangs_ends_at_its_time_limit(
+    run: Callable[..., Summary], store: Store, tmp_path: Path, behaviour: str
+) -> None:
+    times: dict[str, float] = {}
+
+    def note(event: Event) -> None:
+        if event.pack.program[2] == behaviour:
+            times.setdefault(event.kind, time.monotonic())
+
+    summary = run(make_pack(behaviour), make_pack(), time_limit=0.7, on_event=note)
+    assert times["timeout"] - times["started"] < 0.7 + 5
+    assert (summary.ok, summary.timeout) == (2, 2)
+    assert summary.failures[0].reason == "no result within 0.7 s"
+    assert statuses(store) == {"good ok": 2, f"{behaviour} timeout": 2}
+    wait_until(lambda: not processes_with(tmp_path))
+
+
+def test_a_pack_whose_worker_died_is_tried_once_more(
+    run: Callable[..., Summary], store: Store
+) -> None:
+    events: list[Event] = []
+    summary = run(make_pack("die-once"), on_event=events.append)
+    assert (summary.ok, summary.failures) == (2, ())
+    assert [event.kind for event in events if event.kind != "progress"] == [
+        "started",
+        "retry",
+        "started",
+        "stored",
+    ]
+    assert events[-1].counts == {"ok": 2} and {event.pack for event in events} == {
+        make_pack("die-once")
+    }
+
+
+def test_cells_that_come_back_failed_count_as_a_failure(run: Callable[..., Summary]) -> None:
+    summary = run(make_pack("failing"), make_pack("hang"), workers=1, max_failures=1)
+    assert (summary.ok, summary.failed) == (0, 2)
+    assert [failure.reason for failure in summary.failures] == ["why"]
+
+
+def test_a_death_is_not_retried_if_that_is_not_wanted(run: Callable[..., Summary]) -> None:
+    assert run(make_pack("die-once"), retries_on_death=0).failed == 2
+
+
+def test_records_that_a_dying_worker_stored_win_over_its_failure(
+    run: Callable[..., Summary], store: Store
+) -> None:
+    assert run(make_pack("store-then-die")).failed == 2
+    assert statuses(store) == {"store-then-die ok": 2}
+
+
+def test_what_a_plugin_prints_or_reads_is_no_message(run: Callable[..., Summary]) -> None:
+    summary = run(make_pack("print"))
+    assert (summary.ok, summary.failures) == (2, ())
+
+
+def test_the_first_failure_ends_the_run_if_asked(run: Callable[..., Summary]) -> None:
+    packs = [make_pack("raise", epochs=9), *(make_pack("hang", i) for i in range(3))]
+    summary = run(*packs, max_failures=1)
+    assert (summary.failed, summary.ok, len(summary.failures), summary.interrupted) == (
+        2,
+        0,
+        1,
+        False,
+    )
+
+
+def test_a_worker_keeps_to_its_program(run: Callable[..., Summary]) -> None:
+    served: dict[int, list[str]] = {0: [], 1: []}
+
+    def note(event: Event) -> None:
+        if event.kind == "stored":
+            served[event.worker].append(event.pack.program[2])
+
+    run(*(make_pack(name, i) for name in ("slow", "good") for i in range(4)), on_event=note)
+    assert served[0][:2] != served[1][:2]
+    assert all(len(set(names)) == 1 or names[:4].count(names[0]) == 4 for names in served.values())
+
+
+def test_a_long_pack_fits_through_the_pipe(run: Callable[..., Summary]) -> None:
+    assert run(make_pack(width=1000)).ok == 1000
+
+
+def test_workers_that_cannot_start_end_the_run(run: Callable[..., Summary], store: Store) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('no torch here')"]
+    with pytest.raises(
+        MembenchError, match=r"workers cannot start: .* exit status 1: no torch here"
+    ) as caught:
+        run(make_pack(), command=command)
+    assert caught.value.code is ExitCode.INTERNAL
+
+
+def test_a_folder_that_workers_cannot_write_ends_the_run(
+    run: Callable[..., Summary], store: Store
+) -> None:
+    store.folder.write_text("a file")
+    with pytest.raises(MembenchError, match="cannot write") as caught:
+        run(make_pack())
+    assert caught.value.code is ExitCode.DISK
+
+
+def test_a_disk_that_fills_ends_the_run_and_keeps_what_was_stored(
+    run: Callable[..., Summary], store: Store
+) -> None:
+    with pytest.raises(
+        MembenchError, match="File too large; all that was stored before is intact"
+    ) as caught:
+        run(make_pack(epochs=3), make_pack("fill-the-disk", epochs=2), make_pack("hang"), workers=1)
+    assert caught.value.code is ExitCode.DISK
+    assert statuses(store) == {"good ok": 2}
+
+
+def test_a_listener_that_raises_leaves_no_process(
+    run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    def stumble(event: Event) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(make_pack("hang"), make_pack(), on_event=stumble)
+    wait_until(lambda: not processes_with(tmp_path))
+
+
+def test_a_pool_runs_in_a_thread(run: Callable[..., Summary]) -> None:
+    summaries: list[Summary] = []
+    thread = threading.Thread(target=lambda: summaries.append(run(make_pack())))
+    thread.start()
+    thread.join()
+    assert summaries[0].ok == 2
+
+
+def test_a_worker_killed_from_outside_or_without_its_guard_is_replaced(
+    run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    """A guard that is gone takes its group with it: the pool sees to that."""
+    killed: list[str] = []
+
+    def kill(event: Event) -> None:
+        if event.kind == "started" and len(killed) < 2:
+            wanted = ("reaper.py", "-m membench.execution.worker")[len(killed)]
+            for pid in (int(p.name) for p in Path("/proc").glob("[0-9]*")):
+                line = _command_line(pid)
+                if (
+                    wanted in line
+                    and str(tmp_path) in line
+                    and ("reaper.py" in line) == (wanted == "reaper.py")
+                ):
+                    os.kill(pid, signal.SIGKILL)
+            killed.append(wanted)
+
+    summary = run(make_pack("slow"), on_event=kill, workers=1, retries_on_death=2)
+    assert (summary.ok, killed) == (2, ["reaper.py", "-m membench.execution.worker"])
+    wait_until(lambda: not processes_with(tmp_path))
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def start_driver(store: Store, *behaviours: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, store.folder, *behaviours], stdout=subprocess.PIPE, text=True
+    )
+
+
+def read_until(driver: subprocess.Popen[str], start: str) -> list[str]:
+    """The driver's lines up to the first that starts so."""
+    lines = []
+    for line in driver.stdout:
+        lines.append(line.strip())
+        if line.startswith(start):
+            return lines
+    raise AssertionError(f"the driver ended without {start!r}: {lines}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_run_with_a_summary_and_what_was_stored(
+    store: Store, tmp_path: Path, number: signal.Signals
+) -> None:
+    with start_driver(store, "good", "hang", "hold-the-gil", "good") as driver:
+        read_until(driver, "stored")
+        wait_until(lambda: len(processes_with(tmp_path)) >= 5)
+        driver.send_signal(number)
+        assert read_until(driver, "summary")[-1] in ("summary 2 True", "summary 4 True")
+        assert driver.wait(5) == 0
+    wait_until(lambda: not processes_with(tmp_path))
+    assert statuses(store)["good ok"] >= 2 and store.read().torn == 0
+
+
+def test_nothing_survives_the_driver(store: Store, tmp_path: Path) -> None:
+    """Not the workers, not one that holds the GIL, not their children."""
+    notes = tmp_path / "notes"
+    with start_driver(store, "good", "children", "hold-the-gil") as driver:
+        acknowledged = read_until(driver, "stored")
+        wait_until(lambda: notes.exists() and notes.read_text().count("child") == 2)
+        read_until(driver, "started d/a/hold-the-gil")
+        driver.kill()
+        wait_until(lambda: not processes_with(tmp_path))
+    assert acknowledged[-1].startswith("stored d/a/good")
+    assert statuses(store) == {"good ok": 2}
+
+
+PLUGIN = """
+from membench import Regularizer, hookimpl
+
+def shift(x, y, lane):
+    return x + lane.strenght, y
+
+@hookimpl
+def register():
+    return [Regularizer("mistyped", strengths=(0.1, 0.2, 0.3, 0.4, 0.5), batch=shift)]
+"""
+
+
+@pytest.mark.slow
+def test_the_engine_trains_in_a_worker_and_a_plugins_error_names_its_line(
+    store: Store, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(PLUGIN)
+    registry = discover([str(plugin)])
+    pick = lambda cell: "mistyped" in cell  # noqa: E731
+    plan = make_plan(SUITES["smoke"], registry, lambda name: "hash", lambda *names: None, pick)
+    packs = [pack for pack in plan.packs() if pack.cells[0].regularizer in ("none", "mistyped")]
+    command = worker_command(store.folder, device="cpu", plugins=[str(plugin)])
+    summary = run_packs(packs, store=store, command=command, workers=1, time_limit=100)
+    assert summary.ok == sum(
+        len(pack.cells) for pack in packs if pack.cells[0].regularizer == "none"
+    )
+    assert {f.reason.partition(":")[0] for f in summary.failures} == {"LaneError"}
+    assert all(f.reason.endswith("/mine.py:5)") for f in summary.failures)
+    assert len({record.env for record in store.read().records.values()}) == 1
+
+
+@pytest.mark.slow
+def test_no_acknowledged_record_is_lost_when_drivers_are_killed_at_any_time(
+    store: Store, tmp_path: Path
+) -> None:
+    acknowledged: set[str] = set()
+    for attempt in range(30):
+        names = ["note", "slow", "good"] * 10
+        with start_driver(store, *names) as driver:
+            killer = threading.Timer(0.25 + 0.02 * attempt, driver.kill)
+            killer.start()
+            acknowledged |= {line.strip() for line in driver.stdout if line.startswith("stored")}
+            killer.cancel()
+        wait_until(lambda: not processes_with(tmp_path))
+        stored = Counter(f"stored {r.cell.id}" for r in store.read().records.values())
+        assert all(line.rpartition(" ")[0] in stored for line in acknowledged)
+        if attempt % 5 == 0:
+            store.merge()
+    assert len(acknowledged) > 10 and store.read().conflicts == ()

@@ -1,0 +1,168 @@
+"""Which pack comes next, and what counts as a message: the pure parts of the pool."""
+
+from __future__ import annotations
+
+import json
+import re
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.trainers import make_pack
+
+from membench.errors import MembenchError
+from membench.execution.protocol import MAX_MESSAGE
+from membench.execution.protocol import Inbox
+from membench.execution.protocol import Pipe
+from membench.execution.protocol import send
+from membench.execution.queue import Queue
+from membench.execution.queue import estimated_work
+from membench.execution.worker import worker_command
+from membench.planning.packs import Pack
+from membench.text import explain
+from membench.text import short
+
+
+def program(name: str, *epochs: int) -> list[Pack]:
+    return [make_pack(name, index, epochs=n) for index, n in enumerate(epochs)]
+
+
+def taken(
+    queue: Queue, compiled: set[tuple[str, str, str]], busy: list[tuple[str, str, str]]
+) -> tuple[str, int]:
+    pack = queue.take(compiled, busy)
+    return pack.program[2], pack.recipe.epochs
+
+
+def test_the_largest_program_and_its_longest_pack_come_first() -> None:
+    queue = Queue([*program("small", 5), *program("large", 2, 4, 3)])
+    assert taken(queue, set(), []) == ("large", 4)
+
+
+def test_a_worker_keeps_to_what_it_has_compiled() -> None:
+    queue = Queue([*program("mine", 1, 1), *program("large", 9)])
+    mine = make_pack("mine").program
+    assert [taken(queue, {mine}, [])[0] for _ in range(3)] == ["mine", "mine", "large"]
+
+
+def test_a_program_that_nobody_has_comes_before_sharing_a_larger_one() -> None:
+    queue = Queue([*program("theirs", 9, 9, 9), *program("small", 1)])
+    theirs = make_pack("theirs").program
+    assert [taken(queue, set(), [theirs])[0] for _ in range(2)] == ["small", "theirs"]
+
+
+def test_programs_are_shared_where_most_is_left_for_each() -> None:
+    queue = Queue([*program("crowded", 4, 4, 4), *program("quiet", 5, 5)])
+    busy = [make_pack("crowded").program] * 2 + [make_pack("quiet").program]
+    assert taken(queue, set(), busy)[0] == "quiet"
+
+
+def test_equal_packs_come_in_the_order_of_the_plan_and_a_retried_one_at_once() -> None:
+    packs = program("p", 1, 1, 1)
+    queue = Queue(packs)
+    assert queue.take((), ()) == packs[0]
+    assert queue.take((), ()) == packs[1]
+    queue.put_back(packs[0])
+    assert [queue.take((), ()) for _ in range(3)] == [packs[0], packs[2], None]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(1, 5)),
+        unique_by=lambda t: t[:2],
+    )
+)
+def test_every_pack_is_taken_once(shapes: list[tuple[str, int, int]]) -> None:
+    packs = [make_pack(name, index, epochs=epochs) for name, index, epochs in shapes]
+    queue = Queue(packs)
+    assert sorted(map(repr, packs)) == sorted(repr(queue.take((), ())) for _ in packs)
+    assert len(queue) == 0 and queue.take((), ()) is None
+
+
+def test_work_grows_with_width_budget_and_examples() -> None:
+    assert estimated_work(make_pack(width=3, epochs=7)) == 3 * 7 * 10
+
+
+@given(st.lists(st.integers(1, 30)), st.binary())
+def test_messages_are_whole_however_the_bytes_come(cuts: list[int], junk: bytes) -> None:
+    messages = [{"kind": "progress", "done": 0.5}, {"kind": "ready"}]
+    data = (
+        junk.replace(b"\n", b"")
+        + b"\n"
+        + b"".join(json.dumps(m).encode() + b"\n" for m in messages)
+    )
+    inbox, heard = Inbox(), []
+    for cut in [*cuts, len(data)]:
+        heard += inbox.feed(data[:cut])
+        data = data[cut:]
+    assert heard == messages
+
+
+@pytest.mark.parametrize(
+    "line", ["", "[]", "1", '{"kind":"other"}', '{"kind":["ready"]}', "{", '"ready"', "\udc80"]
+)
+def test_what_is_no_message_is_dropped(line: str) -> None:
+    assert Inbox().feed(line.encode(errors="surrogateescape") + b"\n") == []
+
+
+def test_an_endless_line_takes_no_memory() -> None:
+    inbox = Inbox()
+    for _ in range(5):
+        inbox.feed(b"x" * MAX_MESSAGE)
+    assert len(inbox.rest) == MAX_MESSAGE
+
+
+def test_a_pipe_gives_what_is_there_and_knows_its_end() -> None:
+    ours, theirs = os.pipe()
+    pipe = Pipe(ours)
+    assert (pipe.read(), pipe.open) == (b"", True)
+    send(theirs, "ready", device="cpu")
+    assert Inbox().feed(pipe.read()) == [{"kind": "ready", "device": "cpu"}]
+    os.close(theirs)
+    assert (pipe.read(), pipe.open) == (b"", False)
+    pipe.close()
+    pipe.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a\n\tb\x1b[0m\u202e", "a b [0m"), ("x" * 400, "x" * 297 + "..."), ("\udc80\x00", "")],
+)
+def test_a_reason_is_one_short_printable_line(text: str, line: str) -> None:
+    assert short(text) == line
+
+
+def caught(action: Callable[[], object]) -> BaseException:
+    with pytest.raises(BaseException) as info:
+        action()
+    return info.value
+
+
+def test_an_error_is_explained_by_the_plugins_line_and_not_by_the_library_below_it() -> None:
+    error = caught(lambda: json.loads("{"))
+    assert re.search(r"\(execution/test_queue\.py:\d+\)$", explain(error))
+    assert explain(error).startswith("JSONDecodeError: Expecting property name")
+
+
+def test_a_broken_contract_is_explained_in_its_own_words() -> None:
+    assert explain(MembenchError("stage loss: shape [3]")) == "stage loss: shape [3]"
+
+
+def test_a_long_explanation_keeps_its_place() -> None:
+    def fail() -> None:
+        raise ValueError("long " * 200)
+
+    assert len(explain(caught(fail))) == 300
+    assert "... (execution/test_queue.py:" in explain(caught(fail))
+
+
+def test_a_workers_command_names_plugins_device_and_data(tmp_path: Path) -> None:
+    command = worker_command(tmp_path, device="cuda", plugins=["a.py", "b"])
+    assert (
+        " ".join(command[1:])
+        == f"-m membench.execution.worker --out {tmp_path} --device cuda --plugin a.py --plugin b"
+    )
+    assert worker_command(tmp_path, data=Path("/sets"))[-2:] == ["--data-dir", "/sets"]

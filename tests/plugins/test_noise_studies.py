@@ -1,0 +1,253 @@
+"""The studies of Figures 5, 7, 8 and 9 on made-up records whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from support.plugin_files import plugin
+
+from membench.records import Cell
+from membench.records import Record
+from membench.records import parse_signal
+from membench.studies import FAILS
+from membench.studies import HOLDS
+from membench.studies import UNDECIDED
+from membench.studies import Arm
+from membench.studies import Finding
+
+CAPACITY = plugin("studies/capacity.py")
+CSR = plugin("studies/csr.py")
+LEVELS = plugin("studies/noise_levels.py")
+
+Made = Callable[[Cell], Mapping[str, Any]]
+
+
+def quick(module: Any) -> Arm:
+    return module.register()[0].arms["quick"][0]
+
+
+def analysed(module: Any, made: Made, broken: tuple[str, int] | None = None) -> Finding:
+    """The finding where each cell of the quick arm gave `made(cell)`; the run of `broken`, (signal, seed), failed."""
+    arm, records = quick(module), []
+    cells = [Cell(arm.dataset, a, "none", (), s, k) for a in arm.architectures for s in arm.signals for k in arm.seeds]
+    for cell in cells:
+        fields = {f: getattr(cell, f) for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")}
+        one = Record(cell.id, "", cell.id, status="ok", **{"epochs": arm.read, **fields, **made(cell)})
+        failed = (cell.signal, cell.seed) == broken
+        records.append(replace(one, status="failed", epochs=(), val=(), train=(), probes={}) if failed else one)
+    return module.analyse({arm.name: tuple(records)})
+
+
+def noise(cell: Cell) -> np.random.Generator:
+    """Scatter of a run's own, the same whenever the test runs."""
+    return np.random.default_rng([cell.seed, *cell.signal.encode(), *cell.architecture.encode()])
+
+
+def level(cell: Cell) -> tuple[str, float]:
+    """`("mixed", 0.4)`; real data are no noise of either kind."""
+    name, share = parse_signal(cell.signal)
+    return name, share or 0.0
+
+
+def drawn(finding: Finding) -> Figure:
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    finding.draw(figure)
+    return figure
+
+
+# capacity
+
+
+def saturating(doublings: Mapping[str, float], scatter: float = 0.0) -> Made:
+    """Accuracy has 95 % of its largest value at 32 units, and at 2^doublings times as many where all is noise."""
+
+    def made(cell: Cell) -> Mapping[str, Any]:
+        kind, share = level(cell)
+        enough = 32 * 2 ** (doublings.get(kind, 0.0) * share + scatter * noise(cell).normal())
+        best = 0.9 * (1 - 0.05 ** (int(cell.architecture.split("-")[1]) / enough))
+        return {"val": (best / 2, best, 0.8 * best)}
+
+    return made
+
+
+def test_capacity_finds_the_planted_doublings_of_each_kind_of_noise() -> None:
+    finding = analysed(CAPACITY, saturating({"mixed": 2.0, "mixed-inputs": 1.0}, scatter=0.1))
+    labels, inputs = finding.tests
+    assert labels.low - 0.2 < 2 < labels.high + 0.2
+    assert inputs.low - 0.2 < 1 < inputs.high + 0.2
+    assert [t.verdict for t in finding.tests] == [HOLDS, HOLDS]
+    assert len(finding.table) == 1 + 2 * 5
+    assert float(finding.table[1][6]) == pytest.approx(0.9, abs=0.01)  # the best checkpoint, not the last
+
+
+def test_capacity_takes_each_kind_of_noise_for_itself() -> None:
+    finding = analysed(CAPACITY, saturating({"mixed": 2.0, "mixed-inputs": -2.0}, scatter=0.1))
+    assert [t.verdict for t in finding.tests] == [HOLDS, FAILS]
+
+
+def test_capacity_does_not_hold_where_noise_needs_no_more_units() -> None:
+    finding = analysed(CAPACITY, saturating({}, scatter=0.3))
+    assert [t.verdict for t in finding.tests] == [UNDECIDED, UNDECIDED]
+
+
+def test_capacity_reads_the_units_between_two_widths_and_takes_the_least_where_they_are_enough() -> None:
+    assert CAPACITY.needed((8, 16, 32), (0.0, 0.5, 1.0), 0.75) == pytest.approx(4.5)
+    assert CAPACITY.needed((8, 16, 32), (0.9, 1.0, 0.8), 0.9) == 3
+    finding = analysed(CAPACITY, saturating({"mixed": -4.0}))
+    assert any("(labels) already 8 units are enough" in note for note in finding.notes)
+
+
+def test_capacity_names_a_seed_that_lacks_a_run_and_leaves_it_out_for_that_noise() -> None:
+    finding = analysed(CAPACITY, saturating({"mixed": 2.0}, 0.1), broken=("mixed@0.4", 3))
+    assert "Seeds (3,) lack runs with noisy labels and do not count there." in finding.notes
+    assert ["t over 4 seeds" in t.method for t in finding.tests] == [True, False]
+
+
+def test_capacity_draws_a_line_a_level_and_a_cross_where_the_units_are_enough() -> None:
+    axes = drawn(analysed(CAPACITY, saturating({"mixed": 2.0}))).axes
+    assert [ax.get_title() for ax in axes] == [f"a share of the {kind} is random" for kind in ("labels", "inputs")]
+    crosses = [line.get_xdata()[0] for line in axes[0].lines if line.get_marker() == "x"]
+    assert len(crosses) == 5 and crosses == sorted(crosses) and crosses[0] == pytest.approx(32, rel=0.1)
+
+
+# critical sample ratio
+
+
+def ratios(height: Mapping[str, float], course: Callable[[float], float], scatter: float = 0.002) -> Made:
+    """The ratio is `height` of the signal times `course` of the log of time, which goes from 0 to 1."""
+
+    def made(cell: Cell) -> Mapping[str, Any]:
+        curve = np.array([course(t) for t in np.linspace(0, 1, len(quick(CSR).read))]) * height[cell.signal]
+        share = tuple(0.1 + curve + scatter * noise(cell).normal(size=len(curve)))
+        metrics = {"share": share, "wrong": tuple(s / 4 for s in share), "late": (0.01,)}
+        return {"val": (0.8,) * len(share), "probes": dict.fromkeys(CSR.PROBES, metrics)}
+
+    return made
+
+
+def early(t: float) -> float:
+    """Most of the rise is in the first half."""
+    return 1 - (1 - t) ** 3
+
+
+def test_csr_holds_where_noise_ends_higher_and_all_curves_rise_and_level_off() -> None:
+    finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early))
+    assert {t.verdict for t in finding.tests} == {HOLDS}
+    last = {t.name: t for t in finding.tests}
+    assert last["ratio at the end, randX - real"].value == pytest.approx(0.15, abs=0.005)
+    assert last["ratio at the end, randY - real"].value == pytest.approx(0.05, abs=0.005)
+
+
+def test_csr_does_not_hold_where_noise_ends_lower_and_curves_fall() -> None:
+    finding = analysed(CSR, ratios({"real": -0.02, "randX": -0.09, "randY": -0.06}, early))
+    assert {t.verdict for t in finding.tests} == {FAILS}
+
+
+def test_csr_tells_a_rise_that_goes_on_from_one_that_levels_off() -> None:
+    finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, lambda t: t**3))
+    wrong = {t.name.split(":")[1].split("(")[0].strip() for t in finding.tests if t.verdict == FAILS}
+    assert wrong == {"levels off"}
+
+
+def test_csr_holds_nothing_where_curves_are_flat_and_alike() -> None:
+    finding = analysed(CSR, ratios({"real": 0, "randX": 0, "randY": 0}, early))
+    assert {t.verdict for t in finding.tests} == {UNDECIDED}
+
+
+def test_csr_leaves_out_a_seed_that_lacks_a_run() -> None:
+    finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early), broken=("randX", 1))
+    assert "Seeds [1] lack a run and do not count." in finding.notes
+    assert all("over 4 seeds" in t.method for t in finding.tests)
+
+
+def test_csr_draws_both_radii_with_a_line_a_signal() -> None:
+    axes = drawn(analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early))).axes
+    assert [ax.get_title() for ax in axes] == list(CSR.PROBES.values())
+    assert [text.get_text() for text in axes[1].get_legend().get_texts()] == list(CSR.SIGNALS)
+
+
+# noise levels
+
+
+def course(fall: float, ratio: float, fitted: float, cost: float = 0.5, scatter: float = 0.002) -> Made:
+    """Validation peaks at the fourth of ten checkpoints, higher with less noise, then falls by `fall` if labels are
+    noisy, while the critical sample ratio climbs by `ratio`; the share `fitted` of the wrong labels is at the peak."""
+
+    def made(cell: Cell) -> Mapping[str, Any]:
+        kind, share = level(cell)
+        late = np.clip((np.arange(10) - 3) / 6, 0, 1)  # 0 up to the peak, 1 at the end
+        soon = np.clip(np.arange(10) / 3, 0, 1)
+        jitter = scatter * noise(cell).normal(size=(3, 10))
+        labels = kind == "mixed"
+        val = 0.9 * soon - cost * share * soon - labels * fall * share * late + jitter[0]
+        wrong = np.interp(np.arange(10), (0, 3, 9), (0, fitted, 1)) + jitter[1]
+        csr = tuple(0.1 + ratio * share * late + jitter[2])
+        return {
+            "train": tuple(0.5 + 0.5 * late),
+            "val": tuple(val),
+            "wrong": tuple(wrong) if labels else (None,) * 10,
+            "probes": {probe: {"share": csr} for probe in LEVELS.PROBES},
+        }
+
+    return made
+
+
+def test_noise_levels_hold_where_validation_falls_while_the_ratio_climbs_and_all_go_by_the_level() -> None:
+    finding = analysed(LEVELS, course(fall=0.3, ratio=0.4, fitted=0.2))
+    assert len(finding.tests) == 2 * 3 + 3
+    assert {t.verdict for t in finding.tests} == {HOLDS}
+    at = {row[0]: row for row in finding.table}
+    assert at["mnist5k, 40% of labels"][3] == f"{quick(LEVELS).read[3]}"  # the epoch of the peak
+
+
+def test_noise_levels_do_not_hold_where_everything_goes_the_other_way() -> None:
+    finding = analysed(LEVELS, course(fall=-0.3, ratio=-0.1, fitted=0.9, cost=-0.1))
+    verdicts = {t.name: t.verdict for t in finding.tests}
+    fall = verdicts.pop("noisy labels: validation falls from its peak to the end")
+    rise = verdicts.pop("noisy labels: ratio rises from that peak to the end")
+    assert set(verdicts.values()) == {FAILS}
+    assert HOLDS not in (fall, rise)  # the peak is the end
+
+
+def test_noise_levels_hold_nothing_where_the_level_makes_no_difference() -> None:
+    verdicts = {t.name: t.verdict for t in analysed(LEVELS, course(0.0, 0.0, 0.5, cost=0.0)).tests}
+    assert HOLDS not in verdicts.values()
+
+
+def test_one_level_that_goes_the_other_way_is_enough_against_the_claim_of_all() -> None:
+    usual = course(fall=0.3, ratio=0.4, fitted=0.2)
+    lower = course(fall=0.3, ratio=0.2, fitted=0.2)
+    finding = analysed(LEVELS, lambda cell: (lower if cell.signal == "mixed@0.8" else usual)(cell))
+    fails = [t.name for t in finding.tests if t.verdict == FAILS]
+    assert fails == ["noisy labels: ratio at the end rises from level to level"]
+
+
+def test_a_peak_by_chance_alone_is_not_taken_for_one() -> None:
+    """Each run's own largest value lies above its last; that of the other seeds' mean does not."""
+    made = course(fall=0.0, ratio=0.0, fitted=0.5, scatter=0.05)
+    finding = analysed(LEVELS, made)
+    fall = next(t for t in finding.tests if "validation falls from its peak" in t.name)
+    own = np.mean(
+        [max(v) - v[-1] for v in (made(Cell("d", "mlp", "none", (), "mixed@0.2", s))["val"] for s in range(5))]
+    )
+    assert fall.verdict != HOLDS and fall.value < own / 2
+
+
+def test_noise_levels_leave_out_a_seed_for_the_noise_where_it_lacks_a_run() -> None:
+    finding = analysed(LEVELS, course(0.3, 0.4, 0.2), broken=("mixed-inputs@0.6", 4))
+    assert "Seeds (4,) lack runs with noisy inputs and do not count there." in finding.notes
+    assert sum("over 4 seeds" in t.method for t in finding.tests) == 3
+    with pytest.raises(ValueError, match="noisy inputs: no seed has all its runs"):
+        LEVELS.curves("mnist5k", [Record("", "", "", "d", "a", "none", (), "real", 0, "failed")], "mixed-inputs")
+
+
+def test_noise_levels_draw_training_and_validation_above_the_ratio() -> None:
+    axes = drawn(analysed(LEVELS, course(0.3, 0.4, 0.2))).axes
+    assert [ax.get_ylabel() for ax in axes] == ["accuracy", "", "critical sample ratio", ""]
+    assert {line.get_linestyle() for line in axes[1].lines} == {"-", ":"}

@@ -1,0 +1,285 @@
+"""The figures are well-formed, the same bytes every time, say what they show, and keep names readable."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from dataclasses import replace
+from itertools import combinations
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from support.boards import EFFECTS
+from support.boards import Effect
+from support.boards import broken
+from support.boards import manifest
+from support.boards import records
+
+from membench.records import Manifest
+from membench.report import figures
+from membench.report import labels
+from membench.report import learning_curves
+from membench.report import scatter
+from membench.report.figures import FIRST
+from membench.report.figures import MAX_COLOURED
+from membench.report.figures import Drawing
+from membench.report.figures import drawings
+from membench.report.figures import entries
+from membench.report.figures import highlighted
+from membench.report.figures import stems
+from membench.report.styles import styles
+from membench.report.svg import render_svg
+from membench.scoring import Board
+from membench.scoring import score
+
+TASK = "mnist5k/mlp"
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = '</text><script>x</script>"&$x^$\n\x1b_\x00'
+
+World = tuple[Manifest, Board]
+
+
+def world(effects: tuple[Effect, ...] = EFFECTS) -> World:
+    plan = manifest(effects, tasks=(TASK,))
+    return plan, score(plan, records(plan, effects))
+
+
+@pytest.fixture(scope="module")
+def plain() -> World:
+    return world()
+
+
+@pytest.fixture(scope="module")
+def drawn(plain: World) -> list[Drawing]:
+    return drawings(*plain, TASK)
+
+
+def parsed(drawing: Drawing) -> ElementTree.Element:
+    return ElementTree.fromstring(drawing.svg)
+
+
+def words(drawing: Drawing) -> list[str]:
+    return ["".join(text.itertext()) for text in parsed(drawing).iter(f"{SVG}text")]
+
+
+def test_a_figure_is_the_same_twice_and_whatever_the_user_has_set(
+    plain: World, drawn: list[Drawing]
+) -> None:
+    with matplotlib.rc_context(
+        {"font.size": 30, "svg.fonttype": "path", "axes.grid": False, "savefig.dpi": 300}
+    ):
+        again = drawings(*plain, TASK)
+    assert [d.svg for d in again] == [d.svg for d in drawn]
+
+
+def test_drawing_leaves_the_users_settings_alone() -> None:
+    before = dict(matplotlib.rcParams)
+    render_svg((1, 1), "t", "d", lambda figure: None)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_figure_has_no_date_and_no_version(drawn: list[Drawing]) -> None:
+    for drawing in drawn:
+        assert b"metadata" not in drawing.svg
+        assert matplotlib.__version__.encode() not in drawing.svg
+
+
+def test_a_screen_reader_hears_title_and_finding(drawn: list[Drawing]) -> None:
+    for drawing in drawn:
+        root = parsed(drawing)
+        assert root.get("role") == "img"
+        assert root.get("aria-labelledby") == "title desc"
+        assert [child.tag for child in root[:2]] == [f"{SVG}title", f"{SVG}desc"]
+        assert root[0].text == f"{drawing.title}: {TASK}"
+        assert root[1].text == drawing.finding
+
+
+def test_every_entry_is_named_in_every_figure(drawn: list[Drawing]) -> None:
+    for drawing in drawn:
+        text = " ".join(words(drawing))
+        assert [e.name for e in EFFECTS if e.name not in text] == []
+        assert "placebo" not in text
+
+
+def test_the_legend_gives_the_ranks(plain: World, drawn: list[Drawing]) -> None:
+    order = [row.entry for row in plain[1].rows]
+    legend = [word for word in words(drawn[0]) if word in order][-len(order) :]
+    assert legend == order
+
+
+def test_text_is_text_and_numbers_are_short(drawn: list[Drawing]) -> None:
+    for drawing in drawn:
+        paths = [path.get("d") or "" for path in parsed(drawing).iter(f"{SVG}path")]
+        assert max(len(number.partition(".")[2]) for path in paths for number in path.split()) <= 2
+
+
+def test_hostile_names_are_shown_as_text() -> None:
+    found = drawings(*world((EFFECTS[0], Effect(HOSTILE, HOSTILE, 0.9, 0.02))), TASK)
+    assert len(found) == 3
+    for drawing in found:
+        assert [element for element in parsed(drawing).iter() if "script" in element.tag] == []
+        assert any("<script>" in word for word in words(drawing))
+
+
+def test_a_composite_and_a_long_name_fit(plain: World) -> None:
+    effects = (*EFFECTS, Effect("x" * 60, "composite", 0.7, 0.02))
+    assert len(drawings(*world(effects), TASK)) == 3
+
+
+def test_nothing_is_drawn_without_points() -> None:
+    plan = manifest(tasks=(TASK,))
+    assert drawings(plan, score(plan, []), TASK) == []
+
+
+def test_an_entry_that_always_fails_is_drawn_as_the_worst() -> None:
+    plan = manifest(tasks=(TASK,))
+    made = [broken(r, "diverged") if r.regularizer == "mixup" else r for r in records(plan)]
+    fit, wrong, curves = drawings(plan, score(plan, made), TASK)
+    assert "mixup" in " ".join(words(fit)) + " ".join(words(wrong))
+    assert "mixup[off]" in words(curves)
+
+
+def test_file_names_of_different_tasks_differ() -> None:
+    plan = manifest(tasks=("a-b/c", "a/b-c"))
+    assert len(set(stems(plan).values())) == 2
+
+
+def test_entries_differ_in_colour_or_marker() -> None:
+    effects = tuple(Effect(f"e{i}", ("data", "model", "loss")[i % 3], 0.5, 0.1) for i in range(24))
+    found = styles(manifest(effects, tasks=(TASK,)).entries)
+    keys = {(found[e.name].color, found[e.name].marker) for e in effects}
+    assert len(keys) == len(effects)
+
+
+def test_the_finding_names_the_least_fit_that_costs_next_to_nothing(plain: World) -> None:
+    shown = entries(plain[1], TASK)
+    best = min(p.fit for s in shown for p in s.points[1:] if p.dA >= -figures.BUDGET)
+    assert f"least: {100 * best:.1f}% of them (none: 100.0%)" in figures.fit_caption(shown)
+
+
+def test_the_finding_says_when_nothing_helps() -> None:
+    useless = entries(world((Effect("useless", "data", 0.0, 0.9),))[1], TASK)
+    assert figures.fit_caption(useless).startswith("No setting that loses at most 1 point")
+
+
+def test_the_accuracy_axis_has_round_ticks_inside_it_and_a_place_for_100_percent() -> None:
+    low = scatter._ticks(20.0, 92.0)
+    assert low == sorted(low, reverse=True)
+    assert all(20 <= tick <= 92 for tick in low)
+    assert scatter._accuracy(scatter._log_error(91.5)) == pytest.approx(91.5)
+    assert scatter._log_error(100.0) == scatter._log_error(99.95)
+
+
+@given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300)), max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_names_cover_neither_dots_nor_each_other(spots: list[labels.Spot]) -> None:
+    room = labels.Box(0, 0, 400, 300)
+    placed = labels.place(
+        [(f"name-{i}", spot) for i, spot in enumerate(spots)], spots, [spots], room
+    )
+    boxes = [
+        labels.Box(n.x, n.y - 3, n.x + labels._ADVANCE * labels.POINTS * len(n.text), n.y + 3)
+        for n in placed
+    ]
+    assert not any(a.meets(*np.atleast_2d(astuple(b)).T) for a, b in combinations(boxes, 2))
+    assert not any(box.holds(*np.transpose(spots)) for box in boxes)
+    assert all(box.inside(room) for box in boxes)
+
+
+def test_a_name_prefers_the_side_without_lines() -> None:
+    room = labels.Box(0, 0, 200, 200)
+    (label,) = labels.place(
+        [("name", (100.0, 100.0))], [(100.0, 100.0)], [[(0.0, 100.0), (100.0, 100.0)]], room
+    )
+    assert (label.x, label.y) != (pytest.approx(70, abs=15), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 4), (4, 4), (5, 5), (15, 5), (16, 4), (18, 5), (30, 5)]
+)
+def test_panels_fill_their_rows(plain: World, count: int, columns: int) -> None:
+    curve = entries(plain[1], TASK)[0].curve
+    assert curve is not None
+    assert (
+        learning_curves._grid([learning_curves.Panel("a", "", "", "black", curve)] * count).columns
+        == columns
+    )
+
+
+# --- many entries -----------------------------------------------------------------------------------------------------
+
+GROUPS = ("data", "model", "loss", "gradient", "own")
+MANY = (
+    *(Effect(f"e{i}", GROUPS[i % 5], 0.2 + 0.03 * i, 0.01 * (i % 7)) for i in range(MAX_COLOURED)),
+    Effect("dropout", "model", 0.9, 0.05),
+)
+
+
+@pytest.fixture(scope="module")
+def many() -> World:
+    return world(MANY)
+
+
+@pytest.fixture(scope="module")
+def crowded(many: World) -> dict[str, Drawing]:
+    return {d.name.partition("mlp-")[2].removesuffix(".svg"): d for d in drawings(*many, TASK)}
+
+
+def test_many_entries_are_also_drawn_group_by_group(crowded: dict[str, Drawing]) -> None:
+    kinds = [
+        "fit-vs-accuracy",
+        "fit-vs-accuracy-by-group",
+        "wrong-vs-clean",
+        "wrong-vs-clean-by-group",
+    ]
+    assert list(crowded) == [*kinds, "learning-curves"]
+    for kind in (kinds[1], kinds[3], "learning-curves"):
+        text = words(crowded[kind])
+        assert [e.name for e in MANY if e.name not in text] == []
+        assert [word for word in text if word in GROUPS] == list(GROUPS)
+
+
+def test_of_many_only_the_leads_are_named_in_the_large_figure(
+    many: World, crowded: dict[str, Drawing]
+) -> None:
+    order = [s.entry for s in entries(many[1], TASK)]
+    lead = highlighted(many[1], order)
+    first = {row.entry for row in many[1].rows if row.rank and row.rank[0] == 1}
+    assert (
+        "dropout" in lead
+        and first & lead
+        and lead <= {*first, "dropout"}
+        and len(lead) <= FIRST + 1
+    )
+    text = words(crowded["fit-vs-accuracy"])
+    assert {word for word in text if word in order} == lead
+    assert f"the other {len(order) - len(lead)}: by group, below" in text
+
+
+def test_all_are_leads_while_they_are_few_and_the_best_where_none_is_ranked(many: World) -> None:
+    names = [e.name for e in MANY]
+    assert highlighted(many[1], names[:MAX_COLOURED]) == set(names[:MAX_COLOURED])
+    unranked = replace(many[1], rows=tuple(replace(row, rank=None) for row in many[1].rows))
+    assert highlighted(unranked, names) == {*names[:FIRST], "dropout"}
+
+
+def test_every_panel_of_a_group_has_the_scales_of_the_large_figure(many: World) -> None:
+    scene = figures._scene(*many, TASK, lambda p: (p.fit, p.real), figures._FIT)
+    limits = []
+    for each in (scene, *scatter.by_group(scene).values()):
+        assert {t.look.label for t in each.trails} == {e.name for e in MANY}
+        axes = Figure().add_subplot()
+        scatter.plot(axes, each)
+        limits.append((axes.get_xlim(), axes.get_ylim()))
+    assert len(set(limits)) == 1
+
+
+def test_entries_of_one_group_differ_in_colour_where_they_are_alone() -> None:
+    effects = tuple(Effect(f"e{i}", "loss", 0.5, 0.1) for i in range(10))
+    found = styles(manifest(effects, tasks=(TASK,)).entries)
+    assert len({found[e.name].within for e in effects}) == 10

@@ -1,0 +1,190 @@
+"""What would go wrong on a GPU, seen without one: recompilations, stale graphs, and what the guards of `testing` see.
+
+Used by test_guards.py on the CPU, which runs everywhere, and by test_gpu.py where there is a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import nullcontext
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from membench.api import Regularizer
+from membench.engine import compiled
+from membench.engine.trainer import LaneTensors
+from membench.engine.trainer import Trainer
+from membench.testing.gpu_checks import PlacementGuard
+from membench.testing.gpu_checks import Refused
+from membench.testing.gpu_checks import SyncGuard
+from membench.testing.gpu_checks import refuse_waits
+from membench.testing.gpu_checks import tensors
+from support.engine import ToyRun
+from support.engine import leaves
+from support.engine import parts
+from support.engine import registry
+
+__all__ = [
+    "PlacementGuard",
+    "Refused",
+    "SyncGuard",
+]  #: those of `membench.testing`, for the tests that use this module
+
+NAMES = tuple(
+    registry().regularizers
+)  #: every shipped regularizer, the controls and the compositions too
+#: Those that every regularizer is tried on; the others are in test_architectures.py, with a few.
+ARCHITECTURES = ("cnn", "mlp")
+
+
+class Tape(TorchDispatchMode):
+    """A CUDA graph without a GPU: the operations of one run, played again on the same memory without any Python.
+
+    As with a real graph, the capture leaves all memory as it was, refuses what waits, and bakes in every number that
+    Python computed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, ...]] = []
+        self.before: list[tuple[Tensor, Tensor]] = []  #: what was written over, with its old values
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        refuse_waits(func, args, kwargs)
+        written = [
+            i
+            for i, a in enumerate(func._schema.arguments)
+            if a.alias_info and a.alias_info.is_write
+        ]
+        self.before += [(args[i], args[i].clone()) for i in written if i < len(args)]
+        out = func(*args, **kwargs)
+        self.operations.append((func, args, kwargs, out))
+        return out
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for tensor, values in reversed(self.before):
+            tensor.copy_(values)
+
+    def replay(self) -> None:
+        for func, args, kwargs, out in self.operations:
+            for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
+                if old.data_ptr() != new.data_ptr():  # neither a view nor written in place
+                    old.copy_(new)
+
+
+class SaysCuda(Tensor):
+    """A tensor on the CPU whose device reads `cuda`; what is computed from it is an ordinary tensor."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    device = torch.device("cuda")
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any] = Tape) -> None:
+    """CUDA graphs are tapes, streams do nothing, and the compiler gives the step back as it is."""
+    stream = SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda *how, **more: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *which: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **how: graph)
+    without_compiler(monkeypatch)
+
+
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is captured is the eager step, rehearsed once like a compiled one."""
+
+    def bind(
+        self: compiled.CompiledStep, rehearsed: Any, trees: Any, index: Tensor
+    ) -> Callable[[Tensor], None]:
+        def step(other: Tensor) -> None:
+            assert other.stride() == index.stride()  # a compiled program would refuse it
+            self._step(*(other if tree is index else tree for tree in trees))
+
+        self._step(*rehearsed)
+        return step
+
+    monkeypatch.setattr(torch, "compile", lambda step, **options: step)
+    monkeypatch.setattr(compiled.CompiledStep, "bind", bind)
+
+
+@contextmanager
+def one_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Inside, programs are traced but not translated; a second graph, a break or a recompilation is an error."""
+    monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: aot_eager(graph, inputs))
+    torch._dynamo.reset()  # all programs share one function, and would be taken for its recompilations
+    counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield
+    if counters["graph_break"] or counters["stats"]["unique_graphs"] != 1:
+        raise Refused(f"{dict(counters['graph_break'])} {dict(counters['stats'])}")
+
+
+def toy(name: str = "toy", **stages: Any) -> Regularizer:
+    """A regularizer of the test's own."""
+    return Regularizer(name, (1.0,), **stages)
+
+
+def world_of(name: str, architecture: str = "mlp") -> ToyRun:
+    """Two lanes of a shipped regularizer at its first two strengths, on a shipped architecture."""
+    strengths = tuple(s for s in registry().regularizers[name].strengths if s)[:2] or ((), ())
+    return ToyRun(parts(name), strengths, registry().architecture(architecture))
+
+
+def toy_world(**stages: Any) -> ToyRun:
+    """Two lanes of a regularizer of the test's own."""
+    return ToyRun((toy(**stages),), ((0.5,), (1.0,)))
+
+
+def lanes_on(world: ToyRun, device: str) -> tuple[Any, ...]:
+    """What a `Trainer` of the world's lanes takes, all of it on the device."""
+    here = world.trainer()
+    data = LaneTensors(*(getattr(here.data, f.name).to(device) for f in fields(LaneTensors)))
+    initial = here.fixed["initial"]
+    weights = [
+        {name: w[lane].to(device) for name, w in initial.items()} for lane in range(len(data.rows))
+    ]
+    return (
+        here.program,
+        weights,
+        here.fixed["strengths"].to(device),
+        here.fixed["key"].to(device),
+        data,
+    )
+
+
+def orders_on(world: ToyRun, device: str, epochs: int = 2) -> list[Tensor]:
+    """The world's orders, on the device."""
+    return [order.to(device) for order in world.orders(epochs=epochs)]
+
+
+def trained(trainer: Trainer, orders: Iterable[Tensor]) -> Trainer:
+    """The trainer, moved on by some epochs."""
+    for order in orders:
+        trainer.train_epoch(order)
+    return trainer
+
+
+def trained_on(world: ToyRun, device: str, epochs: int = 2) -> Trainer:
+    """The world's lanes, trained eagerly on the device."""
+    return trained(Trainer(*lanes_on(world, device)), orders_on(world, device, epochs))
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference between two trees of tensors, on whatever devices they are."""
+    one, other = leaves(one), leaves(other)
+    assert one.keys() == other.keys()
+    gaps = [(one[name].cpu().double() - other[name].cpu().double()).abs().max() for name in one]
+    return torch.stack(gaps).max().item()  # NaN if anything is; Python's max would drop it

@@ -1,0 +1,141 @@
+"""Stands in for the engine in the pool's tests: what a pack does to its worker is the name of its regularizer."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from membench.api import Recipe
+from membench.api import Split
+from membench.planning.packs import Pack
+from membench.records import Cell
+from membench.records import Record
+from membench.records import digest
+
+Progress = Callable[[float], None]
+
+REPO = Path(__file__).parents[2]
+
+
+def make_pack(
+    regularizer: str = "good", index: int = 0, width: int = 2, epochs: int = 1, task: str = "d/a"
+) -> Pack:
+    """A pack of so many seeds; `index` tells packs of one program apart."""
+    dataset, architecture = task.split("/")
+    seeds = range(index * width, (index + 1) * width)
+    cells = tuple(Cell(dataset, architecture, regularizer, (0.5,), "real", seed) for seed in seeds)
+    keys = tuple(digest(cell.id) for cell in cells)
+    return Pack(cells, keys, Recipe(epochs=epochs), Split(10, 10, 10), compiled=False)
+
+
+def make_records(pack: Pack, status: str = "ok") -> list[Record]:
+    """What a good trainer returns."""
+    shared = {
+        "env": digest({}),
+        "status": status,
+        "reason": "" if status == "ok" else "why",
+        "train": (0.5,),
+    }
+    cells = zip(pack.cells, pack.keys, strict=True)
+    return [Record(key=key, id=cell.id, **asdict(cell), **shared) for cell, key in cells]
+
+
+def train(pack: Pack, source: None, device: str, on_progress: Progress) -> list[Record]:
+    """Do to this process what the regularizer's name says, then what a good one does."""
+    name = pack.cells[0].regularizer
+    on_progress(0.5)
+    if name in BEHAVIOURS:
+        BEHAVIOURS[name](pack)
+    records = make_records(pack, STATUSES.get(name, "ok"))
+    return records[1:] if name == "lose-one" else records
+
+
+def _note(pack: Pack, what: str) -> None:
+    """Append a line to the file that the test looks at."""
+    with open(os.environ["POOL_TEST_NOTES"], "a") as notes:
+        notes.write(f"{os.getpid()} {what}\n")
+
+
+def _raise(pack: Pack) -> None:
+    raise RuntimeError("no [bold]luck[/bold]\nat \x1b[31mall")
+
+
+def _hold_the_gil(pack: Pack) -> None:
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def _segfault(pack: Pack) -> None:
+    ctypes.string_at(0)
+
+
+def _fill_the_pipes(pack: Pack) -> None:
+    """Everything a plugin may print, and messages that are none."""
+    print("x" * 300_000)
+    print('{"kind":"stored","counts":{"ok":99}}', flush=True)
+    os.write(1, b'{"kind":"raised","reason":"printed"}\n' * 10)
+    subprocess.run(["echo", '{"kind":"broken","reason":"echoed","code":3}'], check=True)
+    assert sys.stdin.read() == ""
+
+
+def _print_for_ever(pack: Pack) -> None:
+    while True:
+        print("spam " * 1000)
+
+
+def _have_children(pack: Pack) -> None:
+    """Sleep with a child and a grandchild, as a data loader would."""
+    _note(pack, "worker")
+    code = "import os, time; os.fork(); open(os.environ['POOL_TEST_NOTES'], 'a').write(f'{os.getpid()} child\\n')"
+    subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(1000)"])
+    time.sleep(1000)
+
+
+def _leave_the_group(pack: Pack) -> None:
+    _note(pack, "worker")
+    os.setsid()
+    time.sleep(1000)
+
+
+def _die_once(pack: Pack) -> None:
+    """Die, unless another worker did so before."""
+    notes = Path(os.environ["POOL_TEST_NOTES"])
+    if not notes.exists():
+        _note(pack, "died")
+        os._exit(3)
+
+
+def _store_then_die(pack: Pack) -> None:
+    """As if killed between the storing and the saying so."""
+    from membench.store.store import Store
+
+    with Store(Path(sys.argv[sys.argv.index("--out") + 1])).writer() as writer:
+        writer.append(make_records(pack))
+        os._exit(9)
+
+
+BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
+    "raise": _raise,
+    "exit": lambda pack: sys.exit(4),
+    "die": lambda pack: os._exit(3),
+    "die-once": _die_once,
+    "store-then-die": _store_then_die,
+    "segfault": _segfault,
+    "hang": lambda pack: time.sleep(1000),
+    "hold-the-gil": _hold_the_gil,
+    "print": _fill_the_pipes,
+    "print-for-ever": _print_for_ever,
+    "children": _have_children,
+    "leave": _leave_the_group,
+    "note": lambda pack: _note(pack, pack.id),
+    "slow": lambda pack: time.sleep(0.05),
+    "fill-the-disk": lambda pack: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+}
+
+STATUSES = {"diverging": "diverged", "failing": "failed"}

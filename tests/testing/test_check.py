@@ -1,0 +1,377 @@
+"""`membench check` finds each of the planted bugs by the check that is meant for it, and lets sound plugins pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from support.cli import REPO
+from support.cli import Cli
+from support.cli import Shell
+from support.engine import own_cache
+from support.engine import registry
+from support.mutants import INNOCENT
+from support.mutants import MUTANTS
+from support.mutants import NOISE
+from support.mutants import Mutant
+from support.mutants import hidden
+
+from membench.api import STAGES
+from membench.commands.new import render
+from membench.registry.discovery import Source
+from membench.registry.loading import read
+from membench.testing import architecture_checks
+from membench.testing.catalogue import CHECKS
+from membench.testing.check import Fault
+from membench.testing.check import Outcome
+from membench.testing.check import Subject
+from membench.testing.toy import CLASSES
+from membench.testing.toy import NORM
+from membench.testing.toy import SHAPE
+
+pytestmark = pytest.mark.usefixtures("worker_like")
+
+TABLE = CHECKS["regularizers"]
+LARGE = ("mlp-4096", "cifar-cnn", "resnet20", "resnet20-gn")  #: networks whose checks take seconds
+
+
+def subjects(text: str, folder: Path) -> list[Subject]:
+    """What a plugin file of this text registers."""
+    path = folder / "mine.py"
+    path.write_text(text)
+    entries, problems = read(Source(path, "mine.py"))
+    assert not problems, problems
+    return [Subject(entry, registry()) for entry in entries]
+
+
+def findings(subject: Subject) -> list[Outcome]:
+    """All that is wrong or not good."""
+    table = CHECKS[subject.entry.kind]
+    return [
+        found
+        for check in table.values()
+        if (found := subject.outcome(check, table)).status in ("failed", "warned")
+    ]
+
+
+# --- mutants ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings() -> object:
+    """Mutants change torch's settings; the other tests must not notice."""
+    import torch
+
+    state, kind, precision = (
+        torch.get_rng_state(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+    )
+    yield
+    torch.set_rng_state(state)
+    torch.set_default_dtype(kind)
+    torch.set_float32_matmul_precision(precision)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.usefixtures("settings")
+@pytest.mark.filterwarnings("ignore:old")
+def test_a_planted_bug_is_found_by_the_check_that_is_meant_for_it(
+    name: str, tmp_path: Path
+) -> None:
+    mutant, path = MUTANTS[name], tmp_path / "mine.py"
+    path.write_text(mutant.text)
+    entries, problems = read(Source(path, "mine.py"))
+    if not mutant.check:
+        assert len(problems) == 1 and not entries
+        return
+    assert not problems, problems
+    found = Subject(entries[0], registry()).outcome(TABLE[mutant.check], TABLE)
+    assert found.status == (
+        "warned" if TABLE[mutant.check].warns or TABLE[mutant.check].lenient else "failed"
+    ), found
+    assert found.what and found.mend
+    assert re.search(r"mine\.py(:\d+)?$", found.where), found
+
+
+def test_at_least_thirty_bugs_are_planted_and_nearly_every_check_has_one() -> None:
+    meant = {mutant.check for mutant in MUTANTS.values()}
+    assert len(MUTANTS) >= 30
+    assert set(TABLE) - meant == {"tensors-only", "composes"}  # test_cheaters.py has the first
+
+
+def test_composition_with_dropout_is_checked_on_both_sides(tmp_path: Path) -> None:
+    """What the mean of a unit is divided by is zero once dropout has taken all of it."""
+    body = hidden(
+        "top = h.abs().amax(0, keepdim=True)",
+        "return h * (1 - lane.strength) + lane.strength * h / top",
+    )
+    (subject,) = subjects(Mutant("composes", body).text, tmp_path)
+    found = subject.outcome(TABLE["composes"], TABLE)
+    assert found.status == "failed" or found.what == "needs stacks", found
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_a_sound_plugin_passes(name: str, tmp_path: Path) -> None:
+    (subject,) = subjects(INNOCENT[name].text, tmp_path)
+    assert findings(subject) == []
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(s, marks=[] if s == "loss" else pytest.mark.slow) for s in STAGES]
+)
+def test_a_new_plugin_passes_as_it_is(stage: str, tmp_path: Path) -> None:
+    (subject,) = subjects(render("my-idea", stage), tmp_path)
+    assert findings(subject) == []
+    assert stage in subject.entry.acts_on
+
+
+@pytest.mark.parametrize("kind", ["architectures", "datasets", "signals"])
+def test_what_ships_passes(kind: str) -> None:
+    with own_cache():
+        for name, entry in getattr(registry(), kind).items():
+            assert name in LARGE or findings(Subject(entry, registry())) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_network_that_ships_passes(name: str) -> None:
+    assert findings(Subject(registry().entry("architectures", name), registry())) == []
+
+
+def test_a_fault_names_the_line_of_the_plugin_that_raised(tmp_path: Path) -> None:
+    (subject,) = subjects(MUTANTS["an if on the strength"].text, tmp_path)
+    found = subject.outcome(TABLE["stacks"], TABLE)
+    line = int(found.where.rpartition(":")[2])
+    assert "if lane.strength" in (tmp_path / "mine.py").read_text().splitlines()[line - 1]
+
+
+def test_a_check_whose_ground_is_gone_is_skipped(tmp_path: Path) -> None:
+    (subject,) = subjects(MUTANTS["a name that is not there"].text, tmp_path)
+    assert [found.check for found in findings(subject)] == ["calls"]
+    assert subject.outcome(TABLE["acts"], TABLE).what == "needs stacks"
+
+
+@pytest.mark.parametrize(
+    "check", [c for t in CHECKS.values() for c in t.values()], ids=lambda c: c.name
+)
+def test_every_check_has_a_function_and_known_grounds(check: object) -> None:
+    assert callable(check.function())
+    assert any(set(check.needs) <= set(table) and check.name in table for table in CHECKS.values())
+
+
+# --- other kinds ------------------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "taps": """
+class Net(nn.Module):
+    def __init__(self, c, h, w, k):
+        super().__init__()
+        self.head = nn.Linear(c * h * w, k)
+    def forward(self, x, tap):
+        return self.head(x.flatten(1))
+RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
+""",
+    "gradients": """
+class Net(nn.Module):
+    def __init__(self, c, h, w, k):
+        super().__init__()
+        self.unused, self.head = nn.Linear(3, 3), nn.Linear(c * h * w, k)
+    def forward(self, x, tap):
+        return self.head(tap(x.flatten(1)))
+RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
+""",
+    "steady": """
+class Net(nn.Module):
+    def __init__(self, c, h, w, k):
+        super().__init__()
+        self.head = nn.Linear(c * h * w, k)
+    def forward(self, x, tap):
+        return self.head(nn.functional.dropout(tap(x.flatten(1)), training=self.training))
+RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
+""",
+    "logits": """
+class Net(nn.Module):
+    def __init__(self, c, h, w, k):
+        super().__init__()
+        self.head = nn.Linear(c * h * w, 10)
+    def forward(self, x, tap):
+        return self.head(tap(x.flatten(1)))
+RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
+""",
+    "loads": "RECORD = Dataset('set', lambda f: Arrays(np.zeros((9, 8, 8), np.uint8), np.arange(9) % 3, 3))",
+    "same-arrays": """
+def load(folder):
+    return Arrays((np.random.rand(9, 1, 8, 8) * 255).astype(np.uint8), np.arange(9) % 3, 3)
+RECORD = Dataset("set", load)
+""",
+    "values": "RECORD = Dataset('set', lambda f: Arrays(np.eye(8, dtype=np.uint8)[None, None].repeat(9, 0), "
+    "np.arange(9) % 3, 4))",
+    "same-bytes": """
+def apply(x, y, level, draw, train):
+    hit = np.random.rand(len(y)) < 0.5
+    return x, np.where(hit & train, (y + 1) % draw.num_classes, y), hit & train
+RECORD = Signal("s", apply, noise="labels")
+""",
+    "changed": """
+def apply(x, y, level, draw, train):
+    new = (draw.uniform("y", len(y)) * draw.num_classes).astype(y.dtype)
+    return x, new if train else y, np.zeros(len(y), bool)
+RECORD = Signal("s", apply, noise="labels")
+""",
+    "noise": """
+def apply(x, y, level, draw, train):
+    new = (draw.uniform("y", len(y)) * draw.num_classes).astype(y.dtype)
+    return x, new, np.ones(len(y), bool)
+RECORD = Signal("s", apply, noise="labels")
+""",
+    "inputs-untouched": """
+def apply(x, y, level, draw, train):
+    y[:] = (draw.uniform("y", len(y)) * draw.num_classes).astype(y.dtype)
+    return x, y, np.ones(len(y), bool)
+RECORD = Signal("s", apply, noise="labels")
+""",
+}
+OTHER_HEAD = '''"""Does something small that the test wants to see found.
+
+A. Nobody, 2020.
+"""
+import numpy as np
+from torch import nn
+from membench import Architecture, Arrays, Dataset, Signal, hookimpl
+'''
+
+
+@pytest.mark.parametrize("check", OTHERS)
+def test_bugs_of_architectures_data_sets_and_signals_are_found(check: str, tmp_path: Path) -> None:
+    text = f"{OTHER_HEAD}{OTHERS[check]}\n@hookimpl\ndef register():\n    return [RECORD]\n"
+    (subject,) = subjects(text, tmp_path)
+    table = CHECKS[subject.entry.kind]
+    found = subject.outcome(table[check], table)
+    assert found.status == "failed", found
+
+
+def test_the_checks_of_a_network_with_batch_norm_leave_its_running_statistics_alone() -> None:
+    module = NORM.build(SHAPE, CLASSES)
+    _, params = architecture_checks._training(module, torch.rand(8, *SHAPE))
+    assert params.keys() == {name for name, _ in module.named_parameters()}
+    assert all(b.unique().tolist() == [float("var" in name)] for name, b in module.named_buffers())
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_hang_and_a_crash_cost_their_own_plugin_and_are_named(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "plugins").mkdir()
+    put = lambda name, body: (tmp_path / "plugins" / f"{name}.py").write_text(  # noqa: E731
+        Mutant("", body).text.replace('"mutant"', f'"{name}"')
+    )
+    put("sound", NOISE)
+    put("hangs", hidden("while True: pass"))
+    put("crashes", hidden("ctypes.string_at(0)", "return h", before="import ctypes"))
+    put("leaves", "import os\nos._exit(3)\n\n" + NOISE)
+    words = ["check", "plugins", "--time-limit", "15", "--markdown", "c.md"]
+    started = time.monotonic()
+    done = shell(words, tmp_path)
+    assert time.monotonic() - started < 60
+    assert done.returncode == 1, done.stderr
+    out = done.stdout
+    assert re.search(r"regularizers/sound ✓", out)
+    assert "did not end within 15 s: ended in check regularizers/hangs-lane-only" in out
+    assert "killed by SIGSEGV in check regularizers/crashes-lane-only" in out
+    assert "left with exit status 3 while it was imported" in out
+    page = (tmp_path / "c.md").read_text("utf-8")
+    assert page.startswith("# Checked by membench\n") and "| off-run |" in page.replace("`", "")
+
+
+@pytest.mark.slow
+def test_all_that_ships_is_green_in_a_minute(shell: Shell, tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = shell(["check", "--all"], tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "failed" not in done.stdout.splitlines()[-1]
+    assert time.monotonic() - started < 60 * 2 / len(os.sched_getaffinity(0))
+
+
+@pytest.mark.slow
+def test_names_expressions_and_exit_codes(shell: Shell, tmp_path: Path) -> None:
+    run = partial(shell, folder=tmp_path)
+    done = run(["check", "dropout", "-k", "off"])
+    assert (done.returncode, "1 plugin: 3 passed" in done.stdout) == (0, True), (
+        done.stdout + done.stderr
+    )
+    done = run(["check", "dropuot"])
+    assert (done.returncode, "did you mean dropout" in done.stderr) == (4, True), done.stderr
+    assert run(["check", "dropout", "-k", "no-such-check"]).returncode == 5
+    assert run(["check", "csr"]).returncode == 5  # a probe: none is meant for it yet
+    text = Mutant("", NOISE).text
+    (tmp_path / "torn.py").write_text(text.replace("(0.1, ", "("))
+    done = run(["check", "torn.py"])
+    assert (done.returncode, "strengths has 4 values" in done.stdout) == (1, True), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check"], "say what to check: a file, a folder, a registered name, or --all"),
+        (["check", "nowhere.py"], "no such Python file"),
+        (["new", "My Idea"], "illegal name 'My Idea'"),
+        (["new", "My Idea"], "try my-idea"),
+        (["new", "dropout"], "'dropout' ships with membench: take another name"),
+        (["new", "idea", "--stage", "hiden"], "did you mean hidden?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_4(cli: Cli, words: list[str], said: str) -> None:
+    code, out, err = cli(*words)
+    assert (code, out, len(err.splitlines())) == (4, "", 1)
+    assert said in err
+
+
+def test_new_writes_one_file_says_the_next_three_commands_and_never_overwrites(
+    cli: Cli, tmp_path: Path
+) -> None:
+    code, out, _ = cli("new", "my-idea")
+    assert code == 0
+    assert [line.strip() for line in out.splitlines()[1:]] == [
+        "membench check plugins/my_idea.py",
+        "membench run --suite smoke -k my-idea",
+        "membench run -k my-idea",
+    ]
+    path = tmp_path / "plugins" / "my_idea.py"
+    before = path.read_text()
+    assert len(before.splitlines()) <= 25
+    code, _, err = cli("new", "my-idea", "--stage", "weights")
+    assert (code, path.read_text()) == (4, before)
+    assert "is there already" in err
+    _, out, _ = cli("list", "--json")
+    assert "my-idea" in [entry["name"] for entry in json.loads(out)["regularizers"]]
+
+
+def test_a_certificate_takes_what_a_plugin_says_literally() -> None:
+    from membench.commands.check import certificate
+    from membench.testing.runner import FileReport
+
+    evil = "a|b`<script>\n# x](http://evil)"
+    outcome = Outcome("regularizers/x", "acts", "failed", evil, evil, evil)
+    plugin = {"kind": "regularizers", "name": "x", "hash": "00", "origin": evil}
+    page = certificate(
+        [FileReport(Source(REPO, evil), {"regularizers/x": plugin}, [outcome], [evil])]
+    )
+    assert "<script>" not in page and "\n# x" not in page
+    assert not re.search(r"(?<!\\)\]\(http", page)
+    row = next(line for line in page.splitlines() if line.startswith("| `acts`"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 5
+
+
+def test_a_fault_may_bring_its_own_place_and_remedy() -> None:
+    fault = Fault("what", "a.py:3", "mend")
+    assert (str(fault), fault.where, fault.mend) == ("what", "a.py:3", "mend")
