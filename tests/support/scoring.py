@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from membench.records import Cell
@@ -12,6 +11,7 @@ from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
+from support.records import make_record
 
 SIGNALS = ("real", "mixed@0.4", "randY")
 GRID = ((0.1,), (0.2,), (0.3,), (0.4,), (0.5,))
@@ -36,27 +36,17 @@ def record(
 ) -> Record:
     """An `ok` record read at E/2, .8 E and E, its curves flat unless given as tuples; `val` is `acc` unless told."""
     val = fields.pop("val", acc)
-    base = Record(
-        key=digest(cell.id),
-        env="env",
-        id=cell.id,
-        dataset=cell.dataset,
-        architecture=cell.architecture,
-        regularizer=cell.regularizer,
-        strength=cell.strength,
-        signal=cell.signal,
-        seed=cell.seed,
-        status="ok",
-        epochs=(20, 32, E),
-        train=_curve(train),
-        val=_curve(val),
-        test=(None, None, acc),
-        wrong=_curve(wrong),
-        num_classes=K,
-        num_test=M,
-        label_share=0.12 if cell.signal == "randY" else 0.1,
-    )
-    return replace(base, **fields)
+    values = {
+        "epochs": (20, 32, E),
+        "train": _curve(train),
+        "val": _curve(val),
+        "test": (None, None, acc),
+        "wrong": _curve(wrong),
+        "num_classes": K,
+        "num_test": M,
+        "label_share": 0.12 if cell.signal == "randY" else 0.1,
+    }
+    return make_record(cell, **(values | fields))
 
 
 def _curve(value: Any) -> tuple:
