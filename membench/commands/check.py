@@ -23,12 +23,12 @@ from membench.files import disk_errors
 from membench.planning.select import compile_expression
 from membench.registry.cache import PluginCache
 from membench.registry.discovery import PluginProblem
-from membench.registry.discovery import Source
+from membench.registry.discovery import PluginSource
 from membench.registry.discovery import find_sources
 from membench.registry.discovery import requested_sources
 from membench.registry.discovery import shipped_folder
-from membench.registry.registry import build
-from membench.registry.registry import read_cached
+from membench.registry.loading import read_cached
+from membench.registry.registry import build_registry
 from membench.report.text import code
 from membench.report.text import escape_markdown
 from membench.testing.catalogue import CHECKS
@@ -114,7 +114,7 @@ def check(options: argparse.Namespace) -> int:
         raise MembenchError("say what to check: a file, a folder, a registered name, or --all")
     cache = PluginCache.open()
     everything = list(find_sources(options.plugins, Path.cwd(), shipped_folder()))
-    sources = [found for found in everything if isinstance(found, Source)]
+    sources = [found for found in everything if isinstance(found, PluginSource)]
     console = Console(highlight=False, soft_wrap=True)
     problems = (
         [found for found in everything if isinstance(found, PluginProblem)] if options.all else []
@@ -137,15 +137,19 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _chosen(
-    options: argparse.Namespace, sources: list[Source], cache: PluginCache
-) -> tuple[list[Source], dict[str, set[str]]]:
+    options: argparse.Namespace, sources: list[PluginSource], cache: PluginCache
+) -> tuple[list[PluginSource], dict[str, set[str]]]:
     """The files to check, and the names that were asked for, each with the files where it may be."""
-    chosen: dict[str, Source] = {source.key: source for source in sources} if options.all else {}
+    chosen: dict[str, PluginSource] = (
+        {source.key: source for source in sources} if options.all else {}
+    )
     names: dict[str, set[str]] = {}
     for target in options.targets:
         if _is_path(target):
             chosen |= {
-                s.key: s for s in requested_sources(target, Path.cwd()) if isinstance(s, Source)
+                s.key: s
+                for s in requested_sources(target, Path.cwd())
+                if isinstance(s, PluginSource)
             }
             continue
         known = {s.key: {line["name"] for line in cache.get(s.key, s.path) or ()} for s in sources}
@@ -163,12 +167,12 @@ def _is_path(target: str) -> bool:
     return target.endswith(".py") or "/" in target or "." in target or Path(target).exists()
 
 
-def _base(sources: Iterable[Source], cache: PluginCache) -> object:
+def _base(sources: Iterable[PluginSource], cache: PluginCache) -> object:
     """What ships with membench, which is not checked against itself but composed with."""
     folder = shipped_folder().resolve()
     ours = [read_cached(source, cache) for source in sources if source.path.is_relative_to(folder)]
     cache.save()
-    return build([entry for entries, _ in ours for entry in entries], [])
+    return build_registry([entry for entries, _ in ours for entry in entries], [])
 
 
 def _select(options: argparse.Namespace, names: dict[str, set[str]]) -> Select:

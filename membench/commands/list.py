@@ -19,7 +19,7 @@ from membench.planning.plan import Plan
 from membench.planning.suites import Suite
 from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import shipped_folder
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.text import one_line

@@ -26,7 +26,7 @@ from membench.planning.study_plan import ArmPlan
 from membench.planning.study_plan import plan_arms
 from membench.records import Record
 from membench.records import digest
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
 from membench.store.store import MEASURED
@@ -115,7 +115,7 @@ class Planner:
 
     def __call__(self, name: str, scale: str) -> StudyJob:
         """The study's plan; what a stranger's study does wrong becomes its row."""
-        entry, within = self.found.entry("studies", name), self.found.within(name)
+        entry, within = self.found.entry("studies", name), self.found.for_study(name)
         data = inputs.DatasetLoader(within, self.folder, self.needed)
         skips = inputs.SkipAnswers(within, data, session.inspect_network)
         try:
@@ -134,7 +134,7 @@ class Planner:
         """The ids of its cells, without a look at any data; empty where it cannot be planned."""
         try:
             plans = plan_arms(
-                self.found.study(name), scale, self.found.within(name), str, lambda *where: None
+                self.found.study(name), scale, self.found.for_study(name), str, lambda *where: None
             )
         except Exception:
             return set()
@@ -163,7 +163,7 @@ def print_cells(jobs: Iterable[StudyJob], found: Registry, options: argparse.Nam
                 end="",
             )
             print(
-                projected_time(job.plans, found.within(job.entry.name), options.data_dir)
+                projected_time(job.plans, found.for_study(job.entry.name), options.data_dir)
                 if job.scale == "paper"
                 else ""
             )
@@ -319,7 +319,7 @@ def _size(
     known = within.dataset(name)
     if known.shape and known.num_classes:
         return known.shape, known.num_classes
-    if not data.at_hand(name):
+    if not data.is_available(name):
         return None
     arrays = data.arrays(name)
     return tuple(arrays.x.shape[1:]), arrays.num_classes

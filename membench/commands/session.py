@@ -30,7 +30,7 @@ from membench.planning.suites import Suite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
 from membench.registry.discovery import shipped_folder
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 from membench.registry.registry import discover
 from membench.store.store import Store

@@ -145,7 +145,7 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
     device = resolve_device(options.device)
     registry = discover(options.plugin)
     return PackTrainer(
-        lambda pack, progress: train_pack(pack, registry.within(pack.study), device, progress),
+        lambda pack, progress: train_pack(pack, registry.for_study(pack.study), device, progress),
         lambda pack: worker_environment(torch.device(device), compiled=pack.compiled),
     )
 

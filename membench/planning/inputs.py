@@ -34,9 +34,9 @@ class DatasetLoader:
 
     def hash(self, name: str) -> str:
         """SHA-256 of its arrays, "" if it is not at hand."""
-        return arrays_digest(self.arrays(name)) if self.at_hand(name) else ""
+        return arrays_digest(self.arrays(name)) if self.is_available(name) else ""
 
-    def at_hand(self, name: str) -> bool:
+    def is_available(self, name: str) -> bool:
         """Raises `MembenchError` if it is not, and needed."""
         try:
             return self.arrays(name) is not None
@@ -59,7 +59,7 @@ class SkipAnswers:
         self.problems: list[PluginProblem] = []
 
     def __call__(self, dataset: str, architecture: str, regularizer: str) -> str | None:
-        if not self.data.at_hand(dataset):
+        if not self.data.is_available(dataset):
             return None
         arrays = self.data.arrays(dataset)
         shape = tuple(arrays.x.shape[1:])

@@ -20,7 +20,7 @@ from membench.api import Split
 from membench.records import Cell
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pack:
     """Cells of one (data set, architecture, regularizer, recipe) that train stacked: one job of a worker.
 

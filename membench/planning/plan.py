@@ -27,7 +27,7 @@ from membench.records import Entry
 from membench.records import Manifest
 from membench.records import parse_signal
 from membench.registry.discovery import PluginProblem
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 
 #: What a selection brings along, because rows are compared with it; the other controls run when they are asked for.
@@ -58,9 +58,15 @@ class Plan:
                 Recipe(**self.manifest.recipes[cells[0].task]),
                 split_of(self.suite, cells[0].dataset),
             )
-            packs.append(
-                Pack(cells, own, recipe, sizes, self.suite.compiled, probes=self.suite.probes)
+            pack = Pack(
+                cells=cells,
+                keys=own,
+                recipe=recipe,
+                split=sizes,
+                compiled=self.suite.compiled,
+                probes=self.suite.probes,
             )
+            packs.append(pack)
         return packs
 
 

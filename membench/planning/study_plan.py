@@ -24,7 +24,7 @@ from membench.studies import Strengths
 from membench.studies import Study
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArmPlan:
     """One arm's cells and their keys."""
 
@@ -37,11 +37,20 @@ class ArmPlan:
     def packs(self, done: Container[str] = ()) -> list[Pack]:
         """The cells whose keys are not `done`, cut into packs of one architecture and regularizer each."""
         arm = self.arm
-        asked = (arm.recipe, arm.split, arm.compiled, arm.read, arm.probes, self.study)
-        return [
-            Pack(cells, keys, *asked)
-            for cells, keys in chunk_by_program(self.cells, self.keys, done, arm.width)
-        ]
+        packs = []
+        for cells, keys in chunk_by_program(self.cells, self.keys, done, arm.width):
+            pack = Pack(
+                cells=cells,
+                keys=keys,
+                recipe=arm.recipe,
+                split=arm.split,
+                compiled=arm.compiled,
+                read=arm.read,
+                probes=arm.probes,
+                study=self.study,
+            )
+            packs.append(pack)
+        return packs
 
 
 def plan_arms(
@@ -52,7 +61,7 @@ def plan_arms(
     Args:
         study: the live record.
         scale: a key of its `arms`.
-        registry: as the study's cells see it, `Registry.within(study.name)`.
+        registry: as the study's cells see it, `Registry.for_study(study.name)`.
         hash_of: gives the hash of a data set's arrays.
         skip: asks a regularizer's `skip`.
 
@@ -87,7 +96,7 @@ def _plan(study: str, arm: Arm, registry: Registry, hash_of: Hash, skip: Skip) -
     keys = tuple(
         cell_key(cell, registry, data, arm.split, recipe, arm.probes, arm.read) for cell in cells
     )
-    return ArmPlan(study, arm, tuple(cells), keys, tuple(skipped))
+    return ArmPlan(study=study, arm=arm, cells=tuple(cells), keys=keys, skipped=tuple(skipped))
 
 
 def _settings(name: str, strengths: Strengths, parts: int) -> Strengths:

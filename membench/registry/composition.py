@@ -13,15 +13,15 @@ from membench.api import STAGES
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.records import digest
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 
 Table = dict[str, PluginEntry]
 #: The plain network: what `off` is, and what every regularizer is compared with.
 NONE = PluginEntry(
-    "regularizers",
-    "none",
-    "baseline",
-    "The plain network",
+    kind="regularizers",
+    name="none",
+    group="baseline",
+    summary="The plain network",
     origin="membench",
     code_hash=digest("none"),
 )
@@ -49,7 +49,7 @@ def compose(entry: PluginEntry, table: Table, full: bool = False) -> PluginEntry
         off=off,
         code_hash=digest([[member.name, member.code_hash, member.version] for member in members]),
         has_skip=any(member.has_skip for member in members),
-        where=None,
+        plugin_source=None,
         members=members,
     )
 

@@ -35,7 +35,7 @@ class PluginProblem:
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginSource:
     """One place that registers records: a file, or an importable module or object."""
 
     path: Path  #: the defining file, symbolic links resolved: what makes two sources one
@@ -54,7 +54,7 @@ class Source:
         return f"{self.origin} ({self.path})" if self.module else self.origin
 
 
-Found = Source | PluginProblem
+Found = PluginSource | PluginProblem
 
 
 def shipped_folder() -> Path:
@@ -77,14 +77,14 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
         _entry_points(),
         _configured(folder),
     ):
-        if isinstance(found, Source):
+        if isinstance(found, PluginSource):
             if found.key in seen:
                 continue
             seen.add(found.key)
         yield found
 
 
-def _in_folder(folder: Path) -> Iterator[Source]:
+def _in_folder(folder: Path) -> Iterator[PluginSource]:
     """All `*.py` below, but what starts with `_` (helpers, `__pycache__`) or `.` (editors' and notebooks' copies)."""
     for path in sorted(folder.rglob("*.py")):
         private = any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
@@ -92,9 +92,9 @@ def _in_folder(folder: Path) -> Iterator[Source]:
             yield _file(path)
 
 
-def _file(path: Path) -> Source:
+def _file(path: Path) -> PluginSource:
     real = path.resolve()
-    return Source(real, _display_path(real))
+    return PluginSource(real, _display_path(real))
 
 
 def _display_path(path: Path) -> str:
@@ -149,7 +149,7 @@ def _module(name: str, origin: str, attr: str = "") -> Found:
         return PluginProblem(
             origin, f"module {name!r} is no Python file; name the module that has the @hookimpl"
         )
-    return Source(Path(str(spec.origin)).resolve(), origin, name, attr)
+    return PluginSource(Path(str(spec.origin)).resolve(), origin, name, attr)
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -1,9 +1,17 @@
-"""From a sound record to the plain data that an entry of the registry holds beside its name. Loading calls it. Pure."""
+"""Plain data about plugin records: all that the lists, the plans and the reports need to know.
+
+`describe` makes a `PluginEntry` from a live record. The cache keeps entries as JSON, so that most
+commands import no plugin; `membench.registry.loading` gives the live records of an entry.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Iterator
 from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 from typing import Any
 
 from membench.api import Architecture
@@ -11,40 +19,148 @@ from membench.api import Composite
 from membench.api import Dataset
 from membench.api import Regularizer
 from membench.api import Signal
-from membench.probes import Probe
+from membench.registry.discovery import PluginSource
+from membench.registry.fingerprint import Docstring
+from membench.registry.fingerprint import private_record_hash
+from membench.registry.validation import KINDS
 from membench.studies import Study
+from membench.text import one_line
+
+Strengths = tuple[tuple[float, ...], ...]  #: one tuple a setting, in it one float a part
 
 
-def kind_fields(record: Any) -> dict[str, Any]:
-    """The fields of its `PluginEntry` that only a record of its kind has."""
-    return _DETAILS[type(record)](record)
+@dataclass(frozen=True, kw_only=True)
+class PluginEntry:
+    """What is known of one record without importing its plugin."""
+
+    kind: str  #: "regularizers", "architectures", "datasets", "signals", "probes" or "studies"
+    name: str
+    #: Of regularizers; "baseline" is `none`, "composition" is `a+b`. Of studies the paper's figure.
+    group: str = ""
+    summary: str = ""
+    source: str = ""  #: the citation
+    origin: str = ""  #: the file or distribution, as shown to people
+    path: str = ""  #: the defining file
+    acts_on: tuple[str, ...] = ()  #: stages; for signals what they make noisy
+    strengths: Strengths = ()  #: from weak to strong
+    off: tuple[float, ...] = ()  #: one float a part
+    #: Of a composition whose full grid was requested: every combination of its parts' strengths.
+    full: Strengths = ()
+    version: int = 1
+    #: SHA-256 of the defining file's syntax tree; of a composition, of its parts' hashes.
+    code_hash: str = ""
+    study: str = ""  #: the study that the record is private to; "" = everybody may use it
+    #: Of a private record: SHA-256 of the whole defining file; its `code_hash` covers only a part.
+    file_hash: str = ""
+    noise: str | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    redraw: bool = False
+    has_skip: bool = False
+    has_fetch: bool = False
+    #: How to import the plugin; None for `none` and for compositions.
+    plugin_source: PluginSource | None = field(default=None, repr=False)
+    #: The parts of a composition, in the order in which they act.
+    members: tuple[PluginEntry, ...] = field(default=(), repr=False)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names that a composition joins; () for all others."""
+        return tuple(self.name.split("+")) if "+" in self.name else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict without the fields that depend on the working folder."""
+        line = asdict(replace(self, plugin_source=None))
+        for name in _NOT_CACHED:
+            del line[name]
+        return line
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any], plugin_source: PluginSource) -> PluginEntry:
+        """Return the entry that `to_json` wrote, found at `plugin_source` this time."""
+        values = {name: _lists_to_tuples(value) for name, value in line.items()}
+        return cls(
+            **values,
+            origin=plugin_source.origin,
+            path=str(plugin_source.path),
+            plugin_source=plugin_source,
+        )
 
 
-def _regularizer(record: Regularizer) -> dict[str, Any]:
-    return {
-        "group": record.group,
-        "acts_on": record.acts_on,
-        "strengths": tuple((float(strength),) for strength in record.strengths),
-        "off": (float(record.off),),
-        "redraw": bool(record.redraw),
-        "has_skip": record.skip is not None,
-    }
+_NOT_CACHED = ("origin", "path", "plugin_source", "members")
 
 
-def _composite(record: Composite) -> dict[str, Any]:
-    return {"strengths": tuple(tuple(map(float, row)) for row in record.strengths)}
+def describe(
+    record: Any, plugin_source: PluginSource, code_hash: str, docstring: Docstring
+) -> PluginEntry:
+    """Return the entry of a valid record.
+
+    Args:
+        record: one that passed `membench.registry.validation.first_error`.
+        plugin_source: the plugin that registers it.
+        code_hash: SHA-256 of the code that defines it, in hex.
+        docstring: the module's; its summary and citation stand in where the record has none.
+    """
+    return PluginEntry(
+        kind=KINDS[type(record)],
+        name=record.name,
+        summary=one_line(record.summary).removesuffix(".") or docstring.summary,
+        source=one_line(record.source) or docstring.citation,
+        origin=plugin_source.origin,
+        path=str(plugin_source.path),
+        version=record.version,
+        code_hash=code_hash,
+        plugin_source=plugin_source,
+        **_kind_fields(record),
+    )
 
 
-def _signal(record: Signal) -> dict[str, Any]:
-    return {"noise": record.noise, "acts_on": (record.noise,) if record.noise else ()}
+def describe_private_records(
+    study: Study,
+    plugin_source: PluginSource,
+    tree: ast.Module,
+    file_hash: str,
+    docstring: Docstring,
+) -> Iterator[tuple[Any, PluginEntry]]:
+    """Yield each record that is private to a study, with its entry.
+
+    Args:
+        study: a valid study.
+        plugin_source: the plugin that registers it.
+        tree: the syntax tree of the plugin's file.
+        file_hash: SHA-256 of the whole file's code, in hex.
+        docstring: the module's.
+    """
+    for record in study.records:
+        entry = describe(record, plugin_source, private_record_hash(record, tree), docstring)
+        yield record, replace(entry, study=study.name, file_hash=file_hash)
 
 
-_DETAILS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    Regularizer: _regularizer,
-    Composite: _composite,
-    Architecture: lambda record: {"recipe": asdict(record.recipe)},
-    Dataset: lambda record: {"has_fetch": record.fetch is not None},
-    Signal: _signal,
-    Probe: lambda record: {},
-    Study: lambda record: {"group": record.figure},
-}
+def _kind_fields(record: Any) -> dict[str, Any]:
+    """Return the fields of `PluginEntry` that only records of this kind have."""
+    if isinstance(record, Regularizer):
+        return {
+            "group": record.group,
+            "acts_on": record.acts_on,
+            "strengths": tuple((float(strength),) for strength in record.strengths),
+            "off": (float(record.off),),
+            "redraw": bool(record.redraw),
+            "has_skip": record.skip is not None,
+        }
+    if isinstance(record, Composite):
+        settings = [tuple(float(strength) for strength in row) for row in record.strengths]
+        return {"strengths": tuple(settings)}
+    if isinstance(record, Architecture):
+        return {"recipe": asdict(record.recipe)}
+    if isinstance(record, Dataset):
+        return {"has_fetch": record.fetch is not None}
+    if isinstance(record, Signal):
+        return {"noise": record.noise, "acts_on": (record.noise,) if record.noise else ()}
+    if isinstance(record, Study):
+        return {"group": record.figure}
+    return {}
+
+
+def _lists_to_tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_lists_to_tuples(item) for item in value)
+    return value

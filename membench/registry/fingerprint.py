@@ -1,4 +1,8 @@
-"""What a plugin's source text says without being run: the hash of its code, and what its docstring tells. Pure."""
+"""What the source text of a plugin tells without running it: the hash of its code, and its docstring.
+
+`code_hash` identifies a whole file, `private_record_hash` the part of a study's file that one of its
+records depends on. Both enter cell keys, so neither may change its result for any shipped plugin.
+"""
 
 from __future__ import annotations
 
@@ -12,124 +16,167 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
+from typing import NamedTuple
+
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_PLAIN_TYPES = (bool, int, float, str, bytes, type(None))
+
+
+class Docstring(NamedTuple):
+    """What a module's docstring says of the records in it."""
+
+    summary: str
+    citation: str
+
+
+def parse_docstring(tree: ast.Module) -> Docstring:
+    """Return summary and citation from the module's docstring.
+
+    They stand before and after its first period that is followed by two spaces or by the end of a
+    line. White space is collapsed.
+    """
+    text = ast.get_docstring(tree) or ""
+    parts = re.split(r"\.(?:  |[ \t]*\n)", text, maxsplit=1)
+    summary = " ".join(parts[0].split()).removesuffix(".")
+    citation = " ".join(parts[1].split()) if len(parts) == 2 else ""
+    return Docstring(summary, citation)
 
 
 def code_hash(tree: ast.Module) -> str:
-    """SHA-256, in hex, of a file's syntax tree: comments, layout and docstrings do not count."""
+    """Return SHA-256, in hex, of a file's syntax tree without comments, layout and docstrings."""
     return hashlib.sha256(_dump(tree).encode()).hexdigest()
 
 
-def reachable_hash(tree: ast.Module, names: Collection[str], more: Sequence[str]) -> str:
-    """SHA-256, in hex, of the top-level statements that define `names`, of all that these use in turn, and of `more`.
-
-    Names are followed by their text alone: too much may count, never too little. Imports count always, and so does
-    what defines no name.
-    """
-    defined: dict[str, list[ast.stmt]] = {}
-    body, always = _code(tree.body), []
-    for node in body:
-        targets = _targets(node)
-        for name in targets:
-            defined.setdefault(name, []).append(node)
-        if not targets:
-            always.append(node)
-    reached: set[str] = set()
-    waiting = [*names, *(name for node in always for name in _used(node))]
-    while waiting:
-        name = waiting.pop()
-        if name in defined and name not in reached:
-            reached.add(name)
-            waiting += [used for node in defined[name] for used in _used(node)]
-    kept = [n for n in body if n in always or reached & set(_targets(n)) or isinstance(n, _IMPORTS)]
-    return hashlib.sha256("\0".join([*map(_dump, kept), *more]).encode()).hexdigest()
-
-
-_IMPORTS = (ast.Import, ast.ImportFrom)
-
-
-def _targets(node: ast.stmt) -> tuple[str, ...]:
-    """The names that a statement gives a value at the top of its file."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return (node.name,)
-    if isinstance(node, _IMPORTS):
-        return tuple((alias.asname or alias.name).split(".")[0] for alias in node.names)
-    return tuple(
-        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    )
-
-
-def _used(node: ast.AST) -> list[str]:
-    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
-
-
-def parse_docstring(tree: ast.Module) -> tuple[str, str]:
-    """Summary and source from the module's docstring.
-
-    They stand before and after its first period that two spaces or a line's end follow; white space is collapsed.
-    """
-    parts = re.split(r"\.(?:  |[ \t]*\n)", ast.get_docstring(tree) or "", maxsplit=1)
-    summary, source = (" ".join(part.split()) for part in (*parts, "")[:2])
-    return summary.removesuffix("."), source
-
-
-def _dump(node: Any) -> str:
-    """`ast.dump` without docstrings, positions and empty fields; which of the last there are depends on the Python."""
-    if isinstance(node, list):
-        return f"[{','.join(map(_dump, node))}]"
-    if not isinstance(node, ast.AST):
-        return ascii(node)
-    values = (
-        (name, _code(value) if name == "body" else value) for name, value in ast.iter_fields(node)
-    )
-    inner = ",".join(
-        f"{name}={_dump(v)}" for name, v in values if v is not None and v != [] and name != "kind"
-    )
-    return f"{type(node).__name__}({inner})"
-
-
-def _code(body: Any) -> Any:
-    """A body without its docstring; a lambda's body is no list."""
-    if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
-        return body
-    first = body[0].value
-    return body[1:] if isinstance(first, ast.Constant) and isinstance(first.value, str) else body
-
-
-_PLAIN = (bool, int, float, str, bytes, type(None))
-
-
 def private_record_hash(record: Any, tree: ast.Module) -> str:
-    """The code hash of a record that a study keeps to itself: of what its functions reach in the study's file.
+    """Return the code hash of a record that is private to a study.
 
-    So a new analysis, figure or arm leaves the cells that were trained with the record as they are. The values that
+    It covers only what the functions of the record reach in the study's file, so that a new analysis,
+    figure or arm leaves the cells that were trained with the record as they are. The values that
     closures and partials hold count by their text.
     """
-    found = [part for field in fields(record) for part in _functions(getattr(record, field.name))]
-    names = {part.__qualname__.split(".")[0] for part in found if callable(part)}
-    values = [repr(part) for part in found if not callable(part)]
+    names = set()
+    values = []
+    for field in fields(record):
+        for part in _functions(getattr(record, field.name)):
+            if callable(part):
+                names.add(part.__qualname__.split(".")[0])
+            else:
+                values.append(repr(part))
     return reachable_hash(tree, names, [type(record).__name__, record.name, *values])
 
 
+def reachable_hash(tree: ast.Module, names: Collection[str], extra: Sequence[str]) -> str:
+    """Return SHA-256, in hex, of the top-level statements that some names depend on.
+
+    Names are followed by their text alone: too much may be covered, never too little. Imports are
+    always covered, and so are statements that define no name.
+
+    Args:
+        tree: the syntax tree of a file.
+        names: the top-level names to begin with; all names that their definitions use follow.
+        extra: further text to cover.
+    """
+    statements = _without_docstring(tree.body)
+    definitions: dict[str, list[ast.stmt]] = {}
+    nameless = []
+    for statement in statements:
+        defined = _defined_names(statement)
+        if not defined:
+            nameless.append(statement)
+        for name in defined:
+            definitions.setdefault(name, []).append(statement)
+
+    waiting = list(names)
+    for statement in nameless:
+        waiting += _used_names(statement)
+    reached: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in definitions and name not in reached:
+            reached.add(name)
+            for statement in definitions[name]:
+                waiting += _used_names(statement)
+
+    texts = []
+    for statement in statements:
+        defined = _defined_names(statement)
+        if not defined or isinstance(statement, _IMPORTS) or reached.intersection(defined):
+            texts.append(_dump(statement))
+    return hashlib.sha256("\0".join([*texts, *extra]).encode()).hexdigest()
+
+
+def _defined_names(statement: ast.stmt) -> list[str]:
+    """Return the names that a top-level statement gives a value."""
+    if isinstance(statement, _DEFINITIONS):
+        return [statement.name]
+    if isinstance(statement, _IMPORTS):
+        return [(alias.asname or alias.name).split(".")[0] for alias in statement.names]
+    names = []
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+    return names
+
+
+def _used_names(statement: ast.AST) -> list[str]:
+    return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]
+
+
+def _dump(node: Any) -> str:
+    """Return `ast.dump` without docstrings, positions and empty fields.
+
+    Which empty fields there are depends on the version of Python.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(_dump(item) for item in node)}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    texts = []
+    for name, field in ast.iter_fields(node):
+        value = _without_docstring(field) if name == "body" else field
+        if value is not None and value != [] and name != "kind":
+            texts.append(f"{name}={_dump(value)}")
+    return f"{type(node).__name__}({','.join(texts)})"
+
+
+def _without_docstring(body: Any) -> Any:
+    """Return a body without its docstring; the body of a lambda is no list and stays as it is."""
+    if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+        return body
+    first = body[0].value
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        return body[1:]
+    return body
+
+
 def _functions(value: Any) -> Iterator[Any]:
-    """A function or class, and all that is bound in them: functions and classes as such, the rest as plain values."""
+    """Yield a function or class and all that is bound in it.
+
+    Functions and classes are yielded as such, everything else as plain values.
+    """
     if isinstance(value, partial):
-        yield from _bound([value.func, *value.args, *value.keywords.items()])
+        yield from _bound_values([value.func, *value.args, *value.keywords.items()])
     elif inspect.isfunction(value) or inspect.isclass(value):
         yield value
-        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-        yield from _bound([*cells, *(getattr(value, "__defaults__", None) or ())])
+        cells = getattr(value, "__closure__", None) or ()
+        defaults = getattr(value, "__defaults__", None) or ()
+        yield from _bound_values([*(cell.cell_contents for cell in cells), *defaults])
 
 
-def _bound(value: Any) -> Iterator[Any]:
-    if isinstance(value, _PLAIN):
+def _bound_values(value: Any) -> Iterator[Any]:
+    """Yield the functions, classes and plain values that a bound value consists of."""
+    if isinstance(value, _PLAIN_TYPES):
         yield value
     elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _bound(part)
+        for item in value:
+            yield from _bound_values(item)
     elif isinstance(value, dict):
-        yield from _bound(list(value.items()))
+        yield from _bound_values(list(value.items()))
     elif callable(value):
         yield from _functions(value)
-    else:  # of another object the class, and what is plain in it
+    else:  # of another object its class, and the plain values in it
         yield type(value)
-        yield from (v for v in getattr(value, "__dict__", {}).values() if isinstance(v, _PLAIN))
+        for attribute in getattr(value, "__dict__", {}).values():
+            if isinstance(attribute, _PLAIN_TYPES):
+                yield attribute

@@ -19,17 +19,16 @@ from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.probes import Probe
 from membench.registry.cache import PluginCache
-from membench.registry.cache import file_stamp
 from membench.registry.composition import NONE
 from membench.registry.composition import Table
 from membench.registry.composition import compose
 from membench.registry.composition import full_grid
 from membench.registry.discovery import PluginProblem
-from membench.registry.discovery import Source
 from membench.registry.discovery import find_sources
 from membench.registry.discovery import shipped_folder
-from membench.registry.loading import PluginEntry
-from membench.registry.loading import read
+from membench.registry.entry import PluginEntry
+from membench.registry.loading import load_records
+from membench.registry.loading import read_cached
 from membench.registry.validation import singular
 from membench.studies import Study
 
@@ -54,10 +53,10 @@ class Registry:
     signals: Table = field(default_factory=dict)
     probes: Table = field(default_factory=dict)
     studies: Table = field(default_factory=dict)
-    own: tuple[PluginEntry, ...] = ()  #: what studies keep to themselves, seen only `within` one
+    own: tuple[PluginEntry, ...] = ()  #: what studies keep to themselves, seen only by `for_study`
     problems: tuple[PluginProblem, ...] = ()
 
-    def within(self, study: str) -> Registry:
+    def for_study(self, study: str) -> Registry:
         """As the cells of a study see it: its own records stand before others of the same name."""
         mine = [entry for entry in self.own if entry.study == study]
         tables = {
@@ -75,27 +74,27 @@ class Registry:
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         """The parts in the order in which they act: one, several for `a+b`, () for `none`."""
-        return self.with_composition(name, full=True).entry("regularizers", name).load()
+        return load_records(self.with_composition(name, full=True).entry("regularizers", name))
 
     def architecture(self, name: str) -> Architecture:
         """The live record."""
-        return self.entry("architectures", name).load()[0]
+        return load_records(self.entry("architectures", name))[0]
 
     def dataset(self, name: str) -> Dataset:
         """The live record."""
-        return self.entry("datasets", name).load()[0]
+        return load_records(self.entry("datasets", name))[0]
 
     def signal(self, name: str) -> Signal:
         """The live record; of `mixed@0.4` as of `mixed`."""
-        return self.entry("signals", name.partition("@")[0]).load()[0]
+        return load_records(self.entry("signals", name.partition("@")[0]))[0]
 
     def probe(self, name: str) -> Probe:
         """The live record."""
-        return self.entry("probes", name).load()[0]
+        return load_records(self.entry("probes", name))[0]
 
     def study(self, name: str) -> Study:
         """The live record."""
-        return self.entry("studies", name).load()[0]
+        return load_records(self.entry("studies", name))[0]
 
     def with_composition(self, name: str, full: bool = False) -> Registry:
         """This registry and `a+b`, its grid i-th with i-th; this one itself if that is known, or no composition.
@@ -109,7 +108,7 @@ class Registry:
         if "+" not in name or (known and (known.full or not full)):
             return self
         entry = known or compose(
-            PluginEntry("regularizers", name, origin="-r"), self.regularizers, full
+            PluginEntry(kind="regularizers", name=name, origin="-r"), self.regularizers, full
         )
         if full:
             entry = replace(entry, full=full_grid(entry.members))
@@ -140,24 +139,10 @@ def discover(
             entries += new
             problems += wrong
     cache.save()
-    return build(entries, problems)
+    return build_registry(entries, problems)
 
 
-def read_cached(
-    source: Source, cache: PluginCache
-) -> tuple[list[PluginEntry], list[PluginProblem]]:
-    """From the cache, or else from the plugin itself; what has problems is not remembered, so they show each time."""
-    known = cache.get(source.key, source.path)
-    if known is not None:
-        return [PluginEntry.from_json(line, source) for line in known], []
-    stamp = file_stamp(source.path)
-    entries, problems = read(source)
-    if not problems:
-        cache.put(source.key, source.path, stamp, [entry.to_json() for entry in entries])
-    return entries, problems
-
-
-def build(entries: Iterable[PluginEntry], problems: Iterable[PluginProblem]) -> Registry:
+def build_registry(entries: Iterable[PluginEntry], problems: Iterable[PluginProblem]) -> Registry:
     """Tables without doubles; compositions last, since their parts may be in any file. The first of a name stays."""
     tables: dict[str, Table] = {
         kind: {"none": NONE} if kind == "regularizers" else {} for kind in KINDS

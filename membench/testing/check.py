@@ -17,7 +17,8 @@ from typing import Any
 from membench.errors import LaneError
 from membench.errors import MembenchError
 from membench.registry.discovery import shipped_folder
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
+from membench.registry.loading import load_records
 from membench.registry.registry import Registry
 from membench.text import one_line
 
@@ -91,7 +92,7 @@ class Subject:
     @functools.cached_property
     def records(self) -> tuple[Any, ...]:
         """The live records: one, or a composition's parts."""
-        return self.entry.load()
+        return load_records(self.entry)
 
     @functools.cached_property
     def bench(self) -> Any:

@@ -25,12 +25,12 @@ from typing import NoReturn
 import pytest
 
 from membench.execution.protocol import Pipe
-from membench.registry.discovery import Source
-from membench.registry.loading import PluginEntry
-from membench.registry.loading import read
+from membench.registry.discovery import PluginSource
+from membench.registry.entry import PluginEntry
+from membench.registry.loading import read_plugin
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
-from membench.registry.registry import build
+from membench.registry.registry import build_registry
 from membench.testing import pytest_plugin
 from membench.testing.catalogue import CHECKS
 from membench.testing.check import Outcome
@@ -46,12 +46,12 @@ class CheckJob:
     """What all processes share."""
 
     base: Registry  #: what ships with membench
-    others: tuple[Source, ...]  #: where a composition's parts may be
+    others: tuple[PluginSource, ...]  #: where a composition's parts may be
     select: Select  #: of "regularizers/dropout/off-run"
     limit: float  #: seconds for one file
 
 
-def serve(source: Source, job: CheckJob, fd: int, output: int) -> NoReturn:
+def serve(source: PluginSource, job: CheckJob, fd: int, output: int) -> NoReturn:
     """In the child: read the file, check what it registers, say all on `fd`. Never returns."""
     code = 1
     try:
@@ -72,8 +72,8 @@ def serve(source: Source, job: CheckJob, fd: int, output: int) -> NoReturn:
         os._exit(code)
 
 
-def _check_file(source: Source, job: CheckJob, say: Callable[..., Any]) -> None:
-    entries, problems = read(source)
+def _check_file(source: PluginSource, job: CheckJob, say: Callable[..., Any]) -> None:
+    entries, problems = read_plugin(source)
     registry = _registry(source, entries, job)
     problems += [p for p in registry.problems if p.origin == source.origin]
     for problem in problems:
@@ -106,17 +106,19 @@ def _tables(registry: Registry) -> tuple[dict[str, PluginEntry], ...]:
     return registry.regularizers, registry.architectures, registry.datasets, registry.signals
 
 
-def _registry(source: Source, entries: list[PluginEntry], job: CheckJob) -> Registry:
+def _registry(source: PluginSource, entries: list[PluginEntry], job: CheckJob) -> Registry:
     """What ships, and what this file registers; other files only if a composition has parts that are in neither."""
-    base = [e for table in _tables(job.base) for e in table.values() if e.where or e.members]
+    base = [
+        e for table in _tables(job.base) for e in table.values() if e.plugin_source or e.members
+    ]
     kept = [e for e in base if e.path != str(source.path)]
     known = {e.name for e in (*kept, *entries)}
     if any(part not in known for e in entries for part in e.parts):
         for other in job.others:
             if other.key != source.key:
-                more, _ = read(other)
+                more, _ = read_plugin(other)
                 kept += [e for e in more if e.name not in known]
-    return build([*kept, *entries], [])
+    return build_registry([*kept, *entries], [])
 
 
 class _Session:
@@ -177,7 +179,7 @@ def run_pytest(subjects: list[Subject], select: Select, say: Callable[..., Any])
 class FileReport:
     """What was found in one plugin file."""
 
-    source: Source
+    source: PluginSource
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)  #: id -> what it registered
     outcomes: list[Outcome] = field(default_factory=list)
     problems: list[str] = field(
@@ -213,7 +215,9 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def check_files(sources: Iterable[Source], job: CheckJob, workers: int) -> Iterator[FileReport]:
+def check_files(
+    sources: Iterable[PluginSource], job: CheckJob, workers: int
+) -> Iterator[FileReport]:
     """One report a file, in the files' order, as soon as it and all before it are there."""
     waiting, running, order, done = list(sources), {}, [], {}
     try:
@@ -245,7 +249,7 @@ def _wait(children: Iterable[_CheckProcess]) -> None:
 class _CheckProcess:
     """The process of one file."""
 
-    def __init__(self, source: Source, job: CheckJob) -> None:
+    def __init__(self, source: PluginSource, job: CheckJob) -> None:
         ours, theirs = os.pipe()
         self.report, self.limit, self.rest = FileReport(source), job.limit, b""
         self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process is

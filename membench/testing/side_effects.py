@@ -196,7 +196,7 @@ def globals_untouched(subject: Subject) -> None:
 
 def import_is_quiet(subject: Subject) -> None:
     """The file's code is run once more, under another name."""
-    source = subject.entry.where
+    source = subject.entry.plugin_source
     if source is None or source.module:
         raise NotApplicable("it is no file of its own")
     name = f"membench_imported_again_{sha(np.frombuffer(source.key.encode(), np.uint8))[:12]}"

@@ -95,7 +95,11 @@ def pack(
     )
     recipe = replace(suite.recipes[task], epochs=epochs)
     return Pack(
-        cells, tuple(cell.id for cell in cells), recipe, suite.splits[task[0]], compiled=True
+        cells=cells,
+        keys=tuple(cell.id for cell in cells),
+        recipe=recipe,
+        split=suite.splits[task[0]],
+        compiled=True,
     )
 
 

@@ -43,7 +43,11 @@ class Stacked:
         """The cells as one pack."""
         size = self.work.size
         pack = Pack(
-            tuple(cells), tuple(c.id for c in cells), size.recipe, size.split, compiled=True
+            cells=tuple(cells),
+            keys=tuple(c.id for c in cells),
+            recipe=size.recipe,
+            split=size.split,
+            compiled=True,
         )
         return Run(pack, self.source, torch.device("cpu"))
 

@@ -12,7 +12,7 @@ from membench.commands.list import list_plugins
 from membench.planning.suites import SUITES
 from membench.registry.composition import NONE
 from membench.registry.discovery import PluginProblem
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 
 HOSTILE = "a [bold red]b[/] \x1b[31m\x07c\nd"
@@ -21,28 +21,28 @@ REGISTRY = Registry(
     regularizers={
         "none": NONE,
         "zeta": PluginEntry(
-            "regularizers",
-            "zeta",
-            "data",
-            HOSTILE,
-            "me",
-            "z.py",
+            kind="regularizers",
+            name="zeta",
+            group="data",
+            summary=HOSTILE,
+            source="me",
+            origin="z.py",
             acts_on=("batch",),
             strengths=GRID,
         ),
         "eta": PluginEntry(
-            "regularizers",
-            "eta",
-            "weights",
-            "eta " * 40,
+            kind="regularizers",
+            name="eta",
+            group="weights",
+            summary="eta " * 40,
             origin="a/long/path/to/the/file/of/eta.py",
         ),
         "gradient-clipping+sam": PluginEntry(
-            "regularizers", "gradient-clipping+sam", "composition"
+            kind="regularizers", name="gradient-clipping+sam", group="composition"
         ),
-        "beta": PluginEntry("regularizers", "beta", "data"),
+        "beta": PluginEntry(kind="regularizers", name="beta", group="data"),
     },
-    signals={"randY": PluginEntry("signals", "randY", acts_on=("labels",))},
+    signals={"randY": PluginEntry(kind="signals", name="randY", acts_on=("labels",))},
     problems=(PluginProblem("bad.py", "cannot be loaded " * 10 + "\x1b[2J[red]"),),
 )
 

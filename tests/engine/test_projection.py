@@ -34,10 +34,10 @@ def plan(batch: int, lanes: int, name: str = "none") -> ArmPlan:
     cells = tuple(Cell("blobs", "mlp", name, strength, "real", seed) for seed in range(lanes))
     recipe, split = Recipe(lr=0.1, batch=batch, epochs=3), Split(10, 4 * batch, 10)
     return ArmPlan(
-        "study",
-        Arm("main", "blobs", ("mlp",), ("real",), tuple(range(lanes)), split, recipe),
-        cells,
-        (),
+        study="study",
+        arm=Arm("main", "blobs", ("mlp",), ("real",), tuple(range(lanes)), split, recipe),
+        cells=cells,
+        keys=(),
     )
 
 

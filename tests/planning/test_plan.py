@@ -34,9 +34,9 @@ from membench.planning.suites import narrow
 from membench.records import PROTOCOL
 from membench.records import Cell
 from membench.records import Manifest
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
-from membench.registry.registry import build
+from membench.registry.registry import build_registry
 from membench.registry.registry import discover
 
 OWN = Recipe(lr=0.5, batch=10, epochs=3)
@@ -55,7 +55,9 @@ SUITE = Suite(
 
 
 def entry(kind: str, name: str, **fields: Any) -> PluginEntry:
-    return PluginEntry(kind, name, code_hash=fields.pop("code_hash", f"code of {name}"), **fields)
+    return PluginEntry(
+        kind=kind, name=name, code_hash=fields.pop("code_hash", f"code of {name}"), **fields
+    )
 
 
 def grid(*strengths: float) -> dict[str, Any]:
@@ -77,7 +79,7 @@ ENTRIES = (
 
 def registry(**changes: dict[str, Any]) -> Registry:
     """The registry, with the named entries changed; "_" stands for "+" and "-" where needed."""
-    return build([replace(e, **changes.get(e.name, {})) for e in ENTRIES], ())
+    return build_registry([replace(e, **changes.get(e.name, {})) for e in ENTRIES], ())
 
 
 def hash_of(name: str) -> str:
@@ -161,7 +163,7 @@ def test_a_selection_adds_none_and_the_controls_of_its_tasks() -> None:
 
 def test_a_selection_leaves_controls_out_that_nothing_is_compared_with() -> None:
     oracle = entry("regularizers", "oracle", group="control", **grid(1.0))
-    found = build([*ENTRIES, oracle], ())
+    found = build_registry([*ENTRIES, oracle], ())
     picked = make(found=found, select=lambda cell: cell == CELL)
     assert "oracle" not in {c.regularizer for c in picked.cells}
     both = make(found=found, select=lambda cell: cell == CELL or "/oracle[" in cell)
@@ -668,7 +670,7 @@ def test_keys_of_the_committed_board_are_what_they_were_and_probes_and_reading_t
 
 
 def test_the_order_in_which_probes_are_asked_for_is_not_in_the_key() -> None:
-    found = build([*ENTRIES, entry("probes", "one"), entry("probes", "two")], ())
+    found = build_registry([*ENTRIES, entry("probes", "one"), entry("probes", "two")], ())
     plans = [
         make(replace(SUITE, probes=probes), found)
         for probes in (("one", "two"), ("two", "one"), ("one",), ())
@@ -681,7 +683,7 @@ def test_the_order_in_which_probes_are_asked_for_is_not_in_the_key() -> None:
 
 
 def test_what_was_run_with_a_probe_stays_on_the_board_of_a_run_without() -> None:
-    found = build([*ENTRIES, entry("probes", "one")], ())
+    found = build_registry([*ENTRIES, entry("probes", "one")], ())
     probed = make(replace(SUITE, probes=("one",)), found, select=lambda cell: "dropout[" in cell)
     board = merge_manifest(
         probed.manifest,
@@ -696,6 +698,13 @@ def test_what_was_run_with_a_probe_stays_on_the_board_of_a_run_without() -> None
 def test_a_pack_keeps_all_that_it_is_told_on_its_way_to_a_worker() -> None:
     split = Split(1, 20, 3, fixed=4, share=0.5)
     pack = Pack(
-        (make().cells[0],), ("k",), OWN, split, True, read=(1, 2), probes=("one",), study="capacity"
+        cells=(make().cells[0],),
+        keys=("k",),
+        recipe=OWN,
+        split=split,
+        compiled=True,
+        read=(1, 2),
+        probes=("one",),
+        study="capacity",
     )
     assert Pack.from_json(json.loads(json.dumps(pack.to_json()))) == pack

@@ -136,7 +136,15 @@ def test_all_of_them_measure_stacked_runs() -> None:
     cells = tuple(Cell("digits", "small-mlp", "dropout", (0.5,), "mixed@0.4", seed) for seed in (0, 1))
     split = Split(test=100, train=60, validation=60, fixed=0, share=0.7)
     recipe = Recipe(lr=0.1, batch=21, epochs=3)
-    pack = Pack(cells, ("a", "b"), recipe, split, compiled=False, read=(3,), probes=PROBES)
+    pack = Pack(
+        cells=cells,
+        keys=("a", "b"),
+        recipe=recipe,
+        split=split,
+        compiled=False,
+        read=(3,),
+        probes=PROBES,
+    )
     for record in train_pack(pack, REGISTRY, "cpu"):
         assert record.status == "ok"
         seen = record.probes

@@ -63,7 +63,7 @@ def subsets(arm: Any, kept: dict[str, float], models: int) -> tuple[Record, ...]
 def test_the_three_studies_of_subsets_train_the_same_cells_once() -> None:
     keys = {}
     for name, scale in product(("memorization", "membership", "calibration"), ("quick", "paper")):
-        study, within = REGISTRY.study(name), REGISTRY.within(name)
+        study, within = REGISTRY.study(name), REGISTRY.for_study(name)
         plans = plan_arms(study, scale, within, lambda dataset: dataset, lambda *names: None)
         keys[name, scale] = set(plans[0].keys)
     for scale in ("quick", "paper"):

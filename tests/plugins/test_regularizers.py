@@ -39,7 +39,7 @@ from membench.engine.step import forward_of
 from membench.engine.step import gradient_of
 from membench.engine.step import untapped
 from membench.nn import cross_entropy
-from membench.registry.loading import PluginEntry
+from membench.registry.entry import PluginEntry
 
 ENTRIES = {name: e for name, e in registry().regularizers.items() if name != "none"}
 SINGLE = {name: e for name, e in ENTRIES.items() if not e.parts}

@@ -188,7 +188,7 @@ def test_the_figure_marks_what_took_longer_than_the_budget_and_has_all_lines_in_
 
 @pytest.mark.parametrize("scale", ["quick", "paper"])
 def test_the_number_of_examples_changes_at_the_widest_network_only(scale: str) -> None:
-    plans = plan_arms(STUDY, scale, REGISTRY.within(STUDY.name), lambda dataset: dataset, lambda *names: None)
+    plans = plan_arms(STUDY, scale, REGISTRY.for_study(STUDY.name), lambda dataset: dataset, lambda *names: None)
     arms = [plan.arm for plan in plans]
     full = [arm for arm in arms if len(arm.architectures) > 1]
     assert len(full) == 1

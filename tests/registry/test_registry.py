@@ -275,12 +275,12 @@ def test_the_shipped_plugins_are_sound(place: Place) -> None:
             "cannot be loaded: line 1: ModuleNotFoundError: No module named 'no_such_module'",
         ),
         ("x = 1\nx = (", "line 2: SyntaxError: '(' was never closed"),
-        ("import sys\nsys.exit(0)", "line 2: it calls sys.exit; mend the file or take it out"),
+        ("import sys\nsys.exit(0)", "line 2: it calls sys.exit; correct the file or remove it"),
         (
             "class Odd(BaseException): ...\nraise Odd('a\\nb\\x1b[31m')",
             "line 2: membench_plugin_bad",
         ),
-        ("raise ValueError('a\\n\\x1b[31mb')", "line 1: ValueError: a [31mb; mend"),
+        ("raise ValueError('a\\n\\x1b[31mb')", "line 1: ValueError: a [31mb; correct"),
         ("raise ValueError('x' * 10000)", "x ..."),
         ("x = 1\0", "cannot be loaded"),
         ("def register():\n    return []", "has no @hookimpl; write it above `def register():`"),
@@ -558,7 +558,7 @@ def test_a_registered_composite_has_its_own_grid_wherever_its_parts_are(place: P
         assert entry.strengths == ((0, 1), (1, 0.75), (2, 0.5), (3, 0.25), (4, 0))
         assert (entry.summary, entry.group, entry.origin) == ("both", "control", "plugins/a.py")
         assert registry.with_composition("y+z") is registry
-        assert [part.name for part in entry.load()] == ["y", "z"]
+        assert [part.name for part in loading.load_records(entry)] == ["y", "z"]
 
 
 # ---------------------------------------------------------------------------------------------------- source text

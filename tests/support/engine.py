@@ -124,7 +124,14 @@ def pack(
 ) -> Pack:
     """A pack whose keys are the cells' ids; `more`: epochs to `read`, names of `probes`."""
     cells = tuple(cells)
-    return Pack(cells, tuple(c.id for c in cells), recipe, split, compiled, **more)
+    return Pack(
+        cells=cells,
+        keys=tuple(c.id for c in cells),
+        recipe=recipe,
+        split=split,
+        compiled=compiled,
+        **more,
+    )
 
 
 def blobs(n: int = 60, classes: int = 3, seed: int = 0) -> Dataset:

@@ -32,7 +32,13 @@ def make_pack(
     seeds = range(index * width, (index + 1) * width)
     cells = tuple(Cell(dataset, architecture, regularizer, (0.5,), "real", seed) for seed in seeds)
     keys = tuple(digest(cell.id) for cell in cells)
-    return Pack(cells, keys, Recipe(epochs=epochs), Split(10, 10, 10), compiled=False)
+    return Pack(
+        cells=cells,
+        keys=keys,
+        recipe=Recipe(epochs=epochs),
+        split=Split(10, 10, 10),
+        compiled=False,
+    )
 
 
 def make_records(pack: Pack, status: str = "ok") -> list[Record]:

@@ -11,8 +11,8 @@ from support.engine import registry
 from support.mutants import Mutant
 
 from membench.commands.report import scored
-from membench.registry.discovery import Source
-from membench.registry.loading import read
+from membench.registry.discovery import PluginSource
+from membench.registry.loading import read_plugin
 from membench.testing.catalogue import CHECKS
 from membench.testing.check import Subject
 
@@ -92,7 +92,7 @@ def test_a_cheater_that_looks_beyond_its_tensors_is_caught(what: str, tmp_path: 
     check, body = CAUGHT[what]
     path = tmp_path / "cheat.py"
     path.write_text(Mutant(check, body).text)
-    entries, problems = read(Source(path, "cheat.py"))
+    entries, problems = read_plugin(PluginSource(path, "cheat.py"))
     assert not problems, problems
     found = Subject(entries[0], registry()).outcome(TABLE[check], TABLE)
     assert found.status == "failed", found

@@ -24,8 +24,8 @@ from support.mutants import hidden
 
 from membench.api import STAGES
 from membench.commands.new import render
-from membench.registry.discovery import Source
-from membench.registry.loading import read
+from membench.registry.discovery import PluginSource
+from membench.registry.loading import read_plugin
 from membench.testing import architecture_checks
 from membench.testing.catalogue import CHECKS
 from membench.testing.check import Fault
@@ -45,7 +45,7 @@ def subjects(text: str, folder: Path) -> list[Subject]:
     """What a plugin file of this text registers."""
     path = folder / "mine.py"
     path.write_text(text)
-    entries, problems = read(Source(path, "mine.py"))
+    entries, problems = read_plugin(PluginSource(path, "mine.py"))
     assert not problems, problems
     return [Subject(entry, registry()) for entry in entries]
 
@@ -87,7 +87,7 @@ def test_a_planted_bug_is_found_by_the_check_that_is_meant_for_it(
 ) -> None:
     mutant, path = MUTANTS[name], tmp_path / "mine.py"
     path.write_text(mutant.text)
-    entries, problems = read(Source(path, "mine.py"))
+    entries, problems = read_plugin(PluginSource(path, "mine.py"))
     if not mutant.check:
         assert len(problems) == 1 and not entries
         return
@@ -364,7 +364,7 @@ def test_a_certificate_takes_what_a_plugin_says_literally() -> None:
     outcome = Outcome("regularizers/x", "acts", "failed", evil, evil, evil)
     plugin = {"kind": "regularizers", "name": "x", "hash": "00", "origin": evil}
     page = certificate(
-        [FileReport(Source(REPO, evil), {"regularizers/x": plugin}, [outcome], [evil])]
+        [FileReport(PluginSource(REPO, evil), {"regularizers/x": plugin}, [outcome], [evil])]
     )
     assert "<script>" not in page and "\n# x" not in page
     assert not re.search(r"(?<!\\)\]\(http", page)
