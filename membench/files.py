@@ -57,16 +57,34 @@ def write_file(path: Path, data: bytes) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, data: bytes, scratch: Path) -> None:
-    """Put the data where `path` is: a reader, or a crash at any point, finds all of the old or all of the new bytes.
+def replace_file(
+    path: Path, data: bytes, *, scratch: Path | None = None, durable: bool = True
+) -> None:
+    """Put the data where `path` is: a reader finds all of the old or all of the new bytes.
 
     Args:
-        scratch: where the bytes are written first; on the same file system. What a crash leaves there is garbage.
+        path: the file to make or to replace; its folder exists.
+        data: the new content.
+        scratch: the folder in which the bytes are written first, on the same file system; by
+            default that of `path`. A crash may leave a file there that ends in `.tmp`; an exception
+            leaves none.
+        durable: wait until the disk has the bytes and the name, so that a crash of the machine
+            loses neither. Records need it. Pages and caches do not: they can be made again.
+
+    Raises:
+        OSError: the file cannot be written; what was there before is untouched.
     """
-    temporary = scratch / f"{path.name}.{os.getpid()}.tmp"
-    write_file(temporary, data)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        if durable:
+            write_file(temporary, data)
+        else:
+            temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
 
 
 def cache_folder() -> Path:

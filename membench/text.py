@@ -1,33 +1,67 @@
-"""Where the plugins are: the shipped folder, `./plugins/`, `-p`, entry points, `pyproject.toml`; imports none of them.
+"""Text for people: foreign text made safe to print, and errors in one line.
 
-The registry asks for the sources; loading imports what is new.
+Everything that prints a plugin's names, reasons or messages calls these functions; the pages of
+the report add the escapes of Markdown (`membench.report.text`).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 import traceback
+import unicodedata
 from pathlib import Path
-from typing import Any
 
 from membench.errors import MembenchError
 
+#: Categories of Unicode: control, format (characters without width, or that turn the direction of
+#: text), surrogate, private use, line and paragraph separator.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_NONCHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 
-def one_line(text: Any) -> str:
-    """`text` as one line without control characters; plugins write what they like, terminals obey what they read."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+def visible(text: str, replacement: str = " ") -> str:
+    """Replace characters that a reader cannot see or a terminal may obey; whitespace becomes spaces.
+
+    Text of plugins, records and machines is foreign: it may hold escape sequences, characters
+    without width, or marks that make the rest of the line run backwards. This function alone says
+    which characters those are.
+
+    Args:
+        text: any text.
+        replacement: what stands for each such character; "" drops them.
+    """
+    characters = []
+    for character in text:
+        if character.isspace():
+            characters.append(" ")
+        elif unicodedata.category(character) in _INVISIBLE or _NONCHARACTER.match(character):
+            characters.append(replacement)
+        else:
+            characters.append(character)
+    return "".join(characters)
+
+
+def one_line(text: object, replacement: str = " ") -> str:
+    """Collapse any value's text to one line of visible characters with single spaces.
+
+    Args:
+        text: a value that may come from a plugin.
+        replacement: what stands for each invisible character, as in `visible`.
+    """
+    return " ".join(visible(str(text), replacement).split())
 
 
 def short(text: object, limit: int = 300) -> str:
-    """One line of printable characters, at most so many."""
+    """Collapse any value's text to one visible line, cut to `limit` characters with "..."."""
     line = one_line(text)
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def printable(line: str) -> str:
-    """The line without control characters, its indentation kept."""
-    return "".join(c if c.isprintable() else " " for c in line.expandtabs())
+    """Replace invisible characters of a line by spaces, but keep its indentation."""
+    return visible(line.expandtabs())
 
 
 def explain(error: BaseException) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
@@ -17,6 +16,7 @@ from typing import Any
 
 import membench
 from membench.files import cache_folder
+from membench.files import replace_file
 
 SCHEMA = 2  #: raised when the fields of a remembered plugin change
 FILE = f"plugins-{membench.__version__}-{SCHEMA}.json"  #: one a version: installations do not take turns in it
@@ -76,7 +76,8 @@ class PluginCache:
         text = json.dumps({k: v for k, v in self.plugins.items() if os.path.exists(v["path"])})
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(self.folder / FILE, f"{_checksum(text)}\n{text}")
+            content = f"{_checksum(text)}\n{text}".encode()
+            replace_file(self.folder / FILE, content, durable=False)
 
 
 @dataclass
@@ -102,7 +103,8 @@ class SkipCache:
         text = json.dumps(self.answers)
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self.path, f"{_checksum(text)}\n{text}")
+            content = f"{_checksum(text)}\n{text}".encode()
+            replace_file(self.path, content, durable=False)
 
 
 def file_stamp(path: Path) -> list[int] | None:
@@ -118,15 +120,3 @@ def _checksum(text: str) -> str:
     """Of the text and of those who wrote it: what other code remembered counts as damaged."""
     readers = [file_stamp(Path(__file__).parents[1] / name) for name in _READERS]
     return hashlib.sha256(json.dumps([readers, text]).encode()).hexdigest()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside and rename: a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except OSError:
-        os.unlink(name)
-        raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 
+from membench.files import replace_file
 from membench.report.text import plain
 
 TIMING = "timing.md"
@@ -26,7 +26,7 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        replace_file(path, content, durable=False)
     for name in _stale(out, files):
         (out / name).unlink()
 
@@ -41,15 +41,6 @@ def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:
     return [line for line in found if line] + [
         f"{name}: no longer part of the report" for name in _stale(out, files)
     ]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _difference(path: Path, name: str, expected: bytes) -> str:

@@ -7,21 +7,18 @@ terminal: names, summaries, citations, origins, reasons and versions are all wri
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from math import isfinite
 from math import isnan
 from urllib.parse import quote
 
 from membench.scoring import Interval
+from membench.text import one_line
 
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EM DASH}"  #: not run, not defined, or no claim is made
 LIMIT = 400  #: characters of one text; a citation fits, a flood does not
 LONG = 2000  #: of a caption, a claim, a note
-#: Control, format (zero-width, bidirectional), surrogate, private use, line and paragraph separator.
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_NONCHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$#!]")
 _CODE = re.compile(
     r"\\`([A-Za-z0-9@./+-]+)\\`"
@@ -32,10 +29,8 @@ _REFERENCE = re.compile(rf"(?P<url>{_URL})|arXiv:(?P<arxiv>\d{{4}}\.\d{{4,5}})")
 
 
 def plain(text: object, limit: int = LIMIT) -> str:
-    """One line of visible characters: no control codes, no escape sequences, no text that runs backwards."""
-    spaced = re.sub(r"\s+", " ", str(text))
-    visible = "".join(c for c in spaced if unicodedata.category(c) not in _INVISIBLE)
-    line = _NONCHARACTER.sub("", visible).strip()
+    """Collapse foreign text to one line of at most `limit` visible characters, cut with "…"."""
+    line = one_line(text, replacement="")
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
