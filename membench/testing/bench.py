@@ -1,4 +1,7 @@
-"""One regularizer's tiny runs, and single steps whose stages can be called by hand; made when first asked for."""
+"""The tiny runs of one regularizer that its checks share, and single steps whose stages can be called one by one.
+
+Everything is made when it is first asked for. All runs are of the networks in `toy`, of three steps an epoch.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine.contract import call
+from membench.engine.network import inspect_network
 from membench.engine.step import MAIN
 from membench.engine.step import Step
 from membench.engine.step import Taps
@@ -24,209 +28,309 @@ from membench.engine.step import gradient_of
 from membench.engine.step import untapped
 from membench.engine.trainer import Trainer
 from membench.nn import cross_entropy
+from membench.registry.entry import PluginEntry
 from membench.testing.check import NotApplicable
-from membench.testing.check import Subject
 from membench.testing.side_effects import Audit
 from membench.testing.side_effects import fingerprint
+from membench.testing.toy import CLASSES
 from membench.testing.toy import MLP
+from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
 from membench.testing.toy import lane_data
 from membench.testing.toy import lanes_of
 from membench.testing.toy import one_lane
 from membench.testing.watched_lane import WatchedLane
 
-EPOCHS = 4  #: of three steps; the whole budget, so that what begins late begins
-Setting = tuple[float, ...]
+EPOCHS = 4  #: the whole budget, so that what begins late in training begins
+STEPS_PER_EPOCH = 3
+BATCH = 8
+Setting = tuple[float, ...]  #: one strength of each part
 
 
 class Bench:
-    """Everything that the checks of one regularizer share."""
+    """The runs and calls that the checks of one regularizer share.
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject, self.entry = subject, subject.entry
-        self.parts: tuple[Regularizer, ...] = subject.records
-        if not self.entry.acts_on:
+    Args:
+        entry: The registered regularizer.
+        parts: Its live records: one, or a composition's parts.
+        paths: The files that define it.
+
+    Raises:
+        NotApplicable: It acts at no stage.
+    """
+
+    def __init__(
+        self, entry: PluginEntry, parts: tuple[Regularizer, ...], paths: tuple[str, ...]
+    ) -> None:
+        if not entry.acts_on:
             raise NotApplicable("it acts at no stage")
-        self.strengths: tuple[Setting, ...] = self.entry.strengths
-        self.off: Setting = self.entry.off
-        self.trespasses: list[str] = []
-        self.drawn: Counter[str] = Counter()  #: (draws by stage) that the calls by hand asked for
-        self.audit = Audit(subject.paths)
-        self.kept_before = fingerprint(self.parts, subject.paths)
-        self.called: dict[str, Any] = {}
+        self.entry = entry
+        self.parts = parts
+        self.strengths: tuple[Setting, ...] = entry.strengths
+        self.off: Setting = entry.off
+        self.violations: list[str] = []  #: what the calls by hand reached for behind the lane
+        self.draw_counts: Counter[str] = Counter()  #: draws of the calls by hand, by method
+        self.audit = Audit(paths)
+        self.fingerprint_before = fingerprint(parts, paths)
+        self._first_errors: dict[str, BaseException | None] = {}  #: by stage
 
     @property
     def strongest(self) -> Setting:
+        """The last of the strengths."""
         return self.strengths[-1]
 
     @property
-    def near(self) -> Setting:
-        """A thousandth of the way from off to the weakest strength."""
-        pairs = zip(self.off, self.strengths[0], strict=True)
-        return tuple(
-            1e4 * max(1.0, abs(s)) if math.isinf(off) else off + 1e-3 * (s - off)
-            for off, s in pairs
-        )
+    def barely_on(self) -> Setting:
+        """A thousandth of the way from off to the weakest strength; 1e4 or more where off is infinite."""
+        setting = []
+        for off, weakest in zip(self.off, self.strengths[0], strict=True):
+            if math.isinf(off):
+                setting.append(1e4 * max(1.0, abs(weakest)))
+            else:
+                setting.append(off + 1e-3 * (weakest - off))
+        return tuple(setting)
 
     @property
-    def roles(self) -> list[str]:
-        """The stages of a single regularizer.
+    def stages(self) -> list[str]:
+        """The stages where a single regularizer acts.
 
         Raises:
-            NotApplicable: it is a composition, whose parts have checks of their own.
+            NotApplicable: It is a composition, whose parts have checks of their own.
         """
         if len(self.parts) > 1:
             raise NotApplicable("its parts are checked by themselves")
         return list(self.parts[0].acts_on)
 
-    def role(self, *stages: str) -> list[str]:
-        """Those of the stages where it acts.
+    def stages_among(self, *stages: str) -> list[str]:
+        """Return those of the stages where it acts.
 
         Raises:
-            NotApplicable: it acts at none of them.
+            NotApplicable: It acts at none of them, or is a composition.
         """
-        found = [stage for stage in self.roles if stage in stages]
-        if not found:
+        acting = [stage for stage in self.stages if stage in stages]
+        if not acting:
             raise NotApplicable(f"it does not act at {', '.join(stages)}")
-        return found
+        return acting
 
-    def world(
+    def toy_run(
         self,
         *settings: Setting,
         architecture: Architecture = MLP,
         parts: tuple[Regularizer, ...] | None = None,
-        batch: int = 8,
+        batch: int = BATCH,
     ) -> ToyRun:
-        """Lanes that differ in the strength alone; three steps an epoch.
+        """Describe lanes that differ in the strength alone: same seed, images and labels.
+
+        Args:
+            *settings: The strengths of each lane.
+            architecture: The network.
+            parts: What to train with instead of the regularizer's own parts.
+            batch: Examples in a batch, a third of the training images.
+
+        Returns:
+            The lanes, not yet trained.
 
         Raises:
-            NotApplicable: the regularizer's own `skip` says that it cannot act on this network.
+            NotApplicable: The regularizer's own `skip` says that it cannot act on this network.
         """
-        self.ask_skip(architecture)
-        data = lanes_of(lane_data(1, n=3 * batch), [0] * len(settings))
-        recipe = Recipe(lr=0.1, batch=batch, epochs=EPOCHS)
-        chosen, seeds = self.parts if parts is None else parts, (0,) * len(settings)
-        return ToyRun(chosen, settings, architecture, recipe, 3 * EPOCHS, data=data, seeds=seeds)
+        self.check_not_skipped(architecture)
+        lanes = len(settings)
+        return ToyRun(
+            regularizers=self.parts if parts is None else parts,
+            strengths=settings,
+            architecture=architecture,
+            recipe=Recipe(lr=0.1, batch=batch, epochs=EPOCHS),
+            steps=STEPS_PER_EPOCH * EPOCHS,
+            data=lanes_of(lane_data(1, n=STEPS_PER_EPOCH * batch), [0] * lanes),
+            seeds=(0,) * lanes,
+        )
 
-    def ask_skip(self, architecture: Architecture) -> None:
-        """Raises `NotApplicable` with the reason that a part gives for not acting on the network."""
-        from membench.engine.network import inspect_network
-        from membench.testing.toy import CLASSES
-        from membench.testing.toy import SHAPE
+    def check_not_skipped(self, architecture: Architecture) -> None:
+        """Ask each part whether it can act on the network.
 
+        Raises:
+            NotApplicable: A part cannot; with its reason.
+        """
         for part in self.parts:
-            reason = part.skip(inspect_network(architecture, SHAPE, CLASSES)) if part.skip else None
+            if part.skip is None:
+                continue
+            reason = part.skip(inspect_network(architecture, SHAPE, CLASSES))
             if reason is not None:
                 raise NotApplicable(f"it skips the {architecture.name}: {reason}")
 
     @cached_property
-    def grid(self) -> Trainer:
-        """Trained lanes: off, a hair from off, then each strength."""
-        return self.world(self.off, self.near, *self.strengths).trained(epochs=EPOCHS)
+    def grid_run(self) -> Trainer:
+        """Trained lanes: off, barely on, then each strength."""
+        return self.toy_run(self.off, self.barely_on, *self.strengths).trained(epochs=EPOCHS)
 
     @cached_property
-    def alone(self) -> Trainer:
-        """The strongest lane of `grid`, by itself."""
-        return self.world(self.strongest).trained(epochs=EPOCHS)
+    def strongest_run(self) -> Trainer:
+        """The strongest lane of `grid_run`, trained alone."""
+        return self.toy_run(self.strongest).trained(epochs=EPOCHS)
 
-    def step(self, setting: Setting, t: int = 2, key: int | None = None, **how: Any) -> Step:
-        """One lane's step t by hand, its batch taken."""
-        world = self.world(setting, **how)
-        trainer = world.trainer()
-        if key is not None:
-            trainer.fixed["key"] = torch.full_like(trainer.fixed["key"], key)
-        return one_lane(trainer, world.orders()[0], t)
+    def step(
+        self,
+        setting: Setting,
+        batch: int = BATCH,
+        parts: tuple[Regularizer, ...] | None = None,
+    ) -> Step:
+        """Prepare the third step of one lane, its batch drawn and its `batch` stages taken.
 
-    def give(self, step: Step, stage: str) -> tuple[tuple[Any, ...], WatchedLane]:
-        """What the function at the stage gets in this step: its tensors and its lane."""
-        args, fields = stage_inputs(step, stage)
-        return args, WatchedLane(step.lane(0, stage, **fields), self.trespasses, self.drawn)
+        Args:
+            setting: The lane's strengths.
+            batch: Examples in the batch.
+            parts: What to train with instead of the regularizer's own parts.
 
-    def act(self, step: Step, stage: str) -> Any:
-        """The function's result in this step, checked for shapes."""
-        args, lane = self.give(step, stage)
-        return call(step.program.parts[0], stage, *args, lane)
+        Returns:
+            The step, neither compiled nor stacked.
+        """
+        run = self.toy_run(setting, batch=batch, parts=parts)
+        return one_lane(run.trainer(), run.orders()[0], t=2)
 
-    def by_hand(
+    def stage_arguments(self, step: Step, stage: str) -> tuple[tuple[Any, ...], WatchedLane]:
+        """Return what the function at the stage gets in this step: its tensors and its lane."""
+        tensors, fields = stage_inputs(step, stage)
+        lane = WatchedLane(step.lane(0, stage, **fields), self.violations, self.draw_counts)
+        return tensors, lane
+
+    def call_stage(self, step: Step, stage: str) -> Any:
+        """Return the result of the function at the stage in this step, its shapes checked."""
+        tensors, lane = self.stage_arguments(step, stage)
+        return call(step.program.parts[0], stage, *tensors, lane)
+
+    def call_on_tensors(
         self, stage: str, setting: Setting, tensors: tuple[Any, ...], fields: dict[str, Any]
     ) -> Any:
-        """The function at the stage on these tensors, in a lane with these fields beside its own."""
+        """Call the function at a stage on given tensors.
+
+        Args:
+            stage: Where it acts.
+            setting: The lane's strengths.
+            tensors: The function's arguments before the lane.
+            fields: Fields of the lane to replace or to add.
+
+        Returns:
+            The function's result, its shapes checked.
+        """
         step = self.step(setting)
-        lane = step.lane(0, stage, **{**stage_inputs(step, stage)[1]})
+        lane = step.lane(0, stage, **stage_inputs(step, stage)[1])
         vars(lane).update(fields)
         return call(self.parts[0], stage, *tensors, lane)
 
-    def first_call(self, stage: str) -> BaseException | None:
-        """What the first call at the stage raises, at the strongest strength; remembered, and watched."""
-        if stage not in self.called:
+    def first_call_error(self, stage: str) -> BaseException | None:
+        """Call the function at the stage twice at the strongest strength, the second time under audit.
+
+        It is called once for all checks: the outcome is remembered.
+
+        Returns:
+            What the function raised, or None.
+
+        Raises:
+            NotApplicable: The regularizer skips the network.
+        """
+        if stage not in self._first_errors:
             try:
                 step = self.step(self.strongest)
-                self.act(step, stage)
+                self.call_stage(step, stage)
                 with self.audit:
-                    self.act(step, stage)
-                self.called[stage] = None
+                    self.call_stage(step, stage)
+                self._first_errors[stage] = None
             except NotApplicable:
                 raise
             except (Exception, SystemExit) as error:
-                self.called[stage] = error
-        return self.called[stage]
+                self._first_errors[stage] = error
+        return self._first_errors[stage]
 
 
 @lru_cache(maxsize=16)
 def plain_run(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
-    """Trained lanes without a regularizer, on the data of every `Bench.world`."""
-    data = lanes_of(lane_data(1, n=24), [0] * lanes)
-    recipe = Recipe(lr=0.1, batch=8, epochs=EPOCHS)
-    world = ToyRun(
-        (), ((0.0,),) * lanes, architecture, recipe, 3 * EPOCHS, data=data, seeds=(0,) * lanes
+    """Train lanes without a regularizer, with the seed and the data of every `Bench.toy_run`.
+
+    Args:
+        architecture: The network.
+        lanes: Equal lanes to stack.
+        epochs: Epochs to train.
+
+    Returns:
+        The trainer after the last epoch. It is shared: do not train it further.
+    """
+    run = ToyRun(
+        regularizers=(),
+        strengths=((0.0,),) * lanes,
+        architecture=architecture,
+        recipe=Recipe(lr=0.1, batch=BATCH, epochs=EPOCHS),
+        steps=STEPS_PER_EPOCH * EPOCHS,
+        data=lanes_of(lane_data(1, n=STEPS_PER_EPOCH * BATCH), [0] * lanes),
+        seeds=(0,) * lanes,
     )
-    return world.trained(epochs=epochs)
+    return run.trained(epochs=epochs)
 
 
-def stage_inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: PLR0911 - one a stage
-    """The first part's tensors at the stage, and the lane's further fields, as the engine gives them."""
-    p, forward, index = step.params, forward_of(step, 0, stage, step.params), {"index": step.index}
+def stage_inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what the engine gives to the first part at a stage.
+
+    Args:
+        step: One lane's step, its batch drawn.
+        stage: A name of `membench.api.STAGES`.
+
+    Returns:
+        The function's tensors, and the fields of its lane beside the common ones.
+    """
+    params = step.params
+    index = {"index": step.index}
     batch = {**index, "x": step.x, "y": step.y}
+    forward = forward_of(step, 0, stage, params)
+
     if stage == "batch":
         return (step.x, step.y), {**index, "clean": step.clean, "forward": forward}
-    if stage == "hidden":
-        h: list[Tensor] = []
-        step.program.forward(p, step.buffers, step.x, lambda v, kind="hidden": h.append(v) or v)
-        return (h[0].detach(),), {**index, "tap": 0, "kind": "hidden"}
     if stage in ("perturb", "init"):
-        return (p,), {}
+        return (params,), {}
+    if stage == "hidden":
+        hidden = _hidden_layers(step)[0]
+        return (hidden.detach(),), {**index, "tap": 0, "kind": "hidden"}
     if stage == "grads":
-        logits, _ = step.program.forward(p, step.buffers, step.x, untapped)
-        return (step.gradient(p, 0)[0], p), {
-            **batch,
-            "logits": logits,
-            "gradient": gradient_of(step, 0),
-        }
+        logits, _ = step.program.forward(params, step.buffers, step.x, untapped)
+        fields = {**batch, "logits": logits, "gradient": gradient_of(step, 0)}
+        return (step.gradient(params, 0)[0], params), fields
+
     activations: list[Tensor] = []
-    logits, _ = step.program.forward(
-        p, step.buffers, step.x, Taps(step, MAIN, step.index, None, activations)
-    )
+    taps = Taps(step, MAIN, step.index, None, activations)
+    logits, _ = step.program.forward(params, step.buffers, step.x, taps)
     if stage == "loss":
         fields = {
             **index,
             "x": step.x,
-            "params": p,
+            "params": params,
             "clean": step.clean,
             "forward": forward,
             "activations": activations,
         }
         return (cross_entropy(logits, step.y).detach(), logits.detach(), step.y), fields
     if stage == "penalty":
-        return (p,), {**batch, "forward": forward, "activations": activations}
-    moved = tree_map(lambda w: w + 0.01 * (1 + w), p)  # what an optimizer's step may have done
-    further = {
-        "weights": {"before": p},
-        "update": {**batch, "before": p, "logits": logits},
+        return (params,), {**batch, "forward": forward, "activations": activations}
+
+    # What an optimizer's step may have made of the weights.
+    stepped = tree_map(lambda w: w + 0.01 * (1 + w), params)
+    fields_after_step = {
+        "weights": {"before": params},
+        "update": {**batch, "before": params, "logits": logits},
         "readout": {},
     }
-    return (moved,), further[stage]
+    return (stepped,), fields_after_step[stage]
+
+
+def _hidden_layers(step: Step) -> list[Tensor]:
+    """Return what the network hands to its taps."""
+    layers: list[Tensor] = []
+
+    def tap(h: Tensor, kind: str = "hidden") -> Tensor:
+        layers.append(h)
+        return h
+
+    step.program.forward(step.params, step.buffers, step.x, tap)
+    return layers
 
 
 def strength_text(setting: Setting) -> str:
-    """`0.5,0.3`."""
-    return ",".join(f"{s:g}" for s in setting)
+    """Return the strengths of a setting as text, such as `0.5,0.3`."""
+    return ",".join(f"{strength:g}" for strength in setting)

@@ -14,13 +14,13 @@ from membench.files import cache_folder
 from membench.rng import Draws
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.check import Subject
+from membench.testing.subject import Subject
 from membench.testing.check import source_location
 
 N = 40  #: examples of a signal's tries
 
 
-# --- data sets --------------------------------------------------------------------------------------------------------
+# --- data sets ------------------------------------------------------------------------------------
 
 
 def _arrays(subject: Subject) -> Arrays:
@@ -65,7 +65,7 @@ def values(subject: Subject) -> None:
         raise Fault("all pixels of all images are the same", where)
 
 
-def distinct_classes(subject: Subject) -> None:
+def no_shared_images(subject: Subject) -> None:
     """By their bytes."""
     arrays = _arrays(subject)
     if arrays.test is None:
@@ -79,7 +79,7 @@ def distinct_classes(subject: Subject) -> None:
         )
 
 
-# --- signals ----------------------------------------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 
 def _try(subject: Subject, key: int = 1, train: bool = True) -> tuple[Any, Any, tuple[Any, ...]]:

@@ -22,7 +22,7 @@ from membench.engine.trainer import LaneTensors
 from membench.engine.trainer import Trainer
 from membench.testing.bench import stage_inputs
 from membench.testing.check import Fault
-from membench.testing.check import Subject
+from membench.testing.subject import Subject
 from membench.testing.check import source_location
 from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
@@ -119,7 +119,7 @@ MAX_COST, MAX_SECONDS = 10.0, 40.0  #: times the plain step: its arithmetic, its
 def no_wait(subject: Subject) -> None:
     """One epoch under a guard that sees every operation."""
     bench = subject.bench
-    world = bench.world(bench.off, bench.strongest)
+    world = bench.toy_run(bench.off, bench.strongest)
     trainer, order = world.trainer(), world.orders()[0][:, :1]
     with SyncGuard():
         trainer.train_epoch(order)
@@ -129,7 +129,7 @@ def no_wait(subject: Subject) -> None:
 def one_device(subject: Subject) -> None:
     """The whole on the meta device, which has no memory: what is made elsewhere shows."""
     bench = subject.bench
-    world = bench.world(bench.off, bench.strongest)
+    world = bench.toy_run(bench.off, bench.strongest)
     here = world.trainer()
     far = lambda tree: tree_map(lambda v: v.to("meta"), tree)  # noqa: E731
     weights = [
@@ -160,7 +160,7 @@ def no_warnings(subject: Subject) -> None:
     bench = subject.bench
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        world = bench.world(bench.off, bench.strongest)
+        world = bench.toy_run(bench.off, bench.strongest)
         world.trainer().train_epoch(world.orders()[0][:, :1])
     for warning in seen:
         raise Fault(
@@ -182,7 +182,7 @@ class Operations(TorchDispatchMode):
 def cost(subject: Subject) -> str:
     """Arithmetic as the board counts it, and the number of operations: a loop in Python has many small ones."""
     bench = subject.bench
-    world = bench.world(bench.strongest)
+    world = bench.toy_run(bench.strongest)
     work = relative_cost(world.program, SHAPE)
     operations = _operations(world) / _operations(replace(world, regularizers=()))
     said = f"{work:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
@@ -201,7 +201,7 @@ def _operations(world: ToyRun) -> int:
 def one_graph(subject: Subject) -> None:
     """Traced, not translated; each function by itself, in a tenth of the time of the whole step."""
     bench = subject.bench
-    for stage in bench.roles:
+    for stage in bench.stages:
         step = bench.step(bench.strongest)
         args, fields = stage_inputs(step, stage)
         part = bench.parts[0]

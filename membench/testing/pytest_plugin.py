@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 if TYPE_CHECKING:
-    from membench.testing.check import Subject
+    from membench.testing.subject import Subject
 
 
 GIVEN: pytest.StashKey[list[Subject]] = pytest.StashKey()  #: what `membench check` wants checked
@@ -77,7 +77,7 @@ def subjects(names: Iterable[str], folder: Path) -> list[Subject]:
     from membench.errors import MembenchError
     from membench.registry.discovery import requested_sources
     from membench.registry.registry import discover
-    from membench.testing.check import Subject
+    from membench.testing.subject import Subject
 
     found: list[Subject] = []
     try:
@@ -149,6 +149,6 @@ def membench_act(request: pytest.FixtureRequest) -> Callable[..., Any]:
         (subject,) = (
             s for s in subjects([plugin], request.config.rootpath) if s.entry.kind == "regularizers"
         )
-        return subject.bench.by_hand(stage, (strength,), tensors, fields)
+        return subject.bench.call_on_tensors(stage, (strength,), tensors, fields)
 
     return act

@@ -34,7 +34,7 @@ from membench.registry.registry import build_registry
 from membench.testing import pytest_plugin
 from membench.testing.catalogue import CHECKS
 from membench.testing.check import Outcome
-from membench.testing.check import Subject
+from membench.testing.subject import Subject
 from membench.text import one_line
 
 SUITE = Path(__file__).with_name("contract.py")

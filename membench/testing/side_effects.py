@@ -1,10 +1,14 @@
-"""A print of all data that a plugin's functions can reach, so that what they keep between calls shows. No torch."""
+"""Instruments that show what a plugin's functions do besides computing their result.
+
+Three kinds of side effect can be seen: changes of the process's global state (`global_state`), data that a function
+keeps between calls (`fingerprint`), and files, frames or processes that it reaches for (`Audit`).
+`side_effect_checks` uses them. Only the snapshot of global state imports torch.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import os
 import random
 import sys
@@ -14,104 +18,194 @@ import types
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from membench.api import STAGES
-from membench.testing.check import Fault
-from membench.testing.check import NotApplicable
-from membench.testing.check import Subject
 from membench.testing.check import display_path
-from membench.testing.check import source_location
 
-_DEEP = 6  #: levels of containers that are looked into
+# --- global state ---------------------------------------------------------------------------------
+
+
+def global_state() -> dict[str, Any]:
+    """Take a snapshot of what all code of a process shares, by name."""
+    import torch
+
+    return {
+        "torch's random state": sha256(torch.get_rng_state().numpy()),
+        "numpy's random state": repr(np.random.get_state()),
+        "random's state": hash(random.getstate()),
+        "torch's default type": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's matmul precision": torch.get_float32_matmul_precision(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "an environment variable": dict(os.environ),
+        "the working folder": os.getcwd(),
+        "sys.path": list(sys.path),
+        "the recursion limit": sys.getrecursionlimit(),
+        "the number of threads": threading.active_count(),
+    }
+
+
+def changed_state(before: dict[str, Any]) -> list[str]:
+    """Return the names of what differs from an earlier snapshot of the global state."""
+    after = global_state()
+    return [name for name, value in before.items() if value != after[name]]
+
+
+@contextmanager
+def preserved_globals() -> Iterator[None]:
+    """Restore random states and torch's settings afterwards.
+
+    Inside, random states are others than before and settings are the defaults, so that a function which
+    sets either to a fixed value is seen to change it on every call.
+    """
+    import torch
+
+    torch_state = torch.get_rng_state()
+    numpy_state = np.random.get_state()
+    python_state = random.getstate()
+    dtype = torch.get_default_dtype()
+    precision = torch.get_float32_matmul_precision()
+    try:
+        torch.rand(1)
+        np.random.rand()
+        random.random()
+        torch.set_default_dtype(torch.float32)
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        torch.set_default_dtype(dtype)
+        torch.set_float32_matmul_precision(precision)
+
+
+# --- what is kept between calls -------------------------------------------------------------------
+
+_MAX_DEPTH = 6  #: levels of containers that are looked into
 
 
 def fingerprint(parts: Iterable[Any], paths: tuple[str, ...]) -> dict[str, str]:
-    """A print of all data that the parts' functions can reach: module globals, closures, attributes, defaults."""
-    found: dict[str, str] = {}
+    """Describe all data that the functions of a regularizer's parts can reach.
+
+    That is closures, defaults, attributes, and the globals of the plugin's own modules. Equal data have equal
+    descriptions, so a function that keeps something between calls changes one of them.
+
+    Args:
+        parts: The regularizer's records.
+        paths: The files that define them.
+
+    Returns:
+        Descriptions by name, such as `weights.count` for a variable in the closure of `weights`.
+    """
+    descriptions: dict[str, str] = {}
     for part in parts:
         for stage in STAGES:
             function = getattr(part, stage)
-            if function is not None:
-                found |= dict(_function(stage, function, paths))
-                module = sys.modules.get(getattr(inner(function), "__module__", None) or "")
-                if module is not None and getattr(module, "__file__", None) in paths:
-                    found |= {
-                        n: print_of(v, paths)
-                        for n, v in vars(module).items()
-                        if not n.startswith("__")
-                    }
-    return found
+            if function is None:
+                continue
+            descriptions.update(_function_data(stage, function, paths, _MAX_DEPTH))
+            module = sys.modules.get(getattr(_unwrapped(function), "__module__", None) or "")
+            if module is None or getattr(module, "__file__", None) not in paths:
+                continue
+            for name, value in vars(module).items():
+                if not name.startswith("__"):
+                    descriptions[name] = describe_data(value, paths, _MAX_DEPTH)
+    return descriptions
 
 
-def inner(function: Any) -> Any:
-    """The function under partial objects and wrappers."""
+def _unwrapped(function: Any) -> Any:
+    """Return the function under partial objects and a wrapper."""
     while isinstance(function, functools.partial):
         function = function.func
     return getattr(function, "__wrapped__", function)
 
 
-def _function(
-    name: str, function: Any, paths: tuple[str, ...], depth: int = _DEEP
+def _function_data(
+    name: str, function: Any, paths: tuple[str, ...], depth: int
 ) -> Iterator[tuple[str, str]]:
-    """(name, print) of what the function holds: closure, defaults, attributes."""
-    look = functools.partial(print_of, paths=paths, depth=depth)
+    """Yield (name, description) of what a function holds: closure, defaults, attributes."""
+    describe = functools.partial(describe_data, paths=paths, depth=depth)
     if isinstance(function, types.FunctionType):
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        yield from ((f"{name}.{free}", look(_content(cell))) for free, cell in cells)
-        yield f"{name} (defaults)", look([function.__defaults__, function.__kwdefaults__])
-        yield from ((f"{name}.{key}", look(value)) for key, value in vars(function).items())
+        cells = function.__closure__ or ()
+        for variable, cell in zip(function.__code__.co_freevars, cells, strict=True):
+            yield f"{name}.{variable}", describe(_cell_contents(cell))
+        yield f"{name} (defaults)", describe([function.__defaults__, function.__kwdefaults__])
+        for attribute, value in vars(function).items():
+            yield f"{name}.{attribute}", describe(value)
     elif isinstance(function, functools.partial):
-        yield f"{name} (partial)", look([function.args, function.keywords])
-        yield from _function(name, function.func, paths, depth)
+        yield f"{name} (partial)", describe([function.args, function.keywords])
+        yield from _function_data(name, function.func, paths, depth)
     else:
-        yield name, look(function)
+        yield name, describe(function)
 
 
-def _content(cell: Any) -> Any:
+def _cell_contents(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not filled yet
         return None
 
 
-def print_of(value: Any, paths: tuple[str, ...], depth: int = _DEEP) -> str:  # noqa: PLR0911 - one a type
-    """Equal for equal data; of what cannot be looked into, the type."""
-    again = functools.partial(print_of, paths=paths, depth=depth - 1)
-    if depth == 0 or isinstance(value, (types.ModuleType, type(len))):
-        return type(value).__name__
+def describe_data(value: Any, paths: tuple[str, ...], depth: int) -> str:
+    """Describe a value so that equal data have equal descriptions.
+
+    Args:
+        value: What to describe.
+        paths: The plugin's files; functions defined elsewhere are described by their names alone.
+        depth: Levels of containers to look into; below them, and for modules, the type's name is all.
+
+    Returns:
+        The description.
+    """
+    describe = functools.partial(describe_data, paths=paths, depth=depth - 1)
+    kind = type(value).__name__
+    if depth == 0 or isinstance(value, (types.ModuleType, types.BuiltinFunctionType)):
+        return kind
     if isinstance(value, type):
         return f"class {value.__name__}"
     if isinstance(value, types.FunctionType):
-        own = value.__code__.co_filename in paths
-        return f"def {value.__name__} {dict(_function('', value, paths, depth - 1)) if own else ''}"
-    if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
-        return f"{type(value).__name__}[{', '.join(map(again, value))}]"
+        is_plugin_s = value.__code__.co_filename in paths
+        data = dict(_function_data("", value, paths, depth - 1)) if is_plugin_s else ""
+        return f"def {value.__name__} {data}"
+    if isinstance(value, (list, tuple, set, frozenset)) or kind == "deque":
+        return f"{kind}[{', '.join(map(describe, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{again(k)}: {again(v)}' for k, v in value.items())}}}"
-    if (hasattr(value, "detach") and hasattr(value, "requires_grad")) or isinstance(
-        value, np.ndarray
-    ):
-        return f"tensor {tuple(value.shape)} {_bytes(value)}"
+        items = [f"{describe(key)}: {describe(item)}" for key, item in value.items()]
+        return f"{{{', '.join(items)}}}"
+    if isinstance(value, np.ndarray) or _is_tensor(value):
+        return f"tensor {tuple(value.shape)} {_hash_of_values(value)}"
     if type(value).__module__ in ("builtins", "itertools") or isinstance(value, (int, float, str)):
-        return f"{type(value).__name__} {value!r}"
-    return f"{type(value).__name__} {again(getattr(value, '__dict__', None))}"
+        return f"{kind} {value!r}"
+    return f"{kind} {describe(getattr(value, '__dict__', None))}"
 
 
-def _bytes(value: Any) -> str:
+def _is_tensor(value: Any) -> bool:
+    """Return whether the value is a torch tensor, without importing torch."""
+    return hasattr(value, "detach") and hasattr(value, "requires_grad")
+
+
+def _hash_of_values(array: Any) -> str:
     try:
-        return sha(np.asarray(value.detach().cpu()) if hasattr(value, "detach") else value)
+        return sha256(np.asarray(array.detach().cpu()) if _is_tensor(array) else array)
     except Exception:  # a tensor of many lanes, kept beyond its run
         return "of a run"
 
 
-def sha(array: Any) -> str:
+def sha256(array: np.ndarray[Any, Any]) -> str:
+    """Return the SHA-256 of an array's bytes in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-#: Audit events (docs.python.org, "Audit events table") of what a regularizer has no business with.
+# --- files, frames, processes ---------------------------------------------------------------------
+
+#: Audit events (docs.python.org, "Audit events table") that no regularizer has a reason to cause.
 EVENTS = (
     "open",
     "os.",
@@ -129,130 +223,21 @@ EVENTS = (
 _STDLIB = sysconfig.get_path("stdlib")
 
 
-# --- global state -----------------------------------------------------------------------------------------------------
-
-
-def world_state() -> dict[str, Any]:
-    """What all of a process shares, by name."""
-    import torch
-
-    return {
-        "torch's random state": sha(torch.get_rng_state().numpy()),
-        "numpy's random state": repr(np.random.get_state()),
-        "random's state": hash(random.getstate()),
-        "torch's default type": torch.get_default_dtype(),
-        "torch's default device": torch.get_default_device(),
-        "torch's gradient mode": torch.is_grad_enabled(),
-        "torch's number of threads": torch.get_num_threads(),
-        "torch's matmul precision": torch.get_float32_matmul_precision(),
-        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
-        "an environment variable": dict(os.environ),
-        "the working folder": os.getcwd(),
-        "sys.path": list(sys.path),
-        "the recursion limit": sys.getrecursionlimit(),
-        "the number of threads": threading.active_count(),
-    }
-
-
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [name for name in before if before[name] != after[name]]
-
-
-@contextmanager
-def preserved_globals() -> Iterator[None]:
-    """Random states moved on and settings as they come: what an earlier call has set, the next one changes again."""
-    import torch
-
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    settings = torch.get_default_dtype(), torch.get_float32_matmul_precision()
-    try:
-        torch.rand(1), np.random.rand(), random.random()
-        torch.set_default_dtype(torch.float32)
-        torch.set_float32_matmul_precision("highest")
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        torch.set_default_dtype(settings[0])
-        torch.set_float32_matmul_precision(settings[1])
-
-
-def globals_untouched(subject: Subject) -> None:
-    """By hand, where torch's generators would not raise as they do in a stacked step."""
-    bench = subject.bench
-    for stage in bench.roles:
-        with preserved_globals():
-            step = bench.step(bench.strongest)
-            before = world_state()
-            bench.act(step, stage)
-            changed = _changed(before, world_state())
-        if changed:
-            raise Fault(
-                f"{stage} changes {', '.join(changed)}",
-                source_location(getattr(bench.parts[0], stage)),
-            )
-
-
-def import_is_quiet(subject: Subject) -> None:
-    """The file's code is run once more, under another name."""
-    source = subject.entry.plugin_source
-    if source is None or source.module:
-        raise NotApplicable("it is no file of its own")
-    name = f"membench_imported_again_{sha(np.frombuffer(source.key.encode(), np.uint8))[:12]}"
-    spec = importlib.util.spec_from_file_location(name, source.path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    with preserved_globals():
-        before = world_state()
-        try:
-            exec(
-                compile(source.path.read_bytes(), str(source.path), "exec", dont_inherit=True),
-                module.__dict__,
-            )
-        finally:
-            del sys.modules[name]
-        changed = _changed(before, world_state())
-    if changed:
-        raise Fault(f"importing it changes {', '.join(changed)}", display_path(str(source.path), 1))
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
-
-
-def keeps_nothing(subject: Subject) -> None:
-    """After the calls by hand and, where it runs, a whole stacked run."""
-    bench = subject.bench
-    for stage in bench.roles:
-        bench.first_call(stage)
-    stacks = subject.outcomes.get("stacks")
-    if stacks is None or stacks.status != "failed":
-        bench.alone  # noqa: B018
-    after = fingerprint(bench.parts, subject.paths)
-    changed = [name for name in after if bench.kept_before.get(name) != after[name]]
-    if changed:
-        raise Fault(
-            f"{changed[0]} is another after a run: runs would hear of each other",
-            _home(subject, changed[0]),
-        )
-
-
-def _home(subject: Subject, name: str) -> str:
-    """The function that the name leads with, as in `weights.count`."""
-    found = getattr(subject.records[0], name.partition(".")[0].partition(" ")[0], None)
-    return source_location(found) if callable(found) else ""
-
-
-# --- files, stacks ----------------------------------------------------------------------------------------------------
-
-
 class Audit:
-    """While active, writes down which audit events the plugin's own code causes; a hook can never be taken off."""
+    """While active, records which of the `EVENTS` a plugin's own code causes.
+
+    Python cannot remove an audit hook, so one hook is installed for the process and asks which audit is active.
+
+    Args:
+        paths: The plugin's files.
+    """
 
     _active: Audit | None = None
     _installed = False
 
     def __init__(self, paths: tuple[str, ...]) -> None:
-        self.paths, self.seen = paths, []  #: (event, line)
+        self.paths = paths
+        self.events: list[tuple[str, str]] = []  #: (event, file:line in the plugin)
 
     def __enter__(self) -> None:
         if not Audit._installed:
@@ -268,23 +253,15 @@ class Audit:
         audit = Audit._active
         if audit is None or not event.startswith(EVENTS):
             return
-        Audit._active = None  # what follows causes events of its own
-        frame = sys._getframe(1)
-        while frame is not None and _of_python(frame.f_code.co_filename):
+        Audit._active = None  # looking at frames causes events too
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and _is_python_s(frame.f_code.co_filename):
             frame = frame.f_back
         if frame is not None and frame.f_code.co_filename in audit.paths:
-            audit.seen.append((event, display_path(frame.f_code.co_filename, frame.f_lineno)))
+            audit.events.append((event, display_path(frame.f_code.co_filename, frame.f_lineno)))
         Audit._active = audit
 
 
-def _of_python(path: str) -> bool:
+def _is_python_s(path: str) -> bool:
+    """Return whether a code object's file is Python's own, not of an installed package."""
     return path.startswith("<") or (path.startswith(_STDLIB + os.sep) and "-packages" not in path)
-
-
-def looks_nowhere(subject: Subject) -> None:
-    """By Python's audit events, during a second call of each function."""
-    bench = subject.bench
-    for stage in bench.roles:
-        bench.first_call(stage)
-    for event, where in bench.audit.seen:
-        raise Fault(f"causes {event!r}: it looks for more than it is given", where)

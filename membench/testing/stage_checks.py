@@ -1,8 +1,13 @@
-"""Checks that call a regularizer's functions by hand, one lane, without vmap: values, gradients, shapes, edges."""
+"""Checks that call the functions of a regularizer one by one, in one lane without vmap.
+
+They look at shapes, values and gradients: in an ordinary step, at off, on extreme arguments, and in batches of
+other sizes.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +24,8 @@ from membench.testing.bench import Bench
 from membench.testing.bench import strength_text
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.check import Subject
 from membench.testing.check import source_location
+from membench.testing.subject import Subject
 from membench.testing.toy import CLASSES
 from membench.testing.toy import CNN
 from membench.testing.toy import MLP
@@ -31,266 +36,322 @@ from membench.testing.toy import leaves
 from membench.testing.toy import max_abs_diff
 from membench.testing.watched_lane import ContractViolation
 
+#: Stages whose result is a part of the loss, so that gradients flow through them.
 DIFFERENTIATED = ("batch", "perturb", "hidden", "loss", "penalty")
+#: Stages whose result training or evaluation uses; the others return a state.
 VALUED = tuple(stage for stage in STAGES if stage not in ("init", "update"))
+
+SMALLEST_LABEL, LARGEST_LABEL_ERROR = -1e-6, 1e-4  #: allowed for rounding
+SLOPE_TOLERANCE = 0.05  #: of the larger of the two slopes
+
+
+def function_location(bench: Bench, stage: str) -> str:
+    """Return the place of a single regularizer's function at a stage."""
+    return source_location(getattr(bench.parts[0], stage))
+
+
+# --- an ordinary step -----------------------------------------------------------------------------
 
 
 def skip(subject: Subject) -> str | None:
-    """Asked of three networks; pure, so twice."""
-    reasons = []
-    for part in subject.records:
-        for network in (MLP, CNN, VIT) if part.skip else ():
-            net = inspect_network(network, SHAPE, CLASSES)
-            said = part.skip(net)
-            if not (said is None or (isinstance(said, str) and said.strip())):
-                raise Fault(
-                    f"skip returned {said!r} for the {network.name}", source_location(part.skip)
-                )
-            if part.skip(net) != said:
-                raise Fault(
-                    f"skip answers differently when asked again about the {network.name}",
-                    source_location(part.skip),
-                )
-            reasons += [f"skips the {network.name}: {said}"] if said else []
-    if not any(part.skip for part in subject.records):
+    """`skip` returns None or a reason, and the same when asked again."""
+    skips = [part.skip for part in subject.records if part.skip]
+    if not skips:
         raise NotApplicable("it has no skip")
+    reasons = []
+    for part_skip in skips:
+        where = source_location(part_skip)
+        for network in (MLP, CNN, VIT):
+            net = inspect_network(network, SHAPE, CLASSES)
+            reason = part_skip(net)
+            if reason is not None and not (isinstance(reason, str) and reason.strip()):
+                raise Fault(f"skip returned {reason!r} for the {network.name}", where)
+            if part_skip(net) != reason:
+                raise Fault(
+                    f"skip answers differently when asked again about the {network.name}", where
+                )
+            if reason:
+                reasons.append(f"skips the {network.name}: {reason}")
     return "; ".join(reasons)
 
 
 def lane_only(subject: Subject) -> None:
-    """Also what a function tried and caught the refusal of."""
+    """Functions use the lane's documented fields alone, also where they catch the refusal."""
     bench = subject.bench
-    for stage in bench.roles:
-        error = bench.first_call(stage)
+    for stage in bench.stages:
+        error = bench.first_call_error(stage)
         if isinstance(error, ContractViolation):
             raise error
-        if bench.trespasses:
-            raise Fault(f"{stage} reaches for {bench.trespasses[0]}", place_at(bench, stage))
+        if bench.violations:
+            raise Fault(
+                f"{stage} reaches for {bench.violations[0]}", function_location(bench, stage)
+            )
 
 
 def calls(subject: Subject) -> None:
-    """Whatever but a wrong result; that is `shapes`."""
+    """Every function can be called. A wrong shape is left to `shapes`."""
     bench = subject.bench
-    for stage in bench.roles:
-        error = bench.first_call(stage)
-        if error is not None and not _about_shapes(error):
+    for stage in bench.stages:
+        error = bench.first_call_error(stage)
+        if error is not None and not _is_about_shapes(error):
             raise error
 
 
 def shapes(subject: Subject) -> None:
-    """The engine's own check, at the strongest strength."""
+    """Every function returns the shapes and types that it was given, by the engine's own test."""
     bench = subject.bench
-    for stage in bench.roles:
-        error = bench.first_call(stage)
+    for stage in bench.stages:
+        error = bench.first_call_error(stage)
         if error is not None:
-            raise Fault(str(error), place_at(bench, stage))
+            raise Fault(str(error), function_location(bench, stage))
 
 
-def _about_shapes(error: BaseException) -> bool:
+def _is_about_shapes(error: BaseException) -> bool:
     return isinstance(error, MembenchError) and " must return " in str(error)
 
 
-def place_at(bench: Bench, stage: str) -> str:
-    return source_location(getattr(bench.parts[0], stage))
-
-
-def off_value(subject: Subject) -> None:
-    """Bitwise, and the gradient through it."""
-    bench = subject.bench
-    for stage in bench.role(*VALUED):
-        step = bench.step(bench.off)
-        args, lane = bench.give(step, stage)
-        if stage == "readout" and bench.parts[0].update is not None:
-            lane.state = bench.act(step, "update")
-        if stage in DIFFERENTIATED:
-            args = tree_map(lambda v: v.clone().requires_grad_(), args)
-        out = call(step.program.parts[0], stage, *args, lane)
-        plain: Any = {"batch": args[:2], "penalty": torch.zeros(())}.get(stage, args[0])
-        out = torch.as_tensor(out) if stage == "penalty" else out
-        if not bitwise_equal([out], [plain]):
-            away = max_abs_diff([out], [plain])
-            raise Fault(
-                f"{stage} at off ({strength_text(bench.off)}) changes what it is given, by up to {away:.2g}",
-                place_at(bench, stage),
-            )
-        if stage in DIFFERENTIATED and not _same_gradient(args, out, plain):
-            raise Fault(
-                f"{stage} at off ({strength_text(bench.off)}) changes the gradient, though not the value",
-                place_at(bench, stage),
-            )
-
-
-def _same_gradient(args: Any, out: Any, plain: Any) -> bool:
-    given = list(leaves(list(args)).values())
-    through, identity = (
-        torch.autograd.grad(_total(result) + 0 * sum(v.sum() for v in given), given)
-        for result in (out, plain)
-    )
-    return all(torch.equal(g, e) for g, e in zip(through, identity, strict=True))
-
-
-def _total(tree: Any) -> Tensor:
-    """A sum in which every number has a weight of its own."""
-    flat = leaves(list(tree) if isinstance(tree, tuple) else [tree]).values()
-    return sum((v * torch.cos(1 + torch.arange(v.numel())).reshape(v.shape)).sum() for v in flat)
-
-
 def labels(subject: Subject) -> None:
-    """At every strength."""
+    """Labels stay shares that add up to 1, at the weakest and the strongest strength."""
     bench = subject.bench
-    for setting in (
-        bench.strengths[:: max(1, len(bench.strengths) - 1)] if bench.role("batch") else ()
-    ):
-        y = bench.act(bench.step(setting), "batch")[1]
-        low, high = y.min().item(), (y.sum(1) - 1).abs().max().item()
-        if low < -1e-6 or high > 1e-4:
-            what = (
-                f"a label of {low:.3g}" if low < -1e-6 else f"labels that add up to {1 + high:.3g}"
-            )
-            raise Fault(
-                f"batch makes {what} at strength {strength_text(setting)}", place_at(bench, "batch")
-            )
+    (stage,) = bench.stages_among("batch")
+    for setting in dict.fromkeys((bench.strengths[0], bench.strongest)):
+        y = bench.call_stage(bench.step(setting), stage)[1]
+        low = y.min().item()
+        error = (y.sum(1) - 1).abs().max().item()
+        if low < SMALLEST_LABEL:
+            what = f"a label of {low:.3g}"
+        elif error > LARGEST_LABEL_ERROR:
+            what = f"labels that add up to {1 + error:.3g}"
+        else:
+            continue
+        raise Fault(
+            f"batch makes {what} at strength {strength_text(setting)}",
+            function_location(bench, stage),
+        )
 
 
 def inputs_untouched(subject: Subject) -> None:
-    """Arguments, state, initial weights and the lane's tensors: bits and version counters."""
+    """Functions leave their arguments, the state and all tensors of the lane as they were.
+
+    Bits and version counters are compared, so that writing the old value back shows too.
+    """
     bench = subject.bench
-    for stage in bench.roles:
+    for stage in bench.stages:
         step = bench.step(bench.strongest)
-        args, lane = bench.give(step, stage)
-        fields = {
-            n: v
-            for n, v in vars(lane).items()
-            if isinstance(v, (Tensor, dict, list)) and not n.startswith("_")
-        }
-        seen = {
-            "its arguments": list(args),
-            **{f"lane.{name}": value for name, value in fields.items()},
-        }
-        before = tree_map(torch.clone, seen)
-        versions = {path: v._version for path, v in leaves(seen).items()}
-        call(step.program.parts[0], stage, *args, lane)
-        for name, value in seen.items():
-            changed = any(
-                v._version != versions[f"/{name}{path}"] for path, v in leaves(value).items()
+        arguments, lane = bench.stage_arguments(step, stage)
+        given: dict[str, Any] = {"its arguments": list(arguments)}
+        for name, value in vars(lane).items():
+            if isinstance(value, (Tensor, dict, list)) and not name.startswith("_"):
+                given[f"lane.{name}"] = value
+        before = tree_map(torch.clone, given)
+        versions = _versions(given)
+        call(step.program.parts[0], stage, *arguments, lane)
+        for name, value in given.items():
+            written = any(
+                version != versions.get(path) for path, version in _versions({name: value}).items()
             )
-            if changed or not bitwise_equal(value, before[name]):
-                raise Fault(f"{stage} changes {name} in place", place_at(bench, stage))
+            if written or not bitwise_equal(value, before[name]):
+                raise Fault(f"{stage} changes {name} in place", function_location(bench, stage))
+
+
+def _versions(tree: Any) -> dict[str, int]:
+    """Return how often each tensor of a tree was written in place, by its path."""
+    return {path: tensor._version for path, tensor in leaves(tree).items()}
+
+
+# --- off ------------------------------------------------------------------------------------------
+
+
+def off_value(subject: Subject) -> None:
+    """At off each function is the identity to the last bit, and so is its gradient."""
+    bench = subject.bench
+    for stage in bench.stages_among(*VALUED):
+        step = bench.step(bench.off)
+        arguments, lane = bench.stage_arguments(step, stage)
+        if stage == "readout" and bench.parts[0].update is not None:
+            lane.state = bench.call_stage(step, "update")
+        if stage in DIFFERENTIATED:
+            arguments = tree_map(lambda v: v.clone().requires_grad_(), arguments)
+        result = call(step.program.parts[0], stage, *arguments, lane)
+
+        identity = arguments[0]
+        if stage == "batch":
+            identity = arguments[:2]
+        elif stage == "penalty":
+            identity, result = torch.zeros(()), torch.as_tensor(result)
+        changes = f"{stage} at off ({strength_text(bench.off)}) changes"
+        if not bitwise_equal([result], [identity]):
+            raise Fault(
+                f"{changes} what it is given, by up to {max_abs_diff([result], [identity]):.2g}",
+                function_location(bench, stage),
+            )
+        if stage in DIFFERENTIATED and not _equal_gradients(arguments, result, identity):
+            raise Fault(
+                f"{changes} the gradient, though not the value", function_location(bench, stage)
+            )
+
+
+def _equal_gradients(arguments: Any, result: Any, identity: Any) -> bool:
+    """Return whether two functions of the arguments have equal gradients, to the last bit."""
+    inputs = list(leaves(list(arguments)).values())
+    gradients = _gradients(_weighted_sum(result), inputs)
+    expected = _gradients(_weighted_sum(identity), inputs)
+    return all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+
+
+def _gradients(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return the value's gradients, zero in those inputs that it does not depend on."""
+    zero = 0 * torch.stack([tensor.sum() for tensor in inputs]).sum()
+    return torch.autograd.grad(value + zero, inputs)
+
+
+def _weighted_sum(tree: Any) -> Tensor:
+    """Add up all numbers of a tree, each with a weight that depends on its place."""
+    total = torch.zeros(())
+    for tensor in leaves(list(tree) if isinstance(tree, tuple) else [tree]).values():
+        weights = torch.cos(1 + torch.arange(tensor.numel())).reshape(tensor.shape)
+        total = total + (tensor * weights).sum()
+    return total
+
+
+# --- the gradient of a penalty --------------------------------------------------------------------
 
 
 def penalty_gradient(subject: Subject) -> str:
-    """In float64, along two directions, with the draws held fixed; 5 % of the larger is allowed."""
+    """The penalty's gradient is that of finite differences.
+
+    Computed in float64 along two random directions, with the draws held fixed.
+    """
     bench = subject.bench
-    bench.role("penalty")
+    bench.stages_among("penalty")
     part = replace(bench.parts[0], batch=None, perturb=None, loss=None, grads=None, weights=None)
-    step = _double(bench.step(bench.strongest, parts=(part,)))
-    bare = copy.copy(step)
-    bare.program = replace(step.program, parts=())
+    step = _in_float64(bench.step(bench.strongest, parts=(part,)))
+    plain_step = copy.copy(step)
+    plain_step.program = replace(step.program, parts=())
 
     def penalty(params: dict[str, Tensor]) -> Tensor:
-        given = (params, step.x, step.y, step.index, None)
-        if part.hidden is not None:
-            return step.objective(*given)[0]
-        return step.objective(*given)[0] - bare.objective(*given)[0]
+        value: Tensor = step.objective(params, step.x, step.y, step.index, None)[0]
+        if part.hidden is not None:  # without it the network would be another
+            return value
+        return value - plain_step.objective(params, step.x, step.y, step.index, None)[0]
 
     gradient = torch.func.grad(penalty)(step.params)
     worst = 0.0
     for seed in range(2):
-        generator = torch.Generator().manual_seed(seed)
-        way = {
-            k: torch.randn(w.shape, generator=generator, dtype=torch.float64)
-            for k, w in step.params.items()
-        }
-        up, down = (
-            {k: w + sign * 1e-4 * way[k] for k, w in step.params.items()} for sign in (1, -1)
-        )
-        slope = ((penalty(up) - penalty(down)) / 2e-4).item()
-        mine = sum((gradient[k] * way[k]).sum() for k in way).item()
-        off = abs(slope - mine) / max(abs(slope), abs(mine), 1e-9)
-        if off > 0.05:
+        direction = _random_direction(step.params, seed)
+        higher = {k: w + 1e-4 * direction[k] for k, w in step.params.items()}
+        lower = {k: w - 1e-4 * direction[k] for k, w in step.params.items()}
+        measured = ((penalty(higher) - penalty(lower)) / 2e-4).item()
+        promised = sum((gradient[k] * direction[k]).sum().item() for k in direction)
+        error = abs(measured - promised) / max(abs(measured), abs(promised), 1e-9)
+        if error > SLOPE_TOLERANCE:
             raise Fault(
-                f"the penalty rises by {slope:.4g} along a direction, its gradient says {mine:.4g}",
-                place_at(bench, "penalty"),
+                f"the penalty rises by {measured:.4g} along a direction, "
+                f"its gradient says {promised:.4g}",
+                function_location(bench, "penalty"),
             )
-        worst = max(worst, off)
+        worst = max(worst, error)
     return f"within {worst:.0e}"
 
 
-def _double(step: Step) -> Step:
-    """The step in float64; the draws keep their 24 bits."""
-    wide = lambda tree: tree_map(lambda v: v.double() if v.is_floating_point() else v, tree)  # noqa: E731
-    names = ("params", "states", "buffers", "x", "y")
-    vars(step).update(wide({name: getattr(step, name) for name in names}))
-    step.strengths = wide(step.strengths)
-    step.common = {
-        k: wide(v) if isinstance(v, (Tensor, dict)) else v for k, v in step.common.items()
-    }
-    step.lr = wide(step.lr)
+def _random_direction(params: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    direction = {}
+    for name, weights in params.items():
+        direction[name] = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
+    return direction
+
+
+def _in_float64(step: Step) -> Step:
+    """Turn all numbers of the step to float64, in place; its draws keep their 24 bits."""
+
+    def to_float64(tree: Any) -> Any:
+        return tree_map(lambda v: v.double() if v.is_floating_point() else v, tree)
+
+    for name in ("params", "states", "buffers", "x", "y", "strengths", "lr"):
+        vars(step)[name] = to_float64(getattr(step, name))
+    common = {}
+    for name, value in step.common.items():
+        common[name] = to_float64(value) if isinstance(value, (Tensor, dict)) else value
+    step.common = common
     return step
 
 
+# --- extreme arguments ----------------------------------------------------------------------------
+
+
 def finite_at_edges(subject: Subject) -> None:
-    """At the strongest and the weakest strength, value and gradient of each function on extreme arguments."""
+    """Values and gradients of each function are finite on extreme arguments, weak and strong."""
     bench = subject.bench
     for setting in (bench.strongest, bench.strengths[0]):
-        for stage in bench.role(*VALUED):
-            for edge, args, lane in _edges(bench, setting, stage):
-                _check_finite(bench, stage, edge, args, lane)
+        for stage in bench.stages_among(*VALUED):
+            arguments, lane = bench.stage_arguments(bench.step(setting), stage)
+            for edge, extreme in _extreme_arguments(stage, arguments):
+                _check_finite(bench, stage, edge, extreme, lane)
 
 
-def _edges(bench: Bench, setting: tuple[float, ...], stage: str) -> list[tuple[str, Any, Any]]:
-    """(what is extreme, arguments, lane)."""
-    step = bench.step(setting)
-    args, lane = bench.give(step, stage)
+def _extreme_arguments(
+    stage: str, arguments: tuple[Any, ...]
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield (what is extreme, the function's tensors), made from those of an ordinary step."""
     if stage == "loss":
-        y, sure = args[2], 200 * (args[2] - 0.5)
-        right, wrong = ((-(y * z.log_softmax(1)).sum(1), z, y) for z in (sure, -sure))
-        return [
-            ("logits that are sure and right", right, lane),
-            ("logits that are sure and wrong", wrong, lane),
-        ]
-    zero = tree_map(torch.zeros_like, args)
+        y = arguments[2]
+        confident = 200 * (y - 0.5)
+        for logits, which in ((confident, "right"), (-confident, "wrong")):
+            losses = -(y * logits.log_softmax(1)).sum(1)
+            yield f"logits that are sure and {which}", (losses, logits, y)
+        return
+    zero = tree_map(torch.zeros_like, arguments)
     if stage == "batch":
-        return [("inputs that are all zero", (zero[0], args[1]), lane)]
-    if stage == "grads":
-        return [("a gradient of zero", (zero[0], args[1]), lane)]
-    name = "activations that are all zero" if stage == "hidden" else "weights that are all zero"
-    return [(name, zero, lane)]
+        yield "inputs that are all zero", (zero[0], arguments[1])
+    elif stage == "grads":
+        yield "a gradient of zero", (zero[0], arguments[1])
+    elif stage == "hidden":
+        yield "activations that are all zero", zero
+    else:
+        yield "weights that are all zero", zero
 
 
-def _check_finite(bench: Bench, stage: str, edge: str, args: Any, lane: Any) -> None:
+def _check_finite(bench: Bench, stage: str, edge: str, arguments: Any, lane: Any) -> None:
     differentiated = stage in ("perturb", "hidden", "loss", "penalty")
-    args = tree_map(lambda v: v.clone().requires_grad_(differentiated), args)
-    out = call(bench.parts[0], stage, *args, lane)
-    flat = [torch.as_tensor(v) for v in (leaves([out]).values() or [out])]
-    if not all(v.isfinite().all() for v in flat):
-        raise Fault(f"{stage} is not finite for {edge}", place_at(bench, stage))
-    total = sum(v.double().sum() for v in flat)
-    if differentiated and total.requires_grad:
-        given = [v for v in leaves(list(args)).values() if v.requires_grad]
-        for g in torch.autograd.grad(total, given, allow_unused=True):
-            if g is not None and not g.isfinite().all():
-                raise Fault(
-                    f"{stage} has a gradient that is not finite for {edge}", place_at(bench, stage)
-                )
+    arguments = tree_map(lambda v: v.clone().requires_grad_(differentiated), arguments)
+    result = call(bench.parts[0], stage, *arguments, lane)
+    values = list(leaves([torch.as_tensor(result) if stage == "penalty" else result]).values())
+    if not all(value.isfinite().all() for value in values):
+        raise Fault(f"{stage} is not finite for {edge}", function_location(bench, stage))
+    total = sum((value.double().sum() for value in values), torch.zeros(()))
+    if not (differentiated and total.requires_grad):
+        return
+    inputs = [tensor for tensor in leaves(list(arguments)).values() if tensor.requires_grad]
+    for gradient in torch.autograd.grad(total, inputs, allow_unused=True):
+        if gradient is not None and not gradient.isfinite().all():
+            raise Fault(
+                f"{stage} has a gradient that is not finite for {edge}",
+                function_location(bench, stage),
+            )
+
+
+# --- batches of other sizes -----------------------------------------------------------------------
 
 
 def last_batch(subject: Subject) -> None:
-    """Five examples where there were eight."""
-    _resized(subject.bench, 5)
+    """A batch of five instead of eight examples works, by hand and in training."""
+    _check_batch_size(subject.bench, 5)
 
 
 def batch_of_one(subject: Subject) -> None:
-    """Shapes, and finite at the strongest strength."""
-    _resized(subject.bench, 1)
+    """A batch of one example works, by hand and in training, and stays finite."""
+    _check_batch_size(subject.bench, 1)
 
 
-def _resized(bench: Bench, batch: int) -> None:
-    for stage in bench.roles:
+def _check_batch_size(bench: Bench, batch: int) -> None:
+    for stage in bench.stages:
         step = bench.step(bench.strongest, batch=batch)
-        out = bench.act(step, stage)
-        flat = leaves([out]).values()
-        if not all(v.isfinite().all() for v in flat if v.is_floating_point()):
-            raise Fault(f"{stage} is not finite for a batch of {batch}", place_at(bench, stage))
-    if bench.world(bench.strongest, batch=batch).trained(epochs=1).var["died"].tolist() != [-1]:
+        values = leaves([bench.call_stage(step, stage)]).values()
+        if not all(value.isfinite().all() for value in values if value.is_floating_point()):
+            raise Fault(
+                f"{stage} is not finite for a batch of {batch}", function_location(bench, stage)
+            )
+    trainer = bench.toy_run(bench.strongest, batch=batch).trained(epochs=1)
+    if trainer.var["died"].tolist() != [-1]:
         raise Fault(f"training with a batch of {batch} gives a loss that is not finite")

@@ -1,4 +1,4 @@
-"""Checks that train: a handful of lanes, stacked as the engine stacks them, for a dozen steps."""
+"""Checks that train a handful of lanes for a dozen steps, stacked as the engine stacks them."""
 
 from __future__ import annotations
 
@@ -15,198 +15,227 @@ from membench.api import Architecture
 from membench.api import Regularizer
 from membench.engine.trainer import Trainer
 from membench.testing.bench import EPOCHS
+from membench.testing.bench import STEPS_PER_EPOCH
 from membench.testing.bench import Bench
 from membench.testing.bench import plain_run
 from membench.testing.bench import strength_text
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.check import Subject
 from membench.testing.check import source_location
+from membench.testing.subject import Subject
 from membench.testing.toy import CNN
+from membench.testing.toy import MLP
 from membench.testing.toy import VIT
 from membench.testing.toy import bitwise_equal
 from membench.testing.toy import lane_of
 from membench.testing.toy import max_abs_diff
 
-
-def stacks(subject: Subject) -> None:
-    """Off, a hair from off and all strengths, side by side."""
-    subject.bench.grid  # noqa: B018
-
-
-def off_run(subject: Subject) -> None:
-    """Weights, optimizer slots and evaluation."""
-    bench = subject.bench
-    _compare_off(
-        bench,
-        bench.grid,
-        plain_run(bench.world(bench.off).architecture, len(bench.grid.data.rows), EPOCHS),
-    )
-
-
-def _compare_off(bench: Bench, mine: Trainer, bare: Trainer) -> None:
-    for what in ("params", "slots"):
-        if not bitwise_equal(lane_of(mine.var[what], 0), lane_of(bare.var[what], 0)):
-            away = max_abs_diff(lane_of(mine.var[what], 0), lane_of(bare.var[what], 0))
-            raise Fault(
-                f"after training at off, {what} differ from the plain network's by up to {away:.2g}",
-                source_of_stage(bench),
-            )
-    reads = [[v[0] for v in t.evaluate(t.data.rows, t.data.labels)] for t in (mine, bare)]
-    if not all(torch.equal(a, b) for a, b in zip(*reads, strict=True)):
-        raise Fault(
-            "at off, evaluation differs from the plain network's", source_of_stage(bench, "readout")
-        )
+OFF, BARELY_ON = 0, 1  #: lanes of `Bench.grid_run`; those of the strengths follow
 
 
 def source_of_stage(bench: Bench, stage: str = "") -> str:
-    """Where to look: the stage's function, or the first there is."""
-    chosen = [part for part in bench.parts if stage and getattr(part, stage) is not None]
-    part = (chosen or list(bench.parts))[0]
-    return source_location(getattr(part, stage if chosen else part.acts_on[0]))
+    """Return the place of the function at a stage, or of the first function if none acts there."""
+    for part in bench.parts:
+        if stage and getattr(part, stage) is not None:
+            return source_location(getattr(part, stage))
+    first = bench.parts[0]
+    return source_location(getattr(first, first.acts_on[0]))
 
 
-def evaluated(trainer: Trainer) -> dict[str, Tensor]:
-    """The weights that are evaluated, of all lanes."""
-    return vmap(trainer.program.readout, in_dims=(0, 0, None))(
-        trainer.var, trainer.fixed, trainer.t
-    )
+def evaluated_weights(trainer: Trainer) -> list[dict[str, Tensor]]:
+    """Return the weights that are evaluated, after `readout`, of each lane."""
+    readout = vmap(trainer.program.readout, in_dims=(0, 0, None))
+    weights = readout(trainer.var, trainer.fixed, trainer.t)
+    return [lane_of(weights, lane) for lane in range(len(trainer.data.rows))]
+
+
+# --- the grid of strengths ------------------------------------------------------------------------
+
+
+def stacks(subject: Subject) -> None:
+    """A run stacks: off, barely on and all strengths train side by side on the MLP."""
+    _ = subject.bench.grid_run
+
+
+def off_run(subject: Subject) -> None:
+    """Training at off is training without the regularizer: weights, optimizer slots, evaluation."""
+    bench = subject.bench
+    lanes = len(bench.grid_run.data.rows)
+    _check_off(bench, bench.grid_run, plain_run(MLP, lanes, EPOCHS))
+
+
+def _check_off(bench: Bench, trainer: Trainer, plain: Trainer) -> None:
+    """Compare the first lane, which is at off, with that of a plain run, to the last bit."""
+    for name in ("params", "slots"):
+        values = lane_of(trainer.var[name], OFF)
+        expected = lane_of(plain.var[name], OFF)
+        if not bitwise_equal(values, expected):
+            raise Fault(
+                f"after training at off, {name} differ from the plain network's "
+                f"by up to {max_abs_diff(values, expected):.2g}",
+                source_of_stage(bench),
+            )
+    readings = trainer.evaluate(trainer.data.rows, trainer.data.labels)
+    expected_readings = plain.evaluate(plain.data.rows, plain.data.labels)
+    for reading, expected_reading in zip(readings, expected_readings, strict=True):
+        if not torch.equal(reading[OFF], expected_reading[OFF]):
+            raise Fault(
+                "at off, evaluation differs from the plain network's",
+                source_of_stage(bench, "readout"),
+            )
 
 
 def acts(subject: Subject) -> str:
-    """On the weights that are evaluated."""
+    """The strongest strength changes the evaluated weights, and is not the second strongest."""
     bench = subject.bench
-    read = evaluated(bench.grid)
-    lanes = [lane_of(read, i) for i in range(len(bench.grid.data.rows))]
-    if bitwise_equal(lanes[-1], lanes[0]):
+    weights = evaluated_weights(bench.grid_run)
+    strongest = strength_text(bench.strongest)
+    if bitwise_equal(weights[-1], weights[OFF]):
         raise Fault(
-            f"the strongest strength, {strength_text(bench.strongest)}, trains what off trains",
-            source_of_stage(bench),
+            f"the strongest strength, {strongest}, trains what off trains", source_of_stage(bench)
         )
-    if len(bench.strengths) > 1 and bitwise_equal(lanes[-1], lanes[-2]):
-        raise Fault(
-            f"strengths {strength_text(bench.strengths[-2])} and {strength_text(bench.strongest)} train the same",
-            source_of_stage(bench),
-        )
-    return f"moves the weights by up to {max_abs_diff(lanes[-1], lanes[0]):.2g}"
+    if len(bench.strengths) > 1 and bitwise_equal(weights[-1], weights[-2]):
+        second = strength_text(bench.strengths[-2])
+        raise Fault(f"strengths {second} and {strongest} train the same", source_of_stage(bench))
+    return f"moves the weights by up to {max_abs_diff(weights[-1], weights[OFF]):.2g}"
 
 
 def near_off(subject: Subject) -> None:
-    """A tenth of what the grid does, and a thousandth of a weight, are allowed."""
+    """A strength that is barely on does nearly nothing.
+
+    Allowed are a tenth of the largest effect in the grid and a thousandth of a weight.
+    """
     bench = subject.bench
-    read = evaluated(bench.grid)
-    off, near, *others = [lane_of(read, i) for i in range(len(bench.grid.data.rows))]
-    reach = max(
-        (v for v in (max_abs_diff(lane, off) for lane in others) if not math.isnan(v)), default=0.0
-    )
-    if not max_abs_diff(near, off) <= 0.1 * reach + 1e-3:
-        jump = f"strength {strength_text(bench.near)} moves the weights by {max_abs_diff(near, off):.2g}"
-        raise Fault(f"{jump}, off ({strength_text(bench.off)}) by none", source_of_stage(bench))
+    weights = evaluated_weights(bench.grid_run)
+    effects = [max_abs_diff(lane, weights[OFF]) for lane in weights]
+    largest = max((e for e in effects[BARELY_ON + 1 :] if not math.isnan(e)), default=0.0)
+    if not effects[BARELY_ON] <= 0.1 * largest + 1e-3:  # NaN is not
+        raise Fault(
+            f"strength {strength_text(bench.barely_on)} moves the weights "
+            f"by {effects[BARELY_ON]:.2g}, off ({strength_text(bench.off)}) by none",
+            source_of_stage(bench),
+        )
 
 
 def finite(subject: Subject) -> None:
-    """The loss of each step, the weights that are evaluated, and the logits."""
+    """At every strength the loss of each step, the evaluated weights and the logits are finite."""
     bench = subject.bench
-    trainer = bench.grid
-    ends = trainer.evaluate(trainer.data.rows, trainer.data.labels)[2].tolist()
-    settings = (bench.off, bench.near, *bench.strengths)
-    for setting, died, sound in zip(settings, trainer.var["died"].tolist(), ends, strict=True):
+    trainer = bench.grid_run
+    settings = (bench.off, bench.barely_on, *bench.strengths)
+    all_finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)[2]
+    for lane, setting in enumerate(settings):
+        died = int(trainer.var["died"][lane])
         if died >= 0:
             raise Fault(
                 f"at strength {strength_text(setting)} the loss of step {died} is not finite",
                 source_of_stage(bench),
             )
-        if not sound:
+        if not all_finite[lane]:
             raise Fault(
-                f"at strength {strength_text(setting)} weights or logits are not finite after 12 steps",
+                f"at strength {strength_text(setting)} weights or logits are not finite "
+                f"after {STEPS_PER_EPOCH * EPOCHS} steps",
                 source_of_stage(bench),
             )
 
 
+# --- what a lane may depend on --------------------------------------------------------------------
+
+
 def repeats(subject: Subject) -> None:
-    """Trained twice from the start."""
+    """Training twice from the start gives the same weights to the last bit."""
     bench = subject.bench
-    first = bench.alone
-    if not bitwise_equal(first.var, bench.world(bench.strongest).trained(epochs=EPOCHS).var):
+    again = bench.toy_run(bench.strongest).trained(epochs=EPOCHS)
+    if not bitwise_equal(bench.strongest_run.var, again.var):
         raise Fault("the same run gives other weights the second time", source_of_stage(bench))
 
 
 def draws(subject: Subject) -> str:
-    """Trained once more on draws from another key, with all else the same; at no strength may nothing differ."""
+    """A regularizer that draws trains other weights from another key, at one strength at least."""
     bench = subject.bench
-    for stage in bench.roles:
-        bench.first_call(stage)
-    if not bench.drawn:
+    for stage in bench.stages:
+        bench.first_call_error(stage)
+    if not bench.draw_counts:
         raise NotApplicable("it draws no random number")
-    trainer, world = bench.grid, bench.world(bench.off, bench.near, *bench.strengths)
-    other = replace(world, key=77).trained(epochs=EPOCHS)
-    lanes = [
-        (lane_of(evaluated(trainer), i), lane_of(evaluated(other), i))
-        for i in range(2, len(trainer.data.rows))
-    ]
-    if all(bitwise_equal(mine, its) for mine, its in lanes):
+    run = bench.toy_run(bench.off, bench.barely_on, *bench.strengths)
+    other = replace(run, key=77).trained(epochs=EPOCHS)
+    first = BARELY_ON + 1
+    weights = evaluated_weights(bench.grid_run)[first:]
+    other_weights = evaluated_weights(other)[first:]
+    if all(bitwise_equal(a, b) for a, b in zip(weights, other_weights, strict=True)):
         raise Fault(
             "it draws random numbers, and another key trains the same weights",
             source_of_stage(bench),
         )
-    return f"{sum(bench.drawn.values())} calls of {', '.join(bench.drawn)}"
+    return f"{sum(bench.draw_counts.values())} calls of {', '.join(bench.draw_counts)}"
 
 
 def neighbours(subject: Subject) -> None:
-    """Up to rounding: another number of lanes may take other kernels."""
+    """A lane alone is the same lane among others, up to rounding.
+
+    Another number of lanes may take other kernels, hence the tolerance.
+    """
     bench = subject.bench
-    away = max_abs_diff(
-        lane_of(bench.alone.var, 0), lane_of(bench.grid.var, len(bench.strengths) + 1)
-    )
-    if not away <= 1e-4:
+    among_others = lane_of(bench.grid_run.var, len(bench.strengths) + BARELY_ON)
+    difference = max_abs_diff(lane_of(bench.strongest_run.var, 0), among_others)
+    if not difference <= 1e-4:  # NaN is not
         raise Fault(
-            f"alone, the lane's weights differ by {away:.2g} from those it has among others",
+            f"alone, the lane's weights differ by {difference:.2g} from those it has among others",
             source_of_stage(bench),
         )
 
 
 def interrupted(subject: Subject) -> None:
-    """Stopped half-way, while another run goes on in this process, and taken up again by a new trainer."""
+    """A run taken up half-way by a new trainer ends where an uninterrupted one does.
+
+    In between, another run goes on in this process.
+    """
     bench = subject.bench
-    world = bench.world(bench.strongest)
-    orders = world.orders(epochs=EPOCHS)
-    first = world.trainer()
+    run = bench.toy_run(bench.strongest)
+    orders = run.orders(epochs=EPOCHS)
+    first = run.trainer()
     for order in orders[: EPOCHS // 2]:
         first.train_epoch(order)
-    bench.world(bench.strengths[0]).trained(epochs=1)
-    second = world.trainer()
-    second.var, second.t = tree_map(torch.clone, first.var), first.t.clone()
+    bench.toy_run(bench.strengths[0]).trained(epochs=1)
+    second = run.trainer()
+    second.var = tree_map(torch.clone, first.var)
+    second.t = first.t.clone()
     for order in orders[EPOCHS // 2 :]:
         second.train_epoch(order)
-    if not bitwise_equal(second.var, bench.alone.var):
+    if not bitwise_equal(second.var, bench.strongest_run.var):
         raise Fault(
             "stopped half-way and taken up again, the run ends elsewhere",
             source_of_stage(bench, "update"),
         )
 
 
+# --- other networks, other regularizers -----------------------------------------------------------
+
+
 def on_cnn(subject: Subject) -> None:
-    """Taps of [n, c, h, w], a branch, and matrices of other shapes."""
-    _on(subject.bench, CNN)
+    """It works on taps of [n, c, h, w], on a branch, and on matrices of other shapes."""
+    _check_network(subject.bench, CNN)
 
 
 def on_vit(subject: Subject) -> None:
-    """Taps of [n, tokens, features], branches, weights of one and two dimensions."""
-    _on(subject.bench, VIT)
+    """It works on taps of [n, tokens, features], on branches, and on weights of one dimension."""
+    _check_network(subject.bench, VIT)
 
 
-def _on(bench: Bench, network: Architecture) -> None:
-    trainer = bench.world(bench.off, bench.strongest, architecture=network).trained(epochs=1)
-    _compare_off(bench, trainer, plain_run(network, 2, 1))
+def _check_network(bench: Bench, network: Architecture) -> None:
+    """Train off and the strongest strength: the first is the plain network, both stay finite."""
+    trainer = bench.toy_run(bench.off, bench.strongest, architecture=network).trained(epochs=1)
+    _check_off(bench, trainer, plain_run(network, 2, 1))
     if trainer.var["died"].tolist() != [-1, -1]:
         raise Fault(
-            f"on the {network.name} the loss is not finite at strength {strength_text(bench.strongest)}",
+            f"on the {network.name} the loss is not finite "
+            f"at strength {strength_text(bench.strongest)}",
             source_of_stage(bench),
         )
 
 
 def _drop(h: Tensor, lane: Any) -> Tensor:
-    return h * (lane.uniform(h.shape) >= lane.strength) / (1 - lane.strength)
+    kept: Tensor = lane.uniform(h.shape) >= lane.strength
+    return h * kept / (1 - lane.strength)
 
 
 #: Srivastava et al. 2014, under a name that no plugin has, since a name is a part of the draws' key.
@@ -214,22 +243,29 @@ DROPOUT = Regularizer("membench-partner", (0.1, 0.2, 0.3, 0.4, 0.5), hidden=_dro
 
 
 def composes(subject: Subject) -> None:
-    """On either side of it, at half a unit's rate, then at off, where all must be as if it were not there."""
+    """With dropout on either side it runs, and a dropout at off changes nothing."""
     bench = subject.bench
-    bench.roles  # noqa: B018
-    alone = bench.world(bench.strongest).trained(epochs=1)
-    for parts in ((*bench.parts, DROPOUT), (DROPOUT, *bench.parts)):
-        at = parts.index(DROPOUT)
-        settings = [(*bench.strongest[:at], rate, *bench.strongest[at:]) for rate in (0.0, 0.5)]
-        both = bench.world(*settings, parts=parts).trained(epochs=1)
-        order = "+".join(part.name for part in parts).replace(DROPOUT.name, "dropout")
+    if len(bench.parts) > 1:
+        raise NotApplicable("its parts are checked by themselves")
+    alone = bench.toy_run(bench.strongest).trained(epochs=1)
+    compositions = {
+        f"{bench.entry.name}+dropout": (
+            (*bench.parts, DROPOUT),
+            [(*bench.strongest, rate) for rate in (0.0, 0.5)],
+        ),
+        f"dropout+{bench.entry.name}": (
+            (DROPOUT, *bench.parts),
+            [(rate, *bench.strongest) for rate in (0.0, 0.5)],
+        ),
+    }
+    for name, (parts, settings) in compositions.items():
+        both = bench.toy_run(*settings, parts=parts).trained(epochs=1)
         if both.var["died"].tolist() != [-1, -1]:
-            raise Fault(f"{order}: the loss is not finite", source_of_stage(bench))
-        if (
-            not max_abs_diff(lane_of(both.var["params"], 0), lane_of(alone.var["params"], 0))
-            <= 1e-4
-        ):
+            raise Fault(f"{name}: the loss is not finite", source_of_stage(bench))
+        at_off = lane_of(both.var["params"], 0)
+        difference = max_abs_diff(at_off, lane_of(alone.var["params"], 0))
+        if not difference <= 1e-4:  # NaN is not
             raise Fault(
-                f"{order} with dropout at off is not {bench.entry.name} alone",
+                f"{name} with dropout at off is not {bench.entry.name} alone",
                 source_of_stage(bench),
             )

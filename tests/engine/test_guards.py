@@ -43,7 +43,7 @@ NOISY = (
 )  #: draws in every step: what is stale shows in the numbers
 
 
-# --- nothing waits for the device -------------------------------------------------------------------------------------
+# --- nothing waits for the device -----------------------------------------------------------------
 
 
 @every_architecture
@@ -128,7 +128,7 @@ def test_the_guard_looks_into_every_stage(stage: str) -> None:
         trained(trainer, orders)
 
 
-# --- everything is on the device --------------------------------------------------------------------------------------
+# --- everything is on the device ------------------------------------------------------------------
 
 
 @every_architecture
@@ -187,7 +187,7 @@ def test_values_read_past_the_dispatcher_are_refused_where_there_are_none(what: 
         trained_on(world, "meta")
 
 
-# --- one graph --------------------------------------------------------------------------------------------------------
+# --- one graph ------------------------------------------------------------------------------------
 
 
 def check_one_graph(world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_a_recompilation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert world.trainer().compile(order).startswith("ran uncompiled: RecompileError")
 
 
-# --- the captured step ------------------------------------------------------------------------------------------------
+# --- the captured step ----------------------------------------------------------------------------
 
 
 class TestCapture:

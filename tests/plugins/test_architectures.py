@@ -73,7 +73,7 @@ def test_every_shipped_network_is_in_these_tests_or_in_the_guards_of_all_regular
     assert {*TRAINED, *ARCHITECTURES} == {*registry().architectures}
 
 
-# --- the papers' networks ---------------------------------------------------------------------------------------------
+# --- the papers' networks -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -214,7 +214,7 @@ def test_without_its_branches_the_shortcuts_are_left(name: str) -> None:
     assert torch.allclose(mine, theirs, atol=1e-4)
 
 
-# --- in the engine ----------------------------------------------------------------------------------------------------
+# --- in the engine --------------------------------------------------------------------------------
 
 
 def epochs(name: str) -> int:
@@ -298,7 +298,7 @@ def test_its_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert max_abs_diff(trainer.var["params"], trained(eager, orders).var["params"]) < 1e-4
 
 
-# --- in the plan ------------------------------------------------------------------------------------------------------
+# --- in the plan ----------------------------------------------------------------------------------
 
 
 def test_what_cannot_act_on_a_network_is_skipped_with_its_reason_and_all_else_is_planned() -> None:

@@ -71,7 +71,7 @@ def step_at(name: str, *strength: float, architecture: Architecture = MLP) -> St
     return one_lane(w.trainer(), w.orders()[0], t=2)
 
 
-# --- the contract, of every one ---------------------------------------------------------------------------------------
+# --- the contract, of every one -------------------------------------------------------------------
 
 
 @every
@@ -202,7 +202,7 @@ def test_every_stage_has_a_regularizer_that_uses_it() -> None:
     assert {stage for e in SINGLE.values() for stage in e.acts_on} == set(STAGES)
 
 
-# --- the formulas -----------------------------------------------------------------------------------------------------
+# --- the formulas ---------------------------------------------------------------------------------
 
 
 def act(name: str, stage: str, strength: float, *tensors: Tensor, **fields: Any) -> Any:

@@ -44,7 +44,7 @@ def skips(name: str, architecture: Architecture) -> str | None:
     return parts(name)[0].skip(inspect_network(architecture, SHAPE, CLASSES))
 
 
-# --- data -------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def sign_of_gradient(step: Step, x: Tensor, labels: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def test_random_shift_moves_more_rarely_below_a_pixel() -> None:
     assert abs(move.abs().mean() - 0.2 / 1.2) < 4 * math.sqrt(0.14 / 1000)
 
 
-# --- model ------------------------------------------------------------------------------------------------------------
+# --- model ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_dropconnect_drops_entries_of_the_weight_matrices_at_its_rate() -> None:
     assert not torch.equal((out["a"] != 0).flatten(), (out["c"] != 0).flatten())
 
 
-# --- losses -----------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 
 def pereyra(logits: Tensor, labels: Tensor, s: float) -> Tensor:
@@ -321,7 +321,7 @@ def test_small_loss_s_share_rises_over_the_first_tenth_of_the_steps() -> None:
     assert [cut(at).item() for at in (0.0, 0.05, 0.1, 0.9)] == [0, 2, 4, 4]
 
 
-# --- targets ----------------------------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------------------
 
 
 def batch_of(w: ToyRun, order: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,7 @@ def matrices(params: Params) -> list[Tensor]:
     return [w.flatten(1) for w in params.values() if w.dim() > 1]
 
 
-# --- penalties: what they add to the loss, and to its gradient -------------------------------------------------------
+# --- penalties: what they add to the loss, and to its gradient ------------------------------------
 
 
 def input_gradient(step: Step, p: Params, s: float) -> Tensor:
@@ -198,7 +198,7 @@ def _copy(step: Step) -> Step:
     return twin
 
 
-# --- gradients --------------------------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------
 
 
 def groups(step: Step, count: int, params: Params | None = None) -> list[Params]:
@@ -293,7 +293,7 @@ def test_asam_climbs_by_relative_steps() -> None:
     assert close(step.gradient(step.params, 1)[0], slopes(step, up))
 
 
-# --- weights and trajectory -------------------------------------------------------------------------------------------
+# --- weights and trajectory -----------------------------------------------------------------------
 
 
 def test_decoupled_decay_is_adamw_s_on_the_weight_matrices() -> None:
@@ -363,7 +363,7 @@ def test_shrink_and_perturb_replaces_a_share_after_each_tenth_but_the_last() -> 
     assert acted == [4, 8, 12, 16, 20, 24, 28, 32, 36]
 
 
-# --- controls ---------------------------------------------------------------------------------------------------------
+# --- controls -------------------------------------------------------------------------------------
 
 
 def trained(name: str, *strengths: tuple[float, ...], epochs: int) -> list[Record]:

@@ -14,7 +14,7 @@ from membench.commands.report import scored
 from membench.registry.discovery import PluginSource
 from membench.registry.loading import read_plugin
 from membench.testing.catalogue import CHECKS
-from membench.testing.check import Subject
+from membench.testing.subject import Subject
 
 pytestmark = pytest.mark.usefixtures("worker_like")
 

@@ -30,7 +30,8 @@ from membench.testing import architecture_checks
 from membench.testing.catalogue import CHECKS
 from membench.testing.check import Fault
 from membench.testing.check import Outcome
-from membench.testing.check import Subject
+from membench.testing.subject import Subject
+from membench.testing.subject import load_function
 from membench.testing.toy import CLASSES
 from membench.testing.toy import NORM
 from membench.testing.toy import SHAPE
@@ -60,7 +61,7 @@ def findings(subject: Subject) -> list[Outcome]:
     ]
 
 
-# --- mutants ----------------------------------------------------------------------------------------------------------
+# --- mutants --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -162,11 +163,11 @@ def test_a_check_whose_ground_is_gone_is_skipped(tmp_path: Path) -> None:
     "check", [c for t in CHECKS.values() for c in t.values()], ids=lambda c: c.name
 )
 def test_every_check_has_a_function_and_known_grounds(check: object) -> None:
-    assert callable(check.function())
+    assert callable(load_function(check))
     assert any(set(check.needs) <= set(table) and check.name in table for table in CHECKS.values())
 
 
-# --- other kinds ------------------------------------------------------------------------------------------------------
+# --- other kinds ----------------------------------------------------------------------------------
 
 OTHERS = {
     "taps": """
@@ -264,7 +265,7 @@ def test_the_checks_of_a_network_with_batch_norm_leave_its_running_statistics_al
     assert all(b.unique().tolist() == [float("var" in name)] for name, b in module.named_buffers())
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
