@@ -1,6 +1,20 @@
-"""membench: does a regularizer stop a network from fitting noise without costing it real accuracy?
+"""membench: does a regularizer stop a network from fitting noise without costing real accuracy?
 
-Plugin authors need `membench.api`, `probes` and `studies` only; importing this package never imports torch.
+Plugins and analyses may rely on the names in `__all__` and on these modules; all else is internal.
+
+- `membench.api`: the hook, the records it returns, and what their functions receive.
+- `membench.nn`: layers that stack well over lanes.
+- `membench.probes`: measurements of a network while it trains.
+- `membench.studies`: experiments with a claim, an analysis and a finding.
+- `membench.records`: cells, and the record that each leaves behind.
+- `membench.data`: where data sets lie, and how one run's data are drawn from them.
+- `membench.fetching`: downloads for data sets.
+- `membench.estimators`, `membench.rng`: statistics and random numbers for analyses.
+- `membench.shadow_runs`, under its first name `membench.subsets`: runs that three studies share.
+- `membench.scoring.core`, `membench.scoring.gate`: the formulas of the scores, for analyses.
+- `membench.errors`: the exceptions that become one line.
+
+Importing this package, or any of these modules but `membench.nn`, does not import torch.
 """
 
 from membench.api import Architecture

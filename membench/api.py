@@ -1,7 +1,8 @@
-"""The contract: all that a plugin author may rely on, on one page.
+"""The contract of plugins: the hook, the records it returns, and what their functions receive.
 
-A plugin is a Python file with one `register` hook that hands over frozen records of pure functions. membench reads
-nothing else of it. Tensors are torch tensors of **one** lane (one training run); the engine stacks many lanes.
+`membench/__init__.py` lists the public modules and names; a plugin may rely on those and on nothing
+else. A plugin is a Python file with one `register` hook that returns frozen records of pure
+functions. All tensors are torch tensors of **one** lane (one training run); the engine stacks many.
 """
 
 from __future__ import annotations
@@ -44,35 +45,55 @@ STAGES = (
 
 
 class Spec:
-    """The one hook of membench."""
+    """The specification of membench's one hook."""
 
     @hookspec
     def register(self) -> Iterable[Any]:
-        """Return the records that this plugin adds: regularizers, architectures, data sets, signals.
+        """Return the records that this plugin adds.
 
-        ```python
-        from membench import Regularizer, hookimpl
+        pluggy serves as validator and registrar only: it checks the hook's name and signature, and
+        collects the records once. It calls nothing during training; the records' functions act.
 
-        def shrink(params, lane):
-            return {name: w * (1 - lane.lr * lane.strength) for name, w in params.items()}
+        Returns:
+            Any number of records, of any kind: `Regularizer`, `Composite`, `Architecture`,
+            `Dataset` and `Signal` (this module), `Probe` (`membench.probes`) and `Study`
+            (`membench.studies`).
 
-        @hookimpl
-        def register():
-            return [Regularizer("shrink", strengths=(0.01, 0.03, 0.1, 0.3, 1.0), weights=shrink)]
-        ```
+        Example:
+            A regularizer that shrinks the weights after each step. `params` maps names to tensors;
+            `lane.lr` and `lane.strength` are 0-d tensors. Strength 0, the default `off`, must
+            change nothing, and real accuracy should break at the last of the strengths.
+
+            ```python
+            from membench import Regularizer, hookimpl
+
+            def shrink(params, lane):
+                keep = 1 - lane.lr * lane.strength
+                return {name: w * keep for name, w in params.items()}
+
+            @hookimpl
+            def register():
+                grid = (0.01, 0.03, 0.1, 0.3, 1.0)
+                return [Regularizer("shrink", strengths=grid, weights=shrink)]
+            ```
         """
+        raise NotImplementedError("a hook's specification is never called")
 
 
 class Lane(Protocol):
-    """What a stage function is told about the run it acts in; any other field raises `LaneError`.
+    """The run that a stage function acts in.
 
-    Always there: `strength` to `permutation`. By stage: `index` (batch, hidden, loss, penalty, grads, update), `tap`
-    and `kind` (hidden), `x` (loss, penalty, grads, update), `y` (penalty, grads, update), `logits` (grads, update),
-    `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty), `gradient` (grads), `before`
-    (weights, update), `clean` (batch and loss, controls only).
+    A field that the stage does not have raises `LaneError`.
+
+    Valid in every stage: `strength` to `state` (`state` not in `init`), `uniform`, `normal` and
+    `permutation`. By stage: `index` (batch, hidden, loss, penalty, grads, update), `tap` and `kind`
+    (hidden), `x` (loss, penalty, grads, update), `y` (penalty, grads, update), `logits` (grads,
+    update), `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty),
+    `gradient` (grads), `before` (weights, update), `clean` (batch and loss, controls only).
     """
 
-    strength: Tensor  #: 0-d, this part's strength; never a Python number: it differs by lane inside one program
+    #: 0-d, this part's strength; never a Python number: it differs by lane inside one program
+    strength: Tensor
     step: Tensor  #: 0-d int32, the step that is being taken, from 0
     steps: int  #: how many steps the run has
     progress: Tensor  #: 0-d, step / steps, in [0, 1)
@@ -81,9 +102,7 @@ class Lane(Protocol):
     num_examples: int  #: size of the training set
     pixel: Tensor  #: [c, 1, 1], one grey level of 0-255 in units of x
     initial: Params  #: the weights at step 0
-    state: dict[
-        str, Any
-    ]  #: this part's state as `init` or the last `update` returned it (not in `init`)
+    state: dict[str, Any]  #: this part's state, as `init` or the last `update` returned it
 
     index: Tensor  #: [n] int64, which training examples the batch holds; ids are permuted per run
     tap: int  #: which tap, in the order of the forward pass, from 0
@@ -94,28 +113,45 @@ class Lane(Protocol):
     params: Params  #: the weights under differentiation
     before: Params  #: the weights before this step's update
     activations: list[Tensor]  #: the main forward's tap outputs, in order, after `hidden`
-    clean: Tensor  #: [n] bool, label and input are the real ones; `group="control"` only, which is never ranked
+    #: [n] bool, input and label are the real ones. Internal, for the control `oracle`: only
+    #: `group="control"`, which is never ranked, has it.
+    clean: Tensor
 
     def uniform(self, shape: tuple[int, ...], name: str | None = None) -> Tensor:
-        """Uniform on [0, 1), 24 bits. With `name`, the same values wherever this part asks for it in this step."""
+        """Draw uniformly from [0, 1), 24 bits.
+
+        Args:
+            shape: of the result.
+            name: if given, this part gets the same values wherever it asks for it in this step.
+        """
 
     def normal(self, shape: tuple[int, ...], name: str | None = None) -> Tensor:
-        """Standard Gaussian, |z| < 6."""
+        """Draw from the standard Gaussian, |z| < 6; arguments as of `uniform`."""
 
     def permutation(self, n: int, name: str | None = None) -> Tensor:
-        """[n] int64, a uniform permutation of range(n)."""
+        """Draw a uniform permutation of range(n): [n] int64; `name` as of `uniform`."""
 
     def forward(self, x: Tensor, params: Params | None = None, train: bool = False) -> Tensor:
-        """Logits [n, num_classes], differentiable in x and params.
+        """Compute logits, differentiable in `x` and `params`; never changes `activations`.
 
-        `params=None`: the weights at hand (in `loss` and `penalty` the ones under differentiation). `train=False`: no
-        taps (attacks, teachers). `train=True`: taps act, with fresh draws. Never changes `activations`.
+        Args:
+            x: [n, c, h, w].
+            params: the weights to use; default: the present ones, in `loss` and `penalty` those
+                under differentiation.
+            train: False: no taps (attacks, teachers); True: taps act, with fresh draws.
+
+        Returns:
+            [n, num_classes].
         """
 
     def gradient(self, params: Params, rows: Tensor | None = None) -> Params:
-        """The objective's gradient at `params` on the same batch and the **same draws**.
+        """Compute the objective's gradient at `params` on the same batch with the **same draws**.
 
-        `rows` [k] int64 picks examples of the batch. The `grads` stages of the parts to the left of this one apply.
+        The `grads` stages of the parts to the left of this one are applied to it.
+
+        Args:
+            params: where the gradient is taken.
+            rows: [k] int64, examples of the batch; default: all.
         """
 
 
@@ -124,38 +160,42 @@ Batch = Callable[["Tensor", "Tensor", Lane], tuple["Tensor", "Tensor"]]
 
 @dataclass(frozen=True)
 class Regularizer:
-    """Pure functions that act on one training step, each at its own stage; `None` = does not act there.
+    """Pure functions that act on one training step, each at its stage; `None` = does not act there.
 
-    `off` is the strength at which every function is exactly the identity; it is never trained: it *is* `none`. A
-    strength is one float, never a shape, a loop bound or an `if`.
+    `off` is the strength at which every function is exactly the identity. It is never trained: it
+    *is* `none`. A strength is one float, never a shape, a loop bound or an `if`.
     """
 
     name: str  #: `[a-z0-9][a-z0-9-]*`
     strengths: tuple[float, ...]  #: five, from "no visible effect" to "real accuracy breaks"
     off: float = 0.0  #: may be `inf`
-    group: str = (
-        "other"  #: data, model, loss, gradient, weights, trajectory; "control" is never ranked
-    )
-    skip: Callable[[Net], str | None] | None = (
-        None  #: at plan time; a string is the reason why it cannot act
-    )
-    batch: Batch | None = (
-        None  #: (x [n, c, h, w], y [n, c], lane) -> (x, y); constants: no gradient flows through
-    )
-    perturb: Callable[[Params, Lane], Params] | None = None  #: this step's forward only
-    hidden: Callable[[Tensor, Lane], Tensor] | None = None  #: (h, lane) -> h at every tap
-    loss: Callable[[Tensor, Tensor, Tensor, Lane], Tensor] | None = (
-        None  #: (losses [n], logits [n, c], y, lane)
-    )
-    penalty: Callable[[Params, Lane], Tensor] | None = (
-        None  #: -> finite scalar, added to the mean loss
-    )
-    grads: Callable[[Params, Params, Lane], Params] | None = None  #: (grads, params, lane) -> grads
-    weights: Callable[[Params, Lane], Params] | None = None  #: after the optimizer's update
-    init: Callable[[Params, Lane], dict[str, Any]] | None = None  #: state at step 0; needs `update`
-    update: Callable[[Params, Lane], dict[str, Any]] | None = None  #: state at the end of each step
-    readout: Callable[[Params, Lane], Params] | None = None  #: the weights that are evaluated
-    redraw: bool = False  #: controls only: strength k trains plainly, with the k-th other weights, order and draws
+    #: data, model, loss, gradient, weights, trajectory or other; "control" is never ranked
+    group: str = "other"
+    #: net -> the reason why it cannot act on that network, else None; called when a run is planned
+    skip: Callable[[Net], str | None] | None = None
+    #: (x [n, c, h, w], y [n, c], lane) -> (x, y); constants: no gradient flows through
+    batch: Batch | None = None
+    #: (params, lane) -> params; for this step's forward only
+    perturb: Callable[[Params, Lane], Params] | None = None
+    #: (h, lane) -> h, at every tap; h [n, features], [n, tokens, features] or [n, c, h, w]
+    hidden: Callable[[Tensor, Lane], Tensor] | None = None
+    #: (losses [n], logits [n, c], y [n, c], lane) -> losses [n]
+    loss: Callable[[Tensor, Tensor, Tensor, Lane], Tensor] | None = None
+    #: (params, lane) -> finite scalar, added to the mean loss
+    penalty: Callable[[Params, Lane], Tensor] | None = None
+    #: (grads, params, lane) -> grads
+    grads: Callable[[Params, Params, Lane], Params] | None = None
+    #: (params, lane) -> params; after the optimizer's update
+    weights: Callable[[Params, Lane], Params] | None = None
+    #: (params, lane) -> state at step 0; needs `update`
+    init: Callable[[Params, Lane], dict[str, Any]] | None = None
+    #: (params, lane) -> state at the end of each step
+    update: Callable[[Params, Lane], dict[str, Any]] | None = None
+    #: (params, lane) -> the weights that are evaluated
+    readout: Callable[[Params, Lane], Params] | None = None
+    #: Internal, for the control `placebo`: strength k trains without a regularizer, with the k-th
+    #: other initial weights, batch order and draws.
+    redraw: bool = False
     summary: str = ""  #: one sentence; default: the module docstring's first
     source: str = ""  #: the citation; default: the rest of the module docstring
     version: int = 1  #: raise it when a helper in another file changes what this does
@@ -168,10 +208,10 @@ class Regularizer:
 
 @dataclass(frozen=True)
 class Composite:
-    """Several registered regularizers at once, `a+b`, with a strength grid of its own: one tuple a setting."""
+    """Several registered regularizers at once, `a+b`, with a strength grid for the combination."""
 
     name: str  #: "dropout+mixup": the parts act in this order
-    strengths: tuple[tuple[float, ...], ...]
+    strengths: tuple[tuple[float, ...], ...]  #: one tuple a setting, one float a part
     summary: str = ""
     source: str = ""
     version: int = 1
@@ -179,11 +219,9 @@ class Composite:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the budget is epochs x (examples // batch) optimizer steps, equal for all."""
+    """How a network is trained: epochs x (examples // batch) optimizer steps, equal for all."""
 
-    optimizer: str = (
-        "sgd"  #: "sgd" (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
-    )
+    optimizer: str = "sgd"  #: (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
     lr: float = 0.02
     momentum: float = 0.9
     batch: int = 100
@@ -191,14 +229,18 @@ class Recipe:
     schedule: str = "constant"  #: or "cosine", to 0 over the budget
 
     def steps(self, examples: int) -> int:
-        """Optimizer steps of the whole budget on so many training examples; what fills no batch is left out."""
+        """Count the optimizer steps of the budget; examples that fill no batch are left out."""
         return self.epochs * (examples // self.batch)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """`build((c, h, w), num_classes)` returns an `nn.Module` whose `forward(x, tap)` calls `h = tap(h)` after each
-    hidden activation and `tap(h, "branch")` on each residual branch. No dropout inside, no data-dependent branch."""
+    """A network, built anew for each seed.
+
+    `build((c, h, w), num_classes)` returns an `nn.Module` whose `forward(x, tap)` maps images
+    [n, c, h, w] to logits [n, num_classes]. It calls `h = tap(h)` after each hidden activation and
+    `h = tap(h, "branch")` on each residual branch. No dropout inside, no data-dependent branch.
+    """
 
     name: str
     build: Callable[[tuple[int, int, int], int], nn.Module]
@@ -210,50 +252,68 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory; `test=None` lets the harness cut a fixed, class-balanced test set off."""
+    """A data set in memory."""
 
     x: Array  #: [n, c, h, w], uint8 (0-255) or float32 (0-1)
     y: Array  #: [n] int64, 0 .. num_classes - 1
     num_classes: int
+    #: (x, y); None: membench cuts off a fixed, class-balanced test set
     test: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`load(folder)` returns `Arrays`; one that is not at hand raises `FileNotFoundError` saying how to get it.
+    """A data set that can be loaded, and downloaded where it does not ship with a package.
 
-    `fetch(folder, progress)` downloads it, calling progress(bytes here, bytes in all or 0) for the file at hand.
+    `load(folder)` returns `Arrays`; where the data are missing it raises `FileNotFoundError` saying
+    how to get them. `fetch(folder, progress)` downloads them and calls
+    `progress(bytes that are here, bytes in all or 0 if unknown)` for the file in progress.
     """
 
     name: str
     load: Callable[[Path], Arrays]
-    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = (
-        None  #: `None` = ships with a package
-    )
+    #: `None`: ships with a package
+    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None
     summary: str = ""
     source: str = ""
     version: int = 1
-    shape: tuple[int, int, int] | None = None  #: of an image, [c, h, w]; and
-    num_classes: int | None = None  #: both for a projection of time before it is fetched
+    #: [c, h, w] of an image. With `num_classes`, it lets a run be projected before it is fetched.
+    shape: tuple[int, int, int] | None = None
+    num_classes: int | None = None
 
 
 class Draw(Protocol):
-    """Random numbers for signals: hashes of integers, the same bytes on every machine and numpy version."""
+    """Random numbers for signals, each name an independent stream.
 
-    num_classes: int
-    world: Draw  #: the same draws in training, validation and test: for one transform of them all
+    They are hashes of integers: the same bytes on every machine and numpy version.
+    """
 
-    def uniform(self, name: str, n: int) -> Array: ...
-    def normal(self, name: str, n: int) -> Array: ...
-    def permutation(self, name: str, n: int) -> Array: ...
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of the data set."""
+
+    @property
+    def world(self) -> Draw:
+        """The draws that training, validation and test share: for one transform of them all."""
+
+    def uniform(self, name: str, n: int) -> Array:
+        """Draw uniformly from [0, 1): [n] float64."""
+
+    def normal(self, name: str, n: int) -> Array:
+        """Draw from the standard Gaussian, |z| < 4.4: [n] float32."""
+
+    def permutation(self, name: str, n: int) -> Array:
+        """Draw a uniform permutation of range(n): [n] int64."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What the training set is. `apply(x, y, level, draw, train) -> (x, y, changed [n] bool)`, numpy only.
+    """What the training set is; numpy only.
 
-    It runs on each split; only a transform of the whole world touches validation and test (`train=False`). `level` is
-    the p of `name@p`, else None.
+    `apply(x, y, level, draw, train) -> (x, y, changed)` gets the images [n, c, h, w] and labels [n]
+    of one split, and returns both with the mask `changed` [n] bool of the examples it touched. It
+    must copy before writing. `level` is the p of `name@p`, else None. It runs on each split; only a
+    transform of all data (one permutation of pixels) changes validation and test (`train=False`).
     """
 
     name: str  #: `[A-Za-z0-9-]+`
@@ -266,7 +326,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Net:
-    """What `skip` may look at: shapes only."""
+    """The shapes of a network, for `Regularizer.skip`."""
 
     input_shape: tuple[int, int, int]
     num_classes: int
@@ -277,23 +337,24 @@ class Net:
 
 @dataclass(frozen=True)
 class Split:
-    """How many images of a data set are test (fixed), and how many each seed draws for training and validation."""
+    """Image counts: the fixed test set, and what each seed draws for training and validation."""
 
-    test: int
+    test: int  #: the same images for every seed
     train: int
     validation: int
-    fixed: int | None = (
-        None  #: all seeds see the draw, the signal and the ids of this seed; weights and order differ
-    )
-    share: float | None = (
-        None  #: each seed trains on its own round(share * train) rows (`membench.data.trained_rows`)
-    )
+    #: if given, all seeds see this seed's draw, signal and ids; initial weights and order differ
+    fixed: int | None = None
+    #: if given, each seed trains on its round(share * train) rows (`membench.data.trained_rows`)
+    share: float | None = None
 
     @property
     def trained(self) -> int:
-        """How many rows a run trains on."""
+        """The number of rows that a run trains on."""
         return self.train if self.share is None else round(self.share * self.train)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; what is not set is left out, so that keys are as they were before it could be."""
+        """Make a JSON-ready dict, part of cell keys.
+
+        Fields that are None are left out, so that keys are as they were before there were any.
+        """
         return {name: value for name, value in vars(self).items() if value is not None}

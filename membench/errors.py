@@ -1,4 +1,4 @@
-"""The one exception that reaches the user as a single line, with the exit code it stands for."""
+"""The exceptions of membench, and the exit codes that they stand for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 
 
 class MembenchError(Exception):
-    """What is wrong, where, and how to mend it: shown to the user as one line."""
+    """An error that the user sees as one line: what is wrong, where, and how to mend it."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
         super().__init__(message)
@@ -30,12 +30,21 @@ class MembenchError(Exception):
 
 
 class LaneError(AttributeError):
-    """A plugin asked its lane for something that its stage does not have."""
+    """A plugin read a field of its lane that its stage does not have."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MembenchError:
-    """The error for a name nobody registered, with the nearest known ones."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    """Make the error for a name that nothing is registered under.
+
+    Args:
+        kind: of thing, as in "signal".
+        name: the unknown name.
+        known: all names of that kind; the nearest of them, if any is near, are suggested.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
     return MembenchError(f"unknown {kind} {name!r}: {hint}")

@@ -1,4 +1,8 @@
-"""Writing that survives a crash: whole writes, fsync of files and folders, atomic replacement. Used by the store."""
+"""Writing that survives a crash, and the cache folder.
+
+A file is durable once its bytes and its name are on the disk: `write_file` and `replace_file` sync
+the bytes, `sync_folder` the names.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,11 @@ from membench.errors import MembenchError
 
 @contextmanager
 def disk_errors(action: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` into the one line that the user sees, with the exit code for disks."""
+    """Turn an `OSError` into the one line that the user sees.
+
+    Raises:
+        MembenchError: with the exit code `DISK`; reads "cannot `action` `path`: reason".
+    """
     try:
         yield
     except OSError as error:
@@ -23,32 +31,17 @@ def disk_errors(action: str, path: Path) -> Iterator[None]:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """`os.write` until nothing is left: a full disk may take a part and fail only at the next call."""
+    """Call `os.write` until nothing is left.
+
+    A full disk may take a part of the data and fail at the next call only.
+    """
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new, replaced and removed names in the folder durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder and its parents, durably."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
 def write_file(path: Path, data: bytes) -> None:
-    """A new, durable file; its name becomes durable with `sync_folder`."""
+    """Write a file whose bytes are durable; its name becomes durable with `sync_folder`."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         write_all(fd, data)
@@ -60,7 +53,7 @@ def write_file(path: Path, data: bytes) -> None:
 def replace_file(
     path: Path, data: bytes, *, scratch: Path | None = None, durable: bool = True
 ) -> None:
-    """Put the data where `path` is: a reader finds all of the old or all of the new bytes.
+    """Replace a file atomically: a reader finds all of the old or all of the new bytes.
 
     Args:
         path: the file to make or to replace; its folder exists.
@@ -87,14 +80,36 @@ def replace_file(
         sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder and its parents, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new, replaced and removed names in the folder durable."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def cache_folder() -> Path:
-    """`$MEMBENCH_CACHE`, else `$XDG_CACHE_HOME/membench`, else `~/.cache/membench`; it need not exist yet."""
-    if own := os.environ.get("MEMBENCH_CACHE"):
-        return Path(own).absolute()
+    """Find membench's cache folder, which need not exist yet.
+
+    It is `$MEMBENCH_CACHE`, else `$XDG_CACHE_HOME/membench`, else `~/.cache/membench`.
+    """
+    configured = os.environ.get("MEMBENCH_CACHE")
+    if configured:
+        return Path(configured).absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):  # the XDG specification: a relative path is to be ignored
         return Path(base) / "membench"
     try:
         return Path.home() / ".cache" / "membench"
-    except RuntimeError:  # a container's user without a home
+    except RuntimeError:  # a container's user without a home folder
         return Path(tempfile.gettempdir()) / f"membench-{os.getuid()}"

@@ -1,4 +1,4 @@
-"""Layers that stack well: what an architecture plugin uses where torch's own are slow or break under vmap."""
+"""Layers for architecture plugins, for use where torch's own are slow or break under vmap."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch import nn
 
-MOMENTUM = 0.1  #: the share of a batch in the running statistics, torch's default
+MOMENTUM = 0.1  #: share of a batch's statistics in the running ones, torch's default
 
 
 class PatchConv(nn.Module):
     """A convolution with stride = kernel size, as channels-last patches x matmul.
 
-    Stacked over lanes, torch's convolution becomes a grouped one with two layout copies; this stays one batched matmul.
-    Rows and columns that fill no whole patch are dropped, as `nn.Conv2d` without padding does. The weight is
-    [out, in * size * size] with the input's channel running fastest, initialised as `nn.Linear`.
+    Stacked over lanes, torch's convolution becomes a grouped one with two layout copies; this stays
+    one batched matmul. Rows and columns that fill no whole patch are dropped, as `nn.Conv2d`
+    without padding does. The weight is [out, in * size * size] with the input's channel running
+    fastest, initialised as `nn.Linear`.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int) -> None:
@@ -29,24 +30,23 @@ class PatchConv(nn.Module):
         self.linear = nn.Linear(inputs * size * size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [n, h, w, inputs] -> [n, h // size, w // size, outputs]."""
+        """Convolve x [n, h, w, inputs] to [n, h // size, w // size, outputs]."""
         n, h, w, c = x.shape
-        k, rows, columns = self.size, x.shape[1] // self.size, x.shape[2] // self.size
+        k = self.size
+        rows, columns = h // k, w // k
         if (rows * k, columns * k) != (h, w):
             x = x[:, : rows * k, : columns * k]
-        patches = (
-            x.reshape(n, rows, k, columns, k, c)
-            .transpose(2, 3)
-            .reshape(n, rows * columns, k * k * c)
-        )
-        return self.linear(patches).reshape(n, rows, columns, -1)
+        patches = x.reshape(n, rows, k, columns, k, c).transpose(2, 3)
+        flat = patches.reshape(n, rows * columns, k * k * c)
+        return self.linear(flat).reshape(n, rows, columns, -1)
 
 
 class Conv(nn.Module):
-    """A `size` x `size` convolution as channels-last patches x matmul: each pixel's neighbourhood is one row.
+    """A `size` x `size` convolution as channels-last patches x matmul.
 
-    Stacked over lanes, torch's convolution becomes a grouped one with two layout copies; this stays one batched matmul.
-    The weight is [out, size * size * in] with the input's channel running fastest, initialised as `nn.Linear`.
+    Each pixel's neighbourhood is one row of the product. Stacked over lanes, torch's convolution
+    becomes a grouped one with two layout copies; this stays one batched matmul. The weight is
+    [out, size * size * in] with the input's channel running fastest, initialised as `nn.Linear`.
     """
 
     def __init__(
@@ -64,79 +64,88 @@ class Conv(nn.Module):
         self.linear = nn.Linear(inputs * size * size, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [n, h, w, inputs] -> [n, (h + 2 pad - size) // stride + 1, the same of w, outputs]."""
-        if self.pad:
-            x = F.pad(x, (0, 0, *(self.pad,) * 4))
-        k, s = self.size, self.stride
-        rows, columns = ((x.shape[axis] - k) // s + 1 for axis in (1, 2))
-        ends = (s * (rows - 1) + 1, s * (columns - 1) + 1)
-        shifts = [
-            x[:, i : i + ends[0] : s, j : j + ends[1] : s] for i in range(k) for j in range(k)
-        ]
-        return self.linear(torch.cat(shifts, dim=-1))
+        """Convolve x [n, h, w, inputs] to [n, h', w', outputs].
+
+        Returns:
+            h' = (h + 2 pad - size) // stride + 1, w' likewise.
+        """
+        size, stride, pad = self.size, self.stride, self.pad
+        if pad:
+            x = F.pad(x, (0, 0, pad, pad, pad, pad))
+        rows = (x.shape[1] - size) // stride + 1
+        columns = (x.shape[2] - size) // stride + 1
+        height = stride * (rows - 1) + 1  # of what one offset of the kernel sees
+        width = stride * (columns - 1) + 1
+        shifted = []
+        for i in range(size):
+            for j in range(size):
+                shifted.append(x[:, i : i + height : stride, j : j + width : stride])
+        return self.linear(torch.cat(shifted, dim=-1))
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but `axis`. Ioffe and Szegedy, ICML 2015, arXiv:1502.03167.
+    """Batch normalisation over all axes but `axis`.
 
-    In training mode by the batch's mean and biased variance, in eval mode by the running ones, which torch's rule moves
-    on (momentum .1, unbiased variance). The buffers are assigned, never written in place: `functional_call` hands the
-    new ones back, and the engine keeps those of each step's main forward, one set a lane.
+    In training mode by the batch's mean and biased variance, in eval mode by the running ones,
+    which torch's rule updates (momentum .1, unbiased variance). The buffers are assigned, never
+    written in place: `functional_call` hands the new ones back, and the engine keeps those of each
+    step's main forward, one set a lane. Ioffe and Szegedy, ICML 2015, arXiv:1502.03167.
     """
+
+    running_mean: Tensor  #: [features]
+    running_var: Tensor  #: [features]
 
     def __init__(self, features: int, axis: int = 1, eps: float = 1e-5) -> None:
         super().__init__()
         self.axis, self.eps = axis, eps
-        self.weight, self.bias = (
-            nn.Parameter(torch.ones(features)),
-            nn.Parameter(torch.zeros(features)),
-        )
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
         self.register_buffer("running_mean", torch.zeros(features))
         self.register_buffer("running_var", torch.ones(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x with `features` along `axis` (-1 for channels-last) -> the same shape."""
+        """Normalise x, which has `features` along `axis` (-1: channels-last); keeps the shape."""
         axis = self.axis % x.dim()
         others = [d for d in range(x.dim()) if d != axis]
-        lie = lambda v: v.reshape([-1 if d == axis else 1 for d in range(x.dim())])  # noqa: E731
+        along_axis = [1] * x.dim()
+        along_axis[axis] = -1
         if not self.training:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-            return x * lie(scale) + lie(self.bias - self.running_mean * scale)
+            scaled = x * scale.reshape(along_axis)
+            return scaled + (self.bias - self.running_mean * scale).reshape(along_axis)
         mean, count = x.mean(others), x.numel() // x.shape[axis]
-        centred = x - lie(mean)
+        centred = x - mean.reshape(along_axis)
         var = centred.square().mean(others)
         unbiased = var.detach() * (count / max(count - 1, 1))
         self.running_mean = (1 - MOMENTUM) * self.running_mean + MOMENTUM * mean.detach()
         self.running_var = (1 - MOMENTUM) * self.running_var + MOMENTUM * unbiased
-        return centred * lie(self.weight * torch.rsqrt(var + self.eps)) + lie(self.bias)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return centred * scale.reshape(along_axis) + self.bias.reshape(along_axis)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention as matmul and softmax: torch's own has no vmap rule. Vaswani et al., NeurIPS 2017,
-    arXiv:1706.03762."""
+    """Multi-head self-attention as matmul and softmax, because torch's own has no vmap rule.
+
+    Vaswani et al., NeurIPS 2017, arXiv:1706.03762.
+    """
 
     def __init__(self, features: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.out = nn.Linear(features, 3 * features), nn.Linear(features, features)
+        self.qkv = nn.Linear(features, 3 * features)
+        self.out = nn.Linear(features, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [n, tokens, features] -> the same shape."""
+        """Attend over the tokens of x [n, tokens, features]; keeps the shape."""
         n, tokens, features = x.shape
-        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+        by_head = self.qkv(x).reshape(n, tokens, 3, self.heads, -1)
+        q, k, v = by_head.permute(2, 0, 3, 1, 4).unbind()  # [n, heads, tokens, features / heads]
         weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(dim=-1)
         return self.out((weights @ v).transpose(1, 2).reshape(n, tokens, features))
 
 
-def max_pool(x: Tensor, size: int) -> Tensor:
-    """x [n, h, w, c], stride = size -> [n, h // size, w // size, c]; what fills no window is dropped."""
-    rows, columns = x.shape[1] // size, x.shape[2] // size
-    x = x[:, : rows * size, : columns * size]
-    return x.reshape(x.shape[0], rows, size, columns, size, -1).amax(dim=(2, 4))
-
-
 class MLP(nn.Module):
-    """Fully connected: hidden layers of `units` ReLU units each, tapped, and a linear head."""
+    """A fully connected network: hidden layers of `units` ReLU units, tapped, and a linear head."""
 
     def __init__(self, inputs: int, units: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
@@ -145,34 +154,62 @@ class MLP(nn.Module):
         self.head = nn.Linear(sizes[-1], num_classes)
 
     def forward(self, x: Tensor, tap: Callable[[Tensor], Tensor]) -> Tensor:
-        """x [n, ...] -> logits [n, num_classes]."""
+        """Compute the logits [n, num_classes] of x [n, ...]."""
         h = x.flatten(1)
         for layer in self.hidden:
             h = tap(F.relu(layer(h)))
         return self.head(h)
 
 
+def max_pool(x: Tensor, size: int) -> Tensor:
+    """Take the maximum of each `size` x `size` window, stride = size.
+
+    Args:
+        x: [n, h, w, c].
+        size: of the window; rows and columns that fill no whole window are dropped.
+
+    Returns:
+        [n, h // size, w // size, c].
+    """
+    rows, columns = x.shape[1] // size, x.shape[2] // size
+    x = x[:, : rows * size, : columns * size]
+    return x.reshape(x.shape[0], rows, size, columns, size, -1).amax(dim=(2, 4))
+
+
 def tapped(tap: Callable[..., Tensor], h: Tensor, kind: str = "hidden") -> Tensor:
-    """A channels-last activation [n, h, w, c] through the tap, which sees the [n, c, h, w] view."""
+    """Pass a channels-last activation through a tap, which sees the [n, c, h, w] view.
+
+    Args:
+        tap: as `forward` received it.
+        h: [n, h, w, c].
+        kind: "hidden" or "branch".
+
+    Returns:
+        [n, h, w, c].
+    """
     return tap(h.permute(0, 3, 1, 2), kind).permute(0, 2, 3, 1)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """[n]: -sum_c y log softmax(logits), for soft labels y [n, c]."""
+    """Compute -sum_c y log softmax(logits) for soft labels y [n, c]: [n]."""
     return -(y * F.log_softmax(logits, dim=1)).sum(dim=1)
 
 
 def one_hot(y: Tensor, num_classes: int) -> Tensor:
-    """[...] int64 -> [..., num_classes] float32; unlike F.one_hot it never looks at the values."""
+    """Encode y [...] int64 as [..., num_classes] float32.
+
+    Unlike `F.one_hot` this never looks at the values, which vmap and a compiled step forbid.
+    """
     return (y[..., None] == torch.arange(num_classes, device=y.device)).to(torch.float32)
 
 
 @torch.library.custom_op("membench::settle", mutates_args=())
 def materialize(x: Tensor) -> Tensor:
-    """A copy of `x` that the compiler must compute before it goes on.
+    """Copy `x`; the compiler must compute it before it goes on, and no gradient flows through it.
 
-    Left to itself it writes each use of a value out in full; a mix uses its value twice, three times over, so a chain
-    of four keys would become 4096 copies: 18 000 operations and 40 s for dropout. No gradient flows through it.
+    Left to itself the compiler writes each use of a value out in full. The integer hash `mix` uses
+    its value twice, three times in a row, so a chain of four keys would become 4096 copies: 18 000
+    operations and 40 s for dropout.
     """
     return x.clone()
 

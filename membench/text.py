@@ -1,7 +1,7 @@
-"""Text for people: foreign text made safe to print, and errors in one line.
+"""Text from strangers made safe for one line of a terminal.
 
-Everything that prints a plugin's names, reasons or messages calls these functions; the pages of
-the report add the escapes of Markdown (`membench.report.text`).
+Everything that prints a plugin's names, reasons or messages, or an exception, calls these
+functions; the pages of the report add the escapes of Markdown (`membench.report.text`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from membench.errors import MembenchError
 
+MAX_LENGTH = 300  #: characters of a shortened line
 #: Categories of Unicode: control, format (characters without width, or that turn the direction of
 #: text), surrogate, private use, line and paragraph separator.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -22,7 +23,7 @@ _NONCHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 
 
 def visible(text: str, replacement: str = " ") -> str:
-    """Replace characters that a reader cannot see or a terminal may obey; whitespace becomes spaces.
+    """Replace characters that are invisible or that a terminal may obey; white space becomes spaces.
 
     Text of plugins, records and machines is foreign: it may hold escape sequences, characters
     without width, or marks that make the rest of the line run backwards. This function alone says
@@ -53,7 +54,7 @@ def one_line(text: object, replacement: str = " ") -> str:
     return " ".join(visible(str(text), replacement).split())
 
 
-def short(text: object, limit: int = 300) -> str:
+def short(text: object, limit: int = MAX_LENGTH) -> str:
     """Collapse any value's text to one visible line, cut to `limit` characters with "..."."""
     line = one_line(text)
     return line if len(line) <= limit else line[: limit - 3] + "..."
@@ -65,24 +66,39 @@ def printable(line: str) -> str:
 
 
 def explain(error: BaseException) -> str:
-    """`ValueError: message (regularizers/mine.py:12)`, one line: the deepest place that is a plugin's, if any."""
+    """Describe an exception in one line of at most 300 characters.
+
+    The line reads `ValueError: message (regularizers/mine.py:12)`: the place is the deepest frame
+    in a plugin's file, else the deepest frame. A `MembenchError` is shown without its class.
+    """
     name = "" if isinstance(error, MembenchError) else f"{type(error).__name__}: "
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if os.path.isabs(frame.filename)
-    ]
-    mine = [frame for frame in frames if is_plugin_file(frame.filename)] or frames
-    place = f" ({Path(*Path(mine[-1].filename).parts[-2:])}:{mine[-1].lineno})" if mine else ""
-    return short(f"{name}{error}", limit=300 - len(place)) + place
+    place = _place(error)
+    return short(f"{name}{error}", limit=MAX_LENGTH - len(place)) + place
 
 
-def is_plugin_file(path: str) -> bool:
-    """Neither Python's nor an installed package's nor membench's own, apart from the plugins that ship with it."""
-    package = Path(__file__).parent
-    if Path(path).is_relative_to(package):
-        return Path(path).is_relative_to(package / "builtin")
-    return not any(
-        Path(path).is_relative_to(sysconfig.get_path(name))
-        for name in ("stdlib", "purelib", "platlib")
-    )
+def _place(error: BaseException) -> str:
+    """Name the file and line that raised the error, as ` (folder/file.py:12)`; "" if none did."""
+    frames = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        if os.path.isabs(frame.filename):  # not <string> or <frozen importlib>
+            frames.append(frame)
+    if not frames:
+        return ""
+    deepest = frames[-1]
+    for frame in frames:
+        if _is_plugin_file(frame.filename):
+            deepest = frame
+    path = Path(deepest.filename)
+    return f" ({path.parent.name}/{path.name}:{deepest.lineno})"
+
+
+def _is_plugin_file(filename: str) -> bool:
+    """Tell whether a file is a plugin's: not Python's, an installed package's, or membench's own.
+
+    The plugins that ship with membench count as plugins.
+    """
+    path, package = Path(filename), Path(__file__).parent
+    if path.is_relative_to(package):
+        return path.is_relative_to(package / "builtin")
+    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
+    return not any(path.is_relative_to(folder) for folder in installed)

@@ -41,7 +41,7 @@ Applied = tuple[np.ndarray, np.ndarray, np.ndarray]
 def apply(name: str, train: bool = True, seed: int = 0, x: np.ndarray = GREY, y: np.ndarray = LABELS) -> Applied:
     """The signal `name@p` with the draws of a seed."""
     name, _, level = name.partition("@")
-    draw = Draws(word(name, seed, train), K, world=Draws(word(name, seed), K))
+    draw = Draws(word(name, seed, train), K, shared=Draws(word(name, seed), K))
     return registry().signal(name).apply(x, y, float(level) if level else None, draw, train)
 
 
