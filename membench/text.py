@@ -23,7 +23,7 @@ _NONCHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 
 
 def visible(text: str, replacement: str = " ") -> str:
-    """Replace characters that are invisible or that a terminal may obey; white space becomes spaces.
+    """Replace characters that are invisible or that terminals obey; white space becomes spaces.
 
     Text of plugins, records and machines is foreign: it may hold escape sequences, characters
     without width, or marks that make the rest of the line run backwards. This function alone says
