@@ -69,7 +69,7 @@ class SkipAnswers:
         )
         code = [[entry.name, entry.code_hash, entry.version] for entry in asked]
         key = digest([code, shape, arrays.num_classes, file_stamp(NETWORK)])
-        if key not in self.known.answers:
+        if key not in self.known:
             net = self._net(architecture, shape, arrays.num_classes)
             try:
                 self.known.put(key, self._ask(regularizer, net))
@@ -79,7 +79,7 @@ class SkipAnswers:
                     PluginProblem(asked[1].origin, f"{regularizer} is left out: {reason}")
                 )
                 return reason
-        return self.known.answers[key]
+        return self.known.get(key)
 
     def _net(self, architecture: str, shape: tuple[int, int, int], num_classes: int) -> Net:
         """Raises `MembenchError`, which names the architecture, if it cannot be built for such data."""

@@ -1,1 +1,1 @@
-"""Which plugins there are: finding, loading, checking and hashing them; plain data about each."""
+"""The plugins: find, import, check and hash them, and describe each by plain data."""

@@ -1,6 +1,7 @@
-"""What plugins say about themselves, remembered between runs: `membench list` need not import them, nor torch.
+"""Remember between runs what plugins said, so that most commands import neither plugins nor torch.
 
-One JSON file in the user's cache folder. It is never trusted over the plugin's file, and never needed.
+`PluginCache` holds the entries of each plugin, `SkipCache` the answers of `skip`. Each is one JSON
+file in the user's cache folder. A cache is never trusted over the plugin's file, and never needed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
+from typing import ClassVar
+from typing import Self
 
 import membench
 from membench.files import cache_folder
 from membench.files import replace_file
 
 SCHEMA = 2  #: raised when the fields of a remembered plugin change
-FILE = f"plugins-{membench.__version__}-{SCHEMA}.json"  #: one a version: installations do not take turns in it
-#: What decides how a plugin is read; in a checkout these change without a new version number.
+MAX_SKIPS = 10_000  #: how many answers of `skip` are kept
+#: The modules that decide how a plugin is read. In a checkout they change without a new version.
 _READERS = (
     "api.py",
     "probes.py",
@@ -31,84 +34,116 @@ _READERS = (
     "registry/loading.py",
     "registry/validation.py",
 )
-MAX_SKIPS = 10_000  #: answers of `skip` that are kept
 
 
 @dataclass
-class PluginCache:
-    """Remembered plugins by key; open, get and put, save."""
+class _CacheFile:
+    """Values by key, kept in one JSON file that begins with a checksum.
 
-    folder: Path
-    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)
-    changed: bool = False
+    The file's name holds the version of membench, so that two installations do not overwrite each
+    other's.
+    """
+
+    FILE_NAME: ClassVar[str]
+
+    path: Path
+    values: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path | None = None) -> PluginCache:
-        """What was saved; empty if there is nothing, or it is damaged."""
-        folder = folder or cache_folder()
+    def open(cls) -> Self:
+        """Return the cache as it was saved; empty if there is none, or if the file is damaged."""
+        path = cache_folder() / cls.FILE_NAME
         try:
-            stamp, _, text = (folder / FILE).read_text("utf-8").partition("\n")
+            checksum, _, text = path.read_text("utf-8").partition("\n")
         except (OSError, ValueError):
-            return cls(folder)
-        return cls(folder, json.loads(text)) if stamp == _checksum(text) else cls(folder)
+            return cls(path)
+        if checksum != _checksum(text):
+            return cls(path)
+        return cls(path, json.loads(text))
+
+    def write(self) -> None:
+        """Replace the file atomically. A folder that cannot be written to is no error."""
+        text = json.dumps(self.values)
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            data = f"{_checksum(text)}\n{text}".encode()
+            replace_file(self.path, data, durable=False)
+
+
+@dataclass
+class PluginCache(_CacheFile):
+    """The entries of each plugin, by the key of its source."""
+
+    FILE_NAME = f"plugins-{membench.__version__}-{SCHEMA}.json"
+
+    changed: bool = False
 
     def get(self, key: str, path: Path) -> list[dict[str, Any]] | None:
-        """What the plugin said, if its file is still the one that was read."""
-        known = self.plugins.get(key)
-        return known["entries"] if known and known["stamp"] == file_stamp(path) else None
+        """Return the plugin's entries if its file is still the one that was read, else None."""
+        plugin = self.values.get(key)
+        if plugin is None or plugin["stamp"] != file_stamp(path):
+            return None
+        entries: list[dict[str, Any]] = plugin["entries"]
+        return entries
 
     def put(
         self, key: str, path: Path, stamp: list[int] | None, entries: list[dict[str, Any]]
     ) -> None:
-        """Remember; `stamp` is the file's from before it was read, so that an edit in between is noticed."""
+        """Remember a plugin, in memory until `save`.
+
+        Args:
+            key: of the plugin's source.
+            path: the defining file.
+            stamp: the file's from before it was read, so that an edit in between is noticed; None
+                if the file could not be seen, and then nothing is remembered.
+            entries: JSON-ready.
+        """
         if stamp is not None:
-            self.plugins[key] = {"path": str(path), "stamp": stamp, "entries": entries}
+            self.values[key] = {"path": str(path), "stamp": stamp, "entries": entries}
             self.changed = True
 
     def forget(self, key: str) -> None:
-        """Read this plugin anew the next time."""
-        self.changed |= self.plugins.pop(key, None) is not None
+        """Have this plugin read anew the next time."""
+        if key in self.values:
+            del self.values[key]
+            self.changed = True
 
     def save(self) -> None:
-        """Write atomically what changed, without the plugins whose file is gone; a read-only folder is no error."""
+        """Write the file if anything changed, without the plugins whose files are gone."""
         if not self.changed:
             return
-        text = json.dumps({k: v for k, v in self.plugins.items() if os.path.exists(v["path"])})
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            content = f"{_checksum(text)}\n{text}".encode()
-            replace_file(self.folder / FILE, content, durable=False)
+        for key, plugin in list(self.values.items()):
+            if not os.path.exists(plugin["path"]):
+                del self.values[key]
+        self.write()
+        self.changed = False
 
 
 @dataclass
-class SkipCache:
-    """What `skip` answered, by a digest of all that decides it: planning imports neither the plugin nor torch again."""
+class SkipCache(_CacheFile):
+    """The answers of `skip`, by a digest of all that decides them; None means "can act there"."""
 
-    path: Path
-    answers: dict[str, str | None] = field(default_factory=dict)
+    FILE_NAME = f"skips-{membench.__version__}.json"
 
-    @classmethod
-    def open(cls) -> SkipCache:
-        """What was put there before; empty if there is nothing, or it is damaged."""
-        path = cache_folder() / f"skips-{membench.__version__}.json"
-        try:
-            stamp, _, text = path.read_text("utf-8").partition("\n")
-        except (OSError, ValueError):
-            return cls(path)
-        return cls(path, json.loads(text)) if stamp == _checksum(text) else cls(path)
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def get(self, key: str) -> str | None:
+        """Return a remembered answer."""
+        answer: str | None = self.values[key]
+        return answer
 
     def put(self, key: str, answer: str | None) -> None:
-        """Remember, atomically, among the newest `MOST_SKIPS`; a read-only folder is no error."""
-        self.answers = dict([*self.answers.items(), (key, answer)][-MAX_SKIPS:])
-        text = json.dumps(self.answers)
-        with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            content = f"{_checksum(text)}\n{text}".encode()
-            replace_file(self.path, content, durable=False)
+        """Remember an answer and write the file, with the newest `MAX_SKIPS` answers."""
+        self.values[key] = answer
+        while len(self.values) > MAX_SKIPS:
+            oldest = next(iter(self.values))
+            del self.values[oldest]
+        self.write()
 
 
 def file_stamp(path: Path) -> list[int] | None:
-    """What changes when a file does: [size, mtime_ns]; None if it cannot be seen."""
+    """Return what changes when a file does, [size, mtime_ns]; None if the file cannot be seen."""
     try:
         stat = path.stat()
     except OSError:
@@ -117,6 +152,10 @@ def file_stamp(path: Path) -> list[int] | None:
 
 
 def _checksum(text: str) -> str:
-    """Of the text and of those who wrote it: what other code remembered counts as damaged."""
-    readers = [file_stamp(Path(__file__).parents[1] / name) for name in _READERS]
-    return hashlib.sha256(json.dumps([readers, text]).encode()).hexdigest()
+    """Return a hash of the text and of the code that wrote it.
+
+    What other code remembered counts as damaged.
+    """
+    package = Path(membench.__file__).parent
+    stamps = [file_stamp(package / name) for name in _READERS]
+    return hashlib.sha256(json.dumps([stamps, text]).encode()).hexdigest()

@@ -1,11 +1,11 @@
-"""What can be run: every record of every plugin by name, as plain data; the live functions come when asked for.
+"""Compositions of regularizers, `a+b`: what follows from the entries of their parts. Pure.
 
-`discover` makes one registry a process; the plan, the list and the report read its entries, the engine loads from it.
+The registry calls `compose` for registered composites and for those that a user requests, and
+`full_grid` where a user requests every combination of the parts' strengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -14,8 +14,9 @@ from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.records import digest
 from membench.registry.entry import PluginEntry
+from membench.registry.entry import Strengths
 
-Table = dict[str, PluginEntry]
+Table = dict[str, PluginEntry]  #: entries by name
 #: The plain network: what `off` is, and what every regularizer is compared with.
 NONE = PluginEntry(
     kind="regularizers",
@@ -28,23 +29,33 @@ NONE = PluginEntry(
 
 
 def compose(entry: PluginEntry, table: Table, full: bool = False) -> PluginEntry:
-    """A composition with all that follows from its parts; its own grid, summary and source stay if it has them."""
-    members = tuple(_members(entry, table))
-    uneven = len({len(member.strengths) for member in members}) > 1
-    strengths = entry.strengths or (() if full and uneven else _paired(entry, members))
+    """Return the entry of a composition with all that follows from its parts.
+
+    Args:
+        entry: names the composition; its own strengths, summary and source are kept if it has them.
+        table: the regularizers, where the parts are looked up.
+        full: whether `full_grid` is to follow; then parts whose grids differ in length are no
+            error, and the composition has no strengths of its own.
+
+    Raises:
+        MembenchError: a part is unknown, appears twice or cannot be combined; the grids differ in
+            length; or a setting is off for every part.
+    """
+    members = _members(entry, table)
     off = tuple(member.off[0] for member in members)
+    strengths = entry.strengths or _paired_grid(entry.name, members, full)
     if off in strengths:
         raise MembenchError(
             f"regularizer {entry.name!r}: {off} is off for every part; give it another setting"
         )
+    is_control = any(member.group == "control" for member in members)
+    stages = {stage for member in members for stage in member.acts_on}
     return replace(
         entry,
-        group="control" if any(member.group == "control" for member in members) else "composition",
+        group="control" if is_control else "composition",
         summary=entry.summary or ", then ".join(entry.parts),
         source=entry.source or "; ".join(member.source for member in members if member.source),
-        acts_on=tuple(
-            stage for stage in STAGES if any(stage in member.acts_on for member in members)
-        ),
+        acts_on=tuple(stage for stage in STAGES if stage in stages),
         strengths=strengths,
         off=off,
         code_hash=digest([[member.name, member.code_hash, member.version] for member in members]),
@@ -54,30 +65,25 @@ def compose(entry: PluginEntry, table: Table, full: bool = False) -> PluginEntry
     )
 
 
-def _paired(entry: PluginEntry, members: tuple[PluginEntry, ...]) -> tuple[tuple[float, ...], ...]:
-    """The i-th strength of each part with the i-th of the others."""
-    if len({len(member.strengths) for member in members}) > 1:
-        raise MembenchError(
-            f"regularizer {entry.name!r}: the parts' grids differ in length; register a Composite"
-        )
-    return tuple(
-        tuple(s for (s,) in row)
-        for row in zip(*(member.strengths for member in members), strict=True)
-    )
+def full_grid(members: tuple[PluginEntry, ...]) -> Strengths:
+    """Return every combination of the parts' strengths, from weak to strong.
+
+    The order is by the sum of the positions that the strengths have in their own grids.
+    """
+    positions = list(product(*(range(len(member.strengths)) for member in members)))
+    positions.sort(key=lambda position: (sum(position), position))
+    settings = []
+    for position in positions:
+        parts = zip(members, position, strict=True)
+        settings.append(tuple(member.strengths[index][0] for member, index in parts))
+    return tuple(settings)
 
 
-def full_grid(members: tuple[PluginEntry, ...]) -> tuple[tuple[float, ...], ...]:
-    """Every strength of each part with every one of the others; from weak to strong, by the sum of their places."""
-    grids = [[s for (s,) in member.strengths] for member in members]
-    places = sorted(product(*(range(len(grid)) for grid in grids)), key=lambda at: (sum(at), at))
-    return tuple(tuple(grid[i] for grid, i in zip(grids, at, strict=True)) for at in places)
-
-
-def _members(entry: PluginEntry, table: Table) -> Iterator[PluginEntry]:
+def _members(entry: PluginEntry, table: Table) -> tuple[PluginEntry, ...]:
+    """Return the entries of the parts, in the order in which they act."""
     if len(set(entry.parts)) < len(entry.parts):
-        raise MembenchError(
-            f"regularizer {entry.name!r}: a part stands there twice; name each once"
-        )
+        raise MembenchError(f"regularizer {entry.name!r}: a part appears twice; name each once")
+    members = []
     for part in entry.parts:
         if part not in table:
             raise unknown_name(f"regularizer in {entry.name!r},", part, table)
@@ -85,4 +91,20 @@ def _members(entry: PluginEntry, table: Table) -> Iterator[PluginEntry]:
             raise MembenchError(
                 f"regularizer {entry.name!r}: {part} trains the plain network; leave it out"
             )
-        yield table[part]
+        members.append(table[part])
+    return tuple(members)
+
+
+def _paired_grid(name: str, members: tuple[PluginEntry, ...], full: bool) -> Strengths:
+    """Pair the i-th strength of each part with the i-th strengths of the others."""
+    sizes = {len(member.strengths) for member in members}
+    if len(sizes) > 1:
+        if full:
+            return ()
+        raise MembenchError(
+            f"regularizer {name!r}: the parts' grids differ in length; register a Composite"
+        )
+    settings = []
+    for index in range(sizes.pop()):
+        settings.append(tuple(member.strengths[index][0] for member in members))
+    return tuple(settings)

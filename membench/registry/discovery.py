@@ -1,6 +1,8 @@
-"""Where the plugins are: the shipped folder, `./plugins/`, `-p`, entry points, `pyproject.toml`; imports none of them.
+"""Find the plugins without importing them.
 
-The registry asks for the sources; loading imports what is new.
+They are in the shipped folder, in `./plugins/`, in what `-p` names, in the entry points of
+installed packages, and in what `pyproject.toml` lists. The registry asks for the sources, and
+`membench.registry.loading` imports those that the cache does not know.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from itertools import chain
@@ -25,7 +28,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class PluginProblem:
-    """What is wrong with a plugin, and how to mend it; the others go on, and the run exits 1."""
+    """What is wrong with a plugin, and how to correct it. The others go on, and the run exits 1."""
 
     origin: str  #: the file, module or distribution
     message: str
@@ -36,21 +39,21 @@ class PluginProblem:
 
 @dataclass(frozen=True)
 class PluginSource:
-    """One place that registers records: a file, or an importable module or object."""
+    """One place that registers records: a file, or a module or object that can be imported."""
 
-    path: Path  #: the defining file, symbolic links resolved: what makes two sources one
-    origin: str  #: as it is shown
-    module: str = ""  #: dotted name, when it is imported by name and not by path
+    path: Path  #: the defining file, symbolic links resolved
+    origin: str  #: the file or distribution, as shown to people
+    module: str = ""  #: the dotted name, if the plugin is imported by name and not by path
     attr: str = ""  #: the entry point's object in the module; "" is the module itself
 
     @property
     def key(self) -> str:
-        """Equal for the same plugin, however it was found."""
+        """The identity of the plugin: equal however it was found."""
         return f"{self.path}:{self.attr}" if self.attr else str(self.path)
 
     @property
     def label(self) -> str:
-        """The origin and, if a distribution's name would not lead to it, the file."""
+        """The origin and, if the name of a distribution would not lead to it, the file."""
         return f"{self.origin} ({self.path})" if self.module else self.origin
 
 
@@ -58,25 +61,34 @@ Found = PluginSource | PluginProblem
 
 
 def shipped_folder() -> Path:
-    """membench's own plugins: inside the installed package, or at the top of a checkout."""
-    inside = PACKAGE / "builtin"
-    return inside if inside.is_dir() else PACKAGE.parent / "plugins"
+    """Return the folder of membench's own plugins.
+
+    It is inside the installed package, or at the top of a checkout.
+    """
+    installed = PACKAGE / "builtin"
+    return installed if installed.is_dir() else PACKAGE.parent / "plugins"
 
 
 def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Iterator[Found]:
-    """Every plugin once, in the order of precedence: the first to take a name keeps it.
+    """Yield every plugin once, in the order of precedence: the first to take a name keeps it.
+
+    Args:
+        requested: what `-p` names: files, folders, modules.
+        folder: the working folder, whose `plugins/` and `pyproject.toml` count.
+        shipped: the folder of membench's own plugins.
 
     Raises:
-        MembenchError: a plugin asked for by `-p` is not there.
+        MembenchError: a requested plugin does not exist.
     """
-    seen: set[str] = set()
-    for found in chain(
+    everything = chain(
         _in_folder(shipped),
         _in_folder(folder / "plugins"),
         chain.from_iterable(requested_sources(text, folder) for text in requested),
         _entry_points(),
         _configured(folder),
-    ):
+    )
+    seen: set[str] = set()
+    for found in everything:
         if isinstance(found, PluginSource):
             if found.key in seen:
                 continue
@@ -84,62 +96,91 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
         yield found
 
 
+def requested_sources(text: str, folder: Path) -> list[Found]:
+    """Return the plugins that `-p TEXT` names.
+
+    Raises:
+        MembenchError: there is no such file or module. A mistake in the command line stops the run;
+            a plugin that cannot be imported does not.
+    """
+    named = _named(text, folder)
+    for found in named:
+        if isinstance(found, PluginProblem):
+            raise MembenchError(f"-p {one_line(text)}: {found.message}")
+    return named
+
+
 def _in_folder(folder: Path) -> Iterator[PluginSource]:
-    """All `*.py` below, but what starts with `_` (helpers, `__pycache__`) or `.` (editors' and notebooks' copies)."""
+    """Yield all `*.py` below a folder.
+
+    Names that start with `_` (helpers, `__pycache__`) or with `.` (copies that editors and
+    notebooks make) are left out.
+    """
     for path in sorted(folder.rglob("*.py")):
-        private = any(part.startswith(("_", ".")) for part in path.relative_to(folder).parts)
-        if not private and not path.is_dir():
+        names = path.relative_to(folder).parts
+        if not path.is_dir() and not any(name.startswith(("_", ".")) for name in names):
             yield _file(path)
 
 
-def _file(path: Path) -> PluginSource:
-    real = path.resolve()
-    return PluginSource(real, _display_path(real))
+def _entry_points() -> Iterator[Found]:
+    """Yield the plugins of installed packages."""
+    points = importlib.metadata.entry_points(group=PROJECT)
+    for point in sorted(points, key=lambda point: (point.name, point.value)):
+        origin = one_line(point.dist.name if point.dist else point.name)
+        try:
+            module, attr = point.module, point.attr or ""
+        except AttributeError:  # the metadata's value does not have the form `module:object`
+            yield PluginProblem(
+                origin,
+                f"entry point {point.name} = {point.value!r} must be module or module:object",
+            )
+        else:
+            yield _module(module, origin, attr)
 
 
-def _display_path(path: Path) -> str:
-    """Relative to the installed package for what ships with it, else to the working folder."""
-    if path.is_relative_to(shipped_folder()):
-        return one_line(path.relative_to(PACKAGE.parent))
+def _configured(folder: Path) -> Iterator[Found]:
+    """Yield what `[tool.membench] plugins` in the folder's `pyproject.toml` lists."""
+    path = folder / "pyproject.toml"
     try:
-        return one_line(os.path.relpath(path))
-    except ValueError:  # another drive of Windows
-        return one_line(path)
-
-
-def requested_sources(text: str, folder: Path) -> list[Found]:
-    """What `-p TEXT` names; a mistyped command line stops the run, a broken file does not."""
-    found = _named(text, folder)
-    missing = [f.message for f in found if isinstance(f, PluginProblem)]
-    if missing:
-        raise MembenchError(f"-p {one_line(text)}: {missing[0]}")
-    return found
+        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get(PROJECT, {})
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, AttributeError) as error:
+        yield PluginProblem(_display_path(path), f"cannot be read: {error}")
+        return
+    names = table.get("plugins", []) if isinstance(table, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        message = 'write [tool.membench] with plugins = ["file.py", "module.name"]'
+        yield PluginProblem(_display_path(path), message)
+        return
+    for name in names:
+        yield from _named(name, folder)
 
 
 def _named(text: str, folder: Path) -> list[Found]:
-    """A file, all of a folder, or a module."""
+    """Return the plugins of a file, of all files in a folder, or of a module."""
     path = folder / Path(text).expanduser()
     if path.is_dir():
         return list(_in_folder(path))
     if not text.endswith(".py") and "/" not in text and os.sep not in text:
-        return [_module(text, text)]
+        return [_module(text, origin=text)]
     if path.suffix != ".py" or not path.is_file():
-        return [
-            PluginProblem(
-                _display_path(path.resolve()),
-                "no such Python file; correct the path, or take the entry out",
-            )
-        ]
+        message = "no such Python file; correct the path, or remove the entry"
+        return [PluginProblem(_display_path(path.resolve()), message)]
     return [_file(path)]
+
+
+def _file(path: Path) -> PluginSource:
+    path = path.resolve()
+    return PluginSource(path, _display_path(path))
 
 
 def _module(name: str, origin: str, attr: str = "") -> Found:
     try:
-        spec = _spec(name)
-    except Exception as error:  # an import hook of another package
-        return PluginProblem(
-            origin, f"module {name} cannot be looked for: {type(error).__name__}: {error}"
-        )
+        spec = _find_spec(name)
+    except Exception as error:  # an import hook of another package may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        return PluginProblem(origin, f"module {name} cannot be looked for: {reason}")
     if spec is None:
         return PluginProblem(
             origin,
@@ -152,49 +193,37 @@ def _module(name: str, origin: str, attr: str = "") -> Found:
     return PluginSource(Path(str(spec.origin)).resolve(), origin, name, attr)
 
 
-def _spec(name: str) -> ModuleSpec | None:
-    """`importlib.util.find_spec` without its import of the parent packages, which may be slow (torch)."""
-    spec, path, done = None, None, ""
-    for part in name.split("."):
-        done = f"{done}.{part}" if done else part
+def _find_spec(name: str) -> ModuleSpec | None:
+    """Return the module's spec without importing its parent packages.
+
+    `importlib.util.find_spec` imports them, which may be slow (torch).
+    """
+    spec: ModuleSpec | None = None
+    path: Sequence[str] | None = None
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
         if spec is not None and path is None:  # the parent is no package
             return None
-        spec = next((s for finder in sys.meta_path if (s := finder.find_spec(done, path))), None)
+        spec = _ask_finders(".".join(parts[:count]), path)
         if spec is None:
             return None
         path = spec.submodule_search_locations
     return spec
 
 
-def _entry_points() -> Iterator[Found]:
-    for point in sorted(
-        importlib.metadata.entry_points(group=PROJECT), key=lambda point: (point.name, point.value)
-    ):
-        origin = one_line(point.dist.name if point.dist else point.name)
-        try:
-            yield _module(point.module, origin, point.attr or "")
-        except AttributeError:  # the metadata's value does not have the form `module:object`
-            yield PluginProblem(
-                origin,
-                f"entry point {point.name} = {point.value!r} must be module or module:object",
-            )
+def _ask_finders(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return spec
+    return None
 
 
-def _configured(folder: Path) -> list[Found]:
-    """What `[tool.membench] plugins` of the working folder's `pyproject.toml` lists."""
-    path = folder / "pyproject.toml"
+def _display_path(path: Path) -> str:
+    """Return a path relative to the package for what ships with it, else to the working folder."""
+    if path.is_relative_to(shipped_folder()):
+        return one_line(path.relative_to(PACKAGE.parent))
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get(PROJECT, {})
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, AttributeError) as error:
-        return [PluginProblem(_display_path(path), f"cannot be read: {error}")]
-    names = table.get("plugins", []) if isinstance(table, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        return [
-            PluginProblem(
-                _display_path(path),
-                'write [tool.membench] with plugins = ["file.py", "module.name"]',
-            )
-        ]
-    return list(chain.from_iterable(_named(name, folder) for name in names))
+        return one_line(os.path.relpath(path))
+    except ValueError:  # another drive of Windows
+        return one_line(path)

@@ -22,7 +22,7 @@ from membench.api import Signal
 from membench.registry.discovery import PluginSource
 from membench.registry.fingerprint import Docstring
 from membench.registry.fingerprint import private_record_hash
-from membench.registry.validation import KINDS
+from membench.registry.validation import KIND_BY_TYPE
 from membench.studies import Study
 from membench.text import one_line
 
@@ -101,7 +101,7 @@ def describe(
         docstring: the module's; its summary and citation stand in where the record has none.
     """
     return PluginEntry(
-        kind=KINDS[type(record)],
+        kind=KIND_BY_TYPE[type(record)],
         name=record.name,
         summary=one_line(record.summary).removesuffix(".") or docstring.summary,
         source=one_line(record.source) or docstring.citation,

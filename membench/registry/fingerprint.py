@@ -1,7 +1,8 @@
-"""What the source text of a plugin tells without running it: the hash of its code, and its docstring.
+"""Read the source text of a plugin without running it: the hash of its code, and its docstring.
 
-`code_hash` identifies a whole file, `private_record_hash` the part of a study's file that one of its
-records depends on. Both enter cell keys, so neither may change its result for any shipped plugin.
+`code_hash` identifies a whole file, `private_record_hash` the part of a study's file that one of
+its records depends on. Both enter cell keys, so neither may change its result for any shipped
+plugin.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def code_hash(tree: ast.Module) -> str:
 def private_record_hash(record: Any, tree: ast.Module) -> str:
     """Return the code hash of a record that is private to a study.
 
-    It covers only what the functions of the record reach in the study's file, so that a new analysis,
-    figure or arm leaves the cells that were trained with the record as they are. The values that
-    closures and partials hold count by their text.
+    It covers only what the functions of the record reach in the study's file, so that a new
+    analysis, figure or arm leaves the cells that were trained with the record as they are. The
+    values that closures and partials hold count by their text.
     """
     names = set()
     values = []

@@ -67,7 +67,7 @@ def read_cached(
 
 
 def read_plugin(source: PluginSource) -> tuple[list[PluginEntry], list[PluginProblem]]:
-    """Import a plugin; return the entries of its valid records, and what is wrong with the others."""
+    """Import a plugin; return the entries of its valid records, and the problems of the others."""
     entries: list[PluginEntry] = []
     problems: list[PluginProblem] = []
     try:

@@ -1,6 +1,7 @@
-"""What can be run: every record of every plugin by name, as plain data; the live functions come when asked for.
+"""The registry: every record of every plugin by name, as plain data; live records on request.
 
-`discover` makes one registry a process; the plan, the list and the report read its entries, the engine loads from it.
+`discover` makes one registry per process. Plans, lists and reports read its entries; the engine
+loads records from it.
 """
 
 from __future__ import annotations
@@ -32,101 +33,119 @@ from membench.registry.loading import read_cached
 from membench.registry.validation import singular
 from membench.studies import Study
 
-__all__ = ["NONE", "PluginEntry", "PluginProblem", "Registry", "discover"]
-TRAINED = (
-    "regularizers",
-    "architectures",
-    "datasets",
-    "signals",
-    "probes",
-)  #: what a cell can be made of
-KINDS = (*TRAINED, "studies")
+#: The tables that a cell is made from.
+CELL_KINDS = ("regularizers", "architectures", "datasets", "signals", "probes")
+KINDS = (*CELL_KINDS, "studies")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Registry:
     """Entries by name, sorted, `none` first; and what was refused."""
 
-    regularizers: Table = field(default_factory=lambda: {"none": NONE})
+    regularizers: Table = field(default_factory=lambda: {NONE.name: NONE})
     architectures: Table = field(default_factory=dict)
     datasets: Table = field(default_factory=dict)
     signals: Table = field(default_factory=dict)
     probes: Table = field(default_factory=dict)
     studies: Table = field(default_factory=dict)
-    own: tuple[PluginEntry, ...] = ()  #: what studies keep to themselves, seen only by `for_study`
+    private: tuple[PluginEntry, ...] = ()  #: the records of studies, visible only in `for_study`
     problems: tuple[PluginProblem, ...] = ()
 
     def for_study(self, study: str) -> Registry:
-        """As the cells of a study see it: its own records stand before others of the same name."""
-        mine = [entry for entry in self.own if entry.study == study]
-        tables = {
-            kind: {**getattr(self, kind), **{e.name: e for e in mine if e.kind == kind}}
-            for kind in TRAINED
-        }
-        return replace(self, **tables) if mine else self
+        """Return the registry as the cells of a study see it.
+
+        The private records of the study come before others of the same name.
+        """
+        private = [entry for entry in self.private if entry.study == study]
+        if not private:
+            return self
+        tables: dict[str, Table] = {kind: dict(getattr(self, kind)) for kind in CELL_KINDS}
+        for entry in private:
+            tables[entry.kind][entry.name] = entry
+        return Registry(
+            **tables, studies=self.studies, private=self.private, problems=self.problems
+        )
+
+    def with_composition(self, name: str, full: bool = False) -> Registry:
+        """Return a registry that also has the composition `a+b`.
+
+        Its grid pairs the i-th strengths of its parts. The registry itself is returned if it has
+        the composition already, or if `name` is no composition.
+
+        Args:
+            name: of the composition.
+            full: whether the entry also has the full grid, the product of its parts' grids. If the
+                grids differ in length, it has nothing else.
+
+        Raises:
+            MembenchError: a part is unknown, appears twice, or cannot be combined.
+        """
+        known = self.regularizers.get(name)
+        if "+" not in name or (known and (known.full or not full)):
+            return self
+        entry = known
+        if entry is None:
+            requested = PluginEntry(kind="regularizers", name=name, origin="-r")
+            entry = compose(requested, self.regularizers, full)
+        if full:
+            entry = replace(entry, full=full_grid(entry.members))
+        return replace(self, regularizers=_sorted({**self.regularizers, name: entry}))
 
     def entry(self, kind: str, name: str) -> PluginEntry:
-        """One entry; `kind` as in `PluginEntry`. Raises `MembenchError` with the nearest names for an unknown one."""
+        """Return one entry; `kind` is one of `KINDS`.
+
+        Raises:
+            MembenchError: the name is unknown; the message suggests the nearest ones.
+        """
         table: Table = getattr(self, kind)
         if name not in table:
             raise unknown_name(singular(kind), name, table)
         return table[name]
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
-        """The parts in the order in which they act: one, several for `a+b`, () for `none`."""
+        """Load the parts in the order in which they act: one, several for `a+b`, () for `none`."""
         return load_records(self.with_composition(name, full=True).entry("regularizers", name))
 
     def architecture(self, name: str) -> Architecture:
-        """The live record."""
-        return load_records(self.entry("architectures", name))[0]
+        """Load an architecture."""
+        (record,) = load_records(self.entry("architectures", name))
+        return record
 
     def dataset(self, name: str) -> Dataset:
-        """The live record."""
-        return load_records(self.entry("datasets", name))[0]
+        """Load a data set."""
+        (record,) = load_records(self.entry("datasets", name))
+        return record
 
     def signal(self, name: str) -> Signal:
-        """The live record; of `mixed@0.4` as of `mixed`."""
-        return load_records(self.entry("signals", name.partition("@")[0]))[0]
+        """Load a signal; the name may have a level, as in `mixed@0.4`."""
+        (record,) = load_records(self.entry("signals", name.partition("@")[0]))
+        return record
 
     def probe(self, name: str) -> Probe:
-        """The live record."""
-        return load_records(self.entry("probes", name))[0]
+        """Load a probe."""
+        (record,) = load_records(self.entry("probes", name))
+        return record
 
     def study(self, name: str) -> Study:
-        """The live record."""
-        return load_records(self.entry("studies", name))[0]
-
-    def with_composition(self, name: str, full: bool = False) -> Registry:
-        """This registry and `a+b`, its grid i-th with i-th; this one itself if that is known, or no composition.
-
-        With `full` the entry also has the product of its parts' grids; if these differ in length it has nothing else.
-
-        Raises:
-            MembenchError: a part is unknown, stands there twice, or cannot be combined.
-        """
-        known = self.regularizers.get(name)
-        if "+" not in name or (known and (known.full or not full)):
-            return self
-        entry = known or compose(
-            PluginEntry(kind="regularizers", name=name, origin="-r"), self.regularizers, full
-        )
-        if full:
-            entry = replace(entry, full=full_grid(entry.members))
-        return replace(self, regularizers=_in_order({**self.regularizers, name: entry}))
+        """Load a study."""
+        (record,) = load_records(self.entry("studies", name))
+        return record
 
 
 def discover(
     requested: Iterable[str] = (), folder: Path | None = None, shipped: Path | None = None
 ) -> Registry:
-    """All plugins that can be found.
+    """Return the registry of all plugins that can be found.
 
     Args:
-        requested: what `-p` named: files, folders, modules.
-        folder: the working folder, whose `plugins/` and `pyproject.toml` count; default: the current one.
-        shipped: where membench's own plugins are; default: where they were installed.
+        requested: what `-p` names: files, folders, modules.
+        folder: the working folder, whose `plugins/` and `pyproject.toml` count; default: the
+            current one.
+        shipped: the folder of membench's own plugins; default: where they were installed.
 
     Raises:
-        MembenchError: a requested plugin is not there. All other faults are `problems` of the registry.
+        MembenchError: a requested plugin does not exist. Everything else that is wrong is one of
+            the `problems` of the registry.
     """
     cache = PluginCache.open()
     entries: list[PluginEntry] = []
@@ -135,55 +154,68 @@ def discover(
         if isinstance(found, PluginProblem):
             problems.append(found)
         else:
-            new, wrong = read_cached(found, cache)
-            entries += new
-            problems += wrong
+            plugin_entries, plugin_problems = read_cached(found, cache)
+            entries += plugin_entries
+            problems += plugin_problems
     cache.save()
     return build_registry(entries, problems)
 
 
-def build_registry(entries: Iterable[PluginEntry], problems: Iterable[PluginProblem]) -> Registry:
-    """Tables without doubles; compositions last, since their parts may be in any file. The first of a name stays."""
-    tables: dict[str, Table] = {
-        kind: {"none": NONE} if kind == "regularizers" else {} for kind in KINDS
-    }
-    refused, entries = list(problems), list(entries)
-    for entry in sorted((e for e in entries if not e.study), key=lambda entry: bool(entry.parts)):
+def build_registry(
+    entries: Iterable[PluginEntry], problems: Iterable[PluginProblem] = ()
+) -> Registry:
+    """Build the tables.
+
+    The first entry of a name wins. Compositions are resolved last because their parts may be
+    defined in any file.
+
+    Args:
+        entries: of all plugins, in the order of precedence.
+        problems: what is known to be wrong already; refused entries are added to it.
+    """
+    entries = list(entries)
+    problems = list(problems)
+    tables: dict[str, Table] = {kind: {} for kind in KINDS}
+    tables["regularizers"][NONE.name] = NONE
+    public = [entry for entry in entries if not entry.study]
+    public.sort(key=lambda entry: bool(entry.parts))
+    for entry in public:
         table = tables[entry.kind]
         try:
-            whole = compose(entry, table) if entry.parts else entry
+            resolved = compose(entry, table) if entry.parts else entry
         except MembenchError as error:
-            refused.append(PluginProblem(entry.origin, str(error)))
+            problems.append(PluginProblem(entry.origin, str(error)))
             continue
-        known = table.setdefault(entry.name, whole)
-        if known is not whole and not _same(known, whole):
-            refused.append(PluginProblem(entry.origin, _duplicate_message(known, whole)))
-    own = tuple(
-        e
-        for e in entries
-        if e.study in tables["studies"] and e.path == tables["studies"][e.study].path
-    )
-    return Registry(
-        **{kind: _in_order(table) for kind, table in tables.items()},
-        own=own,
-        problems=tuple(refused),
-    )
+        known = table.setdefault(entry.name, resolved)
+        if known is not resolved and not _is_same_plugin(known, resolved):
+            problems.append(PluginProblem(entry.origin, _duplicate_message(known, resolved)))
+
+    private = []
+    for entry in entries:
+        study = tables["studies"].get(entry.study)
+        if study is not None and study.path == entry.path:
+            private.append(entry)
+    sorted_tables = {kind: _sorted(table) for kind, table in tables.items()}
+    return Registry(**sorted_tables, private=tuple(private), problems=tuple(problems))
 
 
-def _same(one: PluginEntry, other: PluginEntry) -> bool:
-    """The same plugin found twice, as in a checkout and in the installed package."""
-    alike = ("code_hash", "version", "strengths")
-    return one.path != other.path and all(
-        getattr(one, name) == getattr(other, name) for name in alike
+def _is_same_plugin(one: PluginEntry, other: PluginEntry) -> bool:
+    """Say whether two files hold the same plugin, as a checkout and the installed package do."""
+    return (
+        one.path != other.path
+        and one.code_hash == other.code_hash
+        and one.version == other.version
+        and one.strengths == other.strengths
     )
 
 
 def _duplicate_message(known: PluginEntry, new: PluginEntry) -> str:
-    what = f"{new.kind.removesuffix('s')} {new.name!r}"
+    what = f"{singular(new.kind)} {new.name!r}"
     if known.path == new.path:
         return f"{what} is registered twice; rename one"
-    return f"{what} is already registered by {known.origin}; rename it, or take one of the two out"
+    return f"{what} is already registered by {known.origin}; rename it, or remove one of the two"
 
 
-def _in_order(table: Table) -> Table:
-    return dict(sorted(table.items(), key=lambda item: (item[0] != "none", item[0])))
+def _sorted(table: Table) -> Table:
+    """Sort by name, `none` first."""
+    return dict(sorted(table.items(), key=lambda item: (item[0] != NONE.name, item[0])))

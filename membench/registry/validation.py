@@ -1,6 +1,7 @@
-"""What is refused in a record before it can cost a run: illegal names, grids, stages that contradict each other.
+"""Refuse invalid records before they can cost a run: illegal names, grids, stages. Pure.
 
-Loading calls `fault` for each record that a plugin returns. Pure.
+Loading calls `first_error` for each record that a plugin returns. Each kind of record has a
+generator of errors; only its first is asked for, so a check may rely on those before it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from membench.studies import SCALES
 from membench.studies import Arm
 from membench.studies import Study
 
-#: Which table of the registry a record belongs to.
-KINDS: dict[type, str] = {
+#: The table of the registry that a record belongs to.
+KIND_BY_TYPE: dict[type, str] = {
     Regularizer: "regularizers",
     Composite: "regularizers",
     Architecture: "architectures",
@@ -39,161 +40,167 @@ KINDS: dict[type, str] = {
     Probe: "probes",
     Study: "studies",
 }
-GRID = 5  #: settings of whatever is ranked: the board picks the best one, so all must have as many tries
+#: Settings of every ranked entry: the board picks the best one, so all must have as many tries.
+GRID = 5
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_SIGNAL = re.compile(r"[A-Za-z0-9-]+")
-
-
-def singular(kind: str) -> str:
-    """ "studies" -> "study"."""
-    return "study" if kind == "studies" else kind.removesuffix("s")
+SIGNAL_NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
 def first_error(record: Any) -> str | None:
-    """The first thing that is wrong with a record, and how to mend it; None if it is sound."""
-    kind = KINDS.get(type(record))
+    """Return what is wrong with a record first, and how to correct it; None if it is valid."""
+    kind = KIND_BY_TYPE.get(type(record))
     if kind is None:
-        names = ", ".join(cls.__name__ for cls in KINDS)
-        return f"register() returned {_a(record)} among its records; return a list of {names}"
-    message = next(_faults(record), None)
-    return message and f"{singular(kind)} {record.name!r}: {message}"
+        names = ", ".join(cls.__name__ for cls in KIND_BY_TYPE)
+        given = _with_article(record)
+        return f"register() returned {given} among its records; return a list of {names}"
+    for error in _errors(record):
+        return f"{singular(kind)} {record.name!r}: {error}"
+    return None
 
 
-def _faults(record: Any) -> Iterator[str]:
-    yield from _common_faults(record)
-    yield from _FAULTS[type(record)](record)
+def singular(kind: str) -> str:
+    """Return "study" for "studies", "probe" for "probes"."""
+    return "study" if kind == "studies" else kind.removesuffix("s")
 
 
-def _common_faults(record: Any) -> Iterator[str]:
+def _errors(record: Any) -> Iterator[str]:
     if not isinstance(record.summary, str) or not isinstance(record.source, str):
         yield "summary and source must be strings"
     if type(record.version) is not int:
         yield f"version must be an int, not {record.version!r}"
+    yield from _ERRORS[type(record)](record)
 
 
-def _regularizer_faults(record: Regularizer) -> Iterator[str]:
-    yield from _name_faults(record.name, NAME)
-    yield from _name_faults(record.group, NAME, "group")
+def _regularizer_errors(record: Regularizer) -> Iterator[str]:
+    is_control = record.group == "control"
+    yield from _name_errors(record.name, NAME)
+    yield from _name_errors(record.group, NAME, "group")
     if record.name == "control":
         yield "the board's own row has this name; take another"
     if not _is_number(record.off):
         yield f"off must be one number or inf, not {record.off!r}"
-    yield from _grid_faults(
-        record.strengths, range(1, 100) if record.group == "control" else (GRID,)
-    )
+    yield from _grid_errors(record.strengths, sizes=range(1, 100) if is_control else (GRID,))
     if any(strength == record.off for strength in record.strengths):
-        yield f"strengths hold off ({record.off:g}), which is never trained; put another value there"
-    yield from _function_faults(record, (*STAGES, "skip"))
+        yield (
+            f"strengths hold off ({record.off:g}), which is never trained; put another value there"
+        )
+    yield from _function_errors(record, (*STAGES, "skip"))
     if record.init is not None and record.update is None:
         yield "init makes a state that nothing changes; add update, or drop init"
-    if record.redraw and record.group != "control":
-        yield 'redraw trains the plain network anew; only group="control", which is not ranked, may do that'
+    if record.redraw and not is_control:
+        yield (
+            "redraw trains the plain network anew; "
+            'only group="control", which is not ranked, may do that'
+        )
     if not record.acts_on and not record.redraw:
         yield f"acts nowhere; give it a function for a stage: {', '.join(STAGES)}"
 
 
-def _composite_faults(record: Composite) -> Iterator[str]:
+def _composite_errors(record: Composite) -> Iterator[str]:
     parts = str(record.name).split("+")
     for part in parts:
-        yield from _name_faults(part, NAME, "part")
+        yield from _name_errors(part, NAME, "part")
     if len(parts) < 2 or len(set(parts)) < len(parts):
         yield "the name must be two or more different regularizers joined by +"
     rows = record.strengths
     if not isinstance(rows, (tuple, list)) or len(rows) != GRID:
         yield f"strengths must be {GRID} tuples, one a setting"
     for row in rows:
-        if (
-            not isinstance(row, (tuple, list))
-            or len(row) != len(parts)
-            or not all(map(_is_number, row))
-        ):
-            yield f"setting {row!r} must hold {len(parts)} numbers, one for each of {', '.join(parts)}"
-    if len({tuple(f"{value:.6g}" for value in row) for row in rows}) < GRID:
+        is_setting = isinstance(row, (tuple, list)) and len(row) == len(parts)
+        if not is_setting or not all(_is_number(value) for value in row):
+            names = ", ".join(parts)
+            yield f"setting {row!r} must hold {len(parts)} numbers, one for each of {names}"
+    settings = set()
+    for row in rows:
+        settings.add(tuple(_as_shown(value) for value in row))
+    if len(settings) < GRID:
         yield "two settings are the same; give five different ones"
 
 
-def _architecture_faults(record: Architecture) -> Iterator[str]:
-    yield from _name_faults(record.name, NAME)
-    yield from _function_faults(record, ("build",), required=True)
+def _architecture_errors(record: Architecture) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    yield from _function_errors(record, ("build",), required=True)
     if not isinstance(record.recipe, Recipe):
-        yield f"recipe must be a membench.Recipe, not {_a(record.recipe)}"
-    legal = asdict(Recipe()) | {"optimizer": ("sgd", "adamw"), "schedule": ("constant", "cosine")}
+        yield f"recipe must be a membench.Recipe, not {_with_article(record.recipe)}"
+    words = {"optimizer": ("sgd", "adamw"), "schedule": ("constant", "cosine")}
+    defaults = asdict(Recipe())
     for field, value in asdict(record.recipe).items():
-        yield from _recipe_faults(field, value, legal[field])
+        if field in words:
+            if value not in words[field]:
+                legal = " or ".join(repr(word) for word in words[field])
+                yield f"recipe.{field} must be {legal}, not {value!r}"
+        elif isinstance(defaults[field], int):
+            if type(value) is not int or value < 1:
+                yield f"recipe.{field} must be a whole number from 1, not {value!r}"
+        elif type(value) not in (int, float) or not 0 <= value < math.inf:
+            yield f"recipe.{field} must be a number from 0, not {value!r}"
 
 
-def _recipe_faults(field: str, value: Any, legal: Any) -> Iterator[str]:
-    """`legal` is the words allowed, or a number of the right type."""
-    if isinstance(legal, tuple):
-        if value not in legal:
-            yield f"recipe.{field} must be {' or '.join(map(repr, legal))}, not {value!r}"
-    elif isinstance(legal, int):
-        if type(value) is not int or value < 1:
-            yield f"recipe.{field} must be a whole number from 1, not {value!r}"
-    elif type(value) not in (int, float) or not 0 <= value < math.inf:
-        yield f"recipe.{field} must be a number from 0, not {value!r}"
+def _dataset_errors(record: Dataset) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    yield from _function_errors(record, ("load",), required=True)
+    yield from _function_errors(record, ("fetch",))
 
 
-def _dataset_faults(record: Dataset) -> Iterator[str]:
-    yield from _name_faults(record.name, NAME)
-    yield from _function_faults(record, ("load",), required=True)
-    yield from _function_faults(record, ("fetch",))
-
-
-def _signal_faults(record: Signal) -> Iterator[str]:
-    yield from _name_faults(record.name, _SIGNAL)
-    yield from _function_faults(record, ("apply",), required=True)
+def _signal_errors(record: Signal) -> Iterator[str]:
+    yield from _name_errors(record.name, SIGNAL_NAME)
+    yield from _function_errors(record, ("apply",), required=True)
     if record.noise not in ("labels", "inputs", None):
         yield f'noise must be "labels", "inputs" or None, not {record.noise!r}'
 
 
-def _probe_faults(record: Probe) -> Iterator[str]:
-    yield from _name_faults(record.name, NAME)
-    yield from _function_faults(record, ("measure",), required=True)
-    yield from _function_faults(record, ("init", "update"))
+def _probe_errors(record: Probe) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    yield from _function_errors(record, ("measure",), required=True)
+    yield from _function_errors(record, ("init", "update"))
     if record.at not in WHEN:
-        yield f"at must be {' or '.join(map(repr, WHEN))}, not {record.at!r}"
+        legal = " or ".join(repr(word) for word in WHEN)
+        yield f"at must be {legal}, not {record.at!r}"
     if (record.init is None) != (record.update is None):
-        yield "init and update go together: one makes the state, the other one carries it through training"
+        yield (
+            "init and update go together: one makes the state, "
+            "the other one carries it through training"
+        )
 
 
-def _study_faults(record: Study) -> Iterator[str]:
-    yield from _name_faults(record.name, NAME)
-    yield from _function_faults(record, ("analyse",), required=True)
+def _study_errors(record: Study) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    yield from _function_errors(record, ("analyse",), required=True)
     if not isinstance(record.claim, str) or not record.claim.strip():
         yield "claim must say in a sentence what is tested"
+    arms_by_scale = record.arms
     if (
-        not isinstance(record.arms, Mapping)
-        or not record.arms
-        or not set(record.arms) <= set(SCALES)
+        not isinstance(arms_by_scale, Mapping)
+        or not arms_by_scale
+        or not set(arms_by_scale) <= set(SCALES)
     ):
-        yield f"arms must be a dict with the keys {' and '.join(map(repr, SCALES))}"
-    for scale, arms in record.arms.items():
-        if (
-            not isinstance(arms, (tuple, list))
-            or not arms
-            or not all(isinstance(arm, Arm) for arm in arms)
-        ):
+        scales = " and ".join(repr(scale) for scale in SCALES)
+        yield f"arms must be a dict with the keys {scales}"
+    for scale, arms in arms_by_scale.items():
+        is_sequence = isinstance(arms, (tuple, list)) and len(arms) > 0
+        if not is_sequence or not all(isinstance(arm, Arm) for arm in arms):
             yield f"arms[{scale!r}] must be a tuple of membench.Arm"
         if len({arm.name for arm in arms}) < len(arms):
             yield f"arms[{scale!r}]: two arms have one name; results are found by it"
         for arm in arms:
-            yield from _arm_faults(arm)
-    for own in record.records:
-        if type(own) not in KINDS or isinstance(own, (Study, Composite)):
-            yield f"records holds {_a(own)}; give architectures, data sets, signals, regularizers and probes"
-        if (wrong := first_error(own)) is not None:
-            yield f"in its records, {wrong}"
+            yield from _arm_errors(arm)
+    for private in record.records:
+        if type(private) not in KIND_BY_TYPE or isinstance(private, (Study, Composite)):
+            yield (
+                f"records holds {_with_article(private)}; "
+                "give architectures, data sets, signals, regularizers and probes"
+            )
+        error = first_error(private)
+        if error is not None:
+            yield f"in its records, {error}"
 
 
-def _arm_faults(arm: Arm) -> Iterator[str]:
-    yield from _name_faults(arm.name, NAME, "arm")
+def _arm_errors(arm: Arm) -> Iterator[str]:
+    yield from _name_errors(arm.name, NAME, "arm")
     if not isinstance(arm.split, Split) or not isinstance(arm.recipe, Recipe):
         yield f"arm {arm.name!r}: split must be a membench.Split, recipe a membench.Recipe"
-    if not all(
-        isinstance(v, tuple)
-        for v in (arm.architectures, arm.signals, arm.seeds, arm.probes, arm.read)
-    ):
+    tuples = (arm.architectures, arm.signals, arm.seeds, arm.probes, arm.read)
+    if not all(isinstance(value, tuple) for value in tuples):
         yield f"arm {arm.name!r}: architectures, signals, seeds, probes and read must be tuples"
     if not (arm.architectures and arm.signals and arm.seeds and arm.regularizers):
         yield f"arm {arm.name!r} has no cell; give architectures, signals, seeds and regularizers"
@@ -203,47 +210,56 @@ def _arm_faults(arm: Arm) -> Iterator[str]:
         yield f"arm {arm.name!r}: read must hold epochs from 1 to {arm.recipe.epochs}"
 
 
-_FAULTS: dict[type, Callable[[Any], Iterator[str]]] = {
-    Regularizer: _regularizer_faults,
-    Composite: _composite_faults,
-    Architecture: _architecture_faults,
-    Dataset: _dataset_faults,
-    Signal: _signal_faults,
-    Probe: _probe_faults,
-    Study: _study_faults,
+_ERRORS: dict[type, Callable[[Any], Iterator[str]]] = {
+    Regularizer: _regularizer_errors,
+    Composite: _composite_errors,
+    Architecture: _architecture_errors,
+    Dataset: _dataset_errors,
+    Signal: _signal_errors,
+    Probe: _probe_errors,
+    Study: _study_errors,
 }
 
 
-def _name_faults(name: Any, legal: re.Pattern[str], what: str = "name") -> Iterator[str]:
+def _name_errors(name: Any, legal: re.Pattern[str], what: str = "name") -> Iterator[str]:
     if not isinstance(name, str) or not legal.fullmatch(name):
         yield f"illegal {what} {name!r}; write {legal.pattern}"
 
 
-def _grid_faults(strengths: Any, sizes: Container[int]) -> Iterator[str]:
+def _grid_errors(strengths: Any, sizes: Container[int]) -> Iterator[str]:
     if not isinstance(strengths, (tuple, list)):
-        yield f"strengths must be a tuple, not {_a(strengths)}"
+        yield f"strengths must be a tuple, not {_with_article(strengths)}"
     if len(strengths) not in sizes:
-        yield f"strengths has {len(strengths)} values; give exactly {GRID}, from no visible effect to broken accuracy"
+        yield (
+            f"strengths has {len(strengths)} values; "
+            f"give exactly {GRID}, from no visible effect to broken accuracy"
+        )
     for strength in strengths:
         if not _is_number(strength):
             yield f"strength {strength!r} is not a number; give floats or inf"
-    if len({f"{strength:.6g}" for strength in strengths}) < len(
-        strengths
-    ):  # six digits are what a cell's id shows
+    if len({_as_shown(strength) for strength in strengths}) < len(strengths):
         yield "two strengths are the same to six digits; all must differ"
 
 
-def _function_faults(record: Any, fields: tuple[str, ...], required: bool = False) -> Iterator[str]:
+def _function_errors(record: Any, fields: tuple[str, ...], required: bool = False) -> Iterator[str]:
     for field in fields:
         value = getattr(record, field)
         if not callable(value) and (required or value is not None):
-            yield f"{field} must be a function, not {_a(value)}"
+            yield f"{field} must be a function, not {_with_article(value)}"
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def _a(value: Any) -> str:
+def _as_shown(strength: float) -> str:
+    """Return the six digits that the id of a cell shows."""
+    return f"{strength:.6g}"
+
+
+def _with_article(value: Any) -> str:
+    """Return the name of the value's type with its article: "an int", "a dict"."""
+    if value is None:
+        return "None"
     name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -204,7 +204,7 @@ def test_other_code_under_a_taken_name_is_refused(place: Place) -> None:
     place.write("plugins/a.py", PLUGIN.replace("NAME", "a"))
     place.write("other.py", PLUGIN.replace("NAME", "a").replace("1 - ", "1 + "))
     registry = place.discover("other.py")
-    expected = "other.py: regularizer 'a' is already registered by plugins/a.py; rename it, or take one of the two out"
+    expected = "other.py: regularizer 'a' is already registered by plugins/a.py; rename it, or remove one of the two"
     assert [str(problem) for problem in registry.problems] == [expected]
     assert registry.regularizers["a"].origin == "plugins/a.py"
 
@@ -532,7 +532,7 @@ def test_a_registered_composite_keeps_its_own_grid_beside_the_full_one(place: Pl
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a+a", "stands there twice"),
+        ("a+a", "appears twice"),
         ("a+x", "unknown regularizer"),
         ("a+", "''"),
         ("a+none", "leave it out"),
