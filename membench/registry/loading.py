@@ -40,9 +40,7 @@ from membench.registry.fingerprint import code_hash
 from membench.registry.fingerprint import parse_docstring
 from membench.registry.validation import first_error
 from membench.studies import Study
-from membench.text import one_line
-
-MAX_REASON_LENGTH = 300  #: characters of what an exception of a plugin says
+from membench.text import short
 
 #: Records by (source key, code hash). A process imports a plugin once: compiled programs know
 #: functions by identity.
@@ -223,9 +221,7 @@ def _import_problem(error: BaseException, source: PluginSource) -> str:
     if isinstance(error, SystemExit):
         reason = "it calls sys.exit"
     else:
-        reason = one_line(traceback.format_exception_only(error)[-1])
-        if len(reason) >= MAX_REASON_LENGTH:
-            reason = f"{reason[:MAX_REASON_LENGTH]} ..."
+        reason = short(traceback.format_exception_only(error)[-1])
     line = _line_number(error, source.path)
     place = f"line {line}: " if line else ""
     return f"cannot be loaded: {place}{reason}; correct the file or remove it"
