@@ -161,11 +161,37 @@ def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, 
 def interval(
     mean: float, error: float, freedom: float, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Student's t-interval from a standard error: (mean, low, high)."""
+    """Compute Student's t interval of a mean from its standard error.
+
+    Args:
+        mean: the estimate.
+        error: its standard error.
+        freedom: degrees of freedom.
+        confidence: the probability that the interval covers.
+
+    Returns:
+        (mean, low, high).
+    """
+    half = float(t_half_width(error, freedom, confidence))
+    return mean, mean - half, mean + half
+
+
+def t_half_width(error: Any, freedom: Any, confidence: float = 0.95) -> Any:
+    """Compute the half-width of Student's two-sided t interval, for numbers or for arrays of them.
+
+    All t intervals of membench come from here: those of the studies and those of the boards.
+
+    Args:
+        error: standard error.
+        freedom: degrees of freedom, not necessarily whole.
+        confidence: the probability that the interval covers.
+
+    Returns:
+        A float, or an array of the arguments' common shape: t_{(1 + confidence) / 2, freedom} * error.
+    """
     from scipy.special import stdtrit  # a third of a second to import: not for whoever only plans
 
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-    return mean, mean - half, mean + half
+    return stdtrit(freedom, (1 + confidence) / 2) * error
 
 
 def shown(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
