@@ -228,7 +228,7 @@ def _scene(
     axes: tuple[str, str],
 ) -> scatter.ScatterFigure:
     look = styles(plan.entries)
-    control = board.controls.get(task) or Control(task, (), (), (), None)
+    control = board.controls.get(task) or Control(task=task)
     order = {row.entry: ranks(row.rank) if row.rank else "" for row in board.rows}
     scores = entries(board, task)
     lead = highlighted(board, [s.entry for s in scores])

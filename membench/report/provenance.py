@@ -20,7 +20,7 @@ from membench.report.text import code
 from membench.report.text import count
 from membench.report.text import escape_markdown
 from membench.report.text import plain
-from membench.scoring.readings import index_records
+from membench.scoring.record_index import index_records
 
 MOST = 4  #: different values of one fact that are spelled out
 

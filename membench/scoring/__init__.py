@@ -1,4 +1,7 @@
-"""From a manifest and its records to the board (design section 1): pure functions of numpy and scipy."""
+"""From a manifest and its records to the board: pure functions of numpy and scipy.
+
+`score` does it all. The formulas, with their symbols, are in README.md of this folder.
+"""
 
 from membench.scoring.board import score
 from membench.scoring.types import Board

@@ -1,13 +1,18 @@
-"""`score`: from a manifest and its records to the board. A pure function; the report calls it."""
+"""Score a suite: from a manifest and its records to the board.
+
+`score` is a pure function, which the report calls.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,8 +20,11 @@ from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
 from membench.scoring.gate import evaluate_gate
+from membench.scoring.image_sampling import TaskImages
 from membench.scoring.image_sampling import image_half
-from membench.scoring.readings import index_records
+from membench.scoring.readings import Baseline
+from membench.scoring.record_index import RecordIndex
+from membench.scoring.record_index import index_records
 from membench.scoring.stats import ALPHA
 from membench.scoring.stats import FEWEST_SEEDS
 from membench.scoring.stats import Stratum
@@ -24,8 +32,9 @@ from membench.scoring.stats import beats
 from membench.scoring.stats import estimate
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
-from membench.scoring.stats import stacked
-from membench.scoring.tasks import Scored
+from membench.scoring.stats import stack_entries
+from membench.scoring.tasks import Outcome
+from membench.scoring.tasks import TaskResult
 from membench.scoring.tasks import score_control
 from membench.scoring.tasks import score_entry
 from membench.scoring.tasks import with_excess
@@ -34,237 +43,350 @@ from membench.scoring.types import FULL
 from membench.scoring.types import LOW_RATE
 from membench.scoring.types import NONE
 from membench.scoring.types import Board
+from membench.scoring.types import Control
 from membench.scoring.types import Gate
 from membench.scoring.types import Interval
 from membench.scoring.types import Row
 from membench.scoring.types import TaskScore
 
+Key = TypeVar("Key")
 
-@dataclass(frozen=True)
-class Ranked:
-    """A row with its strata: what tests between rows need."""
+
+@dataclass(frozen=True, kw_only=True)
+class EntryRow:
+    """An entry's row, before it has a rank."""
 
     row: Row
-    parts: tuple[Stratum, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteRow(EntryRow):
+    """An entry's row that has an R, with what the tests between rows need."""
+
+    strata: tuple[Stratum, ...]  #: one a valid task
+    recovery: float  #: R
+    #: one-sided p of X <= 0, not adjusted; None if the control is not complete
+    p_excess: float | None
 
 
 def score(manifest: Manifest, records: Iterable[Record]) -> Board:
-    """Score every entry of a suite (section 1).
+    """Score every entry of a suite (README of this folder).
 
-    Neither the order of the records nor, but for ranks and Holm's correction, the other entries make a difference.
+    Neither the order of the records nor, but for ranks and Holm's correction, the other entries
+    make a difference.
+
+    Args:
+        manifest: what the suite planned.
+        records: of its cells; others are ignored.
 
     Raises:
         MembenchError: a record says `ok` and lacks what it was run for.
     """
-    data = index_records(manifest, records)
-    inspected = {task: evaluate_gate(data, task) for task in manifest.tasks}
-    gates = _weighted([gate for gate, _ in inspected.values()])
-    low = next((entry for entry in manifest.entries if entry.name == LOW_RATE), None)
-    controls = {
-        task: score_control(data, plain, low, task) for task, (_, plain) in inspected.items()
-    }
-    own = Entry(CONTROL, CONTROL, ())
-    ranked = {
-        CONTROL: _row(own, {task: scored for task, (scored, _) in controls.items()}, gates, None)
-    }
-    scores = {(CONTROL, task): scored.score for task, (scored, _) in controls.items()}
-    for name, entry in _competing(manifest):
-        tasks = {
-            task: score_entry(data, plain, entry, task, name)
-            for task, (_, plain) in inspected.items()
-        }
-        ranked[name] = _row(replace(entry, name=name), tasks, gates, ranked[CONTROL])
-        scores |= {
-            (name, task): with_excess(scored, controls[task][0]) for task, scored in tasks.items()
-        }
+    index = index_records(manifest, records)
+    baselines: dict[str, Baseline | None] = {}
+    unweighted = []
+    for task in manifest.tasks:
+        gate, baselines[task] = evaluate_gate(index, task)
+        unweighted.append(gate)
+    gates = _with_weights(unweighted)
+
+    low_rate = _find_low_rate(manifest)
+    control_results, controls = _score_controls(index, baselines, low_rate)
+    control_row = _score_row(CONTROL, CONTROL, control_results, gates, None)
+    scores = {(CONTROL, task): result.score for task, result in control_results.items()}
+
+    rows: list[EntryRow] = []
+    full_rows: list[Row] = []
+    control_rows = [control_row.row]
+    for name, entry in _competing_entries(manifest):
+        results = {}
+        for task, baseline in baselines.items():
+            results[task] = score_entry(index, baseline, entry, task, name)
+            scores[name, task] = with_excess(results[task], control_results[task])
+        row = _score_row(name, entry.group, results, gates, control_row)
+        if name.endswith(FULL):
+            full_rows.append(row.row)
+        elif entry.group == CONTROL:
+            control_rows.append(row.row)
+        else:
+            rows.append(row)
+
     seeds = min((len(gate.seeds) for gate in gates if gate.valid), default=0)
-    claims = seeds >= FEWEST_SEEDS
-    apart = [r for name, r in ranked.items() if name.endswith(FULL)]
-    five = [r for name, r in ranked.items() if not name.endswith(FULL)]
-    entered = [r for r in five if r.row.group != CONTROL]
-    complete = [r for r in entered if r.row.R]
-    nowhere = {r.row.entry for r in entered if len(r.row.skipped) == len(manifest.tasks)}
+    complete = [row for row in rows if isinstance(row, CompleteRow)]
+    skipped = []
+    unranked = []
+    for row in rows:
+        if len(row.row.skipped) == len(manifest.tasks):
+            skipped.append(_with_skip_reasons(row.row))
+        elif not isinstance(row, CompleteRow):
+            unranked.append(row.row)
+    enough_seeds = seeds >= FEWEST_SEEDS
     return Board(
-        manifest.suite,
-        manifest.version,
-        gates,
-        _ordered(complete, claims, seeds),
-        tuple(r.row for r in entered if not r.row.R and r.row.entry not in nowhere),
-        tuple(_cannot_act(r.row) for r in entered if r.row.entry in nowhere),
-        tuple(replace(r.row, p_control=None) for r in five if r.row.group == CONTROL),
-        tuple(replace(r.row, p_control=None) for r in apart),
-        scores,
-        {task: control for task, (_, control) in controls.items() if control},
-        seeds,
-        claims and bool(complete),
-        tuple(_notes(gates, seeds, ranked[CONTROL].row, low)),
+        suite=manifest.suite,
+        version=manifest.version,
+        gates=gates,
+        rows=_ranked(complete) if enough_seeds else _unranked(complete, seeds),
+        unranked=tuple(unranked),
+        skipped=tuple(skipped),
+        control_rows=tuple(control_rows),
+        full_rows=tuple(full_rows),
+        scores=scores,
+        controls=controls,
+        seeds=seeds,
+        ranked=enough_seeds and bool(complete),
+        notes=tuple(_notes(gates, seeds, control_row.row, low_rate)),
     )
 
 
-def _competing(manifest: Manifest) -> Iterator[tuple[str, Entry]]:
-    """(row's name, entry) of all but `none` and what joins it in `control`; a full grid is an entry of its own."""
-    for entry in manifest.entries:
-        if entry.name not in (NONE, LOW_RATE):
-            if entry.strengths or not entry.full:
-                yield entry.name, entry
-            if entry.full:
-                yield entry.name + FULL, replace(entry, strengths=entry.full)
+def _with_weights(gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    """Give each gate its w_t (README, Intervals).
 
-
-def _weighted(gates: Sequence[Gate]) -> tuple[Gate, ...]:
-    """w_t: data sets count the same, and within one its valid tasks."""
+    Data sets count the same, and within one its valid tasks.
+    """
     tasks = Counter(_dataset(gate.task) for gate in gates if gate.valid)
-    return tuple(
-        replace(gate, weight=1 / (len(tasks) * tasks[_dataset(gate.task)])) if gate.valid else gate
-        for gate in gates
-    )
+    weighted = []
+    for gate in gates:
+        weight = 0.0
+        if gate.valid:
+            weight = 1 / (len(tasks) * tasks[_dataset(gate.task)])
+        weighted.append(replace(gate, weight=weight))
+    return tuple(weighted)
 
 
 def _dataset(task: str) -> str:
     return task.partition("/")[0]
 
 
-def _row(
-    entry: Entry, tasks: dict[str, Scored], gates: Sequence[Gate], control: Ranked | None
-) -> Ranked:
-    """An entry's means over the valid tasks; without ranks."""
+def _find_low_rate(manifest: Manifest) -> Entry | None:
+    """Find the entry that joins `none` in the control, if the suite has it."""
+    for entry in manifest.entries:
+        if entry.name == LOW_RATE:
+            return entry
+    return None
+
+
+def _score_controls(
+    index: RecordIndex, baselines: Mapping[str, Baseline | None], low_rate: Entry | None
+) -> tuple[dict[str, TaskResult], dict[str, Control]]:
+    """Return the control's results and its points for the figures, by task."""
+    results = {}
+    controls = {}
+    for task, baseline in baselines.items():
+        results[task], control = score_control(index, baseline, low_rate, task)
+        if control is not None:
+            controls[task] = control
+    return results, controls
+
+
+def _competing_entries(manifest: Manifest) -> Iterator[tuple[str, Entry]]:
+    """(row's name, entry) of all entries but `none` and what joins it in the control.
+
+    A composition's full grid is a second row, whose name ends with FULL.
+    """
+    for entry in manifest.entries:
+        if entry.name in (NONE, LOW_RATE):
+            continue
+        if entry.strengths or not entry.full:
+            yield entry.name, entry
+        if entry.full:
+            yield entry.name + FULL, replace(entry, strengths=entry.full)
+
+
+def _score_row(
+    name: str,
+    group: str,
+    results: Mapping[str, TaskResult],
+    gates: Sequence[Gate],
+    control: EntryRow | None,
+) -> EntryRow:
+    """Average an entry's tasks; a `CompleteRow` if it has an R.
+
+    Args:
+        name: of the row.
+        group: of the entry.
+        results: by task, valid or not.
+        gates: with weights.
+        control: the control's row; None while that row itself is made.
+    """
     weights = {gate.task: gate.weight for gate in gates if gate.valid}
-    valid = {task: tasks[task].score for task in weights}
-    every = [scored.score for scored in tasks.values()]
+    every = [result.score for result in results.values()]
+    valid = {task: results[task].score for task in weights}
+    flags: set[str] = set()
+    for task_score in valid.values():
+        flags.update(task_score.flags)
     row = Row(
-        entry.name,
-        entry.group,
-        chosen={task: _chosen(s) for task, s in valid.items() if s.folds},
-        flags=tuple(sorted({flag for s in valid.values() for flag in s.flags})),
+        entry=name,
+        group=group,
+        chosen={task: _choice_label(s) for task, s in valid.items() if s.folds},
+        flags=tuple(sorted(flags)),
         failed=sum(s.failed for s in every),
         done=sum(s.done for s in every),
         cells=sum(s.cells for s in every),
         skipped={s.task: s.skipped for s in every if s.skipped},
     )
-    reason, incomplete = _missing(valid, gates)
-    if reason:
-        return Ranked(replace(row, reason=reason, incomplete=incomplete), ())
-    parts = tuple(replace(tasks[task].part, weight=weight) for task, weight in weights.items())
-    total = estimate(parts)
+    outcomes = {}
+    for task in weights:
+        outcome = results[task].outcome
+        if outcome is not None:
+            outcomes[task] = outcome
+    lacking = [task for task in weights if task not in outcomes]
+    pending = [gate.task for gate in gates if gate.pending]
+    if pending:
+        reason = f"`none` has not been run on all of {', '.join(pending)}"
+        return EntryRow(row=replace(row, reason=reason, incomplete=True))
+    if not valid:
+        return EntryRow(row=replace(row, reason="no task is valid"))
+    if lacking:
+        reason = f"incomplete on {', '.join(lacking)}"
+        return EntryRow(row=replace(row, reason=reason, incomplete=True))
+    if all(task_score.skipped for task_score in valid.values()):
+        return EntryRow(row=replace(row, reason="cannot act on any valid task"))
+    return _average(row, outcomes, weights, control)
+
+
+def _average(
+    row: Row,
+    outcomes: Mapping[str, Outcome],
+    weights: Mapping[str, float],
+    control: EntryRow | None,
+) -> CompleteRow:
+    """Fill a row with the means over its valid tasks."""
+    strata = tuple(
+        replace(outcome.stratum, weight=weights[task]) for task, outcome in outcomes.items()
+    )
+    recovery = estimate(strata)
+    images = []
+    for task, outcome in outcomes.items():
+        share = TaskImages(dataset=_dataset(task), weight=weights[task], terms=outcome.image_terms)
+        images.append(share)
+    tasks = list(outcomes.values())
     row = replace(
         row,
-        R=Interval(float(total.mean), float(total.half)),
-        image_half=image_half(
-            [(_dataset(task), w, tasks[task].images) for task, w in weights.items()]
-        ),
-        cost=max(s.cost for s in valid.values()),
-        equal_compute_R=_equal_compute(valid, weights),
-        S_at={
-            b: _mean([s.S_at[b] for s in valid.values()], weights)
-            for b in next(iter(valid.values())).S_at
-        },
-        **{
-            name: _mean([getattr(s, name) for s in valid.values()], weights)
-            for name in ("S", "dA", "S_mix", "area")
-        },
-        extra=_extra([s.extra for s in valid.values()], weights),
-        stability=float(np.mean([s.stability for s in valid.values()])),
+        R=Interval(float(recovery.mean), float(recovery.half)),
+        image_half=image_half(images),
+        S=_weighted_mean([task.S for task in tasks], weights),
+        dA=_weighted_mean([task.dA for task in tasks], weights),
+        S_mix=_weighted_mean([task.S_mix for task in tasks], weights),
+        area=_weighted_mean([task.area for task in tasks], weights),
+        S_at=_mean_of_common([task.S_at for task in tasks], weights),
+        extra=_mean_of_common([task.extra for task in tasks], weights),
+        cost=max(task.cost for task in tasks),
+        equal_compute_R=_mean_equal_compute(tasks, weights),
+        stability=float(np.mean([task.stability for task in tasks])),
     )
-    return Ranked(_compared(row, parts, control), parts)
+    p_excess = None
+    if isinstance(control, CompleteRow):
+        differences = [a - b for a, b in zip(strata, control.strata, strict=True)]
+        excess = estimate(differences)
+        row = replace(row, X=Interval(float(excess.mean), float(excess.half)))
+        p_excess = float(excess.p_above)
+    return CompleteRow(row=row, strata=strata, recovery=float(recovery.mean), p_excess=p_excess)
 
 
-def _compared(row: Row, parts: Sequence[Stratum], control: Ranked | None) -> Row:
-    """X and its raw p, which Holm's correction replaces."""
-    if control is None or not control.parts:
-        return row
-    excess = estimate([part - other for part, other in zip(parts, control.parts, strict=True)])
-    return replace(
-        row, X=Interval(float(excess.mean), float(excess.half)), p_control=float(excess.p_above)
-    )
-
-
-def _missing(valid: dict[str, TaskScore], gates: Sequence[Gate]) -> tuple[str, bool]:
-    """Why a row has no R, and whether more runs would give it one."""
-    pending = [gate.task for gate in gates if gate.pending]
-    lacking = [s for s in valid.values() if not s.complete]
-    if pending:
-        return f"`none` has not been run on all of {', '.join(pending)}", True
-    if not valid:
-        return "no task is valid", False
-    if lacking:
-        return f"incomplete on {', '.join(s.task for s in lacking)}", True
-    if all(s.skipped for s in valid.values()):
-        return "cannot act on any valid task", False
-    return "", False
-
-
-def _cannot_act(row: Row) -> Row:
-    """The row of an entry that is skipped on every task."""
+def _with_skip_reasons(row: Row) -> Row:
+    """Return the row of an entry that is skipped on every task with the reasons, each once."""
     return replace(row, reason="; ".join(dict.fromkeys(row.skipped.values())), incomplete=False)
 
 
-def _chosen(score: TaskScore) -> str:
-    if score.skipped:
+def _choice_label(task_score: TaskScore) -> str:
+    """Spell the strength that most folds chose, and how many did if not all."""
+    if task_score.skipped:
         return "skipped"
-    count = sum(fold.label == score.modal for fold in score.folds)
-    return (
-        score.modal if count == len(score.folds) else f"{score.modal} ({count}/{len(score.folds)})"
-    )
+    folds = len(task_score.folds)
+    count = sum(fold.label == task_score.modal for fold in task_score.folds)
+    return task_score.modal if count == folds else f"{task_score.modal} ({count}/{folds})"
 
 
-def _mean(values: Sequence[float], weights: dict[str, float]) -> float:
+def _weighted_mean(values: Sequence[float], weights: Mapping[str, float]) -> float:
     return float(np.dot(values, list(weights.values())))
 
 
-def _extra(values: Sequence[dict[str, float]], weights: dict[str, float]) -> dict[str, float]:
-    """Those of the further signals that every task has."""
-    return {
-        key: _mean([v[key] for v in values], weights)
-        for key in values[0]
-        if all(key in v for v in values)
-    }
+def _mean_of_common(
+    values: Sequence[Mapping[Key, float]], weights: Mapping[str, float]
+) -> dict[Key, float]:
+    """Compute the weighted mean of each value that all tasks have."""
+    means = {}
+    for key in values[0]:
+        if all(key in task_values for task_values in values):
+            means[key] = _weighted_mean([task_values[key] for task_values in values], weights)
+    return means
 
 
-def _equal_compute(valid: dict[str, TaskScore], weights: dict[str, float]) -> float | None:
-    """None if no task costs more than `none`, or one that does lacks test accuracy at the epoch of equal compute."""
-    values = {task: s.equal_compute_R for task, s in valid.items()}
-    costly = {
-        task for task, s in valid.items() if s.cost > 1 and any(fold.strength for fold in s.folds)
-    }
-    if not costly or any(values[task] is None for task in costly):
-        return None
-    return _mean(
-        [s.R.mean if values[task] is None else values[task] for task, s in valid.items()], weights
+def _mean_equal_compute(outcomes: Sequence[Outcome], weights: Mapping[str, float]) -> float | None:
+    """Compute the weighted mean of R at equal compute (README, Equal compute).
+
+    R itself stands for a task that costs what `none` costs. None if no task costs more than `none`,
+    or one that does lacks test accuracy at the epoch of equal compute.
+    """
+    values = []
+    costly = False
+    for outcome in outcomes:
+        if outcome.cost > 1 and outcome.chosen.any():
+            costly = True
+            if outcome.equal_compute_R is None:
+                return None
+        values.append(
+            outcome.R.mean if outcome.equal_compute_R is None else outcome.equal_compute_R
+        )
+    return _weighted_mean(values, weights) if costly else None
+
+
+def _unranked(complete: Sequence[CompleteRow], seeds: int) -> tuple[Row, ...]:
+    """Order the rows best first, without ranks and claims: there are too few seeds."""
+    reason = f"{seeds} seeds: intervals, but no ranks and no claims"
+    ordered = sorted(complete, key=lambda entry: (-entry.recovery, entry.row.entry))
+    return tuple(replace(entry.row, reason=reason) for entry in ordered)
+
+
+def _ranked(complete: Sequence[CompleteRow]) -> tuple[Row, ...]:
+    """Order the rows best first, with ranks and claims (README, Ranks)."""
+    if not complete:
+        return ()
+    tasks = range(len(complete[0].strata))
+    strata = [stack_entries([entry.strata[task] for entry in complete]) for task in tasks]
+    lowest, highest = rank_intervals(beats(strata))
+    ranks = [(int(low), int(high)) for low, high in zip(lowest, highest, strict=True)]
+    ties = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
+    order = sorted(
+        range(len(complete)),
+        key=lambda i: (ranks[i], -complete[i].recovery, complete[i].row.entry),
     )
+    claimed = _with_claims(complete)
+    return tuple(replace(claimed[i], rank=ranks[i], tie=ties[ranks[i]]) for i in order)
 
 
-def _ordered(full: Sequence[Ranked], claims: bool, seeds: int) -> tuple[Row, ...]:
-    """The rows that have an R, best first, with ranks and claims if there are seeds enough."""
-    if not claims or not full:
-        text = f"{seeds} seeds: intervals, but no ranks and no claims"
-        rows = [replace(r.row, reason=text, p_control=None) for r in full]
-        return tuple(sorted(rows, key=lambda row: (-row.R.mean, row.entry)))
-    low, high = rank_intervals(
-        beats([stacked(parts) for parts in zip(*(r.parts for r in full), strict=True)])
-    )
-    rows = [replace(r.row, rank=(int(a), int(b))) for r, a, b in zip(full, low, high, strict=True)]
-    rows = sorted(_claimed(rows), key=lambda row: (row.rank, -row.R.mean, row.entry))
-    groups = {rank: number for number, rank in enumerate(sorted({row.rank for row in rows}), 1)}
-    return tuple(replace(row, tie=groups[row.rank]) for row in rows)
+def _with_claims(complete: Sequence[CompleteRow]) -> list[Row]:
+    """Say which rows beat the control, by Holm's procedure over all ranked rows.
+
+    Nothing is claimed if the control is not complete.
+    """
+    p_values = [entry.p_excess for entry in complete if entry.p_excess is not None]
+    if len(p_values) < len(complete):
+        return [entry.row for entry in complete]
+    rows = []
+    for entry, p in zip(complete, holm(np.array(p_values)), strict=True):
+        rows.append(replace(entry.row, p_control=float(p), beats_control=bool(p < ALPHA)))
+    return rows
 
 
-def _claimed(rows: Sequence[Row]) -> list[Row]:
-    """Who beats the control, by Holm over all ranked rows; nobody if the control is not complete."""
-    if any(row.p_control is None for row in rows):
-        return list(rows)
-    pairs = zip(rows, holm(np.array([row.p_control for row in rows])), strict=True)
-    return [replace(row, p_control=float(p), beats_control=bool(p < ALPHA)) for row, p in pairs]
-
-
-def _notes(gates: Sequence[Gate], seeds: int, control: Row, low: Entry | None) -> Iterable[str]:
+def _notes(
+    gates: Sequence[Gate], seeds: int, control: Row, low_rate: Entry | None
+) -> Iterator[str]:
+    """Sentences that the page must show."""
     for gate in gates:
         if not gate.valid:
             yield f"{gate.task} does not count: {'; '.join(gate.reasons)}."
         for seed, reason in gate.dropped.items():
-            yield f"{gate.task}: seed {seed} is dropped for every entry, because `none` itself failed ({reason})."
+            yield (
+                f"{gate.task}: seed {seed} is dropped for every entry, "
+                f"because `none` itself failed ({reason})."
+            )
     if 0 < seeds < FEWEST_SEEDS:
-        yield f"{seeds} seeds: intervals are given, ranks and claims are not (they need {FEWEST_SEEDS})."
-    if low is None:
+        yield (
+            f"{seeds} seeds: intervals are given, ranks and claims are not "
+            f"(they need {FEWEST_SEEDS})."
+        )
+    if low_rate is None:
         yield f"The control is early stopping alone: `{LOW_RATE}` is not in this suite."
     elif not control.R and any(gate.valid for gate in gates):
         yield f"The control is not complete ({control.reason}): no excess and no claim is given."

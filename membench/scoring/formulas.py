@@ -1,6 +1,7 @@
-"""The mathematics of section 1 on plain arrays, any batch axes in front; called by the entries and by the simulations.
+"""The formulas of the score on plain arrays (README of this folder). No records, no names of tasks.
 
-Axes: strengths l (off first), seeds s, noise levels p (0 first, it is the real data).
+Axes, in this order: strengths l (off first), seeds s, noise levels p (0 first: the real data). Any
+batch axes may stand in front, written `...`; the simulations of the tests use one for their boards.
 """
 
 from __future__ import annotations
@@ -14,89 +15,171 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
 #: Accuracies are counts over images; two sums of them that differ by less than this are equal.
 TIE = 1e-9
-#: Most subsets of seeds that are looked at; with more, smaller subsets are taken, which disagree more, not less.
+#: The most subsets of seeds that are looked at. Where there would be more, smaller subsets are
+#: taken, which disagree more, not less.
 MOST_SUBSETS = 5000
 
 
-def gain(accuracy: Floats, plain: Floats) -> Floats:
-    """N_s(l) = sum_{p in P} (A_p(l) - A0_p): [..., l, s, p] and [..., s, p] -> [..., l, s]."""
-    return (accuracy - plain[..., None, :, :]).sum(-1)
+def gain(accuracy: Floats, baseline: Floats) -> Floats:
+    """Compute N_s(l) = sum_{p in P} (A_p(l) - A0_p) (README, Gain and damage).
+
+    The accuracy won over `none`, on real data and on every noise level.
+
+    Args:
+        accuracy: [..., l, s, p], A_p(l), or V_p(l) on validation images.
+        baseline: [..., s, p], the same of `none`.
+
+    Returns:
+        [..., l, s]
+    """
+    return (accuracy - baseline[..., None, :, :]).sum(-1)
 
 
-def damage(plain: Floats) -> Floats:
-    """G_s = sum_{p > 0} (A0_0 - A0_p), what label noise costs `none`: [..., s, p] -> [..., s]; its mean is D_t."""
-    return (plain[..., :1] - plain[..., 1:]).sum(-1)
+def damage(baseline: Floats) -> Floats:
+    """Compute G_s = sum_{p > 0} (A0_0 - A0_p) (README, Gain and damage).
+
+    The accuracy that label noise costs `none`. Its mean over the seeds is D_t. From [..., s, p] to
+    [..., s].
+    """
+    return (baseline[..., :1] - baseline[..., 1:]).sum(-1)
+
+
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide; 0 where the denominator is not positive.
+
+    There `none` leaves nothing to win or to suppress.
+    """
+    positive = denominator > 0
+    return np.where(positive, numerator / np.where(positive, denominator, 1.0), 0.0)
 
 
 def choose(gain_val: Floats) -> Ints:
-    """l*_{t,-s} = argmax_l of the mean of Rval over the *other* seeds; ties to the weaker: [..., l, s] -> [..., s].
+    """Choose each seed's strength by the validation gain of the *other* seeds (README, Choice).
 
-    D_t > 0 is common to all strengths, so the gains stand for Rval.
+    Computes l*_{t,-s}; ties go to the weaker strength. D_t > 0 is common to all strengths, so the
+    gains stand for the recovery on validation images. From [..., l, s] to [..., s].
     """
     return _weakest_best(gain_val.sum(-1, keepdims=True) - gain_val)
 
 
-def _weakest_best(total: Floats) -> Ints:
-    """The first strength whose total is the largest: [..., l, any] -> [..., any]."""
-    return (total >= total.max(-2, keepdims=True) - TIE).argmax(-2)
+def gains_of_subsets(gain_val: Floats, gains: Floats) -> Floats:
+    """Compute what the entry would have gained, had fewer seeds chosen (README, Term of choice).
 
+    Each subset h of a third of the seeds chooses a strength by the sum of its own validation gains.
+    The spread over h of what those strengths give shows how much the choice itself matters (see
+    `stats.estimate`).
 
-@cache
-def subsets(seeds: int) -> Floats:
-    """All subsets of a third of the seeds, as indicators: [h, s]."""
-    size = max(1, round(seeds / 3))
-    while size > 1 and comb(seeds, size) > MOST_SUBSETS:
-        size -= 1
-    picks = np.array(list(combinations(range(seeds), size)), dtype=np.int64)
-    return (picks[:, :, None] == np.arange(seeds)).any(1).astype(np.float64)
+    Args:
+        gain_val: [..., l, s], N on validation images.
+        gains: [..., l, s], N on test images.
 
-
-def alternatives(gain_val: Floats, gains: Floats) -> Floats:
-    """What the entry would have gained, had fewer seeds chosen: [..., l, s] twice -> [..., h].
-
-    For every subset h of a third of the seeds: the strength that h chooses, and its mean N over all seeds. Their spread
-    over h is how much the choice itself matters (see `stats.estimate`).
+    Returns:
+        [..., h], the mean over *all* seeds of N at the strength that the subset chose.
     """
     chosen = _weakest_best(gain_val @ subsets(gains.shape[-1]).T)
     return np.take_along_axis(gains.mean(-1), chosen, -1)
 
 
-def take(values: Floats, chosen: Ints) -> Floats:
-    """Each seed's value at the strength of its fold: [..., l, s] and [..., s] -> [..., s]."""
+@cache
+def subsets(seeds: int) -> Floats:
+    """List all subsets of a third of the seeds, as rows of 0 and 1: [h, s].
+
+    README, Term of choice.
+    """
+    size = max(1, round(seeds / 3))
+    while size > 1 and comb(seeds, size) > MOST_SUBSETS:
+        size -= 1
+    members = list(combinations(range(seeds), size))
+    indicators = np.zeros((len(members), seeds))
+    for row, subset in zip(indicators, members, strict=True):
+        row[list(subset)] = 1.0
+    return indicators
+
+
+def _weakest_best(total: Floats) -> Ints:
+    """Find the first strength whose total is the largest: [..., l, x] -> [..., x]."""
+    return (total >= total.max(-2, keepdims=True) - TIE).argmax(-2)
+
+
+def at_chosen(values: Floats, chosen: Ints) -> Floats:
+    """Take each seed's value at the strength of its fold: [..., l, s] and [..., s] -> [..., s]."""
     return np.take_along_axis(values, chosen[..., None, :], -2)[..., 0, :]
 
 
-def ratio(over: Floats, under: Floats) -> Floats:
-    """over / under, 0 where `under` is not positive (`none` leaves nothing to win or to suppress)."""
-    positive = under > 0
-    return np.where(positive, over / np.where(positive, under, 1.0), 0.0)
+def suppression(fit: Floats, baseline: Floats, chance: Floats) -> Floats:
+    """Compute S = (mean F0 - mean F) / (mean F0 - mean cF) (README, Suppression).
 
+    The means are over seeds.
 
-def suppression(fit: Floats, plain: Floats, chance: Floats) -> Floats:
-    """S = (mean F0 - mean F) / (mean F0 - mean cF), a ratio of means: [..., s], [s], [s] -> [...]."""
-    return ratio(plain.mean() - fit.mean(-1), plain.mean() - chance.mean())
+    Args:
+        fit: [..., s], F, training accuracy on randY.
+        baseline: [s], F0, the same of `none`.
+        chance: [s], cF, what a constant answer reaches.
+
+    Returns:
+        [...]
+    """
+    return ratio(baseline.mean() - fit.mean(-1), baseline.mean() - chance.mean())
 
 
 def by_chance(accuracy: Floats, classes: int) -> Floats:
-    """q = (1 - A_p) / (K - 1): how often an honest mistake hits the wrong label."""
+    """Compute q = (1 - A_p) / (K - 1) (README, Suppression).
+
+    This is how often an honest mistake hits the wrong label as given.
+    """
     return (1 - accuracy) / (classes - 1)
 
 
-def mixed_suppression(wrong: Floats, plain: Floats) -> Floats:
-    """S_mix = 1 - (M - q) / (M0 - q0), a ratio of means: M - q [..., s, p] and M0 - q0 [s, p] -> [..., p]."""
-    under = plain.mean(-2)
-    return ratio(under - wrong.mean(-2), under)
+def mixed_suppression(wrong: Floats, baseline: Floats) -> Floats:
+    """Compute S_mix,p = 1 - mean (M - q) / mean (M0 - q0) (README, Suppression).
+
+    The means are over seeds.
+
+    Args:
+        wrong: [..., s, p], M - q: wrong labels predicted as given, beyond what honest mistakes hit.
+        baseline: [s, p], M0 - q0, the same of `none`.
+
+    Returns:
+        [..., p], for the levels p > 0 that were given.
+    """
+    to_suppress = baseline.mean(-2)
+    return ratio(to_suppress - wrong.mean(-2), to_suppress)
 
 
 def best_suppression(S: Floats, dA: Floats, budget: float) -> float:
-    """S@budget: the largest S with mean dA >= -budget points; off (0, 0) is always there."""
-    return float(max((s for s, d in zip(S, dA, strict=True) if d >= -budget - TIE), default=0.0))
+    """Compute S@budget (README, Frontier).
+
+    This is the largest S among strengths that cost at most `budget` points of real accuracy.
+
+    Args:
+        S: [l], suppression.
+        dA: [l], mean change of real accuracy, in points; off, with S = dA = 0, is one of the
+            strengths.
+        budget: points of real accuracy, >= 0.
+    """
+    affordable = [s for s, d in zip(S, dA, strict=True) if d >= -budget - TIE]
+    return float(max(affordable, default=0.0))
 
 
 def frontier_area(S: Floats, dA: Floats, limit: float = 2.0) -> float:
-    """Mean of S@b over the budgets b in [0, limit] points: the frontier's hypervolume as a share of the box's."""
-    costs = sorted({0.0, limit, *(min(max(-float(d), 0.0), limit) for d in dA)})
-    steps = [best_suppression(S, dA, cost) for cost in costs[:-1]]
-    return float(sum(s * w for s, w in zip(steps, np.diff(costs), strict=True)) / limit)
+    """Compute the mean of S@b over the budgets b in [0, limit] points (README, Frontier).
+
+    This is the hypervolume of the frontier as a share of the box's. S@b is a step function of b
+    that rises where b reaches the cost of a strength.
+
+    Args:
+        S: [l], suppression.
+        dA: [l], mean change of real accuracy, in points.
+        limit: the largest budget, in points.
+    """
+    costs = {0.0, limit}
+    for change in dA:
+        costs.add(min(max(-float(change), 0.0), limit))
+    steps = sorted(costs)
+    area = 0.0
+    for cost, width in zip(steps[:-1], np.diff(steps), strict=True):
+        area += best_suppression(S, dA, cost) * width
+    return float(area / limit)

@@ -1,8 +1,9 @@
-"""How far R would move with other test images: from the stored bits, image by image (section 1, Intervals)."""
+"""How far R would move with other test images, from the stored bits (README, Image sampling)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,55 +11,101 @@ from membench.records import Record
 from membench.scoring.formulas import Floats
 from membench.scoring.formulas import Ints
 from membench.scoring.formulas import damage
-from membench.scoring.readings import WORST
 from membench.scoring.readings import Baseline
 from membench.scoring.readings import Grid
+from membench.scoring.record_index import WORST
 
-Z = 1.959963984540054  #: thousands of images: the normal quantile of 95%
+Z = 1.959963984540054  #: the normal quantile of .975; there are thousands of images
 
 
-def image_terms(table: Grid, plain: Baseline, chosen: Ints, value: float) -> Floats | None:
-    """x_i = mean_s(N_{s,i} - R G_{s,i}) / D_t, whose variance over the test images i is that of R_t: [m].
+@dataclass(frozen=True, kw_only=True)
+class TaskImages:
+    """One task's share of the image-sampling error of a row."""
 
-    None if a run's bits are not stored (`none` read early has none).
+    dataset: str  #: the tasks of one data set share its test images
+    weight: float  #: w_t
+    terms: Floats | None  #: [m], from `image_terms`
+
+
+def image_terms(grid: Grid, baseline: Baseline, chosen: Ints, recovery: float) -> Floats | None:
+    """Compute x_i = mean_s(N_{s,i} - R G_{s,i}) / D_t, whose variance over images is that of R_t.
+
+    Args:
+        grid: the entry's.
+        baseline: `none` on the task.
+        chosen: [s], each seed's index into the grid's strengths.
+        recovery: R_t.
+
+    Returns:
+        [m], one term a test image; None if a run's bits are not stored (`none` read early has
+        none).
     """
-    signals = plain.signals[: 1 + len(plain.levels)]
+    signals = baseline.signals[baseline.graded]
     terms = []
-    for index, seed in zip(chosen, plain.seeds, strict=True):
-        own = _bits([table.records[index][signal, seed] for signal in signals], plain)
-        base = _bits([plain.records[signal, seed] for signal in signals], plain)
-        if own is None or base is None or (table.epochs and table.epochs[index] != plain.epochs):
+    for strength_index, seed in zip(chosen, baseline.seeds, strict=True):
+        if grid.epochs and grid.epochs[strength_index] != baseline.epochs:
             return None
-        own = np.where(np.isnan(own), base, own)
-        terms.append((own - base).sum(-1) - value * damage(base))
-    return np.mean(terms, 0) / damage(plain.accuracy).mean()
+        runs = grid.records[strength_index]
+        right = _correctness([runs[signal, seed] for signal in signals], baseline)
+        baseline_right = _correctness(
+            [baseline.records[signal, seed] for signal in signals], baseline
+        )
+        if right is None or baseline_right is None:
+            return None
+        right = np.where(np.isnan(right), baseline_right, right)
+        terms.append((right - baseline_right).sum(-1) - recovery * damage(baseline_right))
+    return np.mean(terms, 0) / damage(baseline.accuracy).mean()
 
 
-def _bits(records: Sequence[Record], plain: Baseline) -> Floats | None:
-    """[m, p]: 1 = right; 1/K for a run that counts as the worst, NaN for one that counts as off."""
-    columns = [_column(record, plain) for record in records]
-    return None if any(column is None for column in columns) else np.stack(columns, -1)
+def image_half(tasks: Sequence[TaskImages]) -> float | None:
+    """Compute the 95% half-width of R from the sampling of test images.
 
+    The tasks of one data set share its test images, so they are added image by image; data sets are
+    independent.
 
-def _column(record: Record, plain: Baseline) -> Floats | None:
-    if record.status in WORST:
-        return np.full(plain.tests, 1 / plain.classes)
-    if record.status == "skipped":
-        return np.full(plain.tests, np.nan)
-    packed = np.frombuffer(bytes.fromhex(record.test_bits), dtype=np.uint8)
-    if 8 * len(packed) < plain.tests:
-        return None
-    return np.unpackbits(packed, count=plain.tests, bitorder="big").astype(np.float64)
+    Args:
+        tasks: the valid tasks of a row.
 
-
-def image_half(terms: Sequence[tuple[str, float, Floats | None]]) -> float | None:
-    """95% half-width of R from (data set, weight, x of one of its tasks).
-
-    The tasks of one data set share its test images, so they are added image by image; data sets are independent.
+    Returns:
+        The half-width; None if there is no task, or one lacks its bits.
     """
-    if not terms or any(x is None for _, _, x in terms):
-        return None
     shared: dict[tuple[str, int], Floats] = {}
-    for dataset, weight, x in terms:
-        shared[dataset, len(x)] = shared.get((dataset, len(x)), 0) + weight * x
-    return float(Z * np.sqrt(sum(x.var(ddof=1) / len(x) for x in shared.values())))
+    for task in tasks:
+        if task.terms is None:
+            return None
+        key = (task.dataset, len(task.terms))
+        weighted = task.weight * task.terms
+        shared[key] = shared[key] + weighted if key in shared else weighted
+    if not shared:
+        return None
+    variance = 0.0
+    for terms in shared.values():
+        variance += terms.var(ddof=1) / len(terms)
+    return float(Z * np.sqrt(variance))
+
+
+def _correctness(records: Sequence[Record], baseline: Baseline) -> Floats | None:
+    """Unpack which images some runs predict right: [m, p].
+
+    1 = right; 1/K for a run that counts as the worst, NaN for one that counts as off. None if a
+    run's bits are not stored.
+    """
+    columns = []
+    for record in records:
+        column = _correctness_of(record, baseline)
+        if column is None:
+            return None
+        columns.append(column)
+    return np.stack(columns, -1)
+
+
+def _correctness_of(record: Record, baseline: Baseline) -> Floats | None:
+    """Unpack one run's bits: [m]; None if they are not stored."""
+    if record.status in WORST:
+        return np.full(baseline.num_test, 1 / baseline.num_classes)
+    if record.status == "skipped":
+        return np.full(baseline.num_test, np.nan)
+    packed = np.frombuffer(bytes.fromhex(record.test_bits), dtype=np.uint8)
+    if 8 * len(packed) < baseline.num_test:
+        return None
+    return np.unpackbits(packed, count=baseline.num_test, bitorder="big").astype(np.float64)

@@ -1,243 +1,217 @@
-"""Records to arrays: a cube of readings for `none`, and one for each entry, on one task. Called by gate and tasks."""
+"""Records to arrays of readings: one for `none` on a task, one for each entry.
+
+A reading is one number of one run: an accuracy, a fit, a share of wrong labels (README of this
+folder, Readings). The arrays have the axes strengths l (entries only, off first), seeds s, signals,
+readings; signals stand in the order of `RecordIndex.signals`, readings in that of the constants
+below.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import field
 
 import numpy as np
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.records import Cell
 from membench.records import Entry
-from membench.records import Manifest
 from membench.records import Record
-from membench.records import canonical
 from membench.records import parse_signal
 from membench.scoring.formulas import Floats
 from membench.scoring.formulas import by_chance
-from membench.scoring.types import NONE
+from membench.scoring.record_index import REAL
+from membench.scoring.record_index import WORST
+from membench.scoring.record_index import RecordIndex
 from membench.scoring.types import Strength
 
-REAL = "real"
-RAND = "randY"
-WORST = ("failed", "timeout", "diverged")  #: statuses that count as the worst value
-#: The last axis of a cube: V, A, fit of the labels as given, M, and q (chance of an honest mistake to hit the label).
-VAL, TEST, TRAIN, WRONG, CHANCE_WRONG = range(5)
+VAL = 0  #: V, accuracy on clean validation images
+TEST = 1  #: A, accuracy on clean test images
+TRAIN = 2  #: fit of the training labels as given; F on randY
+WRONG = 3  #: M, share of the wrong labels predicted as given
+CHANCE_WRONG = 4  #: q, how often an honest mistake hits the wrong label
+NUM_READINGS = 5
+
+#: The records of one setting on one task, by (signal, seed).
+Runs = dict[tuple[str, int], Record]
 
 
-@dataclass(frozen=True)
-class RecordIndex:
-    """A manifest with its records, by key."""
-
-    manifest: Manifest
-    records: dict[str, Record]
-    signals: tuple[
-        str, ...
-    ]  #: real, mixed by level, randY, then the others: the order of every cube
-    levels: tuple[float, ...]  #: p > 0
-
-    @property
-    def graded(self) -> int:
-        """|P|: how many of the signals, from the first, recovery reads."""
-        return 1 + len(self.levels)
-
-    @property
-    def needed(self) -> int:
-        """How many of the signals, from the first, a score needs: P and randY."""
-        return self.graded + (RAND in self.signals)
-
-    def get(
-        self, task: str, regularizer: str, strength: Strength, signal: str, seed: int
-    ) -> Record | None:
-        """The cell's record; None if it was not planned or not yet run."""
-        dataset, architecture = task.split("/")
-        cell = Cell(dataset, architecture, regularizer, strength, signal, seed)
-        return self.records.get(self.manifest.cells.get(cell.id, ""))
-
-
-def index_records(manifest: Manifest, records: Iterable[Record]) -> RecordIndex:
-    """Index the records; of several with one key the choice does not depend on their order."""
-    by_key: dict[str, Record] = {}
-    for record in records:
-        other = by_key.setdefault(record.key, record)
-        if other is not record and other != record:
-            by_key[record.key] = min(other, record, key=lambda r: canonical(r.to_json()))
-    mixed = sorted(
-        (level, signal)
-        for signal in manifest.signals
-        for name, level in [parse_signal(signal)]
-        if level
-    )
-    mixed = [(level, signal) for level, signal in mixed if parse_signal(signal)[0] == "mixed"]
-    first = [REAL, *(signal for _, signal in mixed), *([RAND] if RAND in manifest.signals else [])]
-    rest = sorted(set(manifest.signals) - set(first))
-    return RecordIndex(manifest, by_key, (*first, *rest), tuple(level for level, _ in mixed))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Baseline:
     """`none` on one task, at the seeds that count."""
 
     task: str
     seeds: tuple[int, ...]
     signals: tuple[str, ...]
-    levels: tuple[float, ...]
-    cube: Floats  #: [s, signal, reading], last epoch
-    chance: Floats  #: cF, [s]
-    records: dict[
-        tuple[str, int], Record
-    ]  #: (signal, seed); a signal that no score needs may be missing
-    epochs: int
-    classes: int
-    tests: int
+    levels: tuple[float, ...]  #: p > 0
+    readings: Floats  #: [s, signal, reading], at the last epoch
+    chance: Floats  #: [s], cF, the largest class's share of the labels of randY
+    records: Runs  #: a signal that no score needs may be missing
+    epochs: int  #: E, the budget
+    num_classes: int  #: K
+    num_test: int  #: m
+
+    @property
+    def graded(self) -> slice:
+        """The signals of P, which recovery reads: real, then mixed by level."""
+        return slice(0, 1 + len(self.levels))
+
+    @property
+    def mixed(self) -> slice:
+        """The signals mixed@p."""
+        return slice(1, 1 + len(self.levels))
+
+    @property
+    def rand(self) -> int:
+        """The place of randY among the signals."""
+        return 1 + len(self.levels)
 
     @property
     def accuracy(self) -> Floats:
         """A0, [s, p]."""
-        return self.cube[:, : 1 + len(self.levels), TEST]
+        return self.readings[:, self.graded, TEST]
 
     @property
     def fit(self) -> Floats:
         """F0, [s]."""
-        return self.cube[:, 1 + len(self.levels), TRAIN]
+        return self.readings[:, self.rand, TRAIN]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Grid:
-    """One entry on one task; index 0 of every array is off."""
+    """One entry on one task, all its strengths; index 0 of every axis l is off."""
 
-    strengths: tuple[Strength, ...]
-    labels: tuple[str, ...]
-    cube: Floats  #: [l, s, signal, reading]
-    records: tuple[dict[tuple[str, int], Record], ...]  #: [l], by (signal, seed)
-    failed: tuple[int, ...]  #: [l]
-    epochs: tuple[int, ...] = field(
-        default=()
-    )  #: [l], where each is read, if not at the end: the control
+    strengths: tuple[Strength, ...]  #: [l]
+    labels: tuple[str, ...]  #: [l]
+    readings: Floats  #: [l, s, signal, reading]
+    records: tuple[Runs, ...]  #: [l]
+    failed: tuple[int, ...]  #: [l], how many of the cells count as the worst value
+    epochs: tuple[int, ...] = ()  #: [l], the epoch at which each is read; only the control has it
 
-    def graded(self, plain: Baseline, reading: int) -> Floats:
-        """V or A over P: [l, s, p]."""
-        return self.cube[:, :, : 1 + len(plain.levels), reading]
+    def graded(self, baseline: Baseline, reading: int) -> Floats:
+        """Return V or A over P: [l, s, p]."""
+        return self.readings[:, :, baseline.graded, reading]
 
 
-@dataclass(frozen=True)
-class Count:
-    """Cells of one entry on one task."""
+def grid_of(index: RecordIndex, baseline: Baseline, entry: Entry) -> Grid:
+    """Read an entry's grid on the baseline's task.
 
-    cells: int
-    done: int
-    failed: int
-    missing: int  #: at the seeds that count
-
-
-def strength_label(strength: Strength) -> str:
-    """`0.5,0.3`; `off` for none."""
-    return ",".join(f"{s:.6g}" for s in strength) or "off"
-
-
-def readings_at(record: Record, index: int, classes: int) -> Floats:
-    """[reading] of an `ok` record at one of its epochs; NaN where it was not read."""
-    test = _number(record.test, index)
-    return np.array(
-        [
-            _number(record.val, index),
-            test,
-            _number(record.train, index),
-            _number(record.wrong, index),
-            by_chance(np.float64(test), classes),
-        ]
+    Off comes first, then every strength of which all cells have been run.
+    """
+    strengths: list[Strength] = [()]
+    readings = [baseline.readings]
+    records = [baseline.records]
+    failed = [0]
+    cannot_act = baseline.task in entry.skipped
+    for strength in () if cannot_act else entry.strengths:
+        runs = _complete_runs(index, baseline, entry, strength)
+        if runs is None:
+            continue
+        strengths.append(strength)
+        readings.append(_readings_of(baseline, runs))
+        records.append(runs)
+        failed.append(sum(record.status in WORST for record in runs.values()))
+    return Grid(
+        strengths=tuple(strengths),
+        labels=tuple(strength_label(strength) for strength in strengths),
+        readings=np.stack(readings),
+        records=tuple(records),
+        failed=tuple(failed),
     )
 
 
-def _number(curve: tuple[float | None, ...], index: int) -> float:
-    value = curve[index] if curve else None
-    return np.nan if value is None else float(value)
+def strength_label(strength: Strength) -> str:
+    """Spell a strength: `0.5,0.3`, and `off` for ()."""
+    return ",".join(f"{s:.6g}" for s in strength) or "off"
 
 
-def effective_readings(record: Record, signal: str, plain: Floats, classes: int) -> Floats:
-    """[reading] that counts for a cell: its own, those of `none` if it could not act, the worst if it did not end.
+def _complete_runs(
+    index: RecordIndex, baseline: Baseline, entry: Entry, strength: Strength
+) -> Runs | None:
+    """Find the records of one strength at the seeds that count; None if one has not been run."""
+    runs = {}
+    for seed in baseline.seeds:
+        for signal in index.signals:
+            record = index.get(baseline.task, entry.name, strength, signal, seed)
+            if record is None:
+                return None
+            runs[signal, seed] = record
+    return runs
 
-    The worst (V = A = 1/K, F = F0, M = M0) has `none`'s q too, so that it suppresses exactly nothing.
+
+def _readings_of(baseline: Baseline, runs: Runs) -> Floats:
+    """Read what counts for the runs of one strength: [s, signal, reading]."""
+    readings = np.empty_like(baseline.readings)
+    for s, seed in enumerate(baseline.seeds):
+        for i, signal in enumerate(baseline.signals):
+            readings[s, i] = effective_readings(
+                runs[signal, seed], signal, baseline.readings[s, i], baseline.num_classes
+            )
+    return readings
+
+
+def effective_readings(record: Record, signal: str, baseline: Floats, classes: int) -> Floats:
+    """Return the readings that count for a cell (README, Runs that did not end).
+
+    They are its own if it ended, those of `none` if it could not act, the worst if it failed. The
+    worst (V = A = 1/K, F = F0, M = M0) has the q of `none` too, so that it suppresses exactly
+    nothing.
+
+    Args:
+        record: of the cell.
+        signal: of the cell.
+        baseline: [reading] of `none` on the same signal and seed.
+        classes: K.
     """
     if record.status == "skipped":
-        return plain
+        return baseline
     if record.status in WORST:
-        worst = plain.copy()
+        worst = baseline.copy()
         worst[[VAL, TEST]] = 1 / classes
         if signal == REAL:
             worst[TRAIN] = 1 / classes
         return worst
     values = final_readings(record, signal, classes)
-    return np.where(np.isnan(values), plain, values)
+    return np.where(np.isnan(values), baseline, values)
 
 
 def final_readings(record: Record, signal: str, classes: int) -> Floats:
-    """[reading] of an `ok` record at its last epoch.
+    """Read an `ok` record at its last epoch: [reading], NaN where a reading does not exist.
+
+    Args:
+        record: an `ok` record.
+        signal: its signal, which says which readings must exist.
+        classes: K.
 
     Raises:
         MembenchError: an accuracy that the score reads is not in the record.
     """
     values = readings_at(record, -1, classes)
     graded = parse_signal(signal)[0] in (REAL, "mixed")
-    if np.isnan(values[[VAL, TEST, TRAIN] if graded else [TRAIN]]).any():
+    needed = [VAL, TEST, TRAIN] if graded else [TRAIN]
+    if np.isnan(values[needed]).any():
         raise MembenchError(
             f"record of {record.id}: `ok`, but without its last accuracies", ExitCode.STORE
         )
     return values
 
 
-def _cells(source: RecordIndex, seeds: Iterable[int]) -> Iterator[tuple[str, int]]:
-    return ((signal, seed) for seed in seeds for signal in source.signals)
+def readings_at(record: Record, index: int, classes: int) -> Floats:
+    """Read an `ok` record at one of its epochs: [reading], NaN where it was not read.
+
+    Args:
+        record: an `ok` record.
+        index: the place of the epoch in `record.epochs`.
+        classes: K.
+    """
+    values = np.full(NUM_READINGS, np.nan)
+    values[VAL] = _value_at(record.val, index)
+    values[TEST] = _value_at(record.test, index)
+    values[TRAIN] = _value_at(record.train, index)
+    values[WRONG] = _value_at(record.wrong, index)
+    values[CHANCE_WRONG] = by_chance(values[TEST], classes)
+    return values
 
 
-def count_cells(source: RecordIndex, entry: Entry, task: str, seeds: tuple[int, ...]) -> Count:
-    """How many cells the entry has on the task, and how many of them have ended, and how."""
-    if task in entry.skipped:
-        return Count(0, 0, 0, 0)
-    keys = [
-        (strength, *cell)
-        for strength in entry.strengths
-        for cell in _cells(source, source.manifest.seeds)
-    ]
-    found = {key: source.get(task, entry.name, *key) for key in keys}
-    failed = sum(record is not None and record.status in WORST for record in found.values())
-    missing = sum(record is None and key[-1] in seeds for key, record in found.items())
-    return Count(len(keys), sum(record is not None for record in found.values()), failed, missing)
-
-
-def grid_of(source: RecordIndex, plain: Baseline, entry: Entry) -> Grid:
-    """The entry's cube: off, then every strength of which all cells are there."""
-    strengths, cubes, found, failed = [()], [plain.cube], [plain.records], [0]
-    for strength in () if plain.task in entry.skipped else entry.strengths:
-        cells = {
-            cell: source.get(plain.task, entry.name, strength, *cell)
-            for cell in _cells(source, plain.seeds)
-        }
-        if any(record is None for record in cells.values()):
-            continue
-        strengths.append(strength)
-        cubes.append(_readings_cube(plain, cells))
-        found.append(cells)
-        failed.append(sum(record.status in WORST for record in cells.values()))
-    labels = tuple(strength_label(strength) for strength in strengths)
-    return Grid(tuple(strengths), labels, np.stack(cubes), tuple(found), tuple(failed))
-
-
-def _readings_cube(plain: Baseline, cells: dict[tuple[str, int], Record]) -> Floats:
-    rows = [
-        [
-            effective_readings(cells[signal, seed], signal, plain.cube[s, i], plain.classes)
-            for i, signal in enumerate(plain.signals)
-        ]
-        for s, seed in enumerate(plain.seeds)
-    ]
-    return np.array(rows)
-
-
-def baseline_records(source: RecordIndex, task: str, seed: int) -> dict[str, Record | None]:
-    """`none` at one seed, by signal."""
-    return {signal: source.get(task, NONE, (), signal, seed) for signal in source.signals}
+def _value_at(curve: tuple[float | None, ...], index: int) -> float:
+    value = curve[index] if curve else None
+    return np.nan if value is None else float(value)

@@ -1,4 +1,7 @@
-"""One entry on one task: its points, what the folds chose and what that gave (section 1). Called by the board."""
+"""One entry on one task: its points, the strengths that the folds chose, and what those gave.
+
+`board.score` calls `score_entry` for every entry and task, and `score_control` once a task.
+"""
 
 from __future__ import annotations
 
@@ -8,232 +11,318 @@ from dataclasses import replace
 import numpy as np
 
 from membench.records import Entry
-from membench.scoring import curves
-from membench.scoring import formulas
-from membench.scoring import readings
-from membench.scoring.curves import extras
+from membench.records import Record
+from membench.scoring.control import control_grid
+from membench.scoring.curves import equal_compute
+from membench.scoring.curves import largest_cost
+from membench.scoring.curves import late_gain
+from membench.scoring.curves import mean_curve
 from membench.scoring.formulas import Floats
 from membench.scoring.formulas import Ints
-from membench.scoring.gate import usable
+from membench.scoring.formulas import best_suppression
+from membench.scoring.formulas import choose
+from membench.scoring.formulas import damage
+from membench.scoring.formulas import frontier_area
+from membench.scoring.formulas import gain
+from membench.scoring.formulas import mixed_suppression
+from membench.scoring.formulas import ratio
+from membench.scoring.formulas import suppression
+from membench.scoring.further_signals import further_signals
+from membench.scoring.gate import recovery_is_defined
 from membench.scoring.image_sampling import image_terms
+from membench.scoring.readings import CHANCE_WRONG
+from membench.scoring.readings import TEST
+from membench.scoring.readings import TRAIN
+from membench.scoring.readings import VAL
+from membench.scoring.readings import WRONG
 from membench.scoring.readings import Baseline
-from membench.scoring.readings import Count
 from membench.scoring.readings import Grid
-from membench.scoring.readings import RecordIndex
+from membench.scoring.readings import grid_of
+from membench.scoring.record_index import CellCounts
+from membench.scoring.record_index import RecordIndex
+from membench.scoring.record_index import count_cells
 from membench.scoring.stats import Stratum
 from membench.scoring.stats import estimate
-from membench.scoring.stats import stratum
+from membench.scoring.stats import make_stratum
 from membench.scoring.types import CONTROL
 from membench.scoring.types import STILL_FITTING
 from membench.scoring.types import TWO_NETWORK
 from membench.scoring.types import Control
-from membench.scoring.types import Curve
 from membench.scoring.types import Fold
 from membench.scoring.types import Interval
 from membench.scoring.types import Point
 from membench.scoring.types import TaskScore
 
 BUDGETS = (0.5, 1.0, 2.0)  #: points of real accuracy
+LATE = 0.02  #: a fit that rises by more than this after 0.8 E is flagged
+SUPPRESSION_GAP = 0.3  #: an S that is larger than S_mix by more than this is flagged
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A task's score with what the board's own arithmetic needs of it."""
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an entry gives on one task at the strengths that its folds chose."""
+
+    chosen: Ints  #: [s], each seed's index into the grid's strengths
+    modal: int  #: the index that most folds chose
+    stability: float  #: share of folds that chose it
+    stratum: Stratum
+    image_terms: Floats | None  #: [m]
+    R: Interval
+    S: float
+    dA: float
+    S_mix: float
+    extra: dict[str, float]
+    S_at: dict[float, float]
+    area: float
+    cost: float = 1.0
+    equal_compute_R: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """A task's score for the report, and what the means over tasks are made of."""
 
     score: TaskScore
-    part: Stratum | None = None
-    images: Floats | None = None
+    outcome: Outcome | None = None  #: None if cells are missing, or the task cannot measure R
 
 
 def score_entry(
-    source: RecordIndex, plain: Baseline | None, entry: Entry, task: str, name: str
-) -> Scored:
-    """An entry that is not the control, as the row `name`."""
-    cells = readings.count_cells(
-        source, entry, task, plain.seeds if plain else source.manifest.seeds
+    index: RecordIndex, baseline: Baseline | None, entry: Entry, task: str, name: str
+) -> TaskResult:
+    """Score an entry that is not the control.
+
+    Args:
+        index: the suite's records.
+        baseline: `none` on the task; None if it has not run.
+        entry: the regularizer, with the strengths to choose among.
+        task: "dataset/architecture".
+        name: of the row.
+    """
+    seeds = baseline.seeds if baseline else index.manifest.seeds
+    counts = count_cells(index, entry, task, seeds)
+    skipped = entry.skipped.get(task, "")
+    if baseline is None:
+        return TaskResult(score=replace(_counted(name, task, counts), skipped=skipped))
+    grid = grid_of(index, baseline, entry)
+    score = replace(
+        _counted(name, task, counts),
+        complete=counts.missing == 0,
+        skipped=skipped or _skip_reason(grid),
+        points=_points(baseline, grid),
     )
-    if plain is None:
-        return Scored(_empty(name, task, cells, entry.skipped.get(task, "")))
-    grid = readings.grid_of(source, plain, entry)
-    scored = _score(plain, name, grid, cells)
-    score = replace(scored.score, skipped=entry.skipped.get(task, "") or _never_acted(grid))
-    if scored.part is None:
-        return replace(scored, score=score)
-    chosen = _chosen(plain, grid)
-    late = curves.late_gain(grid, plain, chosen) > 0.02
-    flags = ((STILL_FITTING,) if late else ()) + (
-        (TWO_NETWORK,) if score.S - score.S_mix > 0.3 else ()
+    if counts.missing or not recovery_is_defined(baseline):
+        return TaskResult(score=score)
+    outcome = _outcome(baseline, grid, score.points)
+    outcome = replace(
+        outcome,
+        cost=largest_cost(grid),
+        equal_compute_R=equal_compute(grid, baseline, outcome.chosen),
     )
-    equal = curves.equal_compute(grid, plain, chosen)
-    return replace(
-        scored, score=replace(score, flags=flags, equal_compute_R=equal, cost=curves.cost(grid))
-    )
+    flags = []
+    if late_gain(grid, baseline, outcome.chosen) > LATE:
+        flags.append(STILL_FITTING)
+    if outcome.S - outcome.S_mix > SUPPRESSION_GAP:
+        flags.append(TWO_NETWORK)
+    score = replace(_with_outcome(score, baseline, grid, outcome), flags=tuple(flags))
+    return TaskResult(score=score, outcome=outcome)
 
 
 def score_control(
-    source: RecordIndex, plain: Baseline | None, low: Entry | None, task: str
-) -> tuple[Scored, Control | None]:
-    """The one control entry, and its points for the figures."""
-    seeds = plain.seeds if plain else source.manifest.seeds
-    cells = readings.count_cells(source, low, task, seeds) if low else Count(0, 0, 0, 0)
-    if plain is None:
-        return Scored(_empty(CONTROL, task, cells)), None
-    grid = curves.control_grid(source, plain, low)
-    scored = _score(plain, CONTROL, grid, cells)
-    early = sum(not strength for strength in grid.strengths)
-    points = scored.score.points
-    curve = curves.curve(plain, plain.records, "none")
-    score = replace(scored.score, cost=1.0)
-    return replace(scored, score=score), Control(
-        task, points[:early], grid.epochs[:early], points[early:], curve
+    index: RecordIndex, baseline: Baseline | None, low_rate: Entry | None, task: str
+) -> tuple[TaskResult, Control | None]:
+    """Score the one control entry (README, Control).
+
+    Args:
+        index: the suite's records.
+        baseline: `none` on the task; None if it has not run.
+        low_rate: the entry that trains `none` at lower rates, if the suite has it.
+        task: "dataset/architecture".
+
+    Returns:
+        The result, and the control's points for the figures; None where `none` has not run.
+    """
+    seeds = baseline.seeds if baseline else index.manifest.seeds
+    counts = count_cells(index, low_rate, task, seeds) if low_rate else CellCounts()
+    if baseline is None:
+        return TaskResult(score=_counted(CONTROL, task, counts)), None
+    grid = control_grid(index, baseline, low_rate)
+    points = _points(baseline, grid)
+    num_early = sum(not strength for strength in grid.strengths)
+    control = Control(
+        task=task,
+        early=points[:num_early],
+        epochs=grid.epochs[:num_early],
+        low_rate=points[num_early:],
+        curve=mean_curve(baseline, baseline.records, "none"),
     )
-
-
-def with_excess(scored: Scored, control: Scored) -> TaskScore:
-    """The score with X = R - R(control), paired; without it if either is not complete."""
-    if scored.part is None or control.part is None:
-        return scored.score
-    return replace(scored.score, X=_interval(scored.part - control.part))
-
-
-def _empty(name: str, task: str, cells: Count, skipped: str = "") -> TaskScore:
-    return TaskScore(
-        task, name, False, skipped, failed=cells.failed, done=cells.done, cells=cells.cells
-    )
-
-
-def _never_acted(grid: Grid) -> str:
-    runs = [record for cells in grid.records[1:] for record in cells.values()]
-    return (
-        runs[0].reason or "skipped"
-        if runs and all(record.status == "skipped" for record in runs)
-        else ""
-    )
-
-
-def _gains(plain: Baseline, grid: Grid, reading: int) -> Floats:
-    """N_s(l), by validation or by test: [l, s]."""
-    off = plain.cube[:, : 1 + len(plain.levels), reading]
-    return formulas.gain(grid.graded(plain, reading), off)
-
-
-def _chosen(plain: Baseline, grid: Grid) -> Ints:
-    return formulas.choose(_gains(plain, grid, readings.VAL))
-
-
-def _interval(part: Stratum) -> Interval:
-    found = estimate([part])
-    return Interval(float(found.mean), float(found.half))
-
-
-def _score(plain: Baseline, name: str, grid: Grid, cells: Count) -> Scored:
-    points = _points(plain, grid)
-    score = replace(_empty(name, plain.task, cells), points=points, complete=cells.missing == 0)
-    if cells.missing or not usable(plain):
-        return Scored(score)
-    val, test, damage = (
-        _gains(plain, grid, readings.VAL),
-        _gains(plain, grid, readings.TEST),
-        formulas.damage(plain.accuracy),
-    )
-    chosen = _chosen(plain, grid)
-    part = stratum(val, test, damage, plain.tests)
-    R = _interval(part)
-    modal, share = _modal(chosen)
-    S, dA = [np.array([getattr(point, name) for point in points]) for name in ("S", "dA")]
     score = replace(
+        _counted(CONTROL, task, counts), complete=counts.missing == 0, points=points, cost=1.0
+    )
+    if counts.missing or not recovery_is_defined(baseline):
+        return TaskResult(score=score), control
+    outcome = _outcome(baseline, grid, points)
+    return TaskResult(score=_with_outcome(score, baseline, grid, outcome), outcome=outcome), control
+
+
+def with_excess(result: TaskResult, control: TaskResult) -> TaskScore:
+    """Return the score with X = R - R(control), paired; without it if either is not complete."""
+    if result.outcome is None or control.outcome is None:
+        return result.score
+    difference = result.outcome.stratum - control.outcome.stratum
+    return replace(result.score, X=_interval(difference))
+
+
+def _counted(name: str, task: str, counts: CellCounts) -> TaskScore:
+    """Make a score that holds nothing but the numbers of cells."""
+    return TaskScore(
+        task=task,
+        entry=name,
+        complete=False,
+        failed=counts.failed,
+        done=counts.done,
+        cells=counts.cells,
+    )
+
+
+def _skip_reason(grid: Grid) -> str:
+    """Say why no run of the entry could act; "" if one did, or none has run."""
+    records: list[Record] = []
+    for runs in grid.records[1:]:
+        records += runs.values()
+    if not records or any(record.status != "skipped" for record in records):
+        return ""
+    return records[0].reason or "skipped"
+
+
+def _points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
+    """Make one point a strength, off first."""
+    total = damage(baseline.accuracy).mean()
+    R = ratio(_gains(baseline, grid, TEST).mean(-1), total)
+    Rval = ratio(_gains(baseline, grid, VAL).mean(-1), total)
+    points = []
+    for strength_index, strength in enumerate(grid.strengths):
+        setting = grid.readings[strength_index]
+        mean = setting.mean(0)  # [signal, reading]
+        train = {}
+        for signal, fit in zip(baseline.signals, mean[:, TRAIN], strict=True):
+            if not np.isnan(fit):
+                train[signal] = float(fit)
+        point = Point(
+            strength=strength,
+            label=grid.labels[strength_index],
+            real=float(mean[0, TEST]),
+            val=float(mean[0, VAL]),
+            mixed=_by_level(baseline, mean[baseline.mixed, TEST]),
+            mixed_val=_by_level(baseline, mean[baseline.mixed, VAL]),
+            fit=float(mean[baseline.rand, TRAIN]),
+            wrong=_by_level(baseline, mean[baseline.mixed, WRONG]),
+            train=train,
+            S=_suppression(baseline, setting),
+            dA=_real_change(baseline, setting),
+            S_mix=_mixed_suppression(baseline, setting),
+            R=float(R[strength_index]),
+            Rval=float(Rval[strength_index]),
+            seeds=len(baseline.seeds),
+            failed=grid.failed[strength_index],
+            extra=further_signals(baseline, setting),
+        )
+        points.append(point)
+    return tuple(points)
+
+
+def _outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> Outcome:
+    """Choose leaving one seed out (README, Choice), and read everything at those strengths."""
+    gain_val = _gains(baseline, grid, VAL)
+    stratum = make_stratum(
+        gain_val, _gains(baseline, grid, TEST), damage(baseline.accuracy), baseline.num_test
+    )
+    chosen = choose(gain_val)
+    votes = np.bincount(chosen)
+    R = _interval(stratum)
+    setting = grid.readings[chosen, np.arange(len(chosen))]  # each seed at its fold's strength
+    S_of_points = np.array([point.S for point in points])
+    dA_of_points = np.array([point.dA for point in points])
+    return Outcome(
+        chosen=chosen,
+        modal=int(votes.argmax()),
+        stability=float(votes.max() / len(chosen)),
+        stratum=stratum,
+        image_terms=image_terms(grid, baseline, chosen, R.mean),
+        R=R,
+        S=_suppression(baseline, setting),
+        dA=_real_change(baseline, setting),
+        S_mix=float(np.mean(list(_mixed_suppression(baseline, setting).values()))),
+        extra=further_signals(baseline, setting),
+        S_at={budget: best_suppression(S_of_points, dA_of_points, budget) for budget in BUDGETS},
+        area=frontier_area(S_of_points, dA_of_points),
+    )
+
+
+def _with_outcome(score: TaskScore, baseline: Baseline, grid: Grid, outcome: Outcome) -> TaskScore:
+    """Return the score with its folds and all that was read at their strengths."""
+    mean_damage = outcome.stratum.damage.mean()
+    folds = []
+    for seed, strength_index, gained in zip(
+        baseline.seeds, outcome.chosen, outcome.stratum.gains, strict=True
+    ):
+        fold = Fold(
+            seed=seed,
+            strength=grid.strengths[strength_index],
+            label=grid.labels[strength_index],
+            R=float(gained / mean_damage),
+        )
+        folds.append(fold)
+    modal_label = grid.labels[outcome.modal]
+    return replace(
         score,
-        folds=tuple(
-            Fold(seed, grid.strengths[i], grid.labels[i], float(n / damage.mean()))
-            for seed, i, n in zip(plain.seeds, chosen, part.gains, strict=True)
-        ),
-        modal=grid.labels[modal],
-        stability=share,
-        R=R,
-        S=_suppression(plain, grid, chosen),
-        dA=float(100 * _at(_real_gain(plain, grid), chosen).mean()),
-        S_mix=float(np.mean(list(_mixed(plain, _at(grid.cube, chosen)).values()))),
-        extra=extras(plain, _at(grid.cube, chosen)),
-        S_at={budget: formulas.best_suppression(S, dA, budget) for budget in BUDGETS},
-        area=formulas.frontier_area(S, dA),
-        curve=_curve(plain, grid, modal),
-    )
-    return Scored(score, part, image_terms(grid, plain, chosen, R.mean))
-
-
-def _curve(plain: Baseline, grid: Grid, index: int) -> Curve | None:
-    return curves.curve(plain, grid.records[index], grid.labels[index])
-
-
-def _modal(chosen: Ints) -> tuple[int, float]:
-    """The strength that most folds chose, ties to the weaker, and its share."""
-    counts = np.bincount(chosen)
-    return int(counts.argmax()), float(counts.max() / len(chosen))
-
-
-def _at(values: Floats, chosen: Ints) -> Floats:
-    """Each seed's values at its fold's strength: [l, s, ...] -> [s, ...]."""
-    return values[chosen, np.arange(len(chosen))]
-
-
-def _real_gain(plain: Baseline, grid: Grid) -> Floats:
-    """A_0 - A0_0: [l, s]."""
-    return grid.cube[:, :, 0, readings.TEST] - plain.accuracy[:, 0]
-
-
-def _suppression(plain: Baseline, grid: Grid, chosen: Ints) -> float:
-    fit = _at(grid.cube[:, :, 1 + len(plain.levels), readings.TRAIN], chosen)
-    return float(formulas.suppression(fit, plain.fit, plain.chance))
-
-
-def _mixed(plain: Baseline, cube: Floats) -> dict[float, float]:
-    """S_mix by level, of one setting's readings [s, signal, reading]."""
-    levels = slice(1, 1 + len(plain.levels))
-    own, base = (
-        c[:, levels, readings.WRONG] - c[:, levels, readings.CHANCE_WRONG]
-        for c in (cube, plain.cube)
-    )
-    return dict(zip(plain.levels, map(float, formulas.mixed_suppression(own, base)), strict=True))
-
-
-def _points(plain: Baseline, grid: Grid) -> tuple[Point, ...]:
-    total = formulas.damage(plain.accuracy).mean()
-    R = formulas.ratio(_gains(plain, grid, readings.TEST).mean(-1), total)
-    Rval = formulas.ratio(_gains(plain, grid, readings.VAL).mean(-1), total)
-    dA = 100 * _real_gain(plain, grid).mean(-1)
-    return tuple(
-        _point(plain, grid, index, R=float(R[index]), Rval=float(Rval[index]), dA=float(dA[index]))
-        for index in range(len(grid.strengths))
+        folds=tuple(folds),
+        modal=modal_label,
+        stability=outcome.stability,
+        R=outcome.R,
+        S=outcome.S,
+        dA=outcome.dA,
+        S_mix=outcome.S_mix,
+        extra=outcome.extra,
+        S_at=outcome.S_at,
+        area=outcome.area,
+        cost=outcome.cost,
+        equal_compute_R=outcome.equal_compute_R,
+        curve=mean_curve(baseline, grid.records[outcome.modal], modal_label),
     )
 
 
-def _point(plain: Baseline, grid: Grid, index: int, *, R: float, Rval: float, dA: float) -> Point:
-    mean = grid.cube[index].mean(0)
-    return Point(
-        strength=grid.strengths[index],
-        label=grid.labels[index],
-        real=float(mean[0, readings.TEST]),
-        val=float(mean[0, readings.VAL]),
-        mixed=_by_level(plain, mean[:, readings.TEST]),
-        mixed_val=_by_level(plain, mean[:, readings.VAL]),
-        fit=float(mean[1 + len(plain.levels), readings.TRAIN]),
-        wrong=_by_level(plain, mean[:, readings.WRONG]),
-        train={
-            s: float(f)
-            for s, f in zip(plain.signals, mean[:, readings.TRAIN], strict=True)
-            if not np.isnan(f)
-        },
-        S=_suppression(plain, grid, np.full(len(plain.seeds), index)),
-        dA=dA,
-        S_mix=_mixed(plain, grid.cube[index]),
-        R=R,
-        Rval=Rval,
-        seeds=len(plain.seeds),
-        failed=grid.failed[index],
-        extra=extras(plain, grid.cube[index]),
-    )
+def _interval(stratum: Stratum) -> Interval:
+    estimated = estimate([stratum])
+    return Interval(float(estimated.mean), float(estimated.half))
 
 
-def _by_level(plain: Baseline, values: Floats) -> dict[float, float]:
-    """Of values by signal, those of the noise levels."""
-    return {level: float(values[i]) for i, level in enumerate(plain.levels, 1)}
+def _gains(baseline: Baseline, grid: Grid, reading: int) -> Floats:
+    """Compute N_s(l) on validation (VAL) or test images (TEST): [l, s]."""
+    return gain(grid.graded(baseline, reading), baseline.readings[:, baseline.graded, reading])
+
+
+def _real_change(baseline: Baseline, setting: Floats) -> float:
+    """Compute dA in points, of one setting's readings [s, signal, reading]."""
+    return float(100 * (setting[:, 0, TEST] - baseline.accuracy[:, 0]).mean())
+
+
+def _suppression(baseline: Baseline, setting: Floats) -> float:
+    """Compute S of one setting's readings [s, signal, reading]."""
+    return float(suppression(setting[:, baseline.rand, TRAIN], baseline.fit, baseline.chance))
+
+
+def _mixed_suppression(baseline: Baseline, setting: Floats) -> dict[float, float]:
+    """Compute S_mix by level, of one setting's readings [s, signal, reading]."""
+    wrong = _wrong_beyond_chance(baseline, setting)
+    baseline_wrong = _wrong_beyond_chance(baseline, baseline.readings)
+    return _by_level(baseline, mixed_suppression(wrong, baseline_wrong))
+
+
+def _wrong_beyond_chance(baseline: Baseline, setting: Floats) -> Floats:
+    """Compute M - q: [s, p], p > 0."""
+    return setting[:, baseline.mixed, WRONG] - setting[:, baseline.mixed, CHANCE_WRONG]
+
+
+def _by_level(baseline: Baseline, values: Floats) -> dict[float, float]:
+    """Key [p] values by their noise level p > 0."""
+    return {level: float(x) for level, x in zip(baseline.levels, values, strict=True)}

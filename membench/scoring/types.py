@@ -1,8 +1,9 @@
-"""What scoring hands to the report: frozen, plain data, symbols as in section 1 of the design. No formulas here.
+"""What scoring hands to the report: frozen, plain data. No formulas here.
 
-Accuracies, fits and R, S, X are shares (0.93); `dA` and budgets are percentage points. None = not defined (not run, not
-stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p of `mixed@p`, p > 0. Where `none`
-leaves nothing to win or to suppress (only on invalid tasks) R, S and S_mix are 0.
+The symbols are those of the README of this folder. Accuracies, fits and R, S, X are shares (0.93);
+`dA` and budgets are percentage points. None = not defined (not run, not stored, or too few seeds).
+Dicts keyed by a float are keyed by the noise level p of `mixed@p`, p > 0. Where `none` leaves
+nothing to win or to suppress (only on invalid tasks) R, S and S_mix are 0.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ from dataclasses import dataclass
 from dataclasses import field
 
 Strength = tuple[float, ...]  #: one float a part; () is off: exactly `none`
+
 NONE = "none"
-CONTROL = (
-    "control"  #: the one control entry of the board, and the group of entries that are never ranked
-)
-LOW_RATE = "low-lr"  #: the entry whose records join `none`'s own curve in `control`
-FULL = " (full)"  #: ends the name of a composition's second row; no plugin's name has a space
+#: The one control entry of the board, and the group of entries that are never ranked.
+CONTROL = "control"
+#: The entry whose records join `none`'s own curve in `control`.
+LOW_RATE = "low-lr"
+#: Ends the name of a composition's second row; no plugin's name has a space.
+FULL = " (full)"
+
 TWO_NETWORK = "two-network only"
 STILL_FITTING = "still fitting"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half-width of its 95% interval over training randomness, given the test images."""
+    """A mean and the half-width of its 95% interval.
+
+    The interval is over training randomness, given the test images.
+    """
 
     mean: float
     half: float | None = None  #: None with fewer than two seeds
@@ -39,17 +46,16 @@ class Interval:
         return None if self.half is None else self.mean + self.half
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The validity of one task, from `none` alone, the same for everybody."""
+    """The validity of one task, from `none` alone, the same for every entry."""
 
     task: str
     valid: bool
     reasons: tuple[str, ...] = ()  #: why not, one sentence each; empty if valid
     pending: bool = False  #: not valid only because cells of `none` have not been run
-    values: dict[str, float] = field(
-        default_factory=dict
-    )  #: "F0(E)", "F0(E/2)", "A0_0", "cA", "M0@0.4", "D@0.4"
+    #: by "F0(E)", "F0(E/2)", "A0_0", "cA", "M0@0.4", "D@0.4"
+    values: dict[str, float] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()  #: the seeds that count
     dropped: dict[int, str] = field(default_factory=dict)  #: seed -> why `none` failed there
     epochs: int = 0  #: E, the budget
@@ -58,9 +64,12 @@ class Gate:
     weight: float = 0.0  #: of this task in every row's mean; 0 if not valid
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
-    """One strength on one task, in means over seeds: a dot of the frontier figure, a line of the task's table."""
+    """One strength on one task, in means over seeds.
+
+    It is a dot of the frontier figure and a line of the task's table.
+    """
 
     strength: Strength  #: () = off; also () for `none` read early, see `label`
     label: str  #: "0.5", "0.5,0.3", "off", "epoch 12", "rate x 0.1"
@@ -70,22 +79,21 @@ class Point:
     mixed_val: dict[float, float]  #: p -> V_p
     fit: float  #: F, training accuracy on randY
     wrong: dict[float, float]  #: p -> M, share of the wrong labels predicted as given
-    train: dict[
-        str, float
-    ]  #: signal -> training accuracy on the labels as given, every signal of the suite
+    #: signal -> training accuracy on the labels as given, every signal of the suite
+    train: dict[str, float]
     S: float  #: suppression
     dA: float  #: points
     S_mix: dict[float, float]
     R: float  #: recovery if this strength were always taken, mean over seeds
     Rval: float  #: the same by validation accuracy: what the choice is made by
     seeds: int
-    failed: int  #: cells of this strength that ended failed, timeout or diverged; they count as the worst
-    extra: dict[str, float] = field(
-        default_factory=dict
-    )  #: of further signals: "R pair-flip@0.4", "S randX"
+    #: cells of this strength that ended failed, timeout or diverged; they count as the worst
+    failed: int
+    #: of further signals: "R pair-flip@0.4", "S randX"
+    extra: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fold:
     """What the other seeds chose, and what it gave on this seed."""
 
@@ -95,9 +103,12 @@ class Fold:
     R: float  #: N_s / D_t
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Learning curves, in means over the seeds that ended `ok`, at the epochs that all of them stored."""
+    """Learning curves, in means over the seeds that ended `ok`.
+
+    They are given at the epochs that all of those runs stored.
+    """
 
     label: str
     epochs: tuple[int, ...]
@@ -108,13 +119,17 @@ class Curve:
     mixed_wrong: dict[float, tuple[float | None, ...]]  #: p -> M
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskScore:
-    """One entry on one task. Everything from `R` to `equal_compute_R` is read at the strengths that the folds chose."""
+    """One entry on one task.
+
+    All from `R` to `equal_compute_R` is read at the strengths that the folds chose.
+    """
 
     task: str
     entry: str
-    complete: bool  #: every planned cell has a record; if not, only `points` may hold something, of whole strengths
+    #: every planned cell has a record; if not, only `points` may hold something, of whole strengths
+    complete: bool
     skipped: str = ""  #: why it cannot act here: it counts as off
     points: tuple[Point, ...] = ()  #: off first, then from weak to strong
     folds: tuple[Fold, ...] = ()
@@ -125,12 +140,10 @@ class TaskScore:
     S: float | None = None
     dA: float | None = None
     S_mix: float | None = None  #: mean over noise levels
-    extra: dict[str, float] = field(
-        default_factory=dict
-    )  #: of signals beside P and randY, see `extras`
-    S_at: dict[float, float] = field(
-        default_factory=dict
-    )  #: budget in points (0.5, 1, 2) -> largest S; same data
+    #: of signals beside P and randY, see `further_signals`
+    extra: dict[str, float] = field(default_factory=dict)
+    #: budget in points (0.5, 1, 2) -> largest S; same data
+    S_at: dict[float, float] = field(default_factory=dict)
     area: float | None = None  #: mean of S@b over budgets b from 0 to 2 points; same data
     cost: float | None = None  #: kappa, largest over its cells
     equal_compute_R: float | None = None  #: None if kappa = 1 or the epoch was not stored
@@ -141,7 +154,7 @@ class TaskScore:
     curve: Curve | None = None  #: at the modal strength
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One entry on the board: means over data sets of the means over their valid tasks."""
 
@@ -152,9 +165,8 @@ class Row:
     rank: tuple[int, int] | None = None  #: interval, both ends included
     tie: int | None = None  #: rows with the same number have the same rank interval; from 1
     R: Interval | None = None
-    image_half: float | None = (
-        None  #: 95% half-width of R from the sampling of test images; None without bits
-    )
+    #: 95% half-width of R from the sampling of test images; None without bits
+    image_half: float | None = None
     X: Interval | None = None
     p_control: float | None = None  #: one-sided p of X <= 0, Holm-adjusted over the ranked rows
     beats_control: bool | None = None  #: None = no claim is made
@@ -165,12 +177,10 @@ class Row:
     S_at: dict[float, float] = field(default_factory=dict)
     area: float | None = None
     cost: float | None = None  #: largest over tasks
-    equal_compute_R: float | None = (
-        None  #: where kappa = 1 on some task, R itself stands for that task
-    )
-    chosen: dict[str, str] = field(
-        default_factory=dict
-    )  #: task -> "0.5" or "0.5 (4/5)" or "skipped"
+    #: where kappa = 1 on some task, R itself stands for that task
+    equal_compute_R: float | None = None
+    #: task -> "0.5" or "0.5 (4/5)" or "skipped"
+    chosen: dict[str, str] = field(default_factory=dict)
     stability: float | None = None  #: mean over tasks
     flags: tuple[str, ...] = ()  #: those of any valid task
     failed: int = 0
@@ -179,35 +189,32 @@ class Row:
     skipped: dict[str, str] = field(default_factory=dict)  #: task -> reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Control:
     """The control's points on one task, for the figures, and the learning curve of `none`."""
 
     task: str
-    early: tuple[Point, ...]  #: `none` read at epoch e, from the last (= off) to the first
-    epochs: tuple[int, ...]  #: the epochs of `early`
-    low_rate: tuple[Point, ...]  #: from the highest rate to the lowest
-    curve: Curve | None  #: of `none`
+    early: tuple[Point, ...] = ()  #: `none` read at epoch e, from the last (= off) to the first
+    epochs: tuple[int, ...] = ()  #: the epochs of `early`
+    low_rate: tuple[Point, ...] = ()  #: from the highest rate to the lowest
+    curve: Curve | None = None  #: of `none`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """All that the report says about one suite."""
 
     suite: str
     version: int
     gates: tuple[Gate, ...]  #: one a task, in the manifest's order
-    rows: tuple[
-        Row, ...
-    ]  #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
+    #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
+    rows: tuple[Row, ...]
     unranked: tuple[Row, ...]  #: incomplete entries, or all of them if no task is valid
     skipped: tuple[Row, ...]  #: entries that cannot act on any task: no further run would rank them
-    control_rows: tuple[
-        Row, ...
-    ]  #: `control` first, then placebo and the other entries of group "control"
-    full_rows: tuple[
-        Row, ...
-    ]  #: compositions at all settings of their full grids: more tries than a rank allows
+    #: `control` first, then placebo and the other entries of group "control"
+    control_rows: tuple[Row, ...]
+    #: compositions at all settings of their full grids: more tries than a rank allows
+    full_rows: tuple[Row, ...]
     scores: dict[tuple[str, str], TaskScore]  #: (entry, task), every task, valid or not
     controls: dict[str, Control]  #: task -> curves
     seeds: int  #: fewest seeds that count on a valid task; 0 if no task is valid

@@ -33,13 +33,13 @@ from membench.scoring.stats import beats
 from membench.scoring.stats import estimate
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
-from membench.scoring.stats import stacked
+from membench.scoring.stats import stack_entries
 
 pytestmark = pytest.mark.slow
 
 
 def without_c(part: Stratum) -> Stratum:
-    return replace(part, choices=np.zeros_like(part.choices))
+    return replace(part, subset_gains=np.zeros_like(part.subset_gains))
 
 
 def tolerance(rate: float, boards: int) -> float:
@@ -99,15 +99,18 @@ def pool(
     for _ in range(tasks):
         w = World(rng, boards, 5, **how)
         part, expected = w.play(early_stopping(), curve=True)
-        found = stacked([w.play(grid, expected if level else None)[0] for _ in range(20)])
-        # stacked puts entries first; the tests between them want [board, entry, seed]
+        found = stack_entries([w.play(grid, expected if level else None)[0] for _ in range(20)])
+        # stack_entries puts entries first; the tests between them want [board, entry, seed]
         found = replace(
-            found, gains=found.gains.swapaxes(0, 1), choices=found.choices.swapaxes(0, 1)
+            found, gains=found.gains.swapaxes(0, 1), subset_gains=found.subset_gains.swapaxes(0, 1)
         )
         all_entries.append(replace(found, damage=part.damage[:, None], weight=1 / tasks))
         control.append(
             replace(
-                part, gains=part.gains[:, None], choices=part.choices[:, None], weight=1 / tasks
+                part,
+                gains=part.gains[:, None],
+                subset_gains=part.subset_gains[:, None],
+                weight=1 / tasks,
             )
         )
     return all_entries, control
@@ -127,7 +130,10 @@ def errors(entries: list[Stratum], control: list[Stratum]) -> tuple[float, float
 
 def _boards(part: Stratum, which: slice) -> Stratum:
     return replace(
-        part, gains=part.gains[which], choices=part.choices[which], damage=part.damage[which]
+        part,
+        gains=part.gains[which],
+        subset_gains=part.subset_gains[which],
+        damage=part.damage[which],
     )
 
 

@@ -13,7 +13,7 @@ from membench.scoring.formulas import choose
 from membench.scoring.formulas import damage
 from membench.scoring.formulas import gain
 from membench.scoring.stats import Stratum
-from membench.scoring.stats import stratum
+from membench.scoring.stats import make_stratum
 
 TESTS, VALIDATION = 2000, 1000  # images, as in `quick`
 PLAIN = np.array([0.93, 0.75])  # A0_0 and A0_.4
@@ -83,7 +83,7 @@ class World:
             images = images + ((target - expected) / (1 - chosen[0]) / 2)[:, None, None]
             expected = target
         test = counted(mean[:, None] + images[:, :, None] + train, TESTS)
-        return stratum(
+        return make_stratum(
             gain_val, with_off(gain(test, self.base["A"])), damage(self.base["A"]), TESTS
         ), expected
 
