@@ -1,4 +1,9 @@
-"""The leaderboard as files: from manifests, records and boards to Markdown and SVG. Needs no plugin and no torch."""
+"""The leaderboard as files: from manifests, records and boards to Markdown and SVG.
+
+`page` fills the templates, `figures` draws, `files` writes and compares; `paper` is the page of
+`membench reproduce`, `terminal` the short board that ends `membench run`. Needs no plugin and no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -20,35 +25,35 @@ __all__ = ["TIMING", "differences", "plain", "render", "summary_table", "write"]
 def render(
     suites: Sequence[tuple[Manifest, Sequence[Record], Board]],
     provenance: Mapping[str, str] | None = None,
-    trusted: str = "",
+    calibration: str = "",
 ) -> dict[str, bytes]:
-    """All files of the report, by their path inside the leaderboard's folder; pure, and the same bytes every time.
+    """Make all files of the report, by their path inside the leaderboard's folder.
+
+    The result follows from the arguments alone: it is the same bytes every time.
 
     Args:
-        suites: what was planned, what was measured, and the scores of that; in the order of the page.
-        provenance: facts that no record holds. They become part of the page: nothing that changes between two reports
-            of the same records.
-        trusted: Markdown on what the scores are worth, as `trust.section` has it.
+        suites: what was planned, what was measured, and the scores of that; in the order of the
+            page.
+        provenance: facts that no record holds. They become part of the page: nothing that changes
+            between two reports of the same records.
+        calibration: Markdown on what the scores are worth, as `calibration.section` writes it.
     """
-    # Drawing needs matplotlib, which takes half a second to load: only a report pays for it, not `membench run`.
+    # Drawing needs matplotlib, which takes half a second to load; `membench run` does not draw.
     from membench.report import figures
     from membench.report.page import Section
     from membench.report.page import page
     from membench.report.provenance import count_records
     from membench.report.provenance import timing
 
-    sections = [
-        Section(
-            plan,
-            count_records(plan, records),
-            board,
-            {task: figures.drawings(plan, board, task) for task in plan.tasks},
-        )
-        for plan, records, board in suites
-    ]
-    files = {
-        d.name: d.svg for section in sections for drawn in section.drawings.values() for d in drawn
-    }
-    files["README.md"] = page(sections, provenance or {}, trusted).encode()
+    sections = []
+    files = {}
+    for plan, records, board in suites:
+        drawings = {task: figures.drawings(plan, board, task) for task in plan.tasks}
+        for drawn in drawings.values():
+            for drawing in drawn:
+                files[drawing.name] = drawing.svg
+        counted = count_records(plan, records)
+        sections.append(Section(plan=plan, records=counted, board=board, drawings=drawings))
+    files["README.md"] = page(sections, provenance or {}, calibration).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

@@ -1,4 +1,8 @@
-"""What `membench reproduce` found, as data beside its page, and what the board says of it: the worth of its scores."""
+"""What `membench reproduce` found, as data beside its page, and the board's section made of it.
+
+The study named `calibration` compares the scores with direct measurements of memorization: it says
+what the scores of the board are worth.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,28 @@ from math import isfinite
 from math import nan
 from typing import Any
 
-from membench.report.text import LONG
-from membench.report.text import escape_markdown
+from membench.report.markdown import fill_template
 from membench.report.text import estimate
-from membench.report.text import markdown_table
 from membench.studies import Finding
 
 STUDY = "calibration"
 FILE = "findings.json"
-ABOUT = """\
-Do the scores order regularizers as direct measurements of memorization do? Rank correlations, each with its 95% \
-interval, for which whole regularizers are resampled: 1 = the higher the score, the less is memorized; 0 = the score \
-says nothing of it. *Memorization*: how much more often wrong labels are predicted by networks that trained on them \
-(Feldman and Zhang 2020). *Leakage*: how many of them an attack recognises as training examples (LiRA, Carlini et \
-al. 2022)."""
 
 
-def found(study: str, scale: str, finding: Finding) -> dict[str, Any]:
-    """One study's outcome, JSON-ready: its verdict, notes, and tests with name, value, low, high, threshold, method."""
-    tests = [
-        {k: v if isinstance(v, str) or isfinite(v) else None for k, v in vars(t).items()}
-        for t in finding.tests
-    ]
+def finding_to_json(study: str, scale: str, finding: Finding) -> dict[str, Any]:
+    """Turn one study's finding into plain data; numbers that are not finite become None.
+
+    Args:
+        study: its name.
+        scale: "quick" or "paper".
+        finding: its verdict, notes and tests with name, value, low, high, threshold and method.
+    """
+    tests = []
+    for test in finding.tests:
+        fields = {}
+        for name, value in vars(test).items():
+            fields[name] = value if isinstance(value, str) or isfinite(value) else None
+        tests.append(fields)
     return {
         "study": study,
         "scale": scale,
@@ -41,34 +45,46 @@ def found(study: str, scale: str, finding: Finding) -> dict[str, Any]:
     }
 
 
-def written(findings: Sequence[Mapping[str, Any]]) -> bytes:
-    """The file: a list of what was `found`."""
-    return (
-        json.dumps(list(findings), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    ).encode()
+def findings_file(findings: Sequence[Mapping[str, Any]]) -> bytes:
+    """Encode what `finding_to_json` made, as the content of `FILE`."""
+    text = json.dumps(list(findings), indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
 
 
 def section(findings: Sequence[Mapping[str, Any]], link: str) -> str:
-    """Markdown on the scores; "" where the study was not run. The larger scale is shown where there are both.
+    """Write the Markdown on the worth of the scores; "" where the study was not run.
+
+    Args:
+        findings: what `FILE` holds. Where the study was run at both scales, the larger is shown.
+        link: the address of the studies' page, seen from the board's.
 
     Raises:
         KeyError, TypeError, ValueError: these are no findings.
     """
-    mine = sorted(
-        (one for one in findings if one["study"] == STUDY), key=lambda one: one["scale"] != "paper"
-    )
-    if not mine:
+    calibrations = [one for one in findings if one["study"] == STUDY]
+    if not calibrations:
         return ""
-    one = mine[0]
-    rows = [(escape_markdown(t["name"]), _numbers(t)) for t in one["tests"]]
-    notes = "\n".join(f"- {escape_markdown(note, LONG)}" for note in one["notes"])
-    more = f"- That all of them agree: **{escape_markdown(one['verdict'])}**. Figure and settings: [{link}]({link}#study-{STUDY})."
-    return "\n\n".join(
-        [ABOUT, markdown_table([("score", "Spearman's rho"), *rows]), f"{notes}\n{more}".strip()]
+    finding = calibrations[0]
+    for one in calibrations:
+        if one["scale"] == "paper":
+            finding = one
+    tests = []
+    for test in finding["tests"]:
+        tests.append({"name": test["name"], "estimate": _estimate(test)})
+    text = fill_template(
+        "calibration.md.j2",
+        tests=tests,
+        notes=list(finding["notes"]),
+        verdict=finding["verdict"],
+        page=link,
+        study=STUDY,
     )
+    return text.rstrip("\n")
 
 
-def _numbers(test: Mapping[str, Any]) -> str:
-    """`0.90 [0.81, 0.96]`; a bound that was not finite is open."""
-    opened = {"value": nan, "low": -inf, "high": inf}
-    return estimate(*(instead if test[k] is None else test[k] for k, instead in opened.items()))
+def _estimate(test: Mapping[str, Any]) -> str:
+    """Format value and interval; a bound that was not finite is open."""
+    value = nan if test["value"] is None else test["value"]
+    low = -inf if test["low"] is None else test["low"]
+    high = inf if test["high"] is None else test["high"]
+    return estimate(value, low, high)

@@ -1,23 +1,24 @@
-"""The page of `membench reproduce`: a row and a section a study, from findings and figures. No plugin, no torch."""
+"""The page of `membench reproduce`: a row and a section for each study, from findings and figures.
+
+The sentences stand in `templates/studies.md.j2`. Needs no plugin and no torch.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from membench.report import calibration
+from membench.report.markdown import fill_template
 from membench.report.svg import render_svg
-from membench.report.text import LONG
 from membench.report.text import cite
-from membench.report.text import count
 from membench.report.text import escape_markdown
 from membench.report.text import estimate
 from membench.report.text import filename
-from membench.report.text import markdown_table
 from membench.report.text import number
 from membench.studies import FAILS
 from membench.studies import HOLDS
@@ -26,20 +27,9 @@ from membench.studies import Finding
 from membench.studies import Test
 
 SIZE = (7.0, 3.0)  #: inches, unless the study sets another
-HEAD = """# The paper, reproduced
-
-Arpit et al. 2017, [A Closer Look at Memorization in Deep Networks](https://arxiv.org/abs/1706.05394), and what grew out
-of it: each row is an experiment, the claim that it was made for, and a test that could have come out the other way. No
-curve of the paper is known as numbers, so what is tested is a claim's shape and ordering.
-
-`membench reproduce` writes this page and its figures from the records beside it; what is there is not trained again.
-What the paper's own sizes would take on a GPU: `membench reproduce --all --scale paper --collect-only`."""
-READING = f"""Each test is a number with its 95 % interval, written so that larger values speak for the claim. It
-*{HOLDS}* if all of the interval lies above the threshold, *{FAILS}* if all of it lies below, and is *{UNDECIDED}*
-otherwise; a study holds if all of its tests do, and does not if any does not."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """How a study's cells ended."""
 
@@ -54,7 +44,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One study at one scale, as the page shows it; all text is a stranger's."""
+    """One study at one scale, as the page shows it; all text is foreign."""
 
     name: str
     scale: str
@@ -71,130 +61,127 @@ class StudyRow:
     @property
     def verdict(self) -> str:
         """The last column."""
-        return (
-            self.finding.verdict if self.finding else "failed" if self.problem else "not finished"
-        )
+        if self.finding:
+            return self.finding.verdict
+        return "failed" if self.problem else "not finished"
+
+    @property
+    def title(self) -> str:
+        """The name, and the scale unless it is the usual one."""
+        return self.name if self.scale == "quick" else f"{self.name} ({self.scale})"
+
+    @property
+    def stem(self) -> str:
+        """The name for files and anchors; it tells the scales apart."""
+        return filename(self.name if self.scale == "quick" else f"{self.name}-{self.scale}")
 
     @property
     def file(self) -> str:
-        """The figure's name; the larger scale is named apart."""
-        return filename(self.name + ("" if self.scale == "quick" else f"-{self.scale}")) + ".svg"
+        """The figure's file."""
+        return f"{self.stem}.svg"
 
 
 def figure(name: str, finding: Finding) -> bytes:
-    """The study's SVG: the same bytes whenever it is drawn. Whatever `finding.draw` raises passes through."""
+    """Draw the study's SVG: the same bytes whenever it is drawn.
 
-    def paint(canvas: Figure) -> None:
+    Raises:
+        Exception: whatever `finding.draw` raises.
+    """
+
+    def draw(canvas: Figure) -> None:
         canvas.set_layout_engine("constrained")
         finding.draw(canvas)
 
-    return render_svg(SIZE, name, finding.caption, paint)
+    return render_svg(SIZE, name, finding.caption, draw)
 
 
-def pages(shown: Sequence[StudyRow]) -> dict[str, bytes]:
-    """`README.md`, `findings.json` and the figures, by name."""
-    order = sorted(shown, key=_place)
-    rows = [
-        ("study", "figure", "claim", "test: value [95 % interval]", "verdict"),
-        *map(_row, order),
-    ]
-    parts = [
-        HEAD,
-        markdown_table(rows),
-        READING,
-        *(part for one in order for part in _section(one)),
-    ]
-    files = {one.file: one.svg for one in order if one.svg}
-    findings = [calibration.found(one.name, one.scale, one.finding) for one in order if one.finding]
-    page = ("\n\n".join(part.strip("\n") for part in parts) + "\n").encode()
-    return {"README.md": page, calibration.FILE: calibration.written(findings), **files}
-
-
-def _place(one: StudyRow) -> tuple[bool, float, str, str]:
-    """In the paper's order; what has no figure there comes last."""
-    found = re.search(r"\d+", one.figure)
-    return found is None, float(found[0]) if found else 0.0, one.name, one.scale
-
-
-def _row(one: StudyRow) -> tuple[str, ...]:
-    title = f"[{escape_markdown(_title(one))}](#{_anchor(one)})"
-    tests = (
-        "<br>".join(map(_test, one.finding.tests)) if one.finding else escape_markdown(one.problem)
+def pages(rows: Sequence[StudyRow]) -> dict[str, bytes]:
+    """Make `README.md`, `findings.json` and the figures, by name."""
+    ordered = sorted(rows, key=_place_in_paper)
+    page = fill_template(
+        "studies.md.j2",
+        studies=[_study(row) for row in ordered],
+        holds=HOLDS,
+        fails=FAILS,
+        undecided=UNDECIDED,
     )
-    return (
-        title,
-        escape_markdown(one.figure),
-        escape_markdown(one.claim, LONG),
-        tests,
-        f"**{escape_markdown(one.verdict)}**",
-    )
+    findings = []
+    figures = {}
+    for row in ordered:
+        if row.finding:
+            findings.append(calibration.finding_to_json(row.name, row.scale, row.finding))
+        if row.svg:
+            figures[row.file] = row.svg
+    return {
+        "README.md": page.encode(),
+        calibration.FILE: calibration.findings_file(findings),
+        **figures,
+    }
 
 
-def _title(one: StudyRow) -> str:
-    return one.name if one.scale == "quick" else f"{one.name} ({one.scale})"
+def _place_in_paper(row: StudyRow) -> tuple[bool, float, str, str]:
+    """Sort by the number of the paper's figure; studies without one come last."""
+    figure = re.search(r"\d+", row.figure)
+    return figure is None, float(figure[0]) if figure else 0.0, row.name, row.scale
 
 
-def _anchor(one: StudyRow) -> str:
-    return f"study-{one.file.removesuffix('.svg')}"
+def _study(row: StudyRow) -> dict[str, Any]:
+    facts = row.facts
+    return {
+        "title": row.title,
+        "anchor": f"study-{row.stem}",
+        "figure": row.figure,
+        "claim": row.claim,
+        "verdict": row.verdict,
+        "finding": row.finding,
+        "file": row.file,
+        "tests": [_test(test) for test in row.finding.tests] if row.finding else [],
+        "table": _filled_up(row.finding.table) if row.finding else [],
+        "problem": row.problem,
+        "notes": _notes(row),
+        "planned": facts.planned,
+        "measured": facts.measured,
+        "missing": facts.planned - facts.measured - facts.failed,
+        "diverged": facts.diverged,
+        "failed": facts.failed,
+        "minutes": f"{facts.seconds / 60:.1f}",
+        "where": "; ".join(facts.where),
+        "about": _about(row),
+    }
 
 
-def _test(test: Test) -> str:
-    bound = "" if test.threshold == 0 else f", threshold {number(test.threshold)}"
-    return f"{escape_markdown(test.name)}: {estimate(test.value, test.low, test.high)}{bound}"
+def _test(test: Test) -> dict[str, Any]:
+    return {
+        "name": test.name,
+        "estimate": estimate(test.value, test.low, test.high),
+        "value": number(test.value),
+        "low": number(test.low),
+        "high": number(test.high),
+        "has_threshold": test.threshold != 0,
+        "threshold": number(test.threshold),
+        "method": test.method,
+        "verdict": test.verdict,
+    }
 
 
-def _section(one: StudyRow) -> Iterator[str]:
-    figure = f" ({escape_markdown(one.figure)})" if one.figure else ""
-    yield f'<a id="{_anchor(one)}"></a>\n\n## {escape_markdown(_title(one))}{figure}'
-    yield f"**Claim.** {escape_markdown(one.claim, LONG)} **Verdict: {escape_markdown(one.verdict)}.**"
-    if one.finding:
-        caption = escape_markdown(one.finding.caption, LONG)
-        yield f"![{caption}]({one.file})"
-        yield caption
-        yield from _numbers(one.finding)
-    else:
-        left = one.facts.planned - one.facts.measured - one.facts.failed
-        yield escape_markdown(
-            one.problem
-            or f"{left} of {count(one.facts.planned, 'cell')} to go: the same command does the rest."
-        )
-    notes = [
-        *(one.finding.notes if one.finding else ()),
-        *(f"Left out: {why}" for why in one.facts.skipped),
-    ]
-    yield "\n".join(f"- {escape_markdown(note, LONG)}" for note in [*notes, *_scaled(one)])
-    yield _trained(one.facts)
-    about = [text for text in (escape_markdown(one.summary), cite(one.source)) if text]
-    if about:
-        yield ". ".join(text.removesuffix(".") for text in about) + "."
+def _filled_up(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Give all rows as many cells as the longest has."""
+    width = max((len(row) for row in rows), default=0)
+    filled = []
+    for row in rows:
+        filled.append([*row, *[""] * (width - len(row))])
+    return filled
 
 
-def _numbers(finding: Finding) -> Iterator[str]:
-    tests = [
-        (
-            escape_markdown(t.name),
-            number(t.value),
-            f"[{number(t.low)}, {number(t.high)}]",
-            number(t.threshold),
-            escape_markdown(t.method),
-        )
-        for t in finding.tests
-    ]
-    head = ("test", "value", "95 % interval", "above", "method", "verdict")
-    yield markdown_table(
-        [head, *((*row, test.verdict) for row, test in zip(tests, finding.tests, strict=True))]
-    )
-    if finding.table:
-        yield markdown_table([tuple(map(escape_markdown, row)) for row in finding.table])
+def _notes(row: StudyRow) -> list[str]:
+    notes = list(row.finding.notes) if row.finding else []
+    notes += [f"Left out: {reason}" for reason in row.facts.skipped]
+    if row.scaled and row.scale == "quick":
+        notes.append(f"Scaled down: {row.scaled}")
+    return notes
 
 
-def _scaled(one: StudyRow) -> list[str]:
-    return [f"Scaled down: {one.scaled}"] if one.scaled and one.scale == "quick" else []
-
-
-def _trained(facts: Facts) -> str:
-    ended = [f"{facts.measured} of {count(facts.planned, 'cell')} measured"]
-    ended += [f"{facts.diverged} of them diverged"] if facts.diverged else []
-    ended += [f"{facts.failed} failed"] if facts.failed else []
-    where = f" on {escape_markdown('; '.join(facts.where))}" if facts.where else ""
-    return f"{', '.join(ended)}; {facts.seconds / 60:.1f} minutes of one worker{where}."
+def _about(row: StudyRow) -> str:
+    """Join summary and citation to Markdown that ends with a period; "" if there is neither."""
+    texts = [text for text in (escape_markdown(row.summary), cite(row.source)) if text]
+    return ". ".join(text.removesuffix(".") for text in texts) + "." if texts else ""

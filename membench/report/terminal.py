@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from membench.report.tables import SHOWN
+from membench.report.tables import MAX_STRENGTHS
 from membench.report.text import format_interval
 from membench.report.text import plain
 from membench.report.text import ranks
@@ -77,7 +77,7 @@ def _notes(row: Row, width: int) -> str:
 
 def _chosen(row: Row) -> str:
     """The strength on each task, while they fit; how many folds agree is on the page."""
-    if len(row.chosen) > SHOWN and row.stability is not None:
+    if len(row.chosen) > MAX_STRENGTHS and row.stability is not None:
         return f"{row.stability:.0%} stable"
     labels = (
         label.partition(" (")[0].removeprefix("rate ").replace("x ", "x")

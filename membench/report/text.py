@@ -1,13 +1,13 @@
-"""Text that came with a plugin or a machine, made safe to print; numbers, in the one spelling of the board.
+"""Foreign text made safe for a page, and numbers in the one spelling of the board.
 
-Every string of a manifest or a record passes through `plain`, `md` or `cite` before it reaches a page, a figure or a
-terminal: names, summaries, citations, origins, reasons and versions are all written by strangers.
+Every string of a manifest or a record passes through `plain`, `escape_markdown`, `code` or `cite`
+before it reaches a page, a figure or a terminal: names, summaries, citations, origins, reasons and
+versions are all written by strangers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from math import isfinite
 from math import isnan
 from urllib.parse import quote
@@ -18,11 +18,14 @@ from membench.text import one_line
 MINUS = "\N{MINUS SIGN}"
 MISSING = "\N{EM DASH}"  #: not run, not defined, or no claim is made
 LIMIT = 400  #: characters of one text; a citation fits, a flood does not
-LONG = 2000  #: of a caption, a claim, a note
+LONG = 2000  #: characters of a caption, a claim or a note
+
+#: Characters that mean something in Markdown, and those of them that are written as HTML entities.
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$#!]")
-_CODE = re.compile(
-    r"\\`([A-Za-z0-9@./+-]+)\\`"
-)  #: what scoring quotes; nothing in there can end the span
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+#: An escaped code span, as scoring quotes words; nothing inside can end the span.
+_ESCAPED_CODE = re.compile(r"\\`([A-Za-z0-9@./+-]+)\\`")
+#: What GitHub turns into a link: an address with a scheme other than http(s), or a mail address.
 _FOREIGN_LINK = re.compile(r"(?i)(?<![a-z])(?!https?://)([a-z][a-z0-9+.-]*)(://)|(?<=\S)@(?=\S)")
 _URL = r"https?://[^\s<>|\"'`\\\[\]{}]+[^\s<>|\"'`\\\[\]{}.,;:!?()]"
 _REFERENCE = re.compile(rf"(?P<url>{_URL})|arXiv:(?P<arxiv>\d{{4}}\.\d{{4,5}})")
@@ -35,105 +38,121 @@ def plain(text: object, limit: int = LIMIT) -> str:
 
 
 def escape_markdown(text: object, limit: int = LIMIT) -> str:
-    """Text for a Markdown paragraph, list or table cell, taken literally: no markup, no cell border, no link."""
-    return _literal(plain(text, limit))
-
-
-def markdown_table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Of cells that are Markdown, the header first, in no set width; short rows are filled up."""
-    width = max(map(len, rows))
-    lines = [f"| {' | '.join([*row, *[''] * (width - len(row))])} |" for row in rows]
-    return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])
+    """Write foreign text so that Markdown shows it literally: no markup, cell border or link."""
+    return _escape(plain(text, limit))
 
 
 def code(text: object) -> str:
-    """A code span; text that could end one stays text."""
+    """Write foreign text as a code span; text that could end the span is escaped instead."""
     line = plain(text)
-    return f"`{line}`" if re.fullmatch(r"[A-Za-z0-9@._+-]+", line) else _literal(line)
+    return f"`{line}`" if re.fullmatch(r"[A-Za-z0-9@._+-]+", line) else _escape(line)
 
 
 def cite(text: object) -> str:
-    """Like `md`, and the http(s) addresses and arXiv numbers in it are links."""
-    line, parts, end = plain(text), [], 0
-    for found in _REFERENCE.finditer(line):
-        parts += [_literal(line[end : found.start()]), _link(found)]
-        end = found.end()
-    return "".join([*parts, _literal(line[end:])])
+    """Escape a citation like `escape_markdown`, but link http(s) addresses and arXiv numbers."""
+    line = plain(text)
+    parts = []
+    end = 0
+    for reference in _REFERENCE.finditer(line):
+        parts.append(_escape(line[end : reference.start()]))
+        parts.append(_link(reference))
+        end = reference.end()
+    parts.append(_escape(line[end:]))
+    return "".join(parts)
+
+
+def sentence(text: str) -> str:
+    """End the text with a period unless it is empty or ends like a sentence already."""
+    return text if not text or text[-1] in ".!?…>" else f"{text}."
 
 
 def ascii_only(text: object, limit: int = 60) -> str:
-    """Text for a figure, whose font has no other letters for certain."""
+    """Write foreign text for a figure: only ASCII letters are in every font."""
     return plain(text, limit).encode("ascii", "replace").decode()
 
 
 def filename(text: str) -> str:
-    """A name without separators or dots in front, for a file of the report."""
+    """Make a file's name of the text, without separators and without dots in front."""
     return re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".")[:80]
 
 
 def share(value: float | None, digits: int = 2) -> str:
-    """`0.87`; a ratio that may be negative but is no change."""
-    return MISSING if value is None else _minus(f"{_zero(value, digits):.{digits}f}")
-
-
-def number(value: float) -> str:
-    """Three significant digits, of a quantity without a scale of its own: `0.0123`, `−4.5`, `∞`."""
-    if isfinite(value):
-        return _minus(f"{value:.3g}")
-    return "not a number" if isnan(value) else _minus("-∞" if value < 0 else "∞")
-
-
-def estimate(value: float, low: float, high: float) -> str:
-    """`0.90 [0.81, 0.96]`: a number and the ends of its interval."""
-    return f"{number(value)} [{number(low)}, {number(high)}]"
+    """Format a ratio that may be negative but is no change: `0.87`."""
+    return MISSING if value is None else _minus(f"{_rounded(value, digits):.{digits}f}")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """0.913 -> `91.3`."""
+    """Format a share as a percentage without the sign: 0.913 gives `91.3`."""
     return share(None if value is None else 100 * value, digits)
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """`+0.42`, `−0.03`, `0.00`: a change."""
+    """Format a change: `+0.42`, `−0.03`, `0.00`."""
     if value is None:
         return MISSING
-    rounded = _zero(value, digits)
+    rounded = _rounded(value, digits)
     return _minus(f"{rounded:+.{digits}f}") if rounded else f"{0:.{digits}f}"
 
 
+def number(value: float) -> str:
+    """Format a quantity of unknown scale with three significant digits: `0.0123`, `−4.5`, `∞`."""
+    if isnan(value):
+        return "not a number"
+    if isfinite(value):
+        return _minus(f"{value:.3g}")
+    return "∞" if value > 0 else _minus("-∞")
+
+
+def estimate(value: float, low: float, high: float) -> str:
+    """Format a number and the ends of its interval: `0.90 [0.81, 0.96]`.
+
+    Args:
+        value: the estimate.
+        low: the lower end, or minus infinity.
+        high: the upper end, or infinity.
+    """
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
 def format_interval(value: Interval | None, digits: int = 2) -> str:
-    """`+0.42 ± 0.08`; without the half-width where there are too few seeds."""
+    """Format a change with its half-width, `+0.42 ± 0.08`; of too few seeds without it, `+0.42`."""
     if value is None:
         return MISSING
-    half = "" if value.half is None else f" ± {value.half:.{digits}f}"
-    return signed(value.mean, digits) + half
+    mean = signed(value.mean, digits)
+    return mean if value.half is None else f"{mean} ± {value.half:.{digits}f}"
 
 
 def ranks(value: tuple[int, int] | None) -> str:
-    """`1–3`, or `4`."""
+    """Format an interval of ranks: `1–3`, or `4` where both ends are the same."""
     if value is None:
         return MISSING
     low, high = value
     return str(low) if low == high else f"{low}\N{EN DASH}{high}"
 
 
-def unbroken(text: str) -> str:
-    """The same, on one line in a narrow table cell."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
 def times(value: float | None) -> str:
-    """`2.0×`: a cost in units of `none`."""
+    """Format a cost in units of the plain network's: `2.0×`."""
     return MISSING if value is None else f"{value:.1f}\N{MULTIPLICATION SIGN}"
 
 
-def count(number: int, noun: str) -> str:
-    """`1 seed`, `5 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Format a number of things: `1 seed`, `5 seeds`.
+
+    Args:
+        number: how many.
+        noun: what they are, in the singular.
+        plural: the plural, where it is not `noun` with an "s".
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
-def _zero(value: float, digits: int) -> float:
-    """Rounded, and never minus zero."""
+def unbroken(text: str) -> str:
+    """Keep the text on one line of a narrow table cell."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _rounded(value: float, digits: int) -> float:
+    """Round without ever giving minus zero."""
     return round(float(value), digits) + 0.0
 
 
@@ -141,17 +160,18 @@ def _minus(text: str) -> str:
     return text.replace("-", MINUS)
 
 
-def _literal(line: str) -> str:
-    # An empty comment inside an address keeps GitHub from linking it; a backslash in front of ":" or "@" does not.
-    escaped = _SPECIAL.sub(lambda m: _ENTITY.get(m[0], f"\\{m[0]}"), line)
-    escaped = _CODE.sub(r"`\1`", escaped)
-    return _FOREIGN_LINK.sub(lambda m: f"{m[1]}<!-- -->{m[2]}" if m[1] else "<!-- -->@", escaped)
+def _escape(line: str) -> str:
+    escaped = _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
+    escaped = _ESCAPED_CODE.sub(r"`\1`", escaped)
+    return _FOREIGN_LINK.sub(_broken_link, escaped)
 
 
-_ENTITY = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+def _broken_link(found: re.Match[str]) -> str:
+    # An empty comment inside an address keeps GitHub from linking it; a backslash does not.
+    return f"{found[1]}<!-- -->{found[2]}" if found[1] else "<!-- -->@"
 
 
-def _link(found: re.Match[str]) -> str:
-    if found["arxiv"]:
-        return f"[arXiv:{found['arxiv']}](https://arxiv.org/abs/{found['arxiv']})"
-    return f"<{quote(found['url'], safe=':/?#@!$&()*+,;=%~-._')}>"
+def _link(reference: re.Match[str]) -> str:
+    if reference["arxiv"]:
+        return f"[arXiv:{reference['arxiv']}](https://arxiv.org/abs/{reference['arxiv']})"
+    return f"<{quote(reference['url'], safe=':/?#@!$&()*+,;=%~-._')}>"

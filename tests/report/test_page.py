@@ -35,7 +35,8 @@ HOSTILE = "x|y`<script>alert(1)</script>[a](javascript:b)\n| --- |\x1b[31m$\\"
 
 def section(plan: Manifest, made: Sequence[Record]) -> Section:
     """A suite without figures, which take longest."""
-    return Section(plan, count_records(plan, made), score(plan, made), {})
+    counted = count_records(plan, made)
+    return Section(plan=plan, records=counted, board=score(plan, made), drawings={})
 
 
 def text(plan: Manifest, made: Sequence[Record]) -> str:
