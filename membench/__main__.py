@@ -1,4 +1,4 @@
-"""`python -m membench` is the same program as the console script."""
+"""Run `python -m membench` as the console script `membench`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from support.cli import Cli
 from support.cli import Shell
 
 from membench import api
-from membench.cli import parser
+from membench.cli import build_parser
 from membench.errors import ExitCode
 from membench.planning.suites import SUITES
 
@@ -101,7 +101,7 @@ def test_every_command_is_one(
         "data",
         "fetch",
     ]:  # no test downloads: what it does is tested with a server of our own
-        parser().parse_args(words)
+        build_parser().parse_args(words)
         return
     dry = (
         ["--collect-only"]

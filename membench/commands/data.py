@@ -1,4 +1,4 @@
-"""`membench data`: the data sets fetched, and what is here of them looked at."""
+"""`membench data`: download data sets, and verify those that are here."""
 
 from __future__ import annotations
 
@@ -29,115 +29,154 @@ from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.text import one_line
 
-NOTE = "arrays.sha256"  #: beside the files of a set that was fetched: the hash of what they were read as
-_STYLES = {"whole": "green", "absent": "yellow", "damaged": "red"}
+NOTE = "arrays.sha256"  #: file beside a downloaded data set: the hash of the arrays it was read as
+STATE_STYLES = {"whole": "green", "absent": "yellow", "damaged": "red"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetStatus:
     """One data set as it is on this machine."""
 
     name: str
     state: str  #: "whole", "absent" or "damaged"
     text: str  #: what is there, or what to do
-    digest: str = ""  #: SHA-256 of the arrays
+    digest: str = ""  #: SHA-256 of the arrays; "" if they cannot be read
+
+
+def data(options: argparse.Namespace) -> int:
+    """Refuse `membench data` without an action."""
+    del options
+    raise MembenchError("say what to do: membench data fetch NAME, or membench data verify")
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Bring each data set that is not whole. Raises `MembenchError` at the first that cannot be had."""
-    found, folder = session.registry(options), options.data_dir or data_folder()
-    for dataset in [found.dataset(name) for name in options.names]:
-        before = look(dataset, folder)
-        if before.state == "whole":
-            print(f"{dataset.name} is here: {before.text}, SHA-256 {before.digest}")
+    """Download each named data set that is not whole.
+
+    Returns:
+        0; 1 if plugins could not be read.
+
+    Raises:
+        MembenchError: a data set is not one to download, or its download failed. The data sets
+            named after it are not tried.
+    """
+    registry = session.load_registry(options)
+    folder = options.data_dir or data_folder()
+    datasets = [registry.dataset(name) for name in options.names]
+    for dataset in datasets:
+        status = dataset_status(dataset, folder)
+        if status.state == "whole":
+            print(f"{dataset.name} is here: {status.text}, SHA-256 {status.digest}")
             continue
         if dataset.fetch is None:
-            raise MembenchError(f"{dataset.name} is not downloaded: {before.text}")
-        with _Bars(dataset.name) as bars:
+            raise MembenchError(f"{dataset.name} is not downloaded: {status.text}")
+        with _DownloadBars(dataset.name) as bars:
             dataset.fetch(folder / dataset.name, bars.show)
         arrays = load_arrays(dataset, folder)
         digest = arrays_digest(arrays)
         with disk_errors("write", folder):
             (folder / dataset.name / NOTE).write_text(f"{digest}\n", "utf-8")
-        print(f"{dataset.name}: {_contents(arrays)} in {folder / dataset.name}, SHA-256 {digest}")
-    return report_problems(found)
+        print(f"{dataset.name}: {_describe(arrays)} in {folder / dataset.name}, SHA-256 {digest}")
+    return report_problems(registry)
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Read every data set. Returns 1 if one is damaged, or one that was named is absent."""
-    found, folder = session.registry(options), options.data_dir or data_folder()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("data set", "state", "what"):
-        table.add_column(column, overflow="fold", no_wrap=column != "what")
+    """Read data sets and print their state; every registered one if none is named.
+
+    Returns:
+        0; 1 if one is damaged, or one that was named is absent, or plugins could not be read.
+    """
+    registry = session.load_registry(options)
+    folder = options.data_dir or data_folder()
+    names = options.names or sorted(registry.datasets)
+    statuses = [dataset_status(registry.dataset(name), folder) for name in names]
+    Console().print(_status_table(statuses))
+    problems = report_problems(registry)
     bad = {"damaged", "absent"} if options.names else {"damaged"}
-    findings = [
-        look(found.dataset(name), folder) for name in options.names or sorted(found.datasets)
-    ]
-    for finding in findings:
-        sha = f", SHA-256 {finding.digest[:16]}" if finding.digest else ""
-        table.add_row(
-            finding.name,
-            Text(finding.state, style=_STYLES[finding.state]),
-            Text(finding.text + sha),
-        )
-    Console().print(table)
-    problems = report_problems(found)
-    return ExitCode.FAILED if any(finding.state in bad for finding in findings) else problems
+    if any(status.state in bad for status in statuses):
+        return ExitCode.FAILED
+    return problems
 
 
-def look(dataset: Dataset, folder: Path) -> DatasetStatus:
-    """Load it and compare with what was fetched, if it was."""
+def dataset_status(dataset: Dataset, folder: Path) -> DatasetStatus:
+    """Load a data set, and compare it with what was downloaded if it was."""
+    name = dataset.name
     try:
         arrays = load_arrays(dataset, folder)
     except MembenchError as error:
         state = "absent" if isinstance(error.__cause__, FileNotFoundError) else "damaged"
-        return DatasetStatus(dataset.name, state, one_line(str(error.__cause__ or error)))
-    except Exception as error:  # a stranger's `load` may fail in any way
-        return DatasetStatus(dataset.name, "damaged", one_line(f"{type(error).__name__}: {error}"))
-    digest, note = arrays_digest(arrays), folder / dataset.name / NOTE
+        return DatasetStatus(name=name, state=state, text=one_line(error.__cause__ or error))
+    except Exception as error:  # `load` is foreign code and may raise anything
+        text = one_line(f"{type(error).__name__}: {error}")
+        return DatasetStatus(name=name, state="damaged", text=text)
+    digest = arrays_digest(arrays)
+    note = folder / name / NOTE
     if note.is_file() and note.read_text("utf-8").strip() != digest:
-        mend = f"membench data fetch {dataset.name}; if these are meant, remove {note}"
-        return DatasetStatus(
-            dataset.name, "damaged", f"other arrays than were fetched: {mend}", digest
+        text = (
+            f"other arrays than were fetched: membench data fetch {name}; "
+            f"if these are meant, remove {note}"
         )
-    return DatasetStatus(dataset.name, "whole", _contents(arrays), digest)
+        return DatasetStatus(name=name, state="damaged", text=text, digest=digest)
+    return DatasetStatus(name=name, state="whole", text=_describe(arrays), digest=digest)
 
 
-def _contents(arrays: Arrays) -> str:
+def _status_table(statuses: list[DatasetStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("data set", overflow="fold", no_wrap=True)
+    table.add_column("state", overflow="fold", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for status in statuses:
+        digest = f", SHA-256 {status.digest[:16]}" if status.digest else ""
+        state = Text(status.state, style=STATE_STYLES[status.state])
+        table.add_row(status.name, state, Text(status.text + digest))
+    return table
+
+
+def _describe(arrays: Arrays) -> str:
     """`60000 + 10000 images of 1x28x28, 10 classes`."""
-    test = f" + {len(arrays.test[1])}" if arrays.test else ""
-    size = "x".join(map(str, arrays.x.shape[1:]))
-    return f"{len(arrays.y)}{test} images of {size}, {arrays.num_classes} classes"
+    count = str(len(arrays.y))
+    if arrays.test:
+        count += f" + {len(arrays.test[1])}"
+    size = "x".join(str(length) for length in arrays.x.shape[1:])
+    return f"{count} images of {size}, {arrays.num_classes} classes"
 
 
-class _Bars:
-    """One bar a file; a file begins where the bytes that are here grow fewer, or their sum is another."""
+class _DownloadBars:
+    """One progress bar for each file of a data set.
+
+    A new file is recognized by its size, or by a number of bytes that is less than before.
+    """
 
     def __init__(self, name: str) -> None:
-        columns = (
+        self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
         )
-        self.progress = Progress(
-            *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-        )
-        self._name, self._task, self._files = name, TaskID(-1), 0
-        self._last = (0, -1)
+        self._name = name
+        self._files = 0
+        self._task = TaskID(-1)
+        self._last_done, self._last_total = 0, -1
 
-    def __enter__(self) -> _Bars:
-        self.progress.start()
+    def __enter__(self) -> _DownloadBars:
+        self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.progress.stop()
+        self._progress.stop()
 
     def show(self, done: int, total: int) -> None:
-        """What `Dataset.fetch` calls."""
-        if total != self._last[1] or done < self._last[0]:
+        """Show progress, as the callback of `Dataset.fetch`.
+
+        Args:
+            done: bytes of the current file that are here.
+            total: bytes of the current file; 0 if unknown.
+        """
+        if total != self._last_total or done < self._last_done:
             self._files += 1
-            self._task = self.progress.add_task(
-                f"{self._name}, file {self._files}", total=total or None
-            )
-        self.progress.update(self._task, completed=done)
-        self._last = (done, total)
+            description = f"{self._name}, file {self._files}"
+            self._task = self._progress.add_task(description, total=total or None)
+        self._progress.update(self._task, completed=done)
+        self._last_done, self._last_total = done, total

@@ -1,12 +1,16 @@
-"""`membench list`: all plugins and suites as tables, or as JSON for other programs. The command line calls it."""
+"""`membench list`: all plugins and suites, as tables or as JSON for other programs.
+
+The other commands report plugins that could not be read with the functions below.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Iterable
 from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import Box
@@ -14,23 +18,40 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from membench.commands import session
 from membench.errors import ExitCode
 from membench.planning.plan import Plan
+from membench.planning.suites import SUITES
 from membench.planning.suites import Suite
 from membench.registry.discovery import PluginProblem
-from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.text import one_line
 
-_RULE = Box(
-    "    \n    \n ── \n    \n    \n    \n    \n    \n"
-)  #: a line below the headings, and no other
+#: The only rule of a table is below its headings.
+_RULE_BELOW_HEADINGS = Box("    \n    \n ── \n    \n    \n    \n    \n    \n")
 
 
-def list_plugins(registry: Registry, suites: Mapping[str, Suite], as_json: bool) -> None:
-    """Print what can be run on stdout, and what was refused on stderr."""
+def list_plugins(options: argparse.Namespace) -> int:
+    """Print what can be run.
+
+    Returns:
+        0; 1 if plugins could not be read.
+    """
+    registry = session.load_registry(options)
+    print_plugins(registry, SUITES, as_json=options.json)
+    return ExitCode.FAILED if registry.problems else ExitCode.OK
+
+
+def print_plugins(registry: Registry, suites: Mapping[str, Suite], as_json: bool) -> None:
+    """Print what can be run on stdout, and what was refused on stderr.
+
+    Args:
+        registry: all plugins.
+        suites: by name.
+        as_json: one JSON object instead of tables.
+    """
     if as_json:
         print(json.dumps(as_dict(registry, suites), indent=1))
     else:
@@ -39,62 +60,62 @@ def list_plugins(registry: Registry, suites: Mapping[str, Suite], as_json: bool)
 
 
 def print_problems(problems: Iterable[PluginProblem]) -> None:
-    """One red line each, on stderr; a long one is not broken, so that it can be searched and copied."""
+    """Print problems in red on stderr.
+
+    Each is one line that is not wrapped, so that it can be searched and copied.
+    """
     console = Console(stderr=True)
     for problem in problems:
         console.print(Text(str(problem), style="red"), soft_wrap=True)
 
 
-def report_problems(*who: Registry | Plan) -> ExitCode:
-    """Print what was refused; FAILED if anything was."""
-    problems = [problem for one in who for problem in one.problems]
+def report_problems(*sources: Registry | Plan) -> ExitCode:
+    """Print what registries and plans refused; FAILED if there is anything."""
+    problems: list[PluginProblem] = []
+    for source in sources:
+        problems += source.problems
     print_problems(problems)
     return ExitCode.FAILED if problems else ExitCode.OK
 
 
-def _print_tables(registry: Registry, suites: Mapping[str, Suite]) -> None:
-    console = Console()
-    for kind in KINDS:
-        entries = _sorted(registry, kind)
-        console.print(
-            Text(f"{len(entries)} {kind}", style="bold"),
-            _plugin_table(entries, console.width),
-            "",
-            sep="\n",
-        )
-    console.print(Text(f"{len(suites)} suites", style="bold"))
-    console.print(_suite_table([suites[name] for name in sorted(suites)], console.width))
-
-
 def as_dict(registry: Registry, suites: Mapping[str, Suite]) -> dict[str, list[dict[str, Any]]]:
-    """Everything in plain JSON types, by kind, sorted by group and name; infinity is written "inf"."""
-    plugins = {kind: [_plugin(entry) for entry in _sorted(registry, kind)] for kind in KINDS}
-    return {**plugins, "suites": [_suite(suites[name]) for name in sorted(suites)]}
+    """Return everything in plain JSON types, by kind, sorted by group and name.
 
-
-def _sorted(registry: Registry, kind: str) -> list[PluginEntry]:
-    return sorted(getattr(registry, kind).values(), key=lambda entry: (entry.group, entry.name))
-
-
-def _plugin(entry: PluginEntry) -> dict[str, Any]:
-    told = {
-        field: one_line(getattr(entry, field))
-        for field in ("name", "group", "summary", "source", "origin")
-    }
-    shown = {**told, "acts_on": list(entry.acts_on)}
-    if entry.kind == "regularizers":
-        shown["strengths"] = [
-            [_number(strength) for strength in setting] for setting in entry.strengths
-        ]
+    Infinity, which JSON does not have, is "inf".
+    """
+    shown = {}
+    for kind in KINDS:
+        shown[kind] = [_plugin_dict(entry) for entry in _sorted_entries(registry, kind)]
+    shown["suites"] = [_suite_dict(suites[name]) for name in sorted(suites)]
     return shown
 
 
-def _number(value: float) -> float | str:
-    """JSON has no infinity."""
+def _sorted_entries(registry: Registry, kind: str) -> list[PluginEntry]:
+    return sorted(getattr(registry, kind).values(), key=lambda entry: (entry.group, entry.name))
+
+
+def _plugin_dict(entry: PluginEntry) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "name": one_line(entry.name),
+        "group": one_line(entry.group),
+        "summary": one_line(entry.summary),
+        "source": one_line(entry.source),
+        "origin": one_line(entry.origin),
+        "acts_on": list(entry.acts_on),
+    }
+    if entry.kind == "regularizers":
+        shown["strengths"] = []
+        for strength in entry.strengths:
+            shown["strengths"].append([_json_number(value) for value in strength])
+    return shown
+
+
+def _json_number(value: float) -> float | str:
+    """Return the number, or its name where JSON has none for it."""
     return value if math.isfinite(value) else str(value)
 
 
-def _suite(suite: Suite) -> dict[str, Any]:
+def _suite_dict(suite: Suite) -> dict[str, Any]:
     return {
         "name": suite.name,
         "version": suite.version,
@@ -106,52 +127,77 @@ def _suite(suite: Suite) -> dict[str, Any]:
     }
 
 
-def _cell(*lines: str) -> Text:
-    """`Text` and not a string, so that no plugin writes markup."""
-    return Text("\n".join(map(one_line, lines)))
+def _print_tables(registry: Registry, suites: Mapping[str, Suite]) -> None:
+    console = Console()
+    for kind in KINDS:
+        entries = _sorted_entries(registry, kind)
+        console.print(Text(f"{len(entries)} {kind}", style="bold"))
+        console.print(_plugin_table(entries, console.width))
+        console.print()
+    console.print(Text(f"{len(suites)} suites", style="bold"))
+    console.print(_suite_table([suites[name] for name in sorted(suites)], console.width))
 
 
-def _plugin_table(entries: list[PluginEntry], width: int) -> Table:
-    columns = ("name", "group", "acts on", "summary", "origin")
-    rows = [
-        (_cell(e.name), _cell(e.group), _cell(*e.acts_on), _cell(e.summary), _cell(_from(e)))
-        for e in entries
-    ]
-    return _table(columns, rows, width)
+def _plugin_table(entries: Iterable[PluginEntry], width: int) -> Table:
+    rows = []
+    for entry in entries:
+        # Not the path of what ships with membench: it would take the room of the summaries.
+        origin = session.plugin_origin(entry)
+        rows.append(
+            {
+                "name": _text(entry.name),
+                "group": _text(entry.group),
+                "acts on": _text(*entry.acts_on),
+                "summary": _text(entry.summary),
+                "origin": _text(origin),
+            }
+        )
+    return _table(("name", "group", "acts on", "summary", "origin"), rows, width)
 
 
-def _from(entry: PluginEntry) -> str:
-    """What ships with membench needs no path: it would take the room of the summaries. The JSON has it."""
-    return (
-        "membench"
-        if entry.path and Path(entry.path).is_relative_to(shipped_folder())
-        else entry.origin
-    )
-
-
-def _suite_table(suites: list[Suite], width: int) -> Table:
+def _suite_table(suites: Iterable[Suite], width: int) -> Table:
+    rows = []
+    for suite in suites:
+        rows.append(
+            {
+                "name": _text(suite.name),
+                "summary": _text(suite.summary),
+                "data sets": _text(*suite.datasets),
+                "architectures": _text(*suite.architectures),
+                "signals": _text(*suite.signals),
+                "seeds": _text(str(len(suite.seeds))),
+            }
+        )
     columns = ("name", "summary", "data sets", "architectures", "signals", "seeds")
-    names = [
-        (_cell(*s.datasets), _cell(*s.architectures), _cell(*s.signals), _cell(str(len(s.seeds))))
-        for s in suites
-    ]
-    rows = [
-        (_cell(s.name), _cell(s.summary), *cells) for s, cells in zip(suites, names, strict=True)
-    ]
     return _table(columns, rows, width)
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[Text, ...]], width: int) -> Table:
-    """Names are never broken, empty columns are left out, and the summary takes what the others leave."""
-    table = Table(box=_RULE, padding=(0, 1, 0, 0), show_edge=False)
-    wide = {"summary": {"ratio": 1}, "origin": {"max_width": width // 6}}
-    used = [
-        i for i, column in enumerate(columns) if column == "name" or any(row[i] for row in rows)
-    ]
-    for column in (columns[i] for i in used):
+def _text(*lines: str) -> Text:
+    """Return the lines as `Text`, in which a plugin's words are no markup."""
+    return Text("\n".join(one_line(line) for line in lines))
+
+
+def _table(columns: Iterable[str], rows: Sequence[Mapping[str, Text]], width: int) -> Table:
+    """Make a table in which names are never broken and the summary takes the remaining width.
+
+    Args:
+        columns: the headings; a column without any text is left out.
+        rows: the text of each column.
+        width: of the terminal.
+    """
+    table = Table(box=_RULE_BELOW_HEADINGS, padding=(0, 1, 0, 0), show_edge=False)
+    used = []
+    for column in columns:
+        if column != "name" and not any(row[column] for row in rows):
+            continue
+        used.append(column)
         table.add_column(
-            column, no_wrap=column in ("name", "group"), overflow="fold", **wide.get(column, {})
+            column,
+            no_wrap=column in ("name", "group"),
+            overflow="fold",
+            ratio=1 if column == "summary" else None,
+            max_width=width // 6 if column == "origin" else None,
         )
     for row in rows:
-        table.add_row(*(row[i] for i in used))
+        table.add_row(*[row[column] for column in used])
     return table

@@ -1,7 +1,12 @@
-"""`membench report` and `membench status`: from the store to pages and counts, without torch and without plugins."""
+"""`membench report` and `membench status`: from the store to pages and counts.
+
+Both need neither torch nor plugins. `membench run` and `membench reproduce` write their pages with
+the functions below too.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -15,6 +20,7 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.store.accepted import accepted_records
+from membench.store.store import Contents
 from membench.store.store import Store
 
 if TYPE_CHECKING:
@@ -22,20 +28,60 @@ if TYPE_CHECKING:
     from membench.records import Record
     from membench.scoring import Board
 
-    Scored = tuple[Manifest, list[Record], Board]
+    ScoredSuite = tuple[Manifest, list[Record], Board]
 
 
-def scored(out: Path) -> list[Scored]:
-    """Every suite of the store, in the order of the page. Raises `MembenchError` where there is nothing to report."""
+def report(options: argparse.Namespace) -> int:
+    """Write the pages; with `--check` compare those that are there with what the records say.
+
+    Returns:
+        0; 1 if `--check` finds a difference.
+    """
+    out: Path = options.out
+    files = pages(score_suites(out), out)
+    if options.check:
+        return _compare(out, files)
+    write_pages(out, files)
+    figures = sum(name.endswith(".svg") for name in files)
+    print(f"wrote {out / 'README.md'} and {figures} figures")
+    return ExitCode.OK
+
+
+def _compare(out: Path, files: dict[str, bytes]) -> ExitCode:
+    """Print how the pages under `out` differ from `files`."""
+    from membench.report import differences
+
+    different = differences(out, files)
+    for line in different:
+        print(line)
+    if different:
+        print(
+            f"{out} is not what its records say: "
+            f"run `membench report --out {out}` and commit the result"
+        )
+        return ExitCode.FAILED
+    print(f"{out} is what its records say")
+    return ExitCode.OK
+
+
+def score_suites(out: Path) -> list[ScoredSuite]:
+    """Score every suite of a store.
+
+    Returns:
+        Manifest, records and board of each suite in the order of the page: by name, `smoke` last.
+
+    Raises:
+        MembenchError: no run has been recorded.
+    """
     from membench.scoring import score
 
     store = Store(out / "records")
-    contents, suites = store.read(), []
-    for _, manifest in sorted(
-        store.manifests().items(), key=lambda item: (item[0] == "smoke", item[0])
-    ):
-        records = accepted_records(manifest, contents)
-        suites.append((manifest, records, score(manifest, records)))
+    contents = store.read()
+    manifests = store.manifests()
+    suites = []
+    for name in sorted(manifests, key=lambda name: (name == "smoke", name)):
+        records = accepted_records(manifests[name], contents)
+        suites.append((manifests[name], records, score(manifests[name], records)))
     if not suites:
         raise MembenchError(
             f"no run has been recorded in {out}: start one with `membench run --all --out {out}`"
@@ -43,19 +89,28 @@ def scored(out: Path) -> list[Scored]:
     return suites
 
 
-def pages(suites: list[Scored], out: Path) -> dict[str, bytes]:
-    """All files of the leaderboard that lies in `out`."""
+def pages(suites: list[ScoredSuite], out: Path) -> dict[str, bytes]:
+    """Render all files of the leaderboard in `out`, by their paths below it."""
     from membench.report import render
 
-    commits = {f"membench commit ({m.suite})": m.commit for m, _, _ in suites if m.commit}
-    return render(suites, commits, trusted(out / "paper"))
+    commits = {}
+    for manifest, _, _ in suites:
+        if manifest.commit:
+            commits[f"membench commit ({manifest.suite})"] = manifest.commit
+    return render(suites, commits, calibration_section(out / "paper"))
 
 
-def trusted(folder: Path) -> str:
-    """What the scores are worth, from what `membench reproduce` left in `folder`; "" where it was not run.
+def calibration_section(folder: Path) -> str:
+    """Render what the scores are worth, from the findings of `membench reproduce`.
+
+    Args:
+        folder: the results folder of the studies.
+
+    Returns:
+        Markdown; "" if the calibration was not run.
 
     Raises:
-        MembenchError: its file is damaged.
+        MembenchError: the findings' file is damaged.
     """
     from membench.report import calibration
 
@@ -63,66 +118,58 @@ def trusted(folder: Path) -> str:
     if not file.is_file():
         return ""
     try:
-        return calibration.section(json.loads(file.read_text("utf-8")), f"{folder.name}/README.md")
+        findings = json.loads(file.read_text("utf-8"))
+        return calibration.section(findings, f"{folder.name}/README.md")
     except (KeyError, TypeError, ValueError) as error:
         raise MembenchError(
-            f"{file} is damaged ({error!r}): write it anew with `membench reproduce --all`"
+            f"{file} is damaged ({error!r}): write it again with `membench reproduce --all`"
         ) from error
 
 
 def write_pages(out: Path, files: dict[str, bytes]) -> None:
-    """Raises `MembenchError` (DISK) where they cannot be written."""
+    """Write rendered files under `out`. Raises `MembenchError` (DISK) if that is not possible."""
     from membench.report import write
 
     with disk_errors("write", out):
         write(out, files)
 
 
-def report(out: Path) -> int:
-    """Write the pages."""
-    files = pages(scored(out), out)
-    write_pages(out, files)
-    print(f"wrote {out / 'README.md'} and {sum(name.endswith('.svg') for name in files)} figures")
-    return ExitCode.OK
-
-
-def check(out: Path) -> int:
-    """Compare the pages that are there with what the records say."""
-    from membench.report import differences
-
-    different = differences(out, pages(scored(out), out))
-    for line in different:
-        print(line)
-    if different:
-        print(
-            f"{out} is not what its records say: run `membench report --out {out}` and commit the result"
-        )
-        return ExitCode.FAILED
-    print(f"{out} is what its records say")
-    return ExitCode.OK
-
-
-def status(out: Path) -> int:
-    """One line a suite and task: how many cells ended how, how many are left."""
+def status(options: argparse.Namespace) -> int:
+    """Print for each suite and task how many cells ended how, and how many are left."""
+    out: Path = options.out
     store = Store(out / "records")
     contents, manifests = store.read(), store.manifests()
     if not manifests:
         print(f"nothing has been run in {out} yet: start with `membench run --all --out {out}`")
         return ExitCode.OK
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("suite", "task", "cells", "ok", "diverged", "failed", "left"):
-        table.add_column(column, justify="left" if column in ("suite", "task") else "right")
-    for name, manifest in sorted(manifests.items()):
-        ended = {r.key: r.status for r in accepted_records(manifest, contents)}
-        for task in manifest.tasks:
-            keys = [key for cell, key in manifest.cells.items() if cell.startswith(f"{task}/")]
-            n = Counter(ended.get(key, "left") for key in keys)
-            failed = n["failed"] + n["timeout"]
-            row = [name, task, *map(str, (len(keys), n["ok"], n["diverged"], failed, n["left"]))]
-            table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    Console().print(_status_table(manifests, contents))
     for conflict in contents.conflicts:
         print(conflict)
     if contents.torn:
         print(f"{contents.torn} torn lines were set aside")
     return ExitCode.OK
+
+
+def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("suite", "task"):
+        table.add_column(column)
+    for column in ("cells", "ok", "diverged", "failed", "left"):
+        table.add_column(column, justify="right")
+    for name, manifest in sorted(manifests.items()):
+        status_of = {r.key: r.status for r in accepted_records(manifest, contents)}
+        for task in manifest.tasks:
+            counts: Counter[str] = Counter()
+            for cell_id, key in manifest.cells.items():
+                if cell_id.startswith(f"{task}/"):
+                    counts[status_of.get(key, "left")] += 1
+            table.add_row(
+                Text(name),
+                Text(task),
+                str(counts.total()),
+                str(counts["ok"]),
+                str(counts["diverged"]),
+                str(counts["failed"] + counts["timeout"]),
+                str(counts["left"]),
+            )
+    return table

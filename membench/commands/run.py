@@ -1,218 +1,175 @@
-"""`membench plan` and `membench run`: plan, train what is missing, write the board."""
+"""`membench run`: plan a suite, train what is missing, write the board.
+
+`run` is the list of the steps. The options are read in `session`, the training is in `training`,
+the pages are in `report`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
+from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from membench.commands import session
+from membench.commands import training
 from membench.commands.list import report_problems
 from membench.commands.report import pages
-from membench.commands.report import scored
+from membench.commands.report import score_suites
 from membench.commands.report import write_pages
-from membench.errors import ExitCode
+from membench.commands.training import TrainingJob
 from membench.errors import MembenchError
-from membench.execution.summary import Summary
-from membench.planning import inputs
+from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
 from membench.records import Manifest
 from membench.registry.registry import Registry
-from membench.store.accepted import accepted_records
-from membench.store.store import MEASURED
-from membench.store.store import Contents
+from membench.store.accepted import accepted_by_key
 from membench.store.store import Store
 
 
-def plan(options: argparse.Namespace) -> int:
-    """Print how many cells and packs each task and regularizer has."""
-    found = session.registry(options)
-    data = inputs.DatasetLoader(found, options.data_dir, needed=False)
-    planned = session.plan(options, found, data=data)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("task", "regularizer", "strengths", "cells", "packs", "steps"):
-        table.add_column(column, justify="left" if column in ("task", "regularizer") else "right")
-    packs = planned.packs()
-    for program in dict.fromkeys(p.program for p in packs):
-        mine = [p for p in packs if p.program == program]
-        cells = [c for p in mine for c in p.cells]
-        steps = sum(len(p.cells) * p.recipe.steps(p.split.trained) for p in mine)
-        counts = (len({c.strength for c in cells}), len(cells), len(mine), steps)
-        row = ["/".join(program[:2]), program[2], *(f"{n:,}" for n in counts)]
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
-    print(
-        f"suite {planned.suite.name} {planned.suite.version}: {len(planned.cells)} cells in {len(packs)} packs"
-    )
-    _tell_of_missing(data)
-    return report_problems(found, planned)
-
-
 def run(options: argparse.Namespace) -> int:
-    """Train and report. Returns 0, or 1 for failed cells and unreadable plugins, 2 when interrupted."""
+    """Train what is missing of a suite, and write the board.
+
+    Returns:
+        0; 1 if cells failed or plugins could not be read; 2 if interrupted.
+    """
     if not (options.all or options.expression is not None or options.lf):
         raise MembenchError(
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
         )
-    found = session.registry(options)
+    registry = session.load_registry(options)
     store = Store(options.out / "records")
-    failed = _failed(store, session.suite(options).name) if options.lf else None
-    data = inputs.DatasetLoader(found, options.data_dir, needed=not options.collect_only)
-    planned = session.plan(options, found, failed, data)
+    failed = None
+    if options.lf:
+        failed = failed_cells(store, session.requested_suite(options).name)
+    datasets = DatasetLoader(registry, options.data_dir, needed=not options.collect_only)
+    plan = session.plan_suite(options, registry, datasets, only=failed)
     if options.collect_only:
-        ids = [cell.id for cell in planned.cells if failed is None or cell.id in failed]
-        print(*ids, f"{len(ids)} cells", sep="\n")
-        _tell_of_missing(data)
-        return report_problems(found, planned)
+        print_cells(plan, failed)
+        session.print_fetch_hints(datasets)
+        return report_problems(registry, plan)
+
+    environment = session.expected_environment(options.device, plan.suite.compiled)
     contents = store.read()
-    environment = session.expected_environment(options.device, planned.suite.compiled)
-    manifest = _manifest(store, planned, found, contents, environment, options.accept_env)
-    planned = replace(planned, manifest=manifest)
-    store.write_manifest(manifest)
-    packs, reused = _missing(planned, contents, failed)
-    packs = session.widen(packs, options, environment)
-    _tell_of_others(packs, contents)
-    summary = _train(options, found, planned, packs, reused, store, environment)
-    store.merge()
-    _write_board(options.out, manifest.suite)
-    refused = report_problems(found, planned)
-    before = _failed_before(planned, contents, packs)
-    if before:
+    accepted = training.accepted_environments([environment], contents, options.accept_env)
+    plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
+    store.write_manifest(plan.manifest)
+    job = _training_job(options, registry, plan, environment, failed)
+    outcome = training.train_missing(job, store, contents, options)
+
+    write_board(options.out, plan.manifest.suite)
+    problems = report_problems(registry, plan)
+    if outcome.failed_before:
         print(
-            f"{before} cells failed in an earlier run and count as the worst result: --lf tries them again"
+            f"{outcome.failed_before} cells failed in an earlier run "
+            "and count as the worst result: --lf tries them again"
         )
-    if summary.interrupted:
-        return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if before or summary.failed or summary.timeout else refused
+    return outcome.exit_code(bool(problems))
 
 
-def _tell_of_missing(data: inputs.DatasetLoader) -> None:
-    """What must be fetched before this plan can be run."""
-    for note in data.notes.values():
-        print(note, file=sys.stderr)
+def failed_cells(store: Store, suite: str) -> set[str]:
+    """Return the ids of the cells that failed or timed out last time.
 
+    Ids and not keys, because a plugin that was mended since gives its cells new keys.
 
-def _tell_of_others(packs: list[Pack], contents: Contents) -> None:
-    """A stored board whose records do not count here must not look as if it were lost."""
-    measured = {key for (key, _), record in contents.records.items() if record.status in MEASURED}
-    others = sum(key in measured for pack in packs for key in pack.keys)
-    if others:
-        where = "of another torch, device or machine"
-        print(f"{others} cells have records {where}, which --accept-env counts; trained anew")
-
-
-def _failed_before(planned: Plan, contents: Contents, packs: list[Pack]) -> int:
-    """How many planned cells have failed before and were not tried again."""
-    tried = {key for pack in packs for key in pack.keys}
-    ended = {
-        r.key for r in accepted_records(planned.manifest, contents) if r.status not in MEASURED
-    } - tried
-    return sum(planned.manifest.cells[c.id] in ended for c in planned.cells)
-
-
-def _manifest(
-    store: Store,
-    planned: Plan,
-    found: Registry,
-    contents: Contents,
-    environment: dict,
-    accept: bool,
-) -> Manifest:
-    """The suite's manifest on disk after this plan."""
-    from membench.records import digest
-
-    own = digest(environment)
-    others = sorted({env for _, env in contents.records} - {own}) if accept else []
-    manifest = merge_manifest(store.manifests().get(planned.suite.name), planned, found)
-    return replace(manifest, envs=(own, *others), commit=_commit())
-
-
-def _failed(store: Store, suite: str) -> set[str]:
-    """The ids of the cells that failed or timed out last time, whatever was mended in their plugins since."""
-    manifests = store.manifests()
-    if suite in manifests:
-        ended = {r.key: r.status for r in accepted_records(manifests[suite], store.read())}
-        failed = {
-            cell
-            for cell, key in manifests[suite].cells.items()
-            if ended.get(key, "ok") not in MEASURED
-        }
-        if failed:
-            return failed
-    raise MembenchError(f"no cell of {suite} in {store.folder.parent} has failed", ExitCode.NOTHING)
-
-
-def _missing(planned: Plan, contents: Contents, failed: set[str] | None) -> tuple[list[Pack], int]:
-    """The packs to train, and how many planned cells need no training.
-
-    What failed is not tried again by itself: the same command trains nothing twice. `--lf` tries just that.
+    Raises:
+        MembenchError: there are none.
     """
-    ended = {r.key: r.status for r in accepted_records(planned.manifest, contents)}
-    key_of = planned.manifest.cells
-    if failed is None:
-        done = set(ended)
-    else:
-        done = {
-            key_of[c.id]
-            for c in planned.cells
-            if c.id not in failed or ended.get(key_of[c.id]) in MEASURED
-        }
-    return planned.packs(done), sum(key_of[c.id] in ended for c in planned.cells)
+    failed: set[str] = set()
+    manifest = store.manifests().get(suite)
+    if manifest is not None:
+        records = accepted_by_key(manifest.cells.values(), manifest.envs, store.read())
+        keys = training.failed_keys(records)
+        failed = {cell_id for cell_id, key in manifest.cells.items() if key in keys}
+    if not failed:
+        raise training.nothing_failed(suite, store.folder.parent)
+    return failed
 
 
-def _train(
-    options: argparse.Namespace,
-    found: Registry,
-    planned: Plan,
-    packs: list[Pack],
-    reused: int,
-    store: Store,
-    environment: dict,
-) -> Summary:
-    """The workers' part."""
-    names = dict.fromkeys(c.regularizer for c in planned.cells)
-    return session.train(
-        options,
-        packs,
-        title=f"{planned.suite.name} {planned.suite.version}",
-        cells=len(planned.cells),
-        reused=reused,
-        plugins=[(n, session.origin(found.with_composition(n).regularizers[n])) for n in names],
-        store=store,
-        environment=environment,
-    )
+def print_cells(plan: Plan, failed: Collection[str] | None) -> None:
+    """Print the ids of the planned cells, or of those among them that failed."""
+    ids = [cell.id for cell in plan.cells if failed is None or cell.id in failed]
+    print(*ids, f"{len(ids)} cells", sep="\n")
 
 
-def _write_board(out: Path, suite: str) -> None:
-    """The pages, and the suite's table on the terminal."""
+def write_board(out: Path, suite: str) -> None:
+    """Write the pages of every suite, and print the table of the one that was run."""
     from membench.report import summary_table
 
-    suites = scored(out)
+    suites = score_suites(out)
     write_pages(out, pages(suites, out))
     console = Console()
-    console.print(
-        *(summary_table(board, console.width) for plan, _, board in suites if plan.suite == suite)
-    )
+    for manifest, _, board in suites:
+        if manifest.suite == suite:
+            console.print(summary_table(board, console.width))
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
+def _merged_manifest(
+    store: Store, plan: Plan, registry: Registry, accepted: tuple[str, ...]
+) -> Manifest:
+    """Join the plan with what earlier runs of the suite have planned."""
+    earlier = store.manifests().get(plan.suite.name)
+    manifest = merge_manifest(earlier, plan, registry)
+    return replace(manifest, envs=accepted, commit=_commit())
+
+
+def _training_job(
+    options: argparse.Namespace,
+    registry: Registry,
+    plan: Plan,
+    environment: Mapping[str, Any],
+    failed: Collection[str] | None,
+) -> TrainingJob:
+    """Say what is planned, for the driver.
+
+    Args:
+        options: of the command.
+        registry: all plugins.
+        plan: the suite's, with the manifest that is written.
+        environment: of the workers.
+        failed: ids of the cells that `--lf` trains; None without `--lf`.
+    """
+    key_of = plan.manifest.cells
+    keys = [key_of[cell.id] for cell in plan.cells]
+    retry = None
+    if failed is not None:
+        retry = [key_of[cell.id] for cell in plan.cells if cell.id in failed]
+    plugins = []
+    for name in dict.fromkeys(cell.regularizer for cell in plan.cells):
+        entry = registry.with_composition(name).regularizers[name]
+        plugins.append((name, session.plugin_origin(entry)))
+
+    def packs(done: Collection[str]) -> list[Pack]:
+        return training.widen(plan.packs(done), options, environment)
+
+    return TrainingJob(
+        title=f"{plan.suite.name} {plan.suite.version}",
+        plugins=plugins,
+        keys=keys,
+        packs=packs,
+        environment=environment,
+        accepted=plan.manifest.envs,
+        retry=retry,
+    )
+
+
 def _commit() -> str:
-    """`git describe` of the checkout that membench runs from; "" for an installed one."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
+    """Return `git describe` of the checkout that membench runs from; "" for an installed one."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
         return ""
-    words = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        return subprocess.run(
-            words, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return done.stdout.strip()

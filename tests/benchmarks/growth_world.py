@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from membench.cli import build_parser
 from membench.cli import main
-from membench.cli import parser
-from membench.commands import run
 from membench.commands import session
+from membench.commands import training
+from membench.planning.inputs import DatasetLoader
 from membench.planning.plan import Plan
 from membench.planning.suites import SUITES
 from membench.records import Cell
@@ -96,8 +97,11 @@ def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
 def build(size: Size, folder: Path) -> None:
     """The plugins' files, and a store in which every planned cell has a record that one writer left behind."""
     _write_plugins(size, folder / "shipped")
-    options = parser().parse_args(["run", *_words(folder)])
-    planned = session.plan(options, session.registry(options))
+    options = build_parser().parse_args(["run", *_words(folder)])
+    registry = session.load_registry(options)
+    planned = session.plan_suite(
+        options, registry, DatasetLoader(registry, options.data_dir)
+    )
     environment = session.expected_environment("cpu", planned.suite.compiled)
     env = digest(environment)
     store = Store(folder / "board" / "records")
@@ -116,16 +120,16 @@ def merge(size: Size, folder: Path) -> None:
 def plan(size: Size, folder: Path) -> None:
     """`membench run` on the whole store, up to where the first pack would be handed to a worker."""
 
-    def reached(options: object, found: object, planned: Plan, packs: list, *_: object) -> None:
-        if packs or len(planned.cells) != size.cells:
+    def reached(job: training.TrainingJob, packs: list, *_: object, **__: object) -> None:
+        if packs or len(job.keys) != size.cells:
             raise RuntimeError(
-                f"{len(packs)} packs of {len(planned.cells)} cells are missing, not 0 of {size.cells}"
+                f"{len(packs)} packs of {len(job.keys)} cells are missing, not 0 of {size.cells}"
             )
         _ended()
         sys.stdout.flush()
         os._exit(0)
 
-    run._train = reached
+    training._train_packs = reached
     main(["run", *_words(folder)])
 
 

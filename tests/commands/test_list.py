@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from membench.commands.list import list_plugins
+from membench.commands.list import print_plugins
 from membench.planning.suites import SUITES
 from membench.registry.composition import NONE
 from membench.registry.discovery import PluginProblem
@@ -52,7 +52,7 @@ def test_tables_fit_the_terminal_and_names_stay_whole(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    list_plugins(REGISTRY, SUITES, as_json=False)
+    print_plugins(REGISTRY, SUITES, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     starts = [line.split(" ")[0] for line in lines]
@@ -73,7 +73,7 @@ def test_a_plugin_cannot_write_markup_or_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    list_plugins(REGISTRY, SUITES, as_json=False)
+    print_plugins(REGISTRY, SUITES, as_json=False)
     out, err = capsys.readouterr()
     assert "a [bold red]b[/] [31m c d" in out
     assert "\x1b" not in out + err
@@ -81,13 +81,13 @@ def test_a_plugin_cannot_write_markup_or_control_characters(
 
 
 def test_problems_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    list_plugins(REGISTRY, SUITES, as_json=True)
+    print_plugins(REGISTRY, SUITES, as_json=True)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "bad.py: " + "cannot be loaded " * 10 + "[2J[red]"
 
 
 def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> None:
-    list_plugins(REGISTRY, SUITES, as_json=True)
+    print_plugins(REGISTRY, SUITES, as_json=True)
     told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert list(told) == [
         "regularizers",
@@ -130,5 +130,5 @@ def test_problems_of_a_real_terminal_are_red(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    list_plugins(replace(REGISTRY, problems=(PluginProblem("a.py", "b"),)), SUITES, as_json=True)
+    print_plugins(replace(REGISTRY, problems=(PluginProblem("a.py", "b"),)), SUITES, as_json=True)
     assert capsys.readouterr().err == "\x1b[31ma.py: b\x1b[0m\n"

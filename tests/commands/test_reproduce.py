@@ -14,10 +14,10 @@ from support.cli import REPO
 from support.cli import Cli
 from support.cli import Shell
 
-from membench.cli import parser
+from membench.cli import build_parser
 from membench.commands import report
 from membench.commands import session
-from membench.commands.reproduce import Planner
+from membench.commands.study_jobs import StudyPlanner
 from membench.errors import MembenchError
 from membench.report import calibration
 from membench.report import paper
@@ -102,8 +102,9 @@ def test_another_analysis_trains_nothing_again(again: Path, cli: Cli) -> None:
 
 def test_another_network_is_another_cell(again: Path, cli: Cli) -> None:
     def keys() -> list[str]:
-        options = parser().parse_args([*SHORT, "tiny"])
-        return Planner(session.registry(options), options)("tiny", "quick").keys
+        options = build_parser().parse_args([*SHORT, "tiny"])
+        planner = StudyPlanner(session.load_registry(options), None, data_needed=True)
+        return planner.plan("tiny", "quick").keys
 
     before, text = keys(), (again / "tiny.py").read_text()
     (again / "tiny.py").write_text(text.replace(".relu()", ".tanh()"))
@@ -318,8 +319,8 @@ def test_damaged_findings_are_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(
         MembenchError, match=r"findings.json is damaged .* `membench reproduce --all`"
     ):
-        report.trusted(tmp_path)
+        report.calibration_section(tmp_path)
 
 
 def test_a_board_beside_no_paper_has_no_such_section(tmp_path: Path) -> None:
-    assert report.trusted(tmp_path / "paper") == ""
+    assert report.calibration_section(tmp_path / "paper") == ""

@@ -90,4 +90,4 @@ def test_a_study_says_its_time_before_its_data_is_fetched(tmp_path: object) -> N
     [(1.0, "1 s"), (89, "89 s"), (91, "1.5 min"), (5400, "1.5 h"), (7e6, "1.9e+03 h")],
 )
 def test_times_are_told_in_the_unit_that_is_read_best(seconds: float, told: str) -> None:
-    assert reproduce._time(seconds) == told
+    assert reproduce.format_seconds(seconds) == told

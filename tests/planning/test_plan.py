@@ -18,7 +18,7 @@ from support.cli import REPO
 
 from membench.api import Recipe
 from membench.api import Split
-from membench.commands import session
+from membench.commands import training
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.planning import keys as key_module
@@ -437,8 +437,8 @@ def test_packs_are_joined_for_a_gpu_that_one_worker_has_to_itself(
     device: str, workers: int, wide: bool
 ) -> None:
     packs = make().packs()
-    made = session.widen(packs, Namespace(workers=workers), {"device": device})
-    assert made == (merge_packs(packs, session.GPU_LANES) if wide else packs)
+    made = training.widen(packs, Namespace(workers=workers), {"device": device})
+    assert made == (merge_packs(packs, training.GPU_LANES) if wide else packs)
     assert (len(made) < len(packs)) == wide
 
 

@@ -10,7 +10,7 @@ from support.cli import Shell
 from support.engine import registry
 from support.mutants import Mutant
 
-from membench.commands.report import scored
+from membench.commands.report import score_suites
 from membench.registry.discovery import PluginSource
 from membench.registry.loading import read_plugin
 from membench.testing.catalogue import CHECKS
@@ -131,7 +131,7 @@ def test_a_cheater_that_goes_by_its_tensors_gains_nothing_in_the_ranking_score(
         (tmp_path / "plugins" / f"{name}.py").write_text(text)
     done = shell(["run", "--suite", "smoke", "-k", " or ".join(ALLOWED)], tmp_path)
     assert done.returncode == 0, done.stderr
-    (_, _, board) = scored(tmp_path / "leaderboard")[0]
+    (_, _, board) = score_suites(tmp_path / "leaderboard")[0]
     scores = {entry: score for (entry, _), score in board.scores.items() if entry in ALLOWED}
     assert set(scores) == set(ALLOWED)
     for name, score in scores.items():

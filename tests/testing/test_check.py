@@ -358,7 +358,7 @@ def test_new_writes_one_file_says_the_next_three_commands_and_never_overwrites(
 
 
 def test_a_certificate_takes_what_a_plugin_says_literally() -> None:
-    from membench.commands.check import certificate
+    from membench.commands.certificate import certificate
     from membench.testing.runner import FileReport
 
     evil = "a|b`<script>\n# x](http://evil)"

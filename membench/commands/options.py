@@ -1,0 +1,332 @@
+"""The options of each command, and the types that read their values.
+
+First one function for each command of `membench.cli.COMMANDS`, then the options that several
+commands share, then the types. Nothing here may import torch or rich: `membench --help` needs all
+of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench list`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    add_plugins(parser)
+
+
+def add_plan_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench plan`."""
+    add_selection(parser)
+    add_data_folder(parser)
+    add_plugins(parser)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench run`."""
+    add_selection(parser)
+    add_training(parser)
+    add_results_folder(parser)
+    add_data_folder(parser)
+    add_plugins(parser)
+
+
+def add_reproduce_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench reproduce`."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a study to reproduce; see `membench list`"
+    )
+    parser.add_argument("--all", action="store_true", help="reproduce every study")
+    parser.add_argument(
+        "--scale",
+        choices=("quick", "paper"),
+        default="quick",
+        help="train at this scale; paper: the sizes of the study's paper; default: %(default)s",
+    )
+    add_training(parser)
+    add_results_folder(parser, Path("leaderboard/paper"))
+    add_data_folder(parser)
+    add_plugins(parser)
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench report`."""
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; exit with 1 if the pages are not what the records say",
+    )
+    add_results_folder(parser)
+
+
+def add_check_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench check`."""
+    parser.add_argument(
+        "targets",
+        nargs="*",
+        metavar="PATH|NAME",
+        help="a file, a folder, a module or a registered name to check",
+    )
+    parser.add_argument("--all", action="store_true", help="check every plugin that is found")
+    parser.add_argument(
+        "-k",
+        dest="expression",
+        metavar="EXPR",
+        help="run only the checks that match: 'dropout and off-run', 'not one-graph'",
+    )
+    parser.add_argument(
+        "-n",
+        dest="workers",
+        type=positive_integer,
+        metavar="N",
+        help="run N processes; default: one a core",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=positive_integer,
+        default=60,
+        metavar="SECONDS",
+        help="stop the checks of a file after this time; default: %(default)s",
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the outcomes to FILE as a certificate"
+    )
+    parser.add_argument(
+        "-q",
+        dest="verbosity",
+        action="store_const",
+        const=-1,
+        default=0,
+        help="show only what failed",
+    )
+    parser.add_argument(
+        "-v", dest="verbosity", action="store_const", const=1, help="show every check"
+    )
+    add_plugins(parser)
+
+
+def add_new_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench new`."""
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help="the regularizer's name: lower-case letters, digits and hyphens",
+    )
+    parser.add_argument(
+        "--stage",
+        default="loss",
+        metavar="STAGE",
+        help="choose the stage of the step at which it acts; default: %(default)s",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("plugins"),
+        metavar="DIR",
+        help="write the file to this folder; default: %(default)s",
+    )
+
+
+def add_fetch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench data fetch`."""
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="a data set to download; see `membench list`"
+    )
+    add_data_folder(parser)
+    add_plugins(parser)
+
+
+def add_verify_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench data verify`."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a data set to verify; default: all"
+    )
+    add_data_folder(parser)
+    add_plugins(parser)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which cells of which suite are meant."""
+    group = parser.add_argument_group("selection")
+    group.add_argument("--all", action="store_true", help="select every registered regularizer")
+    group.add_argument(
+        "-k",
+        dest="expression",
+        metavar="EXPR",
+        help="select the cells whose id matches, as in pytest: 'dropout and not seed3'",
+    )
+    group.add_argument(
+        "-r",
+        dest="compose",
+        action="append",
+        default=[],
+        metavar="A+B",
+        help="add a composition of regularizers; may be repeated",
+    )
+    group.add_argument(
+        "--grid",
+        choices=("paired", "full"),
+        default="paired",
+        help="combine the strengths of -r; paired: the i-th of each part; full: also all other "
+        "combinations, as a row that is not ranked; default: %(default)s",
+    )
+    group.add_argument(
+        "--probe",
+        dest="probes",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure this probe too; may be repeated",
+    )
+    group.add_argument(
+        "--suite", default="quick", help="use this suite of `membench list`; default: %(default)s"
+    )
+    group.add_argument(
+        "--architectures",
+        type=comma_separated,
+        default=(),
+        metavar="A,B",
+        help="replace the suite's architectures",
+    )
+    group.add_argument(
+        "--datasets",
+        type=comma_separated,
+        default=(),
+        metavar="A,B",
+        help="replace the suite's data sets",
+    )
+    group.add_argument(
+        "--seeds",
+        type=seed_list,
+        default=(),
+        metavar="0-4",
+        help="replace the suite's seeds, as in 0,1,2 or 0-4",
+    )
+    group.add_argument(
+        "--train-size",
+        type=positive_integer,
+        metavar="N",
+        help="draw N training images for each seed; default: the suite's",
+    )
+    group.add_argument(
+        "--epochs",
+        type=positive_integer,
+        metavar="N",
+        help="train for N epochs; default: the recipe's",
+    )
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how cells are trained, which `run` and `reproduce` share."""
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--lf",
+        action="store_true",
+        help="train only the cells that failed or timed out last time",
+    )
+    group.add_argument(
+        "--collect-only",
+        action="store_true",
+        help="print the ids of the selected cells and train nothing",
+    )
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="train on this device; auto: cuda if there is one, else cpu; default: %(default)s",
+    )
+    group.add_argument(
+        "-n",
+        dest="workers",
+        type=positive_integer,
+        metavar="N",
+        help="start N workers; default: one a core, or one for a GPU",
+    )
+    group.add_argument(
+        "-x",
+        dest="maxfail",
+        action="store_const",
+        const=1,
+        help="stop at the first pack that fails",
+    )
+    group.add_argument(
+        "--maxfail", type=positive_integer, metavar="N", help="stop after N packs that failed"
+    )
+    group.add_argument(
+        "--time-limit",
+        type=positive_integer,
+        default=1800,
+        metavar="SECONDS",
+        help="stop a pack after this time; default: %(default)s",
+    )
+    group.add_argument(
+        "--accept-env",
+        action="store_true",
+        help="count records of other torch versions, devices and machines too",
+    )
+
+
+def add_results_folder(
+    parser: argparse.ArgumentParser, default: Path = Path("leaderboard")
+) -> None:
+    """Add `--out`, the folder of records and pages."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=default,
+        metavar="DIR",
+        help="keep records and pages in this folder; default: %(default)s",
+    )
+
+
+def add_data_folder(parser: argparse.ArgumentParser) -> None:
+    """Add `--data-dir`."""
+    parser.add_argument(
+        "--data-dir",
+        type=_folder,
+        metavar="DIR",
+        help="look for data sets in this folder; default: $MEMBENCH_DATA, else a cache folder",
+    )
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add `-p`."""
+    parser.add_argument(
+        "-p",
+        dest="plugins",
+        action="append",
+        default=[],
+        metavar="PLUGIN",
+        help="load this file, folder or module too; may be repeated",
+    )
+
+
+def positive_integer(text: str) -> int:
+    """Read a whole number from 1 on. Raises `ArgumentTypeError`."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """Read names: `mlp, cnn` -> ("mlp", "cnn")."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def seed_list(text: str) -> tuple[int, ...]:
+    """Read seeds: `0,3,7-9` -> (0, 3, 7, 8, 9). Raises `ArgumentTypeError`."""
+    seeds: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not dash:
+            last = first
+        if not (first.isdigit() and last.isdigit()) or int(last) < int(first):
+            raise argparse.ArgumentTypeError(f"{text!r}: write seeds as 0,1,2 or 0-4")
+        seeds.update(range(int(first), int(last) + 1))
+    return tuple(sorted(seeds))
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().absolute()

@@ -1,0 +1,153 @@
+"""From the names of studies to their plans, for `membench reproduce`.
+
+Each study is planned by itself, so that a fault in one costs that one only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+
+from membench.commands import session
+from membench.planning.inputs import DatasetLoader
+from membench.planning.inputs import SkipAnswers
+from membench.planning.packs import Pack
+from membench.planning.study_plan import ArmPlan
+from membench.planning.study_plan import plan_arms
+from membench.records import Cell
+from membench.registry.entry import PluginEntry
+from membench.registry.registry import Registry
+from membench.studies import SCALES
+from membench.studies import Study
+from membench.text import explain
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyJob:
+    """One study at one scale: its plan, or why it has none."""
+
+    entry: PluginEntry
+    scale: str
+    study: Study | None = None
+    plans: tuple[ArmPlan, ...] = ()
+    problem: str = ""
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all cells, by arm; one that two arms share is there twice."""
+        return [key for plan in self.plans for key in plan.keys]
+
+    def narrowed(self, keys: Collection[str]) -> StudyJob:
+        """Return the job with the cells of some keys only, and without the arms that have none."""
+        plans = []
+        for plan in self.plans:
+            pairs = [
+                (cell, key) for cell, key in zip(plan.cells, plan.keys, strict=True) if key in keys
+            ]
+            if pairs:
+                cells = tuple(cell for cell, _ in pairs)
+                plans.append(replace(plan, cells=cells, keys=tuple(key for _, key in pairs)))
+        return replace(self, plans=tuple(plans))
+
+
+def planned_cells(jobs: Iterable[StudyJob]) -> Iterator[tuple[Cell, str]]:
+    """Yield each cell of the jobs and its key."""
+    for job in jobs:
+        for plan in job.plans:
+            yield from zip(plan.cells, plan.keys, strict=True)
+
+
+def packs_of(jobs: Iterable[StudyJob], done: Iterable[str]) -> list[Pack]:
+    """Cut the cells of the jobs into packs; a cell that several arms share is in one of them.
+
+    Args:
+        jobs: what is planned.
+        done: keys of the cells that are left out.
+    """
+    taken = set(done)
+    packs: list[Pack] = []
+    for job in jobs:
+        for plan in job.plans:
+            packs += plan.packs(taken)
+            taken.update(plan.keys)
+    return packs
+
+
+class StudyPlanner:
+    """Plans studies; a data set is read and hashed once, however many studies use it."""
+
+    def __init__(self, registry: Registry, data_folder: Path | None, data_needed: bool) -> None:
+        """Plan with these plugins.
+
+        Args:
+            registry: all plugins.
+            data_folder: where data sets are; None = the default.
+            data_needed: whether an absent data set is a fault; else its cells get no true key.
+        """
+        self.registry = registry
+        self._data_folder = data_folder
+        self._data_needed = data_needed
+        #: hash of arrays, by name, code and version of the data set's plugin
+        self._hashes: dict[tuple[str, str, int], str] = {}
+
+    def plan(self, name: str, scale: str) -> StudyJob:
+        """Plan a study at a scale; whatever is wrong with it becomes the job's problem."""
+        entry = self.registry.entry("studies", name)
+        registry = self.registry.for_study(name)
+        datasets = DatasetLoader(registry, self._data_folder, self._data_needed)
+        skips = SkipAnswers(registry, datasets, session.inspect_network)
+
+        def hash_of(dataset: str) -> str:
+            plugin = registry.entry("datasets", dataset)
+            known = (plugin.name, plugin.code_hash, plugin.version)
+            if known not in self._hashes:
+                self._hashes[known] = datasets.hash(dataset)
+            return self._hashes[known]
+
+        try:
+            study = self.registry.study(name)
+            plans = plan_arms(study, scale, registry, hash_of, skips)
+        except Exception as error:  # a study is foreign code and may raise anything
+            return StudyJob(entry=entry, scale=scale, problem=explain(error))
+        if skips.problems:
+            return StudyJob(entry=entry, scale=scale, problem=skips.problems[0].message)
+        return StudyJob(entry=entry, scale=scale, study=study, plans=plans)
+
+    def plan_others(self, jobs: Iterable[StudyJob], recorded: set[str]) -> list[StudyJob]:
+        """Plan the studies and scales that are not among the jobs but have records.
+
+        Args:
+            jobs: what was requested.
+            recorded: ids of the cells that have records of some kind. A study that has none of
+                them is not planned, so that its data is not read.
+
+        Returns:
+            The jobs that can be planned.
+        """
+        requested = {(job.entry.name, job.scale) for job in jobs}
+        others = []
+        for name in self.registry.studies:
+            for scale in SCALES:
+                if (name, scale) in requested or recorded.isdisjoint(self._cell_ids(name, scale)):
+                    continue
+                job = self.plan(name, scale)
+                if not job.problem:
+                    others.append(job)
+        return others
+
+    def _cell_ids(self, name: str, scale: str) -> set[str]:
+        """Return the ids of a study's cells without reading data; none if it cannot be planned."""
+
+        def never_skip(dataset: str, architecture: str, regularizer: str) -> None:
+            return None
+
+        try:
+            study = self.registry.study(name)
+            plans = plan_arms(study, scale, self.registry.for_study(name), str, never_skip)
+        except Exception:
+            return set()
+        return {cell.id for plan in plans for cell in plan.cells}

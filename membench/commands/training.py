@@ -1,0 +1,235 @@
+"""Train what is missing: the driver that `membench run` and `membench reproduce` share.
+
+A command says in a `TrainingJob` what it has planned. `train_missing` chooses the cells that have
+no record that counts, or with `--lf` those that failed last time; it trains them, merges the store
+and returns how that came out. The command makes a board or a page of studies from the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.execution.summary import Summary
+from membench.files import cache_folder
+from membench.planning.packs import Pack
+from membench.planning.packs import merge_packs
+from membench.records import Record
+from membench.records import digest
+from membench.store.accepted import accepted_by_key
+from membench.store.store import MEASURED
+from membench.store.store import Contents
+from membench.store.store import Store
+
+#: Cells in a pack on a GPU at most: a program of `quick`. A killed pack costs all of its cells.
+GPU_LANES = 75
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """What a command has planned, and where its records count."""
+
+    title: str  #: "quick 1"
+    plugins: Sequence[tuple[str, str]]  #: name and origin of each that takes part
+    keys: Collection[str]  #: of all planned cells, each once
+    packs: Callable[[Collection[str]], list[Pack]]  #: keys that are done -> packs of all the others
+    environment: Mapping[str, Any]  #: of the workers
+    accepted: Sequence[str]  #: environments whose records count, the preferred one first
+    retry: Collection[str] | None  #: keys of the cells that `--lf` tries again; None without `--lf`
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the training of a job came out."""
+
+    summary: Summary
+    failed_before: int  #: cells that failed in an earlier run and were not tried again
+
+    def exit_code(self, problems: bool) -> ExitCode:
+        """Return the command's exit code, given whether it met problems beside the training."""
+        if self.summary.interrupted:
+            return ExitCode.INTERRUPTED
+        failed = self.failed_before or self.summary.failed or self.summary.timeout
+        return ExitCode.FAILED if failed or problems else ExitCode.OK
+
+
+def train_missing(
+    job: TrainingJob, store: Store, contents: Contents, options: argparse.Namespace
+) -> Outcome:
+    """Train the cells of a job that need it, and merge their records into the store.
+
+    Args:
+        job: what is planned.
+        store: where the records go.
+        contents: what the store holds now.
+        options: device, workers, plugins, data_dir, time_limit and maxfail.
+    """
+    records = accepted_by_key(job.keys, job.accepted, contents)
+    done = _keys_to_leave(job, records)
+    packs = job.packs(done)
+    trained = {key for pack in packs for key in pack.keys}
+    _report_other_environments(trained, contents)
+    summary = _train_packs(job, packs, store, options, reused=len(records.keys() - trained))
+    store.merge()
+    return Outcome(summary, failed_before=len(failed_keys(records) - trained))
+
+
+def accepted_environments(
+    environments: Iterable[Mapping[str, Any]], contents: Contents, accept_all: bool
+) -> tuple[str, ...]:
+    """Return the hashes of the environments whose records count, the preferred one first.
+
+    Args:
+        environments: that this process's workers may have.
+        contents: of the store.
+        accept_all: whether records of every other environment count too, `--accept-env`.
+    """
+    own = [digest(environment) for environment in environments]
+    if not accept_all:
+        return tuple(own)
+    stored = {env for _, env in contents.records}
+    return (*own, *sorted(stored.difference(own)))
+
+
+def failed_keys(records: Mapping[str, Record]) -> set[str]:
+    """Return the keys of the cells that failed or timed out, by their records that count."""
+    return {key for key, record in records.items() if record.status not in MEASURED}
+
+
+def nothing_failed(subject: str, folder: Path) -> MembenchError:
+    """Return the error of a `--lf` that has nothing to train.
+
+    Args:
+        subject: the suite, or the studies.
+        folder: the results folder.
+    """
+    return MembenchError(f"no cell of {subject} in {folder} has failed", ExitCode.NOTHING)
+
+
+def _keys_to_leave(job: TrainingJob, records: Mapping[str, Record]) -> set[str]:
+    """Return the keys of the planned cells that are not to be trained.
+
+    Without `--lf` a failed cell is not tried again: repeating a command trains nothing twice.
+    """
+    if job.retry is None:
+        return set(records)
+    measured = records.keys() - failed_keys(records)
+    return set(job.keys) - (set(job.retry) - measured)
+
+
+def _report_other_environments(keys: Collection[str], contents: Contents) -> None:
+    """Print how many of the cells to be trained have records from another environment.
+
+    A stored board whose records do not count here would look lost otherwise.
+    """
+    measured = set()
+    for (key, _), record in contents.records.items():
+        if key in keys and record.status in MEASURED:
+            measured.add(key)
+    if measured:
+        print(
+            f"{len(measured)} cells have records of another torch, device or machine, "
+            "which --accept-env counts; trained anew"
+        )
+
+
+def _train_packs(
+    job: TrainingJob,
+    packs: Sequence[Pack],
+    store: Store,
+    options: argparse.Namespace,
+    *,
+    reused: int,
+) -> Summary:
+    """Train the packs in workers, and show the header, the progress and the summary.
+
+    Args:
+        job: its title, plugins, number of cells and environment are shown.
+        packs: what to train.
+        store: where the records go.
+        options: as of `train_missing`.
+        reused: how many planned cells have records already.
+    """
+    from membench.execution.display import Display
+    from membench.execution.display import Header
+    from membench.execution.display import by_origin
+    from membench.execution.display import print_header
+    from membench.execution.display import print_summary
+    from membench.execution.pool import run_packs
+    from membench.execution.worker import worker_command
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
+    console = Console()
+    workers = worker_count(options, job.environment)
+    header = Header(
+        suite=job.title,
+        cells=len(job.keys),
+        reused=reused,
+        device=str(job.environment["device"]),
+        torch=str(job.environment["torch"]),
+        workers=workers,
+        records=str(store.folder),
+        plugins=by_origin(job.plugins),
+    )
+    print_header(console, header)
+    with Display(console, sum(len(pack.cells) for pack in packs)) as display:
+        summary = run_packs(
+            packs,
+            store=store,
+            command=worker_command(
+                store.folder, device=options.device, plugins=options.plugins, data=options.data_dir
+            ),
+            workers=workers,
+            time_limit=options.time_limit,
+            on_event=display.on_event,
+            max_failures=options.maxfail,
+            reused=reused,
+        )
+    print_summary(console, summary)
+    return summary
+
+
+def widen(
+    packs: list[Pack], options: argparse.Namespace, environment: Mapping[str, Any]
+) -> list[Pack]:
+    """Merge packs into few wide ones for a GPU that one worker has to itself.
+
+    Args:
+        packs: as planned.
+        options: `workers`, the requested number or None.
+        environment: of the workers.
+
+    Returns:
+        The wide packs; the packs as they are on a CPU, or where several workers share the GPU.
+    """
+    if _on_cpu(environment) or worker_count(options, environment) > 1:
+        return packs
+    return merge_packs(packs, GPU_LANES)
+
+
+def worker_count(options: argparse.Namespace, environment: Mapping[str, Any]) -> int:
+    """Return the requested number of workers; by default one a core, or one for a GPU."""
+    if options.workers:
+        return int(options.workers)
+    if not _on_cpu(environment):
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _on_cpu(environment: Mapping[str, Any]) -> bool:
+    return str(environment["device"]).startswith("cpu")
