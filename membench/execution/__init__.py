@@ -1,1 +1,1 @@
-"""Where packs run: the pool, its worker processes, and what they say to each other."""
+"""Run packs in worker processes: the pool, the supervision of its children, and their messages."""

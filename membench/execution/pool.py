@@ -1,10 +1,12 @@
-"""Trains packs in local worker processes: whatever a pack does to its worker costs that pack, and the run goes on.
+"""Train packs in local worker processes: a pack that breaks its worker costs itself, and no other.
 
-The command line calls `run_packs`; records reach the store through the workers, here pass only messages about them.
+The command line calls `run_packs`. Workers write records to the store themselves; only messages
+about packs pass through here.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,31 +16,34 @@ from typing import Any
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.execution.process import Worker
-from membench.execution.process import wait_readable
+from membench.execution.process import ChildProcess
+from membench.execution.process import wait_for_news
+from membench.execution.protocol import TRAINING_MESSAGES
 from membench.execution.protocol import Event
+from membench.execution.queue import ProgramKey
 from membench.execution.queue import Queue
 from membench.execution.signals import Interrupts
 from membench.execution.signals import deferred_signals
 from membench.execution.summary import Failure
 from membench.execution.summary import RunRecorder
 from membench.execution.summary import Summary
+from membench.execution.worker import worker_environ
 from membench.planning.packs import Pack
 from membench.store.store import Store
 from membench.text import short
 
 MAX_START_FAILURES = 3  #: workers in a row that did not get ready: the next one would not either
-SHUTDOWN_GRACE = 2.0  #: seconds for idle workers to end by themselves
+SHUTDOWN_GRACE = 2.0  #: seconds for idle workers to exit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """When a pack, a worker or the run is given up."""
 
-    pack: float  #: seconds that a pack may take, compilation included
-    deaths: int = 1  #: how often a pack is given to a further worker after one died of it
+    pack_seconds: float  #: for a pack, compilation included
+    start_seconds: float = 180.0  #: for a worker to import torch and the plugins, on a busy machine
+    retries: int = 1  #: how often a pack is given to a further worker after one died of it
     failures: int | None = None  #: failed packs that end the run
-    start: float = 180.0  #: seconds for a worker to import torch and the plugins, on a busy machine
 
 
 def run_packs(
@@ -56,159 +61,228 @@ def run_packs(
     """Train all packs.
 
     Args:
+        packs: what to train.
+        store: where failures are recorded, and where the workers store their records.
         command: starts a worker; from `membench.execution.worker.worker_command`.
         workers: how many at a time, each with one thread.
         time_limit: seconds that a pack may take, compilation included.
-        on_event: told of everything, in this thread.
+        on_event: called with every event, in this thread.
         retries_on_death: how often a pack is given to a further worker after one died of it.
         max_failures: end the run when so many packs have failed; 1 is `-x`.
         reused: cells that are in the store already, for the summary.
+
+    Returns:
+        What became of the cells, and whether a signal ended the run.
 
     Raises:
         MembenchError: records cannot be stored, or workers cannot start.
         KeyboardInterrupt: a second signal came before the first had ended the run.
     """
-    tally = RunRecorder(store, on_event)
-    pool = _Pool(packs, command, workers, Limits(time_limit, retries_on_death, max_failures), tally)
+    recorder = RunRecorder(store, on_event)
+    limits = Limits(pack_seconds=time_limit, retries=retries_on_death, failures=max_failures)
+    pool = _Pool(packs, command, workers, limits, recorder)
     try:
         with deferred_signals() as signals:
             pool.run(signals)
-            return tally.summary(reused, signals.seen)
+            return recorder.summary(reused, signals.seen)
     finally:
         pool.close()
-        tally.close()
+        recorder.close()
+
+
+class _Worker:
+    """A training process, as the pool sees it."""
+
+    def __init__(self, command: Sequence[str], start_seconds: float) -> None:
+        self.process = ChildProcess.spawn(
+            lambda message_fd: [*command, "--fd", str(message_fd)],
+            environ=worker_environ(),
+            message_kinds=TRAINING_MESSAGES,
+            time_limit=start_seconds,
+        )
+        self.ready = False
+        self.compiled: set[ProgramKey] = set()  #: programs of the packs that it was given
+        self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
+
+    def submit(self, pack: Pack, seconds: float) -> None:
+        """Give it a pack, and so many seconds for it."""
+        self.process.output = ""
+        self.process.set_time_limit(seconds)
+        self.compiled.add(pack.program)
+        self.process.send(json.dumps(pack.to_json()).encode() + b"\n")
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Return its new messages."""
+        messages = self.process.receive()
+        for message in messages:
+            self.versions = message.get("versions", self.versions)
+            if message["kind"] in ("ready", "stored"):
+                self.ready = True
+                self.process.set_time_limit(float("inf"))
+        return messages
 
 
 class _Pool:
+    """The workers of one run, and the packs that they have and have not been given."""
+
     def __init__(
         self,
         packs: Sequence[Pack],
         command: Sequence[str],
         size: int,
         limits: Limits,
-        tally: RunRecorder,
+        recorder: RunRecorder,
     ) -> None:
         self._queue = Queue(packs)
-        self._command, self._size, self._limits, self._tally = command, size, limits, tally
-        self._workers: dict[int, Worker] = {}  #: by place, 0 to size - 1
-        self._deaths: Counter[Pack] = Counter()
-        self._bad_starts = 0
+        self._command = command
+        self._size = size
+        self._limits = limits
+        self._recorder = recorder
+        self._workers: dict[int, _Worker] = {}  #: by slot, 0 to size - 1
+        self._running: dict[int, Pack] = {}  #: slot -> the pack that its worker trains
+        self._crashes: Counter[Pack] = Counter()  #: how many workers died of a pack
+        self._start_failures = 0  #: in a row
 
     def run(self, signals: Interrupts) -> None:
-        """Until nothing is left to do, or a signal or too many failures end it."""
-        while self._unfinished() and not signals.seen and not self._enough():
-            self._hire()
-            self._hand_out()
+        """Train until every pack has ended, or a signal or too many failures end the run."""
+        while self._unfinished() and not signals.seen and not self._too_many_failures():
+            self._start_workers()
+            self._dispatch()
             self._wait(signals)
-            for place, worker in list(self._workers.items()):
-                self._attend(place, worker)
-        self._say_farewell()
+            for slot, worker in list(self._workers.items()):
+                self._poll(slot, worker)
+        self._shutdown()
 
     def close(self) -> None:
         """Leave no process and no open pipe."""
         while self._workers:
-            self._workers.popitem()[1].close()
+            _, worker = self._workers.popitem()
+            worker.process.close()
 
     def _unfinished(self) -> bool:
-        return len(self._queue) > 0 or any(worker.pack for worker in self._workers.values())
+        return len(self._queue) > 0 or len(self._running) > 0
 
-    def _enough(self) -> bool:
-        return (
-            self._limits.failures is not None and len(self._tally.failures) >= self._limits.failures
-        )
+    def _too_many_failures(self) -> bool:
+        most = self._limits.failures
+        return most is not None and len(self._recorder.failures) >= most
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         """Start workers for the packs that no idle one will take."""
-        idle = sum(1 for worker in self._workers.values() if not worker.pack)
-        free = [place for place in range(self._size) if place not in self._workers]
-        for place in free[: max(0, len(self._queue) - idle)]:
-            self._workers[place] = Worker(self._command, self._limits.start)
+        idle = len(self._workers) - len(self._running)
+        needed = max(0, len(self._queue) - idle)
+        free_slots = [slot for slot in range(self._size) if slot not in self._workers]
+        for slot in free_slots[:needed]:
+            self._workers[slot] = _Worker(self._command, self._limits.start_seconds)
 
-    def _hand_out(self) -> None:
-        for worker in self._workers.values():
-            busy = [other.pack.program for other in self._workers.values() if other.pack]
-            if worker.idle and (pack := self._queue.take(worker.compiled, busy)):
-                worker.hand(pack, self._limits.pack)
+    def _is_idle(self, slot: int, worker: _Worker) -> bool:
+        return worker.ready and slot not in self._running and worker.process.alive
+
+    def _dispatch(self) -> None:
+        """Give every idle worker a pack, as long as there are any."""
+        for slot, worker in self._workers.items():
+            if not self._is_idle(slot, worker):
+                continue
+            busy = [pack.program for pack in self._running.values()]
+            pack = self._queue.take(worker.compiled, busy)
+            if pack is not None:
+                self._running[slot] = pack
+                worker.submit(pack, self._limits.pack_seconds)
 
     def _wait(self, signals: Interrupts) -> None:
-        """Until a worker says something or is late, or a signal comes."""
-        workers = self._workers.values()
-        descriptors = [fd for worker in workers for fd in worker.descriptors()]
-        until = min((worker.deadline for worker in workers), default=0.0)
-        seconds = 0.05 if any(worker.sending for worker in workers) else until - time.monotonic()
-        wait_readable(descriptors if signals.fd is None else [*descriptors, signals.fd], seconds)
+        """Wait until there is something to do for a worker, or a signal comes."""
+        wait_for_news(
+            [worker.process for worker in self._workers.values()],
+            wakeup_fds=[] if signals.fd is None else [signals.fd],
+        )
         signals.drain()
 
-    def _attend(self, place: int, worker: Worker) -> None:
-        """Take in what a worker said, and act on its end or on its being late."""
-        worker.flush()
-        late, limit = time.monotonic() > worker.deadline, worker.limit
-        if late:
-            worker.kill()  # before it is heard for the last time: it may have ended its pack a moment ago
-        self._hear(place, worker)
-        if worker.alive:
+    def _poll(self, slot: int, worker: _Worker) -> None:
+        """Handle a worker's messages, and its end or its being overdue."""
+        process = worker.process
+        process.flush()
+        # Killed before it is read for the last time: it may have ended its pack a moment ago.
+        process.kill_if_overdue()
+        self._read_messages(slot, worker)
+        if process.alive:
             return
-        ending = f"no result within {limit:g} s" if late else f"worker died: {worker.ending}"
-        if worker.pack and not late and self._deaths[worker.pack] < self._limits.deaths:
-            self._try_again(place, worker.pack, ending)
-        elif worker.pack:
-            self._fail(place, worker, "timeout" if late else "failed", ending)
-        elif not worker.ready:
-            self._count_bad_start(worker, ending)
-        self._workers.pop(place).close()
+        pack = self._running.get(slot)
+        if pack is None:
+            if not worker.ready:
+                self._count_start_failure(worker)
+        elif process.timed_out:
+            self._fail(slot, pack, "timeout", process.exit_reason)
+        elif self._crashes[pack] < self._limits.retries:
+            self._retry(slot, pack, f"worker died: {process.exit_reason}")
+        else:
+            self._fail(slot, pack, "failed", f"worker died: {process.exit_reason}")
+        del self._workers[slot]
+        process.close()
 
-    def _try_again(self, place: int, pack: Pack, reason: str) -> None:
-        self._deaths[pack] += 1
-        self._queue.put_back(pack)
-        self._tally.tell(Event("retry", place, pack, reason=reason))
-
-    def _fail(self, place: int, worker: Worker, status: str, reason: str) -> None:
-        pack, worker.pack = worker.pack, None
-        self._tally.failed(
-            place, pack, Failure(pack.id, status, reason, worker.output), worker.versions
-        )
-
-    def _count_bad_start(self, worker: Worker, ending: str) -> None:
-        self._bad_starts += 1
-        if self._bad_starts == MAX_START_FAILURES:
-            last = worker.output.strip().rpartition("\n")[2]
-            raise MembenchError(f"workers cannot start: {ending}: {short(last)}", ExitCode.INTERNAL)
-
-    def _hear(self, place: int, worker: Worker) -> None:
-        for message in worker.hear():
+    def _read_messages(self, slot: int, worker: _Worker) -> None:
+        for message in worker.receive():
             if message["kind"] == "broken":
                 raise MembenchError(short(message["reason"]), ExitCode(message["code"]))
             if message["kind"] == "ready":
-                self._bad_starts = 0
-            elif worker.pack:
-                self._take_in(place, worker, message)
+                self._start_failures = 0
+            elif slot in self._running:
+                self._handle_message(slot, self._running[slot], message)
 
-    def _take_in(self, place: int, worker: Worker, message: dict[str, Any]) -> None:
-        """A message about the pack at hand."""
-        kind, reason = message["kind"], short(message.get("reason", ""))
+    def _handle_message(self, slot: int, pack: Pack, message: dict[str, Any]) -> None:
+        """Handle a message about the pack that a worker trains."""
+        worker = self._workers[slot]
+        kind = message["kind"]
+        reason = short(message.get("reason", ""))
         if kind == "stored":
-            pack, worker.pack = worker.pack, None
-            self._tally.stored(place, pack, Counter(message["counts"]), reason, worker.output)
+            del self._running[slot]
+            counts = Counter(message["counts"])
+            self._recorder.stored(slot, pack, counts, reason, worker.process.output)
         elif kind == "raised":
-            self._fail(place, worker, "failed", reason)
-            worker.kill()  # what an exception leaves behind, on a GPU above all, must not cost other packs
+            self._fail(slot, pack, "failed", reason)
+            # What an exception leaves behind, on a GPU above all, must not cost other packs.
+            worker.process.kill()
         else:
-            self._tally.tell(Event(kind, place, worker.pack, done=float(message.get("done", 0.0))))
+            done = float(message.get("done", 0.0))
+            self._recorder.emit(Event(kind=kind, worker=slot, pack=pack, done=done))
 
-    def _say_farewell(self) -> None:
-        """Packs at hand are given up; idle workers may end by themselves, which frees their shards' names if empty."""
-        for worker in self._workers.values():
-            if worker.idle:
-                worker.retire()
+    def _fail(self, slot: int, pack: Pack, status: str, reason: str) -> None:
+        del self._running[slot]
+        worker = self._workers[slot]
+        failure = Failure(
+            pack=pack.id, status=status, reason=reason, output=worker.process.output
+        )
+        self._recorder.failed(slot, pack, failure, worker.versions)
+
+    def _retry(self, slot: int, pack: Pack, reason: str) -> None:
+        del self._running[slot]
+        self._crashes[pack] += 1
+        self._queue.put_back(pack)
+        self._recorder.emit(Event(kind="retry", worker=slot, pack=pack, reason=reason))
+
+    def _count_start_failure(self, worker: _Worker) -> None:
+        self._start_failures += 1
+        if self._start_failures == MAX_START_FAILURES:
+            process = worker.process
+            reason = process.exit_reason
+            if not process.timed_out:
+                reason = f"worker died: {reason}"
+            last_line = process.output.strip().rpartition("\n")[2]
+            raise MembenchError(
+                f"workers cannot start: {reason}: {short(last_line)}", ExitCode.INTERNAL
+            )
+
+    def _shutdown(self) -> None:
+        """Kill busy workers; let idle ones exit so that they remove their empty shards."""
+        for slot, worker in self._workers.items():
+            if self._is_idle(slot, worker):
+                worker.process.close_stdin()
             else:
-                worker.kill()
+                worker.process.kill()
         end = time.monotonic() + SHUTDOWN_GRACE
         while True:
-            for place, worker in self._workers.items():
-                self._hear(place, worker)
-            alive = [worker for worker in self._workers.values() if worker.alive]
-            if not alive or time.monotonic() > end:
+            for slot, worker in self._workers.items():
+                self._read_messages(slot, worker)
+            alive = [w.process for w in self._workers.values() if w.process.alive]
+            seconds_left = end - time.monotonic()
+            if not alive or seconds_left <= 0:
                 return
-            wait_readable(
-                [fd for worker in alive for fd in worker.descriptors()], end - time.monotonic()
-            )
+            wait_for_news(alive, timeout=seconds_left)

@@ -1,196 +1,389 @@
-"""One worker process behind its guard: start it, hand it packs, hear it, end it with all its children."""
+"""A child process that may crash, hang or leave processes behind, as its driver sees it.
+
+`ChildProcess.spawn` runs a command (the pool's training workers), `ChildProcess.fork` a function
+(`membench check`, whose children need torch already imported). Both put the child into a process
+group led by a reaper (`reaper.py`), which kills the group as soon as the child or the driver is
+gone. `wait_for_news` waits for any of several children.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from typing import NoReturn
 
+from membench.execution import reaper
 from membench.execution.protocol import Inbox
 from membench.execution.protocol import Pipe
-from membench.execution.queue import ProgramKey
-from membench.planning.packs import Pack
 
-REAPER = Path(__file__).with_name("reaper.py")
-#: One thread a worker, in every library that might start some, and no pool of compilers: workers fill the machine.
-ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "TORCHINDUCTOR_COMPILE_THREADS",
-    )
-}
-#: glibc gives blocks of megabytes back to the system and fetches them again, at every operation of an eager step: a
-#: third of the suite `smoke` was that (58 s, of which 40 s of system time, against 41 s and 4.5 s). Kept instead.
-KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
-_KEPT_OUTPUT = 8192  #: characters of the worker's output that are kept for the report of a failure
+_OUTPUT_TAIL = 8192  #: characters of a child's output that are kept for the report of a failure
+_KILL_GRACE = 1.0  #: seconds for a reaper to end its group; a healthy one takes a millisecond
+_LONGEST_WAIT = 3600.0  #: seconds; `poll` takes no infinite number
+
+#: The driver's ends of the pipes of all its children. A forked child inherits them and closes
+#: them: it must not keep another child alive after the driver's death.
+_driver_ends: set[int] = set()
 
 
-class Worker:
-    """A running worker. It leads no group itself: its guard does, in a session that Ctrl-C does not reach."""
+class ChildProcess:
+    """One child in its own process group, and the driver's ends of the pipes to it.
 
-    def __init__(self, command: Sequence[str], start_limit: float) -> None:
-        lifeline, self._lifeline = os.pipe()
-        pulse, theirs = os.pipe()
-        messages, mouth = os.pipe()
-        guard = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(REAPER),
-            str(lifeline),
-            str(theirs),
-            *command,
-            "--fd",
-            str(mouth),
-        ]
+    Make it with `spawn` or `fork`, and end it with `close`. Nothing here blocks, except `kill` for
+    the moment that it takes.
+    """
+
+    def __init__(
+        self,
+        group: int,
+        wait: Callable[[], object],
+        pipes: _Pipes,
+        message_kinds: Collection[str],
+        time_limit: float,
+    ) -> None:
+        """Take over a child that has been started.
+
+        Args:
+            group: process id of the reaper, which is that of the process group.
+            wait: blocks until the reaper is gone, and frees its process id.
+            pipes: all pipes; the child's ends are closed already.
+            message_kinds: messages of other kinds are dropped.
+            time_limit: seconds until the child is overdue.
+        """
+        self.output = ""  #: the end of what it printed
+        self._group = group
+        self._wait = wait
+        self._gone = False
+        self._driver_alive_fd = pipes.driver_alive.write
+        self._exit_pipe = Pipe(pipes.exit.read)
+        self._message_pipe = Pipe(pipes.messages.read)
+        self._output_pipe = Pipe(pipes.output.read)
+        self._stdin = Pipe(pipes.stdin.write)
+        self._unsent = b""
+        self._exit_line = b""
+        self._inbox = Inbox(message_kinds)
+        self._exceeded: float | None = None
+        self.set_time_limit(time_limit)
+
+    @classmethod
+    def spawn(
+        cls,
+        command: Callable[[int], Sequence[str]],
+        *,
+        environ: Mapping[str, str],
+        message_kinds: Collection[str],
+        time_limit: float,
+    ) -> ChildProcess:
+        """Start a command, in a session that Ctrl-C does not reach.
+
+        Args:
+            command: returns the command for the file descriptor that it is to write messages to.
+            environ: its environment.
+            message_kinds: messages of other kinds are dropped.
+            time_limit: seconds until it is overdue; see `set_time_limit`.
+        """
+        pipes = _Pipes.open()
+        inherited = (pipes.driver_alive.read, pipes.exit.write, pipes.messages.write)
+        reaper_command = [sys.executable, "-I", "-S", reaper.__file__]
+        reaper_command += [str(pipes.driver_alive.read), str(pipes.exit.write)]
+        reaper_command += command(pipes.messages.write)
         try:
-            self.guard = subprocess.Popen(
-                guard,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+            process = subprocess.Popen(
+                reaper_command,
+                stdin=pipes.stdin.read,
+                stdout=pipes.output.write,
+                stderr=pipes.output.write,
                 start_new_session=True,
-                pass_fds=(lifeline, theirs, mouth),
-                env={**KEPT_MEMORY, **os.environ, **ONE_THREAD},
+                pass_fds=inherited,
+                env=environ,
             )
+        except BaseException:
+            pipes.close_driver_ends()
+            raise
         finally:
-            for fd in (lifeline, theirs, mouth):
-                os.close(fd)
-        self._stdin = Pipe(self.guard.stdin.fileno())
-        self._outbox = b""
-        self._inbox = Inbox()
-        self._messages, self._pulse, self._output = (
-            Pipe(messages),
-            Pipe(pulse),
-            Pipe(self.guard.stdout.fileno()),
-        )
-        self._ending = b""
-        self._set_limit(start_limit)
-        self.ready = False
-        self.pack: Pack | None = None  #: what it works on
-        self.compiled: set[ProgramKey] = set()  #: what it worked on
-        self.versions: dict[str, Any] = {}  #: its environment, as it says
-        self.output = ""  #: the last that it printed
+            pipes.close_child_ends()
+        return cls(process.pid, process.wait, pipes, message_kinds, time_limit)
+
+    @classmethod
+    def fork(
+        cls,
+        function: Callable[[int], None],
+        *,
+        message_kinds: Collection[str],
+        time_limit: float,
+    ) -> ChildProcess:
+        """Run a function in a copy of this process; its modules are imported already.
+
+        Args:
+            function: takes the file descriptor to write messages to. The child's exit status is 0
+                when it returns and 1, with a traceback in the output, when it raises.
+            message_kinds: messages of other kinds are dropped.
+            time_limit: seconds until the child is overdue; see `set_time_limit`.
+        """
+        pipes = _Pipes.open()
+        sys.stdout.flush()  # else the child would print it once more
+        sys.stderr.flush()
+        group = os.fork()
+        if group == 0:
+            _supervise_fork(function, pipes)
+        with contextlib.suppress(OSError):  # the child has done it already, or is gone
+            os.setpgid(group, group)
+        pipes.close_child_ends()
+        return cls(group, partial(os.waitpid, group, 0), pipes, message_kinds, time_limit)
+
+    def set_time_limit(self, seconds: float) -> None:
+        """Make the child overdue so many seconds from now; infinity for never."""
+        self._time_limit = seconds
+        self.deadline = time.monotonic() + seconds
 
     @property
     def alive(self) -> bool:
-        """As far as was heard."""
-        return self._pulse.open and self.guard.returncode is None
+        """Whether its end has not been seen yet, by `receive` or `kill`."""
+        return self._exit_pipe.open and not self._gone
 
     @property
-    def idle(self) -> bool:
-        """It can be given a pack."""
-        return self.ready and not self.pack and self.alive
+    def timed_out(self) -> bool:
+        """Whether `kill_if_overdue` killed it."""
+        return self._exceeded is not None
 
     @property
-    def ending(self) -> str:
-        """How it ended."""
-        return _describe_exit(self._ending)
-
-    def descriptors(self) -> list[int]:
-        """What becomes readable when there is news."""
-        return [pipe.fd for pipe in (self._messages, self._pulse, self._output) if pipe.open]
+    def exit_reason(self) -> str:
+        """How it ended, once it is not alive: `exit status 3`, `no result within 60 s`."""
+        if self._exceeded is not None:
+            return f"no result within {self._exceeded:g} s"
+        return _describe_exit(self._exit_line)
 
     @property
     def sending(self) -> bool:
-        """A part of a pack is still to be written: call `flush` soon."""
-        return bool(self._outbox)
+        """Whether a part of what was sent is not written yet."""
+        return bool(self._unsent)
 
-    def hand(self, pack: Pack, time_limit: float) -> None:
-        """Give it a pack, and so many seconds for it."""
-        self.pack, self.output = pack, ""
-        self._set_limit(time_limit)
-        self.compiled.add(pack.program)
-        self._outbox += json.dumps(pack.to_json()).encode() + b"\n"
+    def send(self, data: bytes) -> None:
+        """Write to its standard input, as much as fits into the pipe; the rest is for `flush`."""
+        self._unsent += data
         self.flush()
 
     def flush(self) -> None:
-        """Write what fits into the pipe; never blocks, should the worker not read."""
+        """Write more of what was sent, as much as fits."""
+        if not self._unsent:
+            return
         try:
-            self._outbox = self._outbox[os.write(self._stdin.fd, self._outbox) :]
+            self._unsent = self._unsent[os.write(self._stdin.fd, self._unsent) :]
         except BlockingIOError:
             pass
-        except BrokenPipeError:  # its end is news of its own
-            self._outbox = b""
+        except BrokenPipeError:  # the exit pipe will say why
+            self._unsent = b""
 
-    def hear(self) -> list[dict[str, Any]]:
-        """What it said since last time."""
-        self._ending += (
-            self._pulse.read()
-        )  # first: if this is the end, nothing comes after what is read below
-        self.output = (self.output + self._output.read().decode(errors="replace"))[-_KEPT_OUTPUT:]
-        messages = self._inbox.feed(self._messages.read())
-        for message in messages:
-            self.versions = message.get("versions", self.versions)
-            if message["kind"] in ("ready", "stored"):
-                self.ready = True
-                self._set_limit(float("inf"))
-        return messages
+    def receive(self) -> list[dict[str, Any]]:
+        """Return its new messages; note what it printed and whether it ended."""
+        # The exit pipe comes first: if it is at its end, nothing follows what is read below.
+        self._exit_line += self._exit_pipe.read()
+        output = self._output_pipe.read().decode(errors="replace")
+        self.output = (self.output + output)[-_OUTPUT_TAIL:]
+        return self._inbox.feed(self._message_pipe.read())
 
-    def _set_limit(self, seconds: float) -> None:
-        """So long it may take to get ready, or to end its pack."""
-        self.limit, self.deadline = seconds, time.monotonic() + seconds
+    def kill_if_overdue(self) -> None:
+        """Kill it if its time limit is exceeded. Its last messages can still be received."""
+        if self.alive and time.monotonic() > self.deadline:
+            self._exceeded = self._time_limit
+            self.kill()
 
     def kill(self) -> None:
-        """End it and its children, now. What it said before can still be heard."""
-        if self.guard.returncode is not None:
+        """Kill it with all processes of its group. Its last messages can still be received."""
+        if self._gone:
             return
-        os.close(self._lifeline)
-        wait_readable([self._pulse.fd], 1.0)  # a healthy guard is gone in a millisecond
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # all gone; macOS says the second
-            os.killpg(
-                self.guard.pid, signal.SIGKILL
-            )  # before it is waited for: till then the number is its own
-        self.guard.wait()
+        _close(self._driver_alive_fd)
+        _wait_until_ready([self._exit_pipe.fd], [], _KILL_GRACE)
+        # The group's id is ours until its leader is waited for. All gone: macOS says EPERM.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._group, signal.SIGKILL)
+        self._wait()
+        self._gone = True
 
-    def retire(self) -> None:
-        """Let it end by itself: no pack will come."""
-        self.guard.stdin.close()
+    def close_stdin(self) -> None:
+        """Tell it that nothing more will be sent; a worker then ends."""
+        _close_pipe(self._stdin)
 
     def close(self) -> None:
-        """Kill it if need be and close all pipes."""
+        """Kill it if it lives, and close all pipes."""
         self.kill()
-        for pipe in (self._messages, self._pulse):
-            pipe.close()
-        self.guard.stdin.close()
-        self.guard.stdout.close()
+        for pipe in (self._exit_pipe, self._message_pipe, self._output_pipe, self._stdin):
+            _close_pipe(pipe)
+
+    def readable_fds(self) -> list[int]:
+        """Return the descriptors that become readable when there is something to receive."""
+        pipes = (self._message_pipe, self._exit_pipe, self._output_pipe)
+        return [pipe.fd for pipe in pipes if pipe.open]
+
+    def writable_fds(self) -> list[int]:
+        """Return the descriptors that become writable when there is something to flush."""
+        return [self._stdin.fd] if self._unsent else []
 
 
-def wait_readable(descriptors: Iterable[int], seconds: float) -> None:
-    """Return when one of them can be read or is at its end, or when the time is over."""
+def wait_for_news(
+    children: Iterable[ChildProcess],
+    *,
+    wakeup_fds: Iterable[int] = (),
+    timeout: float = _LONGEST_WAIT,
+) -> None:
+    """Wait until a child has something to receive or to flush, or is overdue.
+
+    Args:
+        children: with none, only the other two conditions end the wait.
+        wakeup_fds: further descriptors; the wait ends when one is readable.
+        timeout: seconds after which the wait ends in any case.
+    """
+    readable = list(wakeup_fds)
+    writable: list[int] = []
+    now = time.monotonic()
+    for child in children:
+        readable += child.readable_fds()
+        writable += child.writable_fds()
+        timeout = min(timeout, child.deadline - now)
+    _wait_until_ready(readable, writable, timeout)
+
+
+def _wait_until_ready(readable: Iterable[int], writable: Iterable[int], seconds: float) -> None:
+    """Return when a descriptor is ready or at its end, or when the time is over."""
     poll = select.poll()
-    for fd in descriptors:
+    for fd in readable:
         poll.register(fd, select.POLLIN)
-    poll.poll(1000 * min(max(0.0, seconds), 3600.0))
+    for fd in writable:
+        poll.register(fd, select.POLLOUT)
+    poll.poll(1000 * min(max(0.0, seconds), _LONGEST_WAIT))
 
 
-def _describe_exit(status: bytes) -> str:
-    """How a worker ended, from what its guard said of it."""
+def _describe_exit(exit_line: bytes) -> str:
+    """Describe how a child ended, from the line that its reaper wrote about it."""
     try:
-        code = int(status)
+        code = int(exit_line)
     except ValueError:
-        return "its guard ended"
+        return "its supervising process ended first"
     if code >= 0:
         return f"exit status {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    if name == "SIGKILL":
+        return "killed by SIGKILL, perhaps for want of memory"
+    return f"killed by {name}"
+
+
+@dataclass(frozen=True)
+class _PipeEnds:
+    read: int
+    write: int
+
+    @classmethod
+    def open(cls) -> _PipeEnds:
+        read, write = os.pipe()
+        return cls(read, write)
+
+
+@dataclass(frozen=True)
+class _Pipes:
+    """The pipes between the driver and one child."""
+
+    driver_alive: _PipeEnds  #: driver -> reaper: no data; its end means that the driver is gone
+    exit: _PipeEnds  #: reaper -> driver: how the child ended
+    messages: _PipeEnds  #: child -> driver
+    output: _PipeEnds  #: child -> driver: standard output and error
+    stdin: _PipeEnds  #: driver -> child
+
+    @classmethod
+    def open(cls) -> _Pipes:
+        pipes = cls(
+            driver_alive=_PipeEnds.open(),
+            exit=_PipeEnds.open(),
+            messages=_PipeEnds.open(),
+            output=_PipeEnds.open(),
+            stdin=_PipeEnds.open(),
+        )
+        _driver_ends.update(pipes.driver_ends)
+        return pipes
+
+    @property
+    def driver_ends(self) -> list[int]:
+        return [
+            self.driver_alive.write,
+            self.exit.read,
+            self.messages.read,
+            self.output.read,
+            self.stdin.write,
+        ]
+
+    def close_driver_ends(self) -> None:
+        for fd in self.driver_ends:
+            _close(fd)
+
+    def close_child_ends(self) -> None:
+        for fd in (
+            self.driver_alive.read,
+            self.exit.write,
+            self.messages.write,
+            self.output.write,
+            self.stdin.read,
+        ):
+            os.close(fd)
+
+
+def _close(driver_end: int) -> None:
+    _driver_ends.discard(driver_end)
+    os.close(driver_end)
+
+
+def _close_pipe(pipe: Pipe) -> None:
+    _driver_ends.discard(pipe.fd)
+    pipe.close()
+
+
+def _supervise_fork(function: Callable[[int], None], pipes: _Pipes) -> NoReturn:
+    """Become the reaper of a second fork, in which the function runs."""
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for fd in _driver_ends:
+            os.close(fd)
+        _driver_ends.clear()
+        os.dup2(pipes.stdin.read, 0)
+        os.dup2(pipes.output.write, 1)
+        os.dup2(pipes.output.write, 2)
+        reaper.supervise(
+            pipes.driver_alive.read, pipes.exit.write, partial(_fork_function, function, pipes)
+        )
+    finally:
+        os._exit(1)
+
+
+def _fork_function(function: Callable[[int], None], pipes: _Pipes) -> int:
+    """Run the function in a fork and return, in the reaper, its process id."""
+    child = os.fork()
+    if child != 0:
+        return child
+    exit_status = 1
+    try:
+        os.close(pipes.driver_alive.read)
+        os.close(pipes.exit.write)
+        function(pipes.messages.write)
+        exit_status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(exit_status)

@@ -1,10 +1,16 @@
-"""What a worker says to the pool, one line of JSON each on a pipe of its own, and what the pool tells its listener."""
+"""Messages of child processes: one line of JSON each, on a pipe that nothing else is written to.
+
+A child calls `send`; its driver reads the bytes with `Pipe` and splits them with `Inbox`.
+`TRAINING_MESSAGES` are those of a training worker; `Event` is what the pool makes of them for
+its listener.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -12,76 +18,88 @@ from typing import Any
 from membench.files import write_all
 from membench.planning.packs import Pack
 
-#: What a worker may say: that it waits for a pack; that it began, is at `done` of 1, has stored, or failed the pack at
-#: hand; that it cannot work at all, with `reason` and exit `code`.
-MESSAGE_KINDS = ("ready", "started", "progress", "stored", "raised", "broken")
-MAX_MESSAGE = 1 << 20  #: bytes of one message; more is not ours
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to a pack, for the display: `started`, `progress`, `stored`, `failed`, `timeout` or `retry`."""
-
-    kind: str
-    worker: int  #: which slot, from 0
-    pack: Pack
-    done: float = 0.0  #: of `progress`: in [0, 1]
-    counts: Counter[str] = field(
-        default_factory=Counter
-    )  #: cells by status, when the pack has ended
-    reason: str = ""
+#: Kinds of message of a training worker. `ready`: it waits for a pack. `started`, `progress` (with
+#: `done` in [0, 1]), `stored`, `raised`: about the pack that it was given. `broken`: it cannot work
+#: at all, with a `reason` and an exit `code`.
+TRAINING_MESSAGES = ("ready", "started", "progress", "stored", "raised", "broken")
+MAX_MESSAGE = 1 << 20  #: bytes; a longer line is not a message
 
 
 def send(fd: int, kind: str, **values: Any) -> None:
-    """Say it in one write."""
+    """Write one message, whole."""
     write_all(fd, json.dumps({"kind": kind, **values}).encode() + b"\n")
 
 
 @dataclass
 class Inbox:
-    """Bytes as they come to whole messages; what is none is dropped, since a plugin can write to any descriptor."""
+    """Splits bytes into messages, however they are cut.
 
-    rest: bytes = b""
+    Lines that are not messages are dropped, since a plugin can write to any descriptor.
+    """
+
+    kinds: Collection[str]  #: of the messages that are accepted
+    incomplete: bytes = b""  #: the last line, whose end has not come yet
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """The messages that these bytes complete."""
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        self.rest = self.rest[-MAX_MESSAGE:]
-        return [message for line in lines if (message := _parse(line))]
+        """Return the messages that these bytes complete."""
+        *lines, self.incomplete = (self.incomplete + data).split(b"\n")
+        self.incomplete = self.incomplete[-MAX_MESSAGE:]
+        messages = []
+        for line in lines:
+            message = self._parse(line)
+            if message is not None:
+                messages.append(message)
+        return messages
 
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        message = json.loads(line)
-    except ValueError:
+    def _parse(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            return None
+        if isinstance(message, dict) and message.get("kind") in self.kinds:
+            return message
         return None
-    return message if isinstance(message, dict) and message.get("kind") in MESSAGE_KINDS else None
 
 
 @dataclass
 class Pipe:
-    """The driver's end of a pipe that it never blocks on."""
+    """The driver's end of a pipe, which never blocks."""
 
     fd: int
-    open: bool = True
+    open: bool = True  #: False once the end of the data was read, or after `close`
 
     def __post_init__(self) -> None:
         os.set_blocking(self.fd, False)
 
     def read(self, limit: int = MAX_MESSAGE) -> bytes:
-        """What is there now, and not much more than `limit`: a plugin may print faster than anyone reads."""
-        chunks: list[bytes] = []
-        while self.open and sum(map(len, chunks)) < limit:
+        """Return what has been written, and not much more than `limit` bytes of it.
+
+        A plugin may print faster than anyone reads.
+        """
+        data = bytearray()
+        while self.open and len(data) < limit:
             try:
                 chunk = os.read(self.fd, 65536)
             except BlockingIOError:
                 break
             self.open = bool(chunk)
-            chunks.append(chunk)
-        return b"".join(chunks)
+            data += chunk
+        return bytes(data)
 
     def close(self) -> None:
-        """Close this end, once."""
+        """Close this end; a second call does nothing."""
         if self.fd >= 0:
             os.close(self.fd)
         self.fd, self.open = -1, False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What happened to a pack: `started`, `progress`, `stored`, `failed`, `timeout` or `retry`."""
+
+    kind: str
+    worker: int  #: its slot in the pool, from 0
+    pack: Pack
+    done: float = 0.0  #: share of the pack that is trained, in [0, 1]
+    counts: Counter[str] = field(default_factory=Counter)  #: cells by status, once the pack ended
+    reason: str = ""

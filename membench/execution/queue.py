@@ -1,4 +1,8 @@
-"""Which pack next: workers keep to programs that they have compiled, and end together. Pure; the pool asks."""
+"""Choose which pack a worker trains next: one whose program it has compiled, if there is one.
+
+Pure functions of the packs; the pool asks. The aims are few compilations, and workers that end at
+about the same time.
+"""
 
 from __future__ import annotations
 
@@ -8,48 +12,54 @@ from collections.abc import Iterable
 
 from membench.planning.packs import Pack
 
-ProgramKey = tuple[str, str, str]
+ProgramKey = tuple[str, str, str]  #: `Pack.program`
 
 
 def estimated_work(pack: Pack) -> int:
-    """How long a pack takes, roughly and in no unit: examples that its cells see."""
+    """Return roughly how long a pack takes: the number of examples that its cells see."""
     return len(pack.cells) * pack.recipe.epochs * pack.split.train
 
 
 class Queue:
-    """Packs that no worker has, by program, the longest first."""
+    """The packs that no worker has been given, by program; the longest of each program first."""
 
     def __init__(self, packs: Iterable[Pack]) -> None:
+        #: program -> its packs, the next one last
         self._waiting: dict[ProgramKey, list[Pack]] = defaultdict(list)
         for pack in packs:
             self._waiting[pack.program].append(pack)
-        for (
-            waiting
-        ) in self._waiting.values():  # the next one is the last; of equal ones the first given
-            waiting.reverse()
+        for waiting in self._waiting.values():
+            waiting.reverse()  # the sort is stable: of equal packs the first given is the next one
             waiting.sort(key=estimated_work)
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return sum(len(waiting) for waiting in self._waiting.values())
 
     def put_back(self, pack: Pack) -> None:
-        """A pack that is to be tried again, next."""
+        """Add a pack that is to be tried again, as the next of its program."""
         self._waiting[pack.program].append(pack)
 
     def take(self, compiled: Collection[ProgramKey], busy: Collection[ProgramKey]) -> Pack | None:
-        """The next pack of a worker that has compiled these programs, while others work on `busy` ones.
+        """Remove and return the next pack of a worker, or None if there is none.
 
-        One of its own programs; else of the one with most work left that nobody has, since every further worker must
-        compile it again; else of the one with most work left for each who would share it.
+        The pack is of a program that the worker has compiled. If none of these is left, it is of a
+        program that no other worker is busy with, since each further worker compiles it again;
+        else of any. Of several such programs, it is the one with most work left for each worker
+        that would share it.
+
+        Args:
+            compiled: programs that this worker has compiled.
+            busy: programs that other workers are busy with, one entry a worker.
         """
-        left = {
-            program: sum(map(estimated_work, packs))
-            for program, packs in self._waiting.items()
-            if packs
-        }
-        if not left:
+        work_per_worker: dict[ProgramKey, float] = {}
+        for program, packs in self._waiting.items():
+            if packs:
+                work = sum(estimated_work(pack) for pack in packs)
+                work_per_worker[program] = work / (1 + list(busy).count(program))
+        if not work_per_worker:
             return None
-        own = [program for program in left if program in compiled]
-        free = [program for program in left if program not in busy]
-        share = {program: left[program] / (1 + list(busy).count(program)) for program in left}
-        return self._waiting[max(own or free or left, key=share.__getitem__)].pop()
+        familiar = [program for program in work_per_worker if program in compiled]
+        unshared = [program for program in work_per_worker if program not in busy]
+        candidates = familiar or unshared or work_per_worker
+        program = max(candidates, key=lambda program: work_per_worker[program])
+        return self._waiting[program].pop()

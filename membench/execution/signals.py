@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as something to look at, instead of an exception that may come in the middle of a write."""
+"""Record SIGINT and SIGTERM in a flag instead of raising, so that a write is never interrupted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from types import FrameType
 
 @dataclass
 class Interrupts:
-    """What came since."""
+    """Whether a signal has come, and a descriptor to wait on."""
 
     fd: int | None = None  #: becomes readable when a signal comes
     seen: bool = False
 
     def drain(self) -> None:
-        """Make `fd` unreadable again: signals that are not ours wake it too."""
+        """Make `fd` unreadable again; signals other than SIGINT and SIGTERM wake it too."""
         if self.fd is not None:
             with suppress(BlockingIOError):
                 os.read(self.fd, 1024)
@@ -28,35 +28,34 @@ class Interrupts:
 
 @contextmanager
 def deferred_signals() -> Iterator[Interrupts]:
-    """Note the first SIGINT or SIGTERM; the second raises `KeyboardInterrupt`. Outside the main thread: do nothing.
+    """Record the first SIGINT or SIGTERM; the second raises `KeyboardInterrupt`.
 
-    What was ignored stays ignored, as for jobs in the background.
+    A signal that was ignored stays ignored, as for jobs in the background. Outside the main
+    thread, which alone may set handlers, nothing is recorded.
     """
     if threading.current_thread() is not threading.main_thread():
         yield Interrupts()
         return
-    ours, theirs = os.pipe()
-    for fd in (ours, theirs):
-        os.set_blocking(fd, False)
-    state = Interrupts(ours)
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(read_fd, False)
+    os.set_blocking(write_fd, False)
+    interrupts = Interrupts(read_fd)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if state.seen:
+    def record(number: int, frame: FrameType | None) -> None:
+        if interrupts.seen:
             raise KeyboardInterrupt
-        state.seen = True
+        interrupts.seen = True
 
-    numbers = [
-        n
-        for n in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(n) not in (signal.SIG_IGN, None)
-    ]
-    before = {number: signal.signal(number, note) for number in numbers}
-    wakeup = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    previous_handlers = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            previous_handlers[number] = signal.signal(number, record)
+    previous_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
     try:
-        yield state
+        yield interrupts
     finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
+        signal.set_wakeup_fd(previous_wakeup_fd)
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
-        os.close(ours)
-        os.close(theirs)
+        os.close(read_fd)
+        os.close(write_fd)

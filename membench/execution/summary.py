@@ -1,11 +1,14 @@
-"""How packs ended: counted, told to the listener, and stored where the worker could not do it itself."""
+"""What became of the packs of one run: counted, told to a listener, and failures recorded.
+
+Workers store the records of packs that ended well; a pack without results is recorded here,
+since its worker may be dead.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +21,7 @@ from membench.store.shards import Writer
 from membench.store.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """A pack that gave no results, or cells of it that did not."""
 
@@ -28,9 +31,9 @@ class Failure:
     output: str = ""  #: the end of what its worker printed, the traceback included
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
-    """How a run went; cells by status."""
+    """How a run went: cells by status, and the packs that failed."""
 
     ok: int = 0
     diverged: int = 0
@@ -44,66 +47,105 @@ class Summary:
 
 
 class RunRecorder:
-    """Collects the outcomes of one run. Its own shard appears with the first pack that fails."""
+    """Collects what became of the packs of one run.
 
-    def __init__(self, store: Store, on_event: Callable[[Event], None]) -> None:
-        self.tell = on_event
+    Args:
+        store: where failures are recorded; their shard appears with the first of them.
+        emit: called with every event.
+    """
+
+    def __init__(self, store: Store, emit: Callable[[Event], None]) -> None:
+        self.emit = emit
         self.failures: list[Failure] = []
         self._store = store
         self._writer: Writer | None = None
         self._counts: Counter[str] = Counter()
-        self._since = time.monotonic()
+        self._started = time.monotonic()
 
     def stored(
         self, worker: int, pack: Pack, counts: Counter[str], reason: str, output: str
     ) -> None:
-        """A worker made the pack's records durable; `reason` is that of the first cell that failed all the same."""
-        self._counts += counts
-        if counts["failed"] or counts["timeout"]:
-            self.failures.append(Failure(pack.id, "failed", reason, output))
-        self.tell(Event("stored", worker, pack, 1.0, counts, reason))
-
-    def failed(self, worker: int, pack: Pack, failure: Failure, versions: dict[str, Any]) -> None:
-        """A pack gave nothing: store the reason for each of its cells.
+        """Count a pack whose records its worker has stored.
 
         Args:
-            versions: the worker's environment, as far as it said.
+            worker: the worker's slot.
+            pack: the pack.
+            counts: its cells by status.
+            reason: why the first failed cell failed, if one did all the same.
+            output: the end of what the worker printed.
         """
-        self._writer = self._writer or self._store.writer()
+        self._counts += counts
+        if counts["failed"] or counts["timeout"]:
+            self.failures.append(
+                Failure(pack=pack.id, status="failed", reason=reason, output=output)
+            )
+        self.emit(
+            Event(
+                kind="stored", worker=worker, pack=pack, done=1.0, counts=counts, reason=reason
+            )
+        )
+
+    def failed(self, worker: int, pack: Pack, failure: Failure, versions: dict[str, Any]) -> None:
+        """Count a pack that gave no results, and store the reason for each of its cells.
+
+        Args:
+            worker: the worker's slot.
+            pack: the pack.
+            failure: what is recorded.
+            versions: the worker's environment; empty if it had not reported it.
+        """
+        if self._writer is None:
+            self._writer = self._store.writer()
         self._writer.append(failed_records(pack, failure, versions))
         counts = Counter({failure.status: len(pack.cells)})
         self._counts += counts
         self.failures.append(failure)
-        self.tell(Event(failure.status, worker, pack, 1.0, counts, failure.reason))
+        self.emit(
+            Event(
+                kind=failure.status,
+                worker=worker,
+                pack=pack,
+                done=1.0,
+                counts=counts,
+                reason=failure.reason,
+            )
+        )
 
     def summary(self, reused: int, interrupted: bool) -> Summary:
-        """What was counted so far."""
+        """Return what was counted so far."""
         counts = {status: self._counts[status] for status in STATUSES}
-        seconds = time.monotonic() - self._since
         return Summary(
             **counts,
             reused=reused,
             interrupted=interrupted,
             failures=tuple(self.failures),
-            seconds=seconds,
+            seconds=time.monotonic() - self._started,
         )
 
     def close(self) -> None:
-        """Give the shard free for merging."""
+        """Release the shard so that it can be merged."""
         if self._writer:
             self._writer.close()
 
 
 def failed_records(pack: Pack, failure: Failure, versions: dict[str, Any]) -> list[Record]:
-    """A record without results for each of the pack's cells."""
-    shared = {
-        "env": digest(versions),
-        "status": failure.status,
-        "reason": failure.reason,
-        "pack": pack.id,
-    }
-    cells = zip(pack.cells, pack.keys, strict=True)
-    return [
-        Record(key=key, id=cell.id, **asdict(cell), **shared, versions=versions)
-        for cell, key in cells
-    ]
+    """Return a record without results for each of the pack's cells."""
+    records = []
+    for cell, key in zip(pack.cells, pack.keys, strict=True):
+        record = Record(
+            key=key,
+            env=digest(versions),
+            id=cell.id,
+            dataset=cell.dataset,
+            architecture=cell.architecture,
+            regularizer=cell.regularizer,
+            strength=cell.strength,
+            signal=cell.signal,
+            seed=cell.seed,
+            status=failure.status,
+            reason=failure.reason,
+            pack=pack.id,
+            versions=versions,
+        )
+        records.append(record)
+    return records

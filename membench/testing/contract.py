@@ -1,4 +1,4 @@
-"""The one test that `membench check` hands to pytest: every check of every record is a case of it."""
+"""The one test that `membench check` hands to pytest: each check of each record is a case of it."""
 
 from __future__ import annotations
 

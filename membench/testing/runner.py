@@ -1,30 +1,30 @@
-"""In the process of one plugin file: read it, hand its records to pytest, and say what is found on a pipe."""
+"""Run the contract suite on plugin files, each in a process of its own: what `membench check` does.
+
+`warm_up` imports torch once; `check_files` then forks a child for each file, since a plugin may
+crash, hang or change what it can reach. The child reads the file, hands its records to pytest and
+sends what it finds as messages, from which the driver makes a `FileReport`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
-import select
-import signal
-import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from pathlib import Path
-from typing import IO
 from typing import Any
-from typing import NoReturn
 
 import pytest
 
-from membench.execution.protocol import Pipe
+from membench.execution.process import ChildProcess
+from membench.execution.process import wait_for_news
+from membench.execution.protocol import send
 from membench.registry.discovery import PluginSource
 from membench.registry.entry import PluginEntry
 from membench.registry.loading import read_plugin
@@ -33,146 +33,30 @@ from membench.registry.registry import Registry
 from membench.registry.registry import build_registry
 from membench.testing import pytest_plugin
 from membench.testing.catalogue import CHECKS
+from membench.testing.check import Check
 from membench.testing.check import Outcome
 from membench.testing.subject import Subject
 from membench.text import one_line
 
 SUITE = Path(__file__).with_name("contract.py")
-Select = Callable[[str], bool]
+#: Kinds of message of a child. `problem`: the file, or a record of it, cannot be checked. `plugin`:
+#: a record that the file registers. `started`: a check begins. `outcome`: it has ended. `done`:
+#: nothing more comes.
+CHECK_MESSAGES = ("problem", "plugin", "started", "outcome", "done")
+_SHOWN_OUTPUT = 200  #: characters of the last line that a crashed child printed
+
+Select = Callable[[str], bool]  #: takes "regularizers/dropout/off-run"
+Report = Callable[..., None]  #: `send` to the driver: takes a kind and its values
 
 
 @dataclass(frozen=True)
 class CheckJob:
-    """What all processes share."""
+    """What the children of all files share."""
 
     base: Registry  #: what ships with membench
     others: tuple[PluginSource, ...]  #: where a composition's parts may be
-    select: Select  #: of "regularizers/dropout/off-run"
+    select: Select  #: which checks are wanted
     limit: float  #: seconds for one file
-
-
-def serve(source: PluginSource, job: CheckJob, fd: int, output: int) -> NoReturn:
-    """In the child: read the file, check what it registers, say all on `fd`. Never returns."""
-    code = 1
-    try:
-        os.setpgid(0, 0)
-        for stream in (1, 2):
-            os.dup2(output, stream)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        _check_file(
-            source, job, lambda **message: os.write(fd, json.dumps(message).encode() + b"\n")
-        )
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-
-
-def _check_file(source: PluginSource, job: CheckJob, say: Callable[..., Any]) -> None:
-    entries, problems = read_plugin(source)
-    registry = _registry(source, entries, job)
-    problems += [p for p in registry.problems if p.origin == source.origin]
-    for problem in problems:
-        say(problem=one_line(problem.message))
-    mine = [
-        e for kind in KINDS for e in getattr(registry, kind).values() if e.path == str(source.path)
-    ]
-    subjects = [Subject(entry, registry) for entry in mine]
-    for s in subjects:
-        e = s.entry
-        say(
-            plugin={
-                "id": s.id,
-                "kind": e.kind,
-                "name": e.name,
-                "hash": e.code_hash,
-                "origin": e.origin,
-                "ours": s.ours,
-            }
-        )
-    checked = [
-        s for s in subjects if s.entry.kind in CHECKS
-    ]  # there are none of probes and studies yet
-    if checked:
-        run_pytest(checked, job.select, say)
-    say(done=True)
-
-
-def _tables(registry: Registry) -> tuple[dict[str, PluginEntry], ...]:
-    return registry.regularizers, registry.architectures, registry.datasets, registry.signals
-
-
-def _registry(source: PluginSource, entries: list[PluginEntry], job: CheckJob) -> Registry:
-    """What ships, and what this file registers; other files only if a composition has parts that are in neither."""
-    base = [
-        e for table in _tables(job.base) for e in table.values() if e.plugin_source or e.members
-    ]
-    kept = [e for e in base if e.path != str(source.path)]
-    known = {e.name for e in (*kept, *entries)}
-    if any(part not in known for e in entries for part in e.parts):
-        for other in job.others:
-            if other.key != source.key:
-                more, _ = read_plugin(other)
-                kept += [e for e in more if e.name not in known]
-    return build_registry([*kept, *entries], [])
-
-
-class _Session:
-    """pytest's plugin of this process: what to check, and where the outcomes go."""
-
-    def __init__(self, subjects: list[Subject], select: Select, say: Callable[..., Any]) -> None:
-        self.subjects, self.select, self.say = subjects, select, say
-
-    def pytest_configure(self, config: pytest.Config) -> None:
-        config.stash[pytest_plugin.GIVEN] = self.subjects
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        named = lambda item: "{.id}/{.name}".format(*item.callspec.params["membench_check"])  # noqa: E731
-        items[:] = [item for item in items if self.select(named(item))]
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.say(at=nodeid.partition("[")[2].removesuffix("]"))
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, value in report.user_properties if report.when == "call" else ():
-            if name == pytest_plugin.MARK:
-                self.say(outcome=value)
-
-
-def run_pytest(subjects: list[Subject], select: Select, say: Callable[..., Any]) -> None:
-    """Every check of the subjects that is selected; nobody's settings or plugins but ours take part."""
-    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
-        os.environ.pop(name, None)
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    words = [
-        str(SUITE),
-        "-c",
-        os.devnull,
-        f"--rootdir={SUITE.parent}",
-        "--noconftest",
-        "--assert=plain",
-    ]
-    words += ["--import-mode=importlib", "--capture=no"]
-    for name in (
-        "cacheprovider",
-        "terminal",
-        "warnings",
-        "unraisableexception",
-        "threadexception",
-        "faulthandler",
-    ):
-        words += ["-p", f"no:{name}"]
-    code = pytest.main(words, plugins=[pytest_plugin, _Session(subjects, select, say)])
-    if code not in (
-        pytest.ExitCode.OK,
-        pytest.ExitCode.TESTS_FAILED,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    ):
-        say(problem=f"pytest ended with {code!r}")
 
 
 @dataclass
@@ -182,28 +66,29 @@ class FileReport:
     source: PluginSource
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)  #: id -> what it registered
     outcomes: list[Outcome] = field(default_factory=list)
-    problems: list[str] = field(
-        default_factory=list
-    )  #: it cannot be read, or did not come to an end
-    at: str = ""  #: the check that is running
+    problems: list[str] = field(default_factory=list)  #: why it, or a part, could not be checked
+    current_check: str = ""  #: the last that began; "" while the file is imported
+    done: bool = False  #: the child came to its end
     seconds: float = 0.0
 
-    def take(self, message: dict[str, Any]) -> None:
-        """A line from the process."""
-        if "plugin" in message:
-            self.plugins[message["plugin"]["id"]] = message["plugin"]
-        elif "at" in message:
-            self.at = message["at"]
-        elif "outcome" in message:
+    def add(self, message: dict[str, Any]) -> None:
+        """Take in a message of the child."""
+        kind = message["kind"]
+        if kind == "plugin":
+            plugin = message["plugin"]
+            self.plugins[plugin["id"]] = plugin
+        elif kind == "started":
+            self.current_check = message["check"]
+        elif kind == "outcome":
             self.outcomes.append(Outcome(**message["outcome"]))
-        elif "problem" in message:
-            self.problems.append(message["problem"])
-        elif "done" in message:
-            self.at = "done"
+        elif kind == "problem":
+            self.problems.append(message["text"])
+        elif kind == "done":
+            self.done = True
 
 
 def warm_up() -> None:
-    """Import what every process needs, once, and let no garbage collector walk over it again."""
+    """Import what every child needs, once, and keep the garbage collector from walking over it."""
     import torch._dynamo
 
     from membench.engine.environment import configure_torch
@@ -215,100 +100,194 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def check_files(
-    sources: Iterable[PluginSource], job: CheckJob, workers: int
-) -> Iterator[FileReport]:
-    """One report a file, in the files' order, as soon as it and all before it are there."""
-    waiting, running, order, done = list(sources), {}, [], {}
+def check_files(sources: Iterable[PluginSource], job: CheckJob, workers: int) -> Iterator[FileReport]:
+    """Yield one report a file, in the files' order, each as soon as all before it are there.
+
+    Args:
+        sources: the files.
+        job: what to check in them.
+        workers: how many files are checked at a time.
+    """
+    waiting = list(sources)
+    running: list[_FileCheck] = []
+    unreported: list[_FileCheck] = []  #: running and ended ones, in the files' order
     try:
-        while waiting or running or order:
+        while waiting or unreported:
             while waiting and len(running) < workers:
-                child = _CheckProcess(waiting.pop(0), job)
-                running[child.pipe.fd] = child
-                order.append(child)
-            _wait(running.values())
-            for fd, child in list(running.items()):
-                if child.ended():
-                    done[id(child)] = child.report
-                    del running[fd]
-            while order and id(order[0]) in done:
-                yield done.pop(id(order.pop(0)))
+                file_check = _FileCheck(waiting.pop(0), job)
+                running.append(file_check)
+                unreported.append(file_check)
+            wait_for_news(file_check.process for file_check in running)
+            for file_check in list(running):
+                file_check.poll()
+                if file_check.ended:
+                    running.remove(file_check)
+            while unreported and unreported[0].ended:
+                yield unreported.pop(0).report
     finally:
-        for child in running.values():
-            child.kill()
+        for file_check in running:
+            file_check.process.close()
 
 
-def _wait(children: Iterable[_CheckProcess]) -> None:
-    """Until one says something or is over its time."""
-    alive = list(children)
-    if alive:
-        seconds = max(0.0, min(child.deadline for child in alive) - time.monotonic())
-        select.select([child.pipe.fd for child in alive], [], [], min(seconds, 1.0))
-
-
-class _CheckProcess:
-    """The process of one file."""
+class _FileCheck:
+    """The child that checks one file, and what it has reported."""
 
     def __init__(self, source: PluginSource, job: CheckJob) -> None:
-        ours, theirs = os.pipe()
-        self.report, self.limit, self.rest = FileReport(source), job.limit, b""
-        self.output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process is
-        self.started = time.monotonic()
-        self.deadline = self.started + job.limit
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.close(ours)
-            serve(source, job, theirs, self.output.fileno())
-        with contextlib.suppress(OSError):  # the child has done it already, or is gone
-            os.setpgid(self.pid, self.pid)
-        os.close(theirs)
-        self.pipe = Pipe(ours)
+        self.report = FileReport(source)
+        self.ended = False
+        self._started = time.monotonic()
+        self.process = ChildProcess.fork(
+            partial(_check_file, source, job),
+            message_kinds=CHECK_MESSAGES,
+            time_limit=job.limit,
+        )
+        self.process.close_stdin()
 
-    def ended(self) -> bool:
-        """Take in what it says; True when it is gone, and then the report is whole."""
-        *lines, self.rest = (self.rest + self.pipe.read()).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(
-                ValueError, TypeError, KeyError
-            ):  # the plugin can write there too
-                self.report.take(json.loads(line))
-        late = time.monotonic() > self.deadline
-        if self.pipe.open and not late:
-            return False
-        status = self.kill()
-        self.report.seconds = time.monotonic() - self.started
-        if self.report.at != "done":
-            self.report.problems.append(
-                f"{self._how(status, late)} {self._where()}{self._last_words()}"
-            )
-        self.output.close()
-        return True
+    def poll(self) -> None:
+        """Take in new messages; when the child has ended, complete the report."""
+        self.process.kill_if_overdue()
+        for message in self.process.receive():
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # a plugin may write these
+                self.report.add(message)
+        if self.process.alive:
+            return
+        self.process.close()
+        self.report.seconds = time.monotonic() - self._started
+        if not self.report.done:
+            self.report.problems.append(self._describe_end())
+        self.ended = True
 
-    def _how(self, status: int, late: bool) -> str:
-        if late:
-            return f"did not end within {self.limit:g} s: ended"
-        if os.WIFSIGNALED(status):
-            return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
-        return f"left with exit status {os.waitstatus_to_exitcode(status)}"
+    def _describe_end(self) -> str:
+        """Describe why the child came to no end: `killed by SIGSEGV, in check ...`."""
+        check = self.report.current_check
+        where = f"in check {check}" if check else "while it was imported"
+        output = self.process.output.strip().splitlines()
+        last_line = f"; it last printed: {one_line(output[-1])[:_SHOWN_OUTPUT]}" if output else ""
+        return f"{self.process.exit_reason}, {where}{last_line}"
 
-    def _where(self) -> str:
-        return f"in check {self.report.at}" if self.report.at else "while it was imported"
 
-    def _last_words(self) -> str:
-        self.output.seek(0)
-        words = self.output.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return f"; it last said: {one_line(words[-1])[:200]}" if words else ""
+def _check_file(source: PluginSource, job: CheckJob, message_fd: int) -> None:
+    """Read a file in the child, check what it registers, and send what is found."""
+    report = partial(send, message_fd)
+    entries, problems = read_plugin(source)
+    registry = _registry(source, entries, job)
+    problems += [problem for problem in registry.problems if problem.origin == source.origin]
+    for problem in problems:
+        report("problem", text=one_line(problem.message))
+    subjects = []
+    for kind in KINDS:
+        for entry in getattr(registry, kind).values():
+            if entry.path == str(source.path):
+                subjects.append(Subject(entry, registry))
+    for subject in subjects:
+        report("plugin", plugin=_describe_plugin(subject))
+    # There are no checks of probes and studies yet.
+    checkable = [subject for subject in subjects if subject.entry.kind in CHECKS]
+    if checkable:
+        run_pytest(checkable, job.select, report)
+    report("done")
 
-    def kill(self) -> int:
-        """End it with all that it started; its exit status."""
-        late = self.pipe.open
-        if late:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-        status = os.waitpid(self.pid, 0)[1]
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # what it left behind
-            os.killpg(self.pid, signal.SIGKILL)
-        self.pipe.close()
-        return status
+
+def _describe_plugin(subject: Subject) -> dict[str, Any]:
+    return {
+        "id": subject.id,
+        "kind": subject.entry.kind,
+        "name": subject.entry.name,
+        "hash": subject.entry.code_hash,
+        "origin": subject.entry.origin,
+        "ours": subject.ours,
+    }
+
+
+def _registry(source: PluginSource, entries: list[PluginEntry], job: CheckJob) -> Registry:
+    """Build a registry of what ships with membench and what this file registers.
+
+    Other files are read only if a composition has parts that are in neither.
+    """
+    shipped = []
+    base = job.base
+    for table in (base.regularizers, base.architectures, base.datasets, base.signals):
+        for entry in table.values():
+            importable = entry.plugin_source is not None or entry.members  # `none` has neither
+            if importable and entry.path != str(source.path):
+                shipped.append(entry)
+    known = {entry.name for entry in [*shipped, *entries]}
+    parts = {part for entry in entries for part in entry.parts}
+    from_others = []
+    if not parts <= known:
+        for other in job.others:
+            if other.key != source.key:
+                other_entries, _ = read_plugin(other)
+                from_others += [entry for entry in other_entries if entry.name not in known]
+    return build_registry([*shipped, *from_others, *entries], [])
+
+
+class _Session:
+    """A pytest plugin: hands the subjects to pytest, and each outcome to the driver."""
+
+    def __init__(self, subjects: list[Subject], select: Select, report: Report) -> None:
+        self.subjects = subjects
+        self.select = select
+        self.report = report
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[pytest_plugin.GIVEN] = self.subjects
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if self.select(_case_name(item))]
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.report("started", check=nodeid.partition("[")[2].removesuffix("]"))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call":
+            return
+        for name, value in report.user_properties:
+            if name == pytest_plugin.MARK:
+                self.report("outcome", outcome=value)
+
+
+def _case_name(item: pytest.Item) -> str:
+    """Return `regularizers/dropout/off-run`, as `Select` takes it."""
+    assert isinstance(item, pytest.Function)
+    subject: Subject
+    check: Check
+    subject, check = item.callspec.params["membench_check"]
+    return f"{subject.id}/{check.name}"
+
+
+#: pytest's own plugins that the suite does without.
+_DISABLED_PLUGINS = (
+    "cacheprovider",
+    "terminal",
+    "warnings",
+    "unraisableexception",
+    "threadexception",
+    "faulthandler",
+)
+
+
+def run_pytest(subjects: list[Subject], select: Select, report: Report) -> None:
+    """Run the selected checks of the subjects, without the user's settings and plugins of pytest.
+
+    Args:
+        subjects: what to check.
+        select: which checks to run.
+        report: called with each outcome.
+    """
+    for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(name, None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    arguments = [str(SUITE), "-c", os.devnull, f"--rootdir={SUITE.parent}", "--noconftest"]
+    arguments += ["--assert=plain", "--import-mode=importlib", "--capture=no"]
+    for name in _DISABLED_PLUGINS:
+        arguments += ["-p", f"no:{name}"]
+    session = _Session(subjects, select, report)
+    exit_code = pytest.main(arguments, plugins=[pytest_plugin, session])
+    expected = (
+        pytest.ExitCode.OK,
+        pytest.ExitCode.TESTS_FAILED,
+        pytest.ExitCode.NO_TESTS_COLLECTED,
+    )
+    if exit_code not in expected:
+        report("problem", text=f"pytest ended with {exit_code!r}")

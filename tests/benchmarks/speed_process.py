@@ -24,8 +24,8 @@ from unittest.mock import patch
 from speed_work import WIDTH
 from speed_work import Work
 
-from membench.execution.process import KEPT_MEMORY
-from membench.execution.process import ONE_THREAD
+from membench.execution.worker import KEEP_FREED_MEMORY
+from membench.execution.worker import ONE_THREAD
 from membench.records import Cell
 
 Accuracies = dict[str, tuple[float, float]]  #: cell id -> (training accuracy, test accuracy)
@@ -66,7 +66,7 @@ class Kind:
 
 PATIENCE = 10  #: seconds for a process to end by itself
 WORKER = {
-    **KEPT_MEMORY,
+    **KEEP_FREED_MEMORY,
     **ONE_THREAD,
 }  #: as membench starts its workers: so are all that run as a process a core
 XLA = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"

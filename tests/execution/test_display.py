@@ -40,14 +40,20 @@ def printed(console: Console) -> str:
 
 def stored(index: int = 0, worker: int = 0, width: int = 2, **counts: int) -> Event:
     counts = counts or {"ok": width}
-    return Event("stored", worker, make_pack(index=index, width=width), 1.0, Counter(counts))
+    return Event(
+        kind="stored",
+        worker=worker,
+        pack=make_pack(index=index, width=width),
+        done=1.0,
+        counts=Counter(counts),
+    )
 
 
 def test_the_time_left_follows_from_the_rate_of_cells_so_far() -> None:
     meter = Meter(total=100)
-    meter.take(Event("started", 0, make_pack(width=20)), now=1000.0)
+    meter.take(Event(kind="started", worker=0, pack=make_pack(width=20)), now=1000.0)
     assert meter.eta(1000.0) == meter.eta(1001.0) == ""
-    meter.take(Event("progress", 0, make_pack(width=20), done=0.5), now=1010.0)
+    meter.take(Event(kind="progress", worker=0, pack=make_pack(width=20), done=0.5), now=1010.0)
     assert (meter.done, meter.reached, meter.eta(1010.0)) == (0, 10, "ETA 1:30")
     meter.take(stored(width=20), now=1030.0)
     assert (meter.done, meter.reached, meter.eta(1030.0)) == (20, 20, "ETA 2:00")
@@ -55,8 +61,8 @@ def test_the_time_left_follows_from_the_rate_of_cells_so_far() -> None:
 
 def test_a_pack_that_is_tried_again_counts_from_its_beginning() -> None:
     meter = Meter(total=4)
-    meter.take(Event("progress", 1, make_pack(), done=0.9), now=1.0)
-    meter.take(Event("retry", 1, make_pack()), now=2.0)
+    meter.take(Event(kind="progress", worker=1, pack=make_pack(), done=0.9), now=1.0)
+    meter.take(Event(kind="retry", worker=1, pack=make_pack()), now=2.0)
     assert meter.reached == 0
 
 
@@ -71,7 +77,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end() ->
     console = make_console()
     with Display(console, cells=40) as display:
         for index in range(20):
-            display.on_event(Event("started", 0, make_pack(index=index)))
+            display.on_event(Event(kind="started", worker=0, pack=make_pack(index=index)))
             display.on_event(stored(index))
     first, last = printed(console).splitlines()
     assert first.startswith("[ 2/40]   5% d/a/good[0.5]/real/seed0 x2: 2 ok  ETA 0:0")
@@ -82,7 +88,7 @@ def test_what_goes_wrong_is_said_at_once() -> None:
     console = make_console()
     with Display(console, cells=40) as display:
         for kind in ("retry", "failed", "timeout"):
-            display.on_event(Event(kind, 0, make_pack(), reason=f"why {HOSTILE}"))
+            display.on_event(Event(kind=kind, worker=0, pack=make_pack(), reason=f"why {HOSTILE}"))
     assert printed(console).splitlines() == [
         f"{kind} d/a/good[0.5]/real/seed0 x2: why {SHOWN}"
         for kind in ("RETRY", "FAILED", "TIMEOUT")
@@ -98,7 +104,7 @@ def test_a_terminal_shows_all_cells_and_a_row_a_worker_within_its_width(
     with Display(console, cells=630) as display:
         display.on_event(stored(worker=0, width=30))
         display.on_event(
-            Event("progress", 1, make_pack("a-name-that-is-longer-than-a-row-" * 4), done=0.25)
+            Event(kind="progress", worker=1, pack=make_pack("a-name-that-is-longer-than-a-row-" * 4), done=0.25)
         )
         display._bars.progress.refresh()
     text = console.render_str(printed(console).rpartition("\x1b[2K")[0]).plain
@@ -112,7 +118,7 @@ def test_more_workers_than_rows_do_not_fill_the_screen(monkeypatch: pytest.Monke
     console = make_console(terminal=True)
     with Display(console, cells=630) as display:
         for worker in range(64):
-            display.on_event(Event("progress", worker, make_pack(), done=0.5))
+            display.on_event(Event(kind="progress", worker=worker, pack=make_pack(), done=0.5))
         assert len(display._bars.progress.tasks) == 1 + 8
 
 
@@ -149,8 +155,8 @@ def test_the_summary_names_each_failed_pack_and_counts_the_cells() -> None:
     console = make_console()
     output = f"Traceback\n  {HOSTILE}\n" + "    line\n" * 3
     failures = (
-        Failure(f"d/a/{HOSTILE} x2", "failed", HOSTILE, output),
-        Failure("d/a/b x3", "timeout", "too long"),
+        Failure(pack=f"d/a/{HOSTILE} x2", status="failed", reason=HOSTILE, output=output),
+        Failure(pack="d/a/b x3", status="timeout", reason="too long"),
     )
     print_summary(
         console,
@@ -173,7 +179,7 @@ def test_of_many_failures_only_the_first_show_their_output() -> None:
     print_summary(
         console,
         Summary(
-            failed=20, failures=tuple(Failure(f"p{i}", "failed", "x", "noise") for i in range(20))
+            failed=20, failures=tuple(Failure(pack=f"p{i}", status="failed", reason="x", output="noise") for i in range(20))
         ),
     )
     assert printed(console).count("noise") == 5

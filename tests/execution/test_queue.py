@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from support.trainers import make_pack
 
 from membench.errors import MembenchError
 from membench.execution.protocol import MAX_MESSAGE
+from membench.execution.protocol import TRAINING_MESSAGES
 from membench.execution.protocol import Inbox
 from membench.execution.protocol import Pipe
 from membench.execution.protocol import send
@@ -94,34 +95,34 @@ def test_messages_are_whole_however_the_bytes_come(cuts: list[int], junk: bytes)
         + b"\n"
         + b"".join(json.dumps(m).encode() + b"\n" for m in messages)
     )
-    inbox, heard = Inbox(), []
+    inbox, received = Inbox(TRAINING_MESSAGES), []
     for cut in [*cuts, len(data)]:
-        heard += inbox.feed(data[:cut])
+        received += inbox.feed(data[:cut])
         data = data[cut:]
-    assert heard == messages
+    assert received == messages
 
 
 @pytest.mark.parametrize(
     "line", ["", "[]", "1", '{"kind":"other"}', '{"kind":["ready"]}', "{", '"ready"', "\udc80"]
 )
 def test_what_is_no_message_is_dropped(line: str) -> None:
-    assert Inbox().feed(line.encode(errors="surrogateescape") + b"\n") == []
+    assert Inbox(TRAINING_MESSAGES).feed(line.encode(errors="surrogateescape") + b"\n") == []
 
 
 def test_an_endless_line_takes_no_memory() -> None:
-    inbox = Inbox()
+    inbox = Inbox(TRAINING_MESSAGES)
     for _ in range(5):
         inbox.feed(b"x" * MAX_MESSAGE)
-    assert len(inbox.rest) == MAX_MESSAGE
+    assert len(inbox.incomplete) == MAX_MESSAGE
 
 
 def test_a_pipe_gives_what_is_there_and_knows_its_end() -> None:
-    ours, theirs = os.pipe()
-    pipe = Pipe(ours)
+    read_fd, write_fd = os.pipe()
+    pipe = Pipe(read_fd)
     assert (pipe.read(), pipe.open) == (b"", True)
-    send(theirs, "ready", device="cpu")
-    assert Inbox().feed(pipe.read()) == [{"kind": "ready", "device": "cpu"}]
-    os.close(theirs)
+    send(write_fd, "ready", device="cpu")
+    assert Inbox(TRAINING_MESSAGES).feed(pipe.read()) == [{"kind": "ready", "device": "cpu"}]
+    os.close(write_fd)
     assert (pipe.read(), pipe.open) == (b"", False)
     pipe.close()
     pipe.close()
