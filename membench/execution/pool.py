@@ -247,9 +247,7 @@ class _Pool:
     def _fail(self, slot: int, pack: Pack, status: str, reason: str) -> None:
         del self._running[slot]
         worker = self._workers[slot]
-        failure = Failure(
-            pack=pack.id, status=status, reason=reason, output=worker.process.output
-        )
+        failure = Failure(pack=pack.id, status=status, reason=reason, output=worker.process.output)
         self._recorder.failed(slot, pack, failure, worker.versions)
 
     def _retry(self, slot: int, pack: Pack, reason: str) -> None:

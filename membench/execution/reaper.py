@@ -56,9 +56,7 @@ def main(driver_alive_fd: int, exit_fd: int, command: list[str]) -> NoReturn:
     """Supervise a command."""
     for fd in (driver_alive_fd, exit_fd):
         os.set_inheritable(fd, False)
-    supervise(
-        driver_alive_fd, exit_fd, lambda: os.posix_spawnp(command[0], command, os.environ)
-    )
+    supervise(driver_alive_fd, exit_fd, lambda: os.posix_spawnp(command[0], command, os.environ))
 
 
 if __name__ == "__main__":

@@ -80,9 +80,7 @@ class RunRecorder:
                 Failure(pack=pack.id, status="failed", reason=reason, output=output)
             )
         self.emit(
-            Event(
-                kind="stored", worker=worker, pack=pack, done=1.0, counts=counts, reason=reason
-            )
+            Event(kind="stored", worker=worker, pack=pack, done=1.0, counts=counts, reason=reason)
         )
 
     def failed(self, worker: int, pack: Pack, failure: Failure, versions: dict[str, Any]) -> None:

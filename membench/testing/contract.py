@@ -6,4 +6,5 @@ from collections.abc import Callable
 
 
 def test_contract(membench_check: Callable[[], None]) -> None:
+    """Run the check of this case."""
     membench_check()

@@ -19,6 +19,7 @@ from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from typing import cast
 
 import pytest
 
@@ -100,7 +101,9 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def check_files(sources: Iterable[PluginSource], job: CheckJob, workers: int) -> Iterator[FileReport]:
+def check_files(
+    sources: Iterable[PluginSource], job: CheckJob, workers: int
+) -> Iterator[FileReport]:
     """Yield one report a file, in the files' order, each as soon as all before it are there.
 
     Args:
@@ -250,9 +253,7 @@ class _Session:
 def _case_name(item: pytest.Item) -> str:
     """Return `regularizers/dropout/off-run`, as `Select` takes it."""
     assert isinstance(item, pytest.Function)
-    subject: Subject
-    check: Check
-    subject, check = item.callspec.params["membench_check"]
+    subject, check = cast("tuple[Subject, Check]", item.callspec.params["membench_check"])
     return f"{subject.id}/{check.name}"
 
 

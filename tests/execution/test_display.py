@@ -104,7 +104,12 @@ def test_a_terminal_shows_all_cells_and_a_row_a_worker_within_its_width(
     with Display(console, cells=630) as display:
         display.on_event(stored(worker=0, width=30))
         display.on_event(
-            Event(kind="progress", worker=1, pack=make_pack("a-name-that-is-longer-than-a-row-" * 4), done=0.25)
+            Event(
+                kind="progress",
+                worker=1,
+                pack=make_pack("a-name-that-is-longer-than-a-row-" * 4),
+                done=0.25,
+            )
         )
         display._bars.progress.refresh()
     text = console.render_str(printed(console).rpartition("\x1b[2K")[0]).plain
@@ -179,7 +184,11 @@ def test_of_many_failures_only_the_first_show_their_output() -> None:
     print_summary(
         console,
         Summary(
-            failed=20, failures=tuple(Failure(pack=f"p{i}", status="failed", reason="x", output="noise") for i in range(20))
+            failed=20,
+            failures=tuple(
+                Failure(pack=f"p{i}", status="failed", reason="x", output="noise")
+                for i in range(20)
+            ),
         ),
     )
     assert printed(console).count("noise") == 5
