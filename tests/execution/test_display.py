@@ -1,4 +1,4 @@
-"""What a run shows: how far it is, when it will end, what failed; and a plugin's text does nothing to a terminal."""
+"""What a run shows: how far it is, when it ends, what failed; a plugin's text stays text."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def stored(index: int = 0, worker: int = 0, width: int = 2, **counts: int) -> Ev
 
 def test_the_time_left_follows_from_the_rate_of_cells_so_far() -> None:
     meter = Meter(total=100)
-    meter.take(Event(kind="started", worker=0, pack=make_pack(width=20)), now=1000.0)
+    meter.update(Event(kind="started", worker=0, pack=make_pack(width=20)), now=1000.0)
     assert meter.eta(1000.0) == meter.eta(1001.0) == ""
-    meter.take(Event(kind="progress", worker=0, pack=make_pack(width=20), done=0.5), now=1010.0)
+    meter.update(Event(kind="progress", worker=0, pack=make_pack(width=20), done=0.5), now=1010.0)
     assert (meter.done, meter.reached, meter.eta(1010.0)) == (0, 10, "ETA 1:30")
-    meter.take(stored(width=20), now=1030.0)
+    meter.update(stored(width=20), now=1030.0)
     assert (meter.done, meter.reached, meter.eta(1030.0)) == (20, 20, "ETA 2:00")
 
 
 def test_a_pack_that_is_tried_again_counts_from_its_beginning() -> None:
     meter = Meter(total=4)
-    meter.take(Event(kind="progress", worker=1, pack=make_pack(), done=0.9), now=1.0)
-    meter.take(Event(kind="retry", worker=1, pack=make_pack()), now=2.0)
+    meter.update(Event(kind="progress", worker=1, pack=make_pack(), done=0.9), now=1.0)
+    meter.update(Event(kind="retry", worker=1, pack=make_pack()), now=2.0)
     assert meter.reached == 0
 
 
@@ -144,7 +144,16 @@ def test_the_header_says_what_runs_where_with_which_plugins() -> None:
     plugins = by_origin([*names, ("yours", "./plugins/mine.py")])
     print_header(
         console,
-        Header("quick 1", 630, 120, "cpu AVX512", "2.15.0", 2, "leaderboard/records", plugins),
+        Header(
+            suite="quick 1",
+            cells=630,
+            reused=120,
+            device="cpu AVX512",
+            torch="2.15.0",
+            workers=2,
+            records="leaderboard/records",
+            plugins=plugins,
+        ),
     )
     assert [line.rstrip() for line in printed(console).splitlines()] == [
         "suite    quick 1: 630 cells, 120 of them in the store already",

@@ -1,4 +1,4 @@
-"""The pool: a pack that breaks its worker costs itself, nothing else, and nothing of a run outlives its driver."""
+"""The pool: a pack that breaks its worker costs itself alone, and nothing outlives the driver."""
 
 from __future__ import annotations
 
@@ -39,13 +39,16 @@ from membench.store.store import Store
 from membench.planning.suites import SUITES
 from membench.execution.worker import worker_command
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background has it ignored
+# A test run in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store = Store(Path(sys.argv[1]))
 packs = [make_pack(name, i) for i, name in enumerate(sys.argv[2:])]
 command = worker_command(store.folder, trainer="support.trainers:train")
-def tell(event):
+def print_event(event):
     print(event.kind, event.pack.id, flush=True)
-summary = run_packs(packs, store=store, command=command, workers=2, time_limit=100, on_event=tell)
+summary = run_packs(
+    packs, store=store, command=command, workers=2, time_limit=100, on_event=print_event
+)
 print("summary", summary.ok, summary.interrupted, flush=True)
 """
 
@@ -63,12 +66,12 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def run(store: Store) -> Callable[..., Summary]:
-    """`run_packs` with two workers, the trainer of these tests, and no patience."""
+    """`run_packs` with two workers, the trainer of these tests, and a short time limit."""
 
     def run(*packs: Pack, **options: object) -> Summary:
         command = worker_command(store.folder, device="cpu", trainer="support.trainers:train")
-        given = {"store": store, "command": command, "workers": 2, "time_limit": 20.0, **options}
-        return run_packs(packs, **given)
+        defaults = {"store": store, "command": command, "workers": 2, "time_limit": 20.0}
+        return run_packs(packs, **{**defaults, **options})
 
     return run
 
@@ -79,14 +82,21 @@ def statuses(store: Store) -> Counter[str]:
 
 def processes_with(tmp_path: Path) -> list[str]:
     """Command lines of the living processes that know this test's folder."""
-    found = []
+    command_lines = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if str(tmp_path).encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                command_lines.append(_command_line(int(folder.name)))
         except OSError:
             continue
-    return [line for line in found if line]  # a zombie has none
+    return [line for line in command_lines if line]  # a zombie has none
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -121,7 +131,8 @@ def test_no_packs_need_no_worker(run: Callable[..., Summary], store: Store) -> N
         ("segfault", "worker died: killed by SIGSEGV"),
         (
             "lose-one",
-            r"ValueError: the records are not those of the pack's cells \(execution/worker.py:\d+\)",
+            r"ValueError: the records are not those of the pack's cells "
+            r"\(execution/worker.py:\d+\)",
         ),
     ],
 )
@@ -278,35 +289,27 @@ def test_a_pool_runs_in_a_thread(run: Callable[..., Summary]) -> None:
     assert summaries[0].ok == 2
 
 
-def test_a_worker_killed_from_outside_or_without_its_guard_is_replaced(
+def test_a_worker_that_is_killed_or_loses_its_reaper_is_replaced(
     run: Callable[..., Summary], tmp_path: Path
 ) -> None:
-    """A guard that is gone takes its group with it: the pool sees to that."""
+    """The pool kills the group of a reaper that is gone."""
     killed: list[str] = []
 
     def kill(event: Event) -> None:
-        if event.kind == "started" and len(killed) < 2:
-            wanted = ("reaper.py", "-m membench.execution.worker")[len(killed)]
-            for pid in (int(p.name) for p in Path("/proc").glob("[0-9]*")):
-                line = _command_line(pid)
-                if (
-                    wanted in line
-                    and str(tmp_path) in line
-                    and ("reaper.py" in line) == (wanted == "reaper.py")
-                ):
-                    os.kill(pid, signal.SIGKILL)
-            killed.append(wanted)
+        if event.kind != "started" or len(killed) == 2:
+            return
+        victim = "worker" if killed else "reaper"
+        for folder in Path("/proc").glob("[0-9]*"):
+            line = _command_line(int(folder.name))
+            is_reaper = "reaper.py" in line  # its arguments are the worker's command
+            is_worker = "-m membench.execution.worker" in line and not is_reaper
+            if str(tmp_path) in line and (is_worker if victim == "worker" else is_reaper):
+                os.kill(int(folder.name), signal.SIGKILL)
+        killed.append(victim)
 
     summary = run(make_pack("slow"), on_event=kill, workers=1, retries_on_death=2)
-    assert (summary.ok, killed) == (2, ["reaper.py", "-m membench.execution.worker"])
+    assert (summary.ok, killed) == (2, ["reaper", "worker"])
     wait_until(lambda: not processes_with(tmp_path))
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
 
 
 def start_driver(store: Store, *behaviours: str) -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Stands in for the engine in the pool's tests: what a pack does to its worker is the name of its regularizer."""
+"""A trainer for the pool's tests: a pack's regularizer names what it does to its worker."""
 
 from __future__ import annotations
 
@@ -95,11 +95,18 @@ def _print_for_ever(pack: Pack) -> None:
         print("spam " * 1000)
 
 
+_CHILD = """
+import os, time
+os.fork()
+open(os.environ["POOL_TEST_NOTES"], "a").write(f"{os.getpid()} child\\n")
+time.sleep(1000)
+"""
+
+
 def _have_children(pack: Pack) -> None:
     """Sleep with a child and a grandchild, as a data loader would."""
     _note(pack, "worker")
-    code = "import os, time; os.fork(); open(os.environ['POOL_TEST_NOTES'], 'a').write(f'{os.getpid()} child\\n')"
-    subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(1000)"])
+    subprocess.Popen([sys.executable, "-c", _CHILD])
     time.sleep(1000)
 
 
