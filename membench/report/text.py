@@ -162,8 +162,11 @@ def _minus(text: str) -> str:
 
 def _escape(line: str) -> str:
     escaped = _SPECIAL.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line)
-    escaped = _ESCAPED_CODE.sub(r"`\1`", escaped)
-    return _FOREIGN_LINK.sub(_broken_link, escaped)
+    parts = []
+    for place, part in enumerate(_ESCAPED_CODE.split(escaped)):
+        is_code = place % 2 == 1  # `split` puts what the group holds between the other parts
+        parts.append(f"`{part}`" if is_code else _FOREIGN_LINK.sub(_broken_link, part))
+    return "".join(parts)
 
 
 def _broken_link(found: re.Match[str]) -> str:

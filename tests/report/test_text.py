@@ -90,6 +90,7 @@ def test_github_does_not_link_other_addresses(address: str) -> None:
 
 def test_words_that_scoring_quotes_stay_code() -> None:
     assert text.escape_markdown("`none` failed, `a|b` too") == r"`none` failed, \`a\|b\` too"
+    assert text.escape_markdown("see `mixed@0.4`") == "see `mixed@0.4`"
     assert text.code("mixed@0.4") == "`mixed@0.4`"
     assert text.code("a`b") == r"a\`b"
 
