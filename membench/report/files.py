@@ -1,24 +1,24 @@
-"""Rendered files to disk, and what is on disk compared with what would be rendered (`membench report --check`)."""
+"""Rendered files on disk: writing them, and comparing what is there (`membench report --check`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import takewhile
+from collections.abc import Sequence
 from pathlib import Path
 
 from membench.files import replace_file
 from membench.report.text import plain
 
 TIMING = "timing.md"
-#: Wall-clock differs from run to run; everything else follows from the records alone, byte by byte.
+#: Wall-clock differs between runs; everything else follows from the records alone, byte by byte.
 UNCHECKED = frozenset({TIMING})
 FIGURES = "figures"
-#: Found near the head of every figure that we drew; no other file is ever removed or called stale.
+#: Near the head of every figure that we drew; no other file is ever removed or called stale.
 MARK = "drawn by membench report"
 
 
 def write(out: Path, files: Mapping[str, bytes]) -> None:
-    """Put the files under `out`, each in one step, and remove the figures of an earlier report that it no longer has.
+    """Write the files under `out`, and remove figures of an earlier report that are not among them.
 
     Raises:
         OSError: a file cannot be written; those that were written before it are whole.
@@ -27,58 +27,57 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content, durable=False)
-    for name in _stale(out, files):
+    for name in _stale_figures(out, files):
         (out / name).unlink()
 
 
 def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:
-    """One line for each file under `out` that is not what would be rendered now; empty if the report is up to date."""
-    found = [
-        _difference(out / name, name, files[name])
-        for name in sorted(files)
-        if name not in UNCHECKED
-    ]
-    return [line for line in found if line] + [
-        f"{name}: no longer part of the report" for name in _stale(out, files)
-    ]
+    """Describe in a line each file under `out` that is not what would be rendered now."""
+    lines = []
+    for name in sorted(files):
+        path = out / name
+        if name in UNCHECKED:
+            continue
+        if not path.is_file():
+            lines.append(f"{name}: missing")
+        elif path.read_bytes() != files[name]:
+            lines.append(f"{name}:{_first_difference(path.read_bytes(), files[name])}")
+    for name in _stale_figures(out, files):
+        lines.append(f"{name}: no longer part of the report")
+    return lines
 
 
-def _difference(path: Path, name: str, expected: bytes) -> str:
-    if not path.is_file():
-        return f"{name}: missing"
-    actual = path.read_bytes()
-    return "" if actual == expected else f"{name}:{_first(actual, expected)}"
+def _stale_figures(out: Path, files: Mapping[str, bytes]) -> list[str]:
+    names = []
+    for path in sorted((out / FIGURES).glob("*.svg")):
+        name = f"{FIGURES}/{path.name}"
+        if name not in files and MARK.encode() in path.read_bytes()[:2000]:
+            names.append(name)
+    return names
 
 
-def _first(actual: bytes, expected: bytes) -> str:
-    """`12: has 'x', should be 'y'`: the first line that differs, cut to where it does."""
-    old, new = actual.split(b"\n"), expected.split(b"\n")
-    line = next(
-        (i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]),
-        min(len(old), len(new)),
-    )
-    has, should = (lines[line] if line < len(lines) else None for lines in (old, new))
-    same = sum(
-        1
-        for _ in takewhile(
-            lambda pair: pair[0] == pair[1], zip(has or b"", should or b"", strict=False)
-        )
-    )
-    start = max(0, same - 20)
-    return f"{line + 1}: has {_quoted(has, start)}, should be {_quoted(should, start)}"
+def _first_difference(actual: bytes, expected: bytes) -> str:
+    """Describe the first line that differs, cut to where it does: `12: has 'x', should be 'y'`."""
+    actual_lines, expected_lines = actual.split(b"\n"), expected.split(b"\n")
+    place = _common_length(actual_lines, expected_lines)
+    has = actual_lines[place] if place < len(actual_lines) else None
+    should = expected_lines[place] if place < len(expected_lines) else None
+    start = max(0, _common_length(has or b"", should or b"") - 20)
+    return f"{place + 1}: has {_quote(has, start)}, should be {_quote(should, start)}"
 
 
-def _quoted(line: bytes | None, start: int) -> str:
+def _common_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """Count the items at the start that are the same in both."""
+    length = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
+
+
+def _quote(line: bytes | None, start: int) -> str:
     if line is None:
         return "no such line"
     text = plain(line[start:].decode(errors="replace"), limit=60)
-    return repr(("…" if start else "") + text)
-
-
-def _stale(out: Path, files: Mapping[str, bytes]) -> list[str]:
-    names = sorted(f"{FIGURES}/{path.name}" for path in (out / FIGURES).glob("*.svg"))
-    return [
-        name
-        for name in names
-        if name not in files and MARK.encode() in (out / name).read_bytes()[:2000]
-    ]
+    return repr(f"…{text}" if start else text)

@@ -1,4 +1,8 @@
-"""The paper's Figure 10: how much noise is still fitted against accuracy on clean images, a curve an entry."""
+"""The paper's Figure 10: how much noise is still fitted against accuracy on clean images.
+
+Every entry is a curve over its strengths. A board of many entries has a second figure with a panel
+for each group, on the same axes; there all entries of other groups are muted.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,124 +26,186 @@ from membench.report.styles import Style
 from membench.report.styles import group_order
 from membench.report.svg import panel
 
-_TICKS = (10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)
-_EPOCHS = (1, 2, 3, 5, 10, 20)  #: of the control, named where there is room
-_MOST = 0.9995  #: an accuracy of 1 has no place on a scale of log error
-_WIDTH, _PLOT = 9.2, 6.1  #: of the figure and of its axes, inches
 Dot = tuple[float, float]  #: (noise fit, accuracy), shares
 Name = tuple[str, str, Dot]  #: text, colour, what it belongs to
 
+_TICKS = (10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)
+_NAMED_EPOCHS = (1, 2, 3, 5, 10, 20)  #: of the control, named where there is room
+_MAX_ACCURACY = 0.9995  #: an accuracy of 1 has no place on a scale of log error
 
-@dataclass(frozen=True)
+#: Inches: the figure's width, and that of its axes.
+_WIDTH = 9.2
+_PLOT_WIDTH = 6.1
+#: Inches, of the figure by group: its width, its margins, a panel's axes, the names beside them,
+#: and from one row of panels to the next.
+_GROUPED_WIDTH = 9.35
+_GROUPED_LEFT, _GROUPED_TOP, _GROUPED_BOTTOM = 0.6, 0.4, 0.55
+_PANEL_WIDTH, _PANEL_HEIGHT = 2.3, 2.35
+_NAMES_WIDTH = 1.75
+_ROW_STEP = 2.85
+_COLUMNS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Series:
     """One entry's dots, off first, then from weak to strong."""
 
-    look: Style
+    style: Style
     dots: tuple[Dot, ...]
     chosen: int | None  #: the dot of the strength that most folds chose
-    rank: str
-    muted: bool = (
-        False  #: behind the others: a thin grey line without marker, name and row in the legend
-    )
+    rank: str  #: "" where no ranks are given
+    muted: bool = False  #: a thin grey line behind the others, without marker, name and legend
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScatterFigure:
     """All that one scatter figure shows."""
 
-    trails: tuple[Series, ...]
+    series: tuple[Series, ...]
     early: tuple[Dot, ...]  #: the control, from the last epoch to the first
-    epochs: tuple[int, ...]
-    low_rate: tuple[Dot, ...]
+    epochs: tuple[int, ...]  #: of `early`
+    low_rate: tuple[Dot, ...]  #: the control at lower rates
     x_label: str
     y_label: str
 
     @property
-    def leads(self) -> tuple[Series, ...]:
-        """Those that are not muted."""
-        return tuple(trail for trail in self.trails if not trail.muted)
+    def highlighted(self) -> tuple[Series, ...]:
+        """The series that are not muted."""
+        return tuple(series for series in self.series if not series.muted)
+
+    @property
+    def muted(self) -> int:
+        """The number of muted series."""
+        return len(self.series) - len(self.highlighted)
 
 
-def figure_size(scene: ScatterFigure) -> tuple[float, float]:
-    """Width and height in inches."""
-    return _WIDTH, max(4.7, legend.height(len(scene.leads) + (scene.leads != scene.trails)) + 0.35)
+def figure_size(content: ScatterFigure) -> tuple[float, float]:
+    """Return width and height in inches."""
+    legend_rows = len(content.highlighted) + bool(content.muted)
+    return _WIDTH, max(4.7, legend.height(legend_rows) + 0.35)
 
 
-def draw(scene: ScatterFigure, figure: Figure) -> None:
-    """Fill the figure."""
-    height = figure_size(scene)[1]
-    axes = panel(figure, (0.62, 0.55, _PLOT, height - 0.75))
-    plot(axes, scene)
-    axes.set_xlabel(scene.x_label)
-    axes.set_ylabel(scene.y_label)
-    control = [(e, dot) for e, dot in zip(scene.epochs, scene.early, strict=True) if e in _EPOCHS]
-    names(axes, scene, [(f"epoch {e}", "#5c5c5c", dot) for e, dot in reversed(control)])
-    others = len(scene.trails) - len(scene.leads)
-    legend.draw(
-        panel(figure, (_PLOT + 0.75, 0.2, _WIDTH - _PLOT - 0.8, height - 0.35)),
-        samples(scene),
-        others,
-    )
+def draw(content: ScatterFigure, figure: Figure) -> None:
+    """Draw the plot and its legend."""
+    _, height = figure_size(content)
+    axes = panel(figure, (0.62, 0.55, _PLOT_WIDTH, height - 0.75))
+    plot(axes, content)
+    axes.set_xlabel(content.x_label)
+    axes.set_ylabel(content.y_label)
+    epochs = []
+    for epoch, dot in zip(content.epochs, content.early, strict=True):
+        if epoch in _NAMED_EPOCHS:
+            epochs.append((f"epoch {epoch}", legend.PALE_INK, dot))
+    _draw_names(axes, content, more=epochs[::-1])
+    beside = (_PLOT_WIDTH + 0.75, 0.2, _WIDTH - _PLOT_WIDTH - 0.8, height - 0.35)
+    entries = [legend.LegendEntry(series.style, series.rank) for series in content.highlighted]
+    legend.draw(figure, beside, entries, content.muted)
 
 
-def samples(scene: ScatterFigure) -> list[legend.LegendEntry]:
-    """What the legend has a row for."""
-    return [legend.LegendEntry(trail.look, trail.rank) for trail in scene.leads]
+def by_group(content: ScatterFigure) -> dict[str, ScatterFigure]:
+    """Make one figure a group: its entries in colours of their own, all others muted."""
+    groups = {series.style.group for series in content.series}
+    figures = {}
+    for group in sorted(groups, key=group_order):
+        series = tuple(_highlight_group(series, group) for series in content.series)
+        figures[group] = replace(content, series=series)
+    return figures
 
 
-def plot(axes: Axes, scene: ScatterFigure) -> None:
-    """The control, all trails and the scales: the same for every scene with these dots, whichever are muted."""
-    _control(axes, scene)
-    for order, trail in enumerate(scene.trails):
-        _trail(axes, trail, zorder=4 - order / 100)
-    _frame(axes, scene)
+def grouped_size(groups: Mapping[str, ScatterFigure]) -> tuple[float, float]:
+    """Return width and height in inches of the figure by group."""
+    rows = -(-len(groups) // _COLUMNS)
+    height = _GROUPED_TOP + _ROW_STEP * (rows - 1) + _PANEL_HEIGHT + _GROUPED_BOTTOM
+    return _GROUPED_WIDTH, height
 
 
-def _control(axes: Axes, scene: ScatterFigure) -> None:
-    if scene.early:
-        axes.plot(*_xy(scene.early), zorder=2, **legend.EARLY)
-        axes.plot(*_xy(scene.early), color="#6b6b6b", marker="|", ms=5, ls="none", zorder=2.1)
-    if scene.low_rate:
-        axes.plot(*_xy(scene.low_rate), zorder=2.2, **legend.SLOW)
+def draw_grouped(groups: Mapping[str, ScatterFigure], figure: Figure) -> None:
+    """Draw a panel for each group, row by row, each with the names of its entries beside it."""
+    _, height = grouped_size(groups)
+    top_row = height - _GROUPED_TOP - _PANEL_HEIGHT
+    for place, (group, content) in enumerate(groups.items()):
+        row, column = divmod(place, _COLUMNS)
+        left = _GROUPED_LEFT + column * (_GROUPED_WIDTH / _COLUMNS)
+        bottom = top_row - _ROW_STEP * row
+        axes = panel(figure, (left, bottom, _PANEL_WIDTH, _PANEL_HEIGHT))
+        plot(axes, content)
+        has_panel_below = place + _COLUMNS < len(groups)
+        _label_panel(axes, group, content, x_label=not has_panel_below)
+        _draw_names(axes, content)
+        beside = (left + _PANEL_WIDTH + 0.02, bottom, _NAMES_WIDTH, _PANEL_HEIGHT)
+        entries = [legend.LegendEntry(series.style, "") for series in content.highlighted]
+        legend.draw_names(figure, beside, entries)
 
 
-def _trail(axes: Axes, trail: Series, zorder: float) -> None:
-    look = trail.look
-    x, y = _xy(trail.dots)
-    if trail.muted:
+def plot(axes: Axes, content: ScatterFigure) -> None:
+    """Draw the control, all series and the scales, which do not depend on who is muted."""
+    _plot_control(axes, content)
+    for order, series in enumerate(content.series):
+        _plot_series(axes, series, zorder=4 - order / 100)
+    _set_scales(axes, content)
+
+
+def _highlight_group(series: Series, group: str) -> Series:
+    style = replace(series.style, color=series.style.color_within_group)
+    return replace(series, style=style, muted=series.style.group != group)
+
+
+def _label_panel(axes: Axes, group: str, content: ScatterFigure, x_label: bool) -> None:
+    axes.set_title(group, loc="left", fontsize=9, pad=4, y=1, weight="bold")
+    axes.tick_params(labelsize=7)
+    axes.set_ylabel(_short_label(content.y_label), fontsize=7.5)
+    if x_label:
+        axes.set_xlabel(_short_label(content.x_label), fontsize=7.5)
+
+
+def _short_label(label: str) -> str:
+    """Leave out what stands in brackets in the large figure, but for the unit."""
+    return label.partition(" (")[0] + " (%)"
+
+
+def _plot_control(axes: Axes, content: ScatterFigure) -> None:
+    if content.early:
+        x, y = _percentages(content.early)
+        axes.plot(x, y, zorder=2, **legend.EARLY)
+        axes.plot(x, y, color="#6b6b6b", marker="|", ms=5, ls="none", zorder=2.1)
+    if content.low_rate:
+        x, y = _percentages(content.low_rate)
+        axes.plot(x, y, zorder=2.2, **legend.SLOW)
+
+
+def _plot_series(axes: Axes, series: Series, zorder: float) -> None:
+    x, y = _percentages(series.dots)
+    if series.muted:
         axes.plot(x, y, **legend.MUTED)
         return
-    axes.plot(x, y, color=look.color, ls=look.dashes, lw=1.2, alpha=0.9, zorder=zorder)
-    style = {
-        "color": look.color,
-        "marker": look.marker,
+    color = series.style.color
+    axes.plot(x, y, color=color, ls=series.style.dashes, lw=1.2, alpha=0.9, zorder=zorder)
+    dots: dict[str, Any] = {
+        "color": color,
+        "marker": series.style.marker,
         "ls": "none",
         "mew": 0.8,
         "zorder": zorder + 0.5,
     }
-    axes.plot(x[1:], y[1:], ms=4, mfc="white", **style)
-    if trail.chosen:
-        axes.plot(x[trail.chosen], y[trail.chosen], ms=6.5, **style)
+    axes.plot(x[1:], y[1:], ms=4, mfc="white", **dots)
+    if series.chosen:
+        axes.plot(x[series.chosen], y[series.chosen], ms=6.5, **dots)
 
 
-def _frame(axes: Axes, scene: ScatterFigure) -> None:
-    x, y = _xy([*(d for t in scene.trails for d in t.dots), *scene.early, *scene.low_rate])
-    axes.plot(
-        *_xy([t.dots[0] for t in scene.trails][:1]),
-        color=INK,
-        marker="*",
-        ms=12,
-        ls="none",
-        zorder=9,
-    )
+def _set_scales(axes: Axes, content: ScatterFigure) -> None:
+    dots = [dot for series in content.series for dot in series.dots]
+    x, y = _percentages([*dots, *content.early, *content.low_rate])
+    off = [series.dots[0] for series in content.series][:1]
+    off_x, off_y = _percentages(off)
+    axes.plot(off_x, off_y, color=INK, marker="*", ms=12, ls="none", zorder=9)
     low, high = float(_log_error(min(y))), float(_log_error(max(y)))
-    pad = 0.07 * max(high - low, 0.2)
-    bottom, top = max(0.0, float(_accuracy(low - pad))), float(_accuracy(high + pad))
+    padding = 0.07 * max(high - low, 0.2)
+    bottom, top = max(0.0, float(_accuracy(low - padding))), float(_accuracy(high + padding))
     axes.set_yscale("function", functions=(_log_error, _accuracy))
     axes.set_ylim(bottom, top)
     axes.set_xlim(min(0.0, *x), 102)
     axes.yaxis.set_major_locator(FixedLocator(_ticks(bottom, top)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.text(
         0.012, 0.99, "↖ better", transform=axes.transAxes, va="top", fontsize=8, color="#666666"
@@ -146,116 +213,65 @@ def _frame(axes: Axes, scene: ScatterFigure) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Those of the round numbers that do not stand closer than a fifteenth of the axis."""
-    kept: list[float] = []
+    """Select round numbers, from above, that are at least a fifteenth of the axis from the last."""
+    ticks: list[float] = []
     gap = (_log_error(high) - _log_error(low)) / 15
-    for tick in (t for t in reversed(_TICKS) if low <= t <= high):
-        if not kept or _log_error(kept[-1]) - _log_error(tick) >= gap:
-            kept.append(float(tick))
-    return kept
+    for tick in reversed(_TICKS):
+        on_axis = low <= tick <= high
+        if on_axis and (not ticks or _log_error(ticks[-1]) - _log_error(tick) >= gap):
+            ticks.append(float(tick))
+    return ticks
 
 
-def names(axes: Axes, scene: ScatterFigure, more: Sequence[Name] = ()) -> None:
-    """Every lead's name at its strong end, then `more`, where they fit."""
-    box = axes.get_window_extent()  # in points: the figure has 72 dots an inch, as SVG has
-    room = labels.Box(box.x0 + 2, box.y0, box.x1, box.y1 - 12)
-    ends = [*((t.look.label, t.look.color, t.dots[-1]) for t in scene.leads), *more]
-    lines = [
-        _spots(axes, line)
-        for line in (*(t.dots for t in scene.trails), scene.early, scene.low_rate)
-        if line
-    ]
-    clear = [
-        _spots(axes, line)
-        for line in (*(t.dots for t in scene.leads), scene.early, scene.low_rate)
-        if line
-    ]
-    found = zip((text for text, *_ in ends), _spots(axes, [dot for *_, dot in ends]), strict=True)
-    colors = {text: color for text, color, _ in ends}
-    for label in labels.place(list(found), [spot for line in clear for spot in line], lines, room):
-        style = {
-            "va": "center_baseline",
-            "fontsize": labels.POINTS,
-            "color": colors[label.text],
-            "zorder": 8,
-        }
-        axes.annotate(label.text, (label.x, label.y), xycoords="figure points", **style)
+def _draw_names(axes: Axes, content: ScatterFigure, more: Sequence[Name] = ()) -> None:
+    """Write every highlighted entry's name at its strong end, then `more`, where they fit."""
+    window = axes.get_window_extent()  # in points: the figure has 72 dots an inch, as SVG has
+    room = labels.Box(window.x0 + 2, window.y0, window.x1, window.y1 - 12)
+    names = [(s.style.label, s.style.color, s.dots[-1]) for s in content.highlighted]
+    names += more
+    controls = [content.early, content.low_rate]
+    lines = _lines(axes, [*(series.dots for series in content.series), *controls])
+    clear_lines = _lines(axes, [*(series.dots for series in content.highlighted), *controls])
+    colors = {text: color for text, color, _ in names}
+    ends = _positions(axes, [dot for _, _, dot in names])
+    placed = labels.place(
+        names=[(text, end) for (text, _, _), end in zip(names, ends, strict=True)],
+        dots=[position for line in clear_lines for position in line],
+        lines=lines,
+        room=room,
+    )
+    for label in placed:
+        axes.annotate(
+            label.text,
+            (label.x, label.y),
+            xycoords="figure points",
+            va="center_baseline",
+            fontsize=labels.FONT_SIZE,
+            color=colors[label.text],
+            zorder=8,
+        )
 
 
-def _spots(axes: Axes, dots: Sequence[Dot]) -> list[labels.Spot]:
-    return [(x, y) for x, y in axes.transData.transform(np.transpose(_xy(dots))).tolist()]
+def _lines(axes: Axes, lines: Sequence[Sequence[Dot]]) -> list[list[labels.Position]]:
+    """Transform lines of dots to positions in points; lines without dots are left out."""
+    return [_positions(axes, line) for line in lines if line]
 
 
-def _xy(dots: Sequence[Dot]) -> tuple[list[float], list[float]]:
-    return [100 * x for x, _ in dots], [100 * min(y, _MOST) for _, y in dots]
+def _positions(axes: Axes, dots: Sequence[Dot]) -> list[labels.Position]:
+    percentages = np.transpose(_percentages(dots))
+    return [(x, y) for x, y in axes.transData.transform(percentages).tolist()]
+
+
+def _percentages(dots: Sequence[Dot]) -> tuple[list[float], list[float]]:
+    """Split dots into x and y, in percent."""
+    return [100 * x for x, _ in dots], [100 * min(y, _MAX_ACCURACY) for _, y in dots]
 
 
 def _log_error(percent: float | np.ndarray) -> np.ndarray:
-    return -np.log10(1 - np.minimum(np.asarray(percent, float) / 100, _MOST))
+    """Map accuracies in percent to the scale: -log10 of the error."""
+    return -np.log10(1 - np.minimum(np.asarray(percent, float) / 100, _MAX_ACCURACY))
 
 
 def _accuracy(scale: float | np.ndarray) -> np.ndarray:
+    """Map the scale back to accuracies in percent."""
     return 100 * (1 - 10.0 ** -np.asarray(scale, float))
-
-
-_GROUPED_WIDTH, _GROUPED_PLOT, _GROUPED_NAMES = (
-    9.35,
-    2.3,
-    1.75,
-)  #: of the figure, of a panel's axes, of the names beside them, inches
-_GROUPED_HEIGHT, _GROUPED_STEP = 2.35, 2.85  #: of a panel, and from one row to the next
-_GROUPED_LEFT, _GROUPED_TOP, _GROUPED_BOTTOM, _GROUPED_COLUMNS = 0.6, 0.4, 0.55, 2
-
-
-def by_group(scene: ScatterFigure) -> dict[str, ScatterFigure]:
-    """group -> the scene in which its entries lead, each in a colour of its own, and all others are muted."""
-    groups = sorted({trail.look.group for trail in scene.trails}, key=group_order)
-    return {
-        g: replace(scene, trails=tuple(_highlight_group(trail, g) for trail in scene.trails))
-        for g in groups
-    }
-
-
-def _highlight_group(trail: Series, group: str) -> Series:
-    own = trail.look.group == group
-    return replace(trail, look=replace(trail.look, color=trail.look.within), muted=not own)
-
-
-def grouped_size(scenes: Mapping[str, ScatterFigure]) -> tuple[float, float]:
-    """Width and height in inches."""
-    rows = -(-len(scenes) // _GROUPED_COLUMNS)
-    return _GROUPED_WIDTH, _GROUPED_TOP + _GROUPED_STEP * (
-        rows - 1
-    ) + _GROUPED_HEIGHT + _GROUPED_BOTTOM
-
-
-def draw_grouped(scenes: Mapping[str, ScatterFigure], figure: Figure) -> None:
-    """Fill the figure, row by row."""
-    top = grouped_size(scenes)[1] - _GROUPED_TOP - _GROUPED_HEIGHT
-    for place, (group, scene) in enumerate(scenes.items()):
-        row, column = divmod(place, _GROUPED_COLUMNS)
-        left, bottom = (
-            _GROUPED_LEFT + column * (_GROUPED_WIDTH / _GROUPED_COLUMNS),
-            top - _GROUPED_STEP * row,
-        )
-        axes = panel(figure, (left, bottom, _GROUPED_PLOT, _GROUPED_HEIGHT))
-        plot(axes, scene)
-        _label_axes(axes, group, scene, below=place + _GROUPED_COLUMNS < len(scenes))
-        names(axes, scene)
-        beside = panel(
-            figure, (left + _GROUPED_PLOT + 0.02, bottom, _GROUPED_NAMES, _GROUPED_HEIGHT)
-        )
-        legend.rows(beside, [replace(sample, rank="") for sample in samples(scene)])
-
-
-def _label_axes(axes: Axes, group: str, scene: ScatterFigure, below: bool) -> None:
-    axes.set_title(group, loc="left", fontsize=9, pad=4, y=1, weight="bold")
-    axes.tick_params(labelsize=7)
-    axes.set_ylabel(_without_brackets(scene.y_label), fontsize=7.5)
-    if not below:
-        axes.set_xlabel(_without_brackets(scene.x_label), fontsize=7.5)
-
-
-def _without_brackets(label: str) -> str:
-    """Without what stands in brackets in the large figure."""
-    return label.partition(" (")[0] + " (%)"

@@ -1,7 +1,8 @@
-"""Which colour, marker and line an entry has in every figure: colour by group, marker and dashes within the group."""
+"""The colour, marker and line of each entry, the same in every figure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from membench.records import Entry
@@ -9,9 +10,9 @@ from membench.report.text import ascii_only
 
 INK = "#1a1a1a"
 GREY = "#8c8c8c"
-PALE = "#d9d9d9"
-#: Okabe and Ito (2008), told apart with the common kinds of colour blindness; yellow is darkened for white paper.
-_COLORS = {
+#: Okabe and Ito (2008): told apart with the common kinds of colour blindness. Their yellow is
+#: darkened for white paper.
+_GROUP_COLORS = {
     "data": "#0072B2",
     "model": "#D55E00",
     "loss": "#009E73",
@@ -19,15 +20,21 @@ _COLORS = {
     "weights": "#B8860B",
     "trajectory": "#56B4E9",
 }
-_OTHER = "#4d4d4d"
-#: Within a panel that holds one group only, colours tell its entries apart: the same, black, and three more.
-_WITHIN = (*_COLORS.values(), INK, "#7B3294", "#8C6D31", "#6b6b6b")
+_OTHER_GROUPS = "#4d4d4d"
+#: Where a panel holds one group only, colours tell its entries apart: the same, and four more.
+_COLORS_WITHIN_GROUP = (*_GROUP_COLORS.values(), INK, "#7B3294", "#8C6D31", "#6b6b6b")
 _MARKERS = "os^DvPX<>phd*"
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 Dashes = str | tuple[float, tuple[float, ...]]
+_DASHES: tuple[Dashes, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.5, 1.2)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Style:
     """How one entry is drawn."""
 
@@ -36,28 +43,29 @@ class Style:
     color: str
     marker: str
     dashes: Dashes
-    within: str = INK  #: its colour where its group is alone
+    color_within_group: str = INK  #: where its group is alone
 
 
-def styles(entries: tuple[Entry, ...]) -> dict[str, Style]:
-    """A look for every entry, by its place in the manifest, so that it does not change with the results."""
-    seen: dict[str, int] = {}
+def styles(entries: Sequence[Entry]) -> dict[str, Style]:
+    """Give every entry a style by its place in the manifest, so that results do not change it."""
+    members: dict[str, int] = {}  # group -> how many of its entries have a style
     result = {}
     for place, entry in enumerate(entries):
-        nth = seen[entry.group] = seen.get(entry.group, -1) + 1
+        place_in_group = members.get(entry.group, 0)
+        members[entry.group] = place_in_group + 1
         result[entry.name] = Style(
             label=ascii_only(entry.name, 40),
             group=ascii_only(entry.group, 20),
-            color=_COLORS.get(entry.group, _OTHER),
+            color=_GROUP_COLORS.get(entry.group, _OTHER_GROUPS),
             # Markers run on through all groups: in grey print the marker alone has to do.
             marker=_MARKERS[place % len(_MARKERS)],
-            dashes=_DASHES[nth % len(_DASHES)],
-            within=_WITHIN[nth % len(_WITHIN)],
+            dashes=_DASHES[place_in_group % len(_DASHES)],
+            color_within_group=_COLORS_WITHIN_GROUP[place_in_group % len(_COLORS_WITHIN_GROUP)],
         )
     return result
 
 
 def group_order(group: str) -> tuple[int, str]:
-    """Sorts groups as the contract names them, others behind."""
-    known = list(_COLORS)
+    """Sort groups as the contract names them, others behind."""
+    known = list(_GROUP_COLORS)
     return known.index(group) if group in known else len(known), group

@@ -1,4 +1,7 @@
-"""Matplotlib figures as SVG files whose bytes follow from what is drawn: no date, version, user setting, random id."""
+"""Matplotlib figures as SVG files whose bytes follow from what is drawn.
+
+No date, no version, no setting of the user and no random identifier reaches a file.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,16 +23,15 @@ from membench.report.styles import INK
 from membench.report.text import LONG
 from membench.report.text import plain
 
-_SETTINGS = {
+DOTS_PER_INCH = 72  #: one dot is one point, as in SVG
+Box = tuple[float, float, float, float]  #: left, bottom, width and height, inches
+_SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "membench",
     "svg.fonttype": "none",  # text stays text: to be searched, selected and read by `git diff`
     "text.parse_math": False,  # a "$" in a name is a "$"
     "font.family": "sans-serif",
-    "font.sans-serif": [
-        "DejaVu Sans",
-        "Verdana",
-        "Arial",
-    ],  # Verdana has the same widths, where DejaVu is missing
+    # Verdana has the same widths, where DejaVu is missing.
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 8.5,
     "text.color": INK,
     "axes.edgecolor": "#666666",
@@ -49,41 +52,66 @@ _SETTINGS = {
     "ytick.major.size": 3,
     "axes.unicode_minus": True,
 }
-#: Attributes that hold coordinates, in points: two decimals are finer than any screen, and do not show a last bit.
-_NUMBERS = re.compile(r' (?:d|x|y|points|transform)="[^"]*"')
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+#: Attributes that hold coordinates, in points. Two decimals are finer than any screen, and hide a
+#: difference in the last bit.
+_COORDINATES = re.compile(r' (?:d|x|y|points|transform)="[^"]*"')
 
 
 def render_svg(
-    size: tuple[float, float], title: str, description: str, paint: Callable[[Figure], None]
+    size: tuple[float, float], title: str, description: str, draw: Callable[[Figure], None]
 ) -> bytes:
-    """An SVG of `size` inches that `paint` fills; title and description are what a screen reader says."""
+    """Render an SVG.
+
+    Args:
+        size: width and height, inches.
+        title: what a screen reader says first.
+        description: what a screen reader says of the content.
+        draw: fills the figure.
+    """
     with _own_settings():
-        figure = Figure(figsize=size, dpi=72, facecolor="white")
+        figure = Figure(figsize=size, dpi=DOTS_PER_INCH, facecolor="white")
         FigureCanvasSVG(figure)
-        paint(figure)
+        draw(figure)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    return _described(buffer.getvalue(), title, description).encode()
+    return _describe(buffer.getvalue(), title, description).encode()
 
 
-def panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
-    """Axes at (left, bottom, width, height) in inches: nothing depends on how wide this machine's font is."""
-    width, height = figure.get_size_inches()
-    left, bottom, w, h = box
-    return figure.add_axes((left / width, bottom / height, w / width, h / height))
+def panel(figure: Figure, box: Box) -> Axes:
+    """Add axes at a place in inches, so that nothing depends on how wide this machine's font is."""
+    figure_width, figure_height = figure.get_size_inches()
+    left, bottom, width, height = box
+    return figure.add_axes(
+        (
+            left / figure_width,
+            bottom / figure_height,
+            width / figure_width,
+            height / figure_height,
+        )
+    )
+
+
+def inch_panel(figure: Figure, box: Box) -> Axes:
+    """Add invisible axes whose units are inches from their upper left corner."""
+    axes = panel(figure, box)
+    axes.set_axis_off()
+    axes.set_xlim(0, box[2])
+    axes.set_ylim(box[3], 0)
+    return axes
 
 
 @contextmanager
 def _own_settings() -> Iterator[None]:
-    """Matplotlib's defaults and ours, whatever the user's matplotlibrc says; the user's are back afterwards."""
+    """Use matplotlib's defaults and ours, whatever the user's are; those are back afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
         yield
 
 
-def _described(svg: str, title: str, description: str) -> str:
+def _describe(svg: str, title: str, description: str) -> str:
+    """Add title and description, and write the rest of the file in its shortest form."""
     start = svg.index("<svg ")
     end = svg.index(">", start)
     head = re.sub(r"\s+", " ", svg[start:end])
@@ -92,11 +120,14 @@ def _described(svg: str, title: str, description: str) -> str:
         f'\n <title id="title">{escape(plain(title))}</title>'
         f'\n <desc id="desc">{escape(plain(description, LONG))}</desc>'
     )
-    body = _NUMBERS.sub(_rounded, re.sub(r"[ \t]+$", "", svg[end + 1 :], flags=re.MULTILINE))
+    body = re.sub(r"[ \t]+$", "", svg[end + 1 :], flags=re.MULTILINE)
+    body = _COORDINATES.sub(_round_coordinates, body)
     return f'<?xml version="1.0" encoding="utf-8" standalone="no"?>\n{head}{words}{body}'
 
 
-def _rounded(attribute: re.Match[str]) -> str:
-    return re.sub(
-        r"-?\d+\.\d+", lambda number: f"{round(float(number[0]), 2) + 0.0:g}", attribute[0]
-    )
+def _round_coordinates(attribute: re.Match[str]) -> str:
+    return re.sub(r"-?\d+\.\d+", _round_coordinate, attribute[0])
+
+
+def _round_coordinate(number: re.Match[str]) -> str:
+    return f"{round(float(number[0]), 2) + 0.0:g}"

@@ -1,4 +1,4 @@
-"""The figures are well-formed, the same bytes every time, say what they show, and keep names readable."""
+"""Figures are well-formed, the same bytes every time, say what they show and keep names readable."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from support.boards import manifest
 from support.boards import records
 
 from membench.records import Manifest
-from membench.report import figures
+from membench.report import captions
 from membench.report import labels
 from membench.report import learning_curves
 from membench.report import scatter
-from membench.report.figures import FIRST
 from membench.report.figures import MAX_COLOURED
+from membench.report.figures import MAX_FIRST
 from membench.report.figures import Drawing
 from membench.report.figures import drawings
 from membench.report.figures import entries
+from membench.report.figures import fit_quantities
 from membench.report.figures import highlighted
+from membench.report.figures import scatter_figure
 from membench.report.figures import stems
 from membench.report.styles import styles
 from membench.report.svg import render_svg
@@ -151,20 +153,20 @@ def test_file_names_of_different_tasks_differ() -> None:
 
 def test_entries_differ_in_colour_or_marker() -> None:
     effects = tuple(Effect(f"e{i}", ("data", "model", "loss")[i % 3], 0.5, 0.1) for i in range(24))
-    found = styles(manifest(effects, tasks=(TASK,)).entries)
-    keys = {(found[e.name].color, found[e.name].marker) for e in effects}
+    known = styles(manifest(effects, tasks=(TASK,)).entries)
+    keys = {(known[e.name].color, known[e.name].marker) for e in effects}
     assert len(keys) == len(effects)
 
 
 def test_the_finding_names_the_least_fit_that_costs_next_to_nothing(plain: World) -> None:
     shown = entries(plain[1], TASK)
-    best = min(p.fit for s in shown for p in s.points[1:] if p.dA >= -figures.BUDGET)
-    assert f"least: {100 * best:.1f}% of them (none: 100.0%)" in figures.fit_caption(shown)
+    best = min(p.fit for s in shown for p in s.points[1:] if p.dA >= -captions.BUDGET)
+    assert f"least: {100 * best:.1f}% of them (none: 100.0%)" in captions.fit_caption(shown)
 
 
 def test_the_finding_says_when_nothing_helps() -> None:
     useless = entries(world((Effect("useless", "data", 0.0, 0.9),))[1], TASK)
-    assert figures.fit_caption(useless).startswith("No setting that loses at most 1 point")
+    assert captions.fit_caption(useless).startswith("No setting that loses at most 1 point")
 
 
 def test_the_accuracy_axis_has_round_ticks_inside_it_and_a_place_for_100_percent() -> None:
@@ -177,18 +179,20 @@ def test_the_accuracy_axis_has_round_ticks_inside_it_and_a_place_for_100_percent
 
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300)), max_size=12))
 @settings(max_examples=40, deadline=None)
-def test_names_cover_neither_dots_nor_each_other(spots: list[labels.Spot]) -> None:
+def test_names_cover_neither_dots_nor_each_other(spots: list[labels.Position]) -> None:
     room = labels.Box(0, 0, 400, 300)
     placed = labels.place(
         [(f"name-{i}", spot) for i, spot in enumerate(spots)], spots, [spots], room
     )
     boxes = [
-        labels.Box(n.x, n.y - 3, n.x + labels._ADVANCE * labels.POINTS * len(n.text), n.y + 3)
+        labels.Box(
+            n.x, n.y - 3, n.x + labels.LETTER_WIDTH * labels.FONT_SIZE * len(n.text), n.y + 3
+        )
         for n in placed
     ]
-    assert not any(a.meets(*np.atleast_2d(astuple(b)).T) for a, b in combinations(boxes, 2))
-    assert not any(box.holds(*np.transpose(spots)) for box in boxes)
-    assert all(box.inside(room) for box in boxes)
+    assert not any(a.overlaps(np.atleast_2d(astuple(b))) for a, b in combinations(boxes, 2))
+    assert not any(box.count_inside(np.array(spots)) for box in boxes)
+    assert all(box.is_inside(room) for box in boxes)
 
 
 def test_a_name_prefers_the_side_without_lines() -> None:
@@ -205,13 +209,11 @@ def test_a_name_prefers_the_side_without_lines() -> None:
 def test_panels_fill_their_rows(plain: World, count: int, columns: int) -> None:
     curve = entries(plain[1], TASK)[0].curve
     assert curve is not None
-    assert (
-        learning_curves._grid([learning_curves.Panel("a", "", "", "black", curve)] * count).columns
-        == columns
-    )
+    panel = learning_curves.Panel(title="a", color="black", curve=curve)
+    assert learning_curves._grid([panel] * count).columns == columns
 
 
-# --- many entries -----------------------------------------------------------------------------------------------------
+# --- many entries
 
 GROUPS = ("data", "model", "loss", "gradient", "own")
 MANY = (
@@ -254,7 +256,7 @@ def test_of_many_only_the_leads_are_named_in_the_large_figure(
         "dropout" in lead
         and first & lead
         and lead <= {*first, "dropout"}
-        and len(lead) <= FIRST + 1
+        and len(lead) <= MAX_FIRST + 1
     )
     text = words(crowded["fit-vs-accuracy"])
     assert {word for word in text if word in order} == lead
@@ -265,21 +267,21 @@ def test_all_are_leads_while_they_are_few_and_the_best_where_none_is_ranked(many
     names = [e.name for e in MANY]
     assert highlighted(many[1], names[:MAX_COLOURED]) == set(names[:MAX_COLOURED])
     unranked = replace(many[1], rows=tuple(replace(row, rank=None) for row in many[1].rows))
-    assert highlighted(unranked, names) == {*names[:FIRST], "dropout"}
+    assert highlighted(unranked, names) == {*names[:MAX_FIRST], "dropout"}
 
 
 def test_every_panel_of_a_group_has_the_scales_of_the_large_figure(many: World) -> None:
-    scene = figures._scene(*many, TASK, lambda p: (p.fit, p.real), figures._FIT)
+    whole = scatter_figure(*many, TASK, fit_quantities())
     limits = []
-    for each in (scene, *scatter.by_group(scene).values()):
-        assert {t.look.label for t in each.trails} == {e.name for e in MANY}
+    for content in (whole, *scatter.by_group(whole).values()):
+        assert {series.style.label for series in content.series} == {e.name for e in MANY}
         axes = Figure().add_subplot()
-        scatter.plot(axes, each)
+        scatter.plot(axes, content)
         limits.append((axes.get_xlim(), axes.get_ylim()))
     assert len(set(limits)) == 1
 
 
 def test_entries_of_one_group_differ_in_colour_where_they_are_alone() -> None:
     effects = tuple(Effect(f"e{i}", "loss", 0.5, 0.1) for i in range(10))
-    found = styles(manifest(effects, tasks=(TASK,)).entries)
-    assert len({found[e.name].within for e in effects}) == 10
+    known = styles(manifest(effects, tasks=(TASK,)).entries)
+    assert len({known[e.name].color_within_group for e in effects}) == 10
