@@ -13,7 +13,7 @@ from membench.scoring.formulas import Floats
 from membench.scoring.readings import WRONG
 from membench.scoring.readings import Baseline
 from membench.scoring.readings import Grid
-from membench.scoring.readings import grid_of
+from membench.scoring.readings import read_grid
 from membench.scoring.readings import readings_at
 from membench.scoring.record_index import RAND
 from membench.scoring.record_index import RecordIndex
@@ -32,7 +32,7 @@ def control_grid(index: RecordIndex, baseline: Baseline, low_rate: Entry | None)
     for epoch in early:
         off_and_early.append(_readings_at_epoch(baseline, epoch))
     count = len(off_and_early)
-    low = grid_of(index, baseline, low_rate or Entry("", "control", ()))
+    low = read_grid(index, baseline, low_rate or Entry("", "control", ()))
     rates = low.strengths[1:]
     return Grid(
         strengths=((),) * count + rates,

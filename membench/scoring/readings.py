@@ -92,7 +92,7 @@ class Grid:
         return self.readings[:, :, baseline.graded, reading]
 
 
-def grid_of(index: RecordIndex, baseline: Baseline, entry: Entry) -> Grid:
+def read_grid(index: RecordIndex, baseline: Baseline, entry: Entry) -> Grid:
     """Read an entry's grid on the baseline's task.
 
     Off comes first, then every strength of which all cells have been run.
@@ -107,7 +107,7 @@ def grid_of(index: RecordIndex, baseline: Baseline, entry: Entry) -> Grid:
         if runs is None:
             continue
         strengths.append(strength)
-        readings.append(_readings_of(baseline, runs))
+        readings.append(_read_strength(baseline, runs))
         records.append(runs)
         failed.append(sum(record.status in WORST for record in runs.values()))
     return Grid(
@@ -138,7 +138,7 @@ def _complete_runs(
     return runs
 
 
-def _readings_of(baseline: Baseline, runs: Runs) -> Floats:
+def _read_strength(baseline: Baseline, runs: Runs) -> Floats:
     """Read what counts for the runs of one strength: [s, signal, reading]."""
     readings = np.empty_like(baseline.readings)
     for s, seed in enumerate(baseline.seeds):

@@ -37,7 +37,7 @@ from membench.scoring.readings import VAL
 from membench.scoring.readings import WRONG
 from membench.scoring.readings import Baseline
 from membench.scoring.readings import Grid
-from membench.scoring.readings import grid_of
+from membench.scoring.readings import read_grid
 from membench.scoring.record_index import CellCounts
 from membench.scoring.record_index import RecordIndex
 from membench.scoring.record_index import count_cells
@@ -102,17 +102,17 @@ def score_entry(
     counts = count_cells(index, entry, task, seeds)
     skipped = entry.skipped.get(task, "")
     if baseline is None:
-        return TaskResult(score=replace(_counted(name, task, counts), skipped=skipped))
-    grid = grid_of(index, baseline, entry)
+        return TaskResult(score=replace(_empty_score(name, task, counts), skipped=skipped))
+    grid = read_grid(index, baseline, entry)
     score = replace(
-        _counted(name, task, counts),
+        _empty_score(name, task, counts),
         complete=counts.missing == 0,
         skipped=skipped or _skip_reason(grid),
-        points=_points(baseline, grid),
+        points=_make_points(baseline, grid),
     )
     if counts.missing or not recovery_is_defined(baseline):
         return TaskResult(score=score)
-    outcome = _outcome(baseline, grid, score.points)
+    outcome = _make_outcome(baseline, grid, score.points)
     outcome = replace(
         outcome,
         cost=largest_cost(grid),
@@ -144,9 +144,9 @@ def score_control(
     seeds = baseline.seeds if baseline else index.manifest.seeds
     counts = count_cells(index, low_rate, task, seeds) if low_rate else CellCounts()
     if baseline is None:
-        return TaskResult(score=_counted(CONTROL, task, counts)), None
+        return TaskResult(score=_empty_score(CONTROL, task, counts)), None
     grid = control_grid(index, baseline, low_rate)
-    points = _points(baseline, grid)
+    points = _make_points(baseline, grid)
     num_early = sum(not strength for strength in grid.strengths)
     control = Control(
         task=task,
@@ -156,11 +156,11 @@ def score_control(
         curve=mean_curve(baseline, baseline.records, "none"),
     )
     score = replace(
-        _counted(CONTROL, task, counts), complete=counts.missing == 0, points=points, cost=1.0
+        _empty_score(CONTROL, task, counts), complete=counts.missing == 0, points=points, cost=1.0
     )
     if counts.missing or not recovery_is_defined(baseline):
         return TaskResult(score=score), control
-    outcome = _outcome(baseline, grid, points)
+    outcome = _make_outcome(baseline, grid, points)
     return TaskResult(score=_with_outcome(score, baseline, grid, outcome), outcome=outcome), control
 
 
@@ -172,7 +172,7 @@ def with_excess(result: TaskResult, control: TaskResult) -> TaskScore:
     return replace(result.score, X=_interval(difference))
 
 
-def _counted(name: str, task: str, counts: CellCounts) -> TaskScore:
+def _empty_score(name: str, task: str, counts: CellCounts) -> TaskScore:
     """Make a score that holds nothing but the numbers of cells."""
     return TaskScore(
         task=task,
@@ -194,7 +194,7 @@ def _skip_reason(grid: Grid) -> str:
     return records[0].reason or "skipped"
 
 
-def _points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
+def _make_points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
     """Make one point a strength, off first."""
     total = damage(baseline.accuracy).mean()
     R = ratio(_gains(baseline, grid, TEST).mean(-1), total)
@@ -230,7 +230,7 @@ def _points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def _outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> Outcome:
+def _make_outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> Outcome:
     """Choose leaving one seed out (README, Choice), and read everything at those strengths."""
     gain_val = _gains(baseline, grid, VAL)
     stratum = make_stratum(

@@ -1,20 +1,23 @@
-"""What the board makes of many entries: gate, control, excess, ranks, claims, and what is missing."""
+"""What the board makes of many entries: gate, control, excess, ranks, claims, missing cells."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import t as student
-from support.scoring import PLAIN
-from support.scoring import bare
-from support.scoring import entry
-from support.scoring import mixed
-from support.scoring import record
-from support.scoring import world
+from support.scoring import BASELINE
+from support.scoring import Values
+from support.scoring import baseline_values
+from support.scoring import make_entry
+from support.scoring import make_suite
+from support.scoring import record_of
+from support.scoring import score_suite
+from support.scoring import with_gains
 
 from membench.records import Cell
 from membench.records import digest
@@ -23,48 +26,38 @@ from membench.scoring import score
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
 
-LOW = entry("low-lr", "control", strengths=((0.333,), (0.1,), (0.0333,)))
+LOW = make_entry("low-lr", "control", strengths=((0.333,), (0.1,), (0.0333,)))
 GOOD = {("r", 0.3): (0.08, 0.09, 0.10, 0.11, 0.12)}
 
 
-def with_curve(cell: Cell, **early: tuple[Any, Any]) -> dict[str, Any]:
-    """`none` tested at E/2 as well: early[signal] = (accuracy at E/2, at .8 E); the last is PLAIN's."""
-    last = PLAIN[cell.signal]["acc"]
-    found = early.get(cell.signal.partition("@")[0], (last, None))
-    val = tuple(last if a is None else a for a in (*found, last))
-    return bare(cell) | {"test": (*found, last), "val": val}
+def with_early_stopping(half_way: float) -> Values:
+    """Let `none` have the accuracy `half_way` on mixed labels at E/2, and entries gain as in GOOD.
 
-
-def controlled(gains: dict[tuple[str, float], tuple[float, ...]], half: float) -> Any:
-    """`none` stopped at E/2 has the mixed accuracy `half`; low-lr does harm; the entries gain what is told."""
+    On the other signals `none` has at E/2 what it has at E. `low-lr` does harm.
+    """
 
     def values(cell: Cell) -> dict[str, Any]:
-        return (
-            with_curve(cell, mixed=(half, None))
-            if cell.regularizer == "none"
-            else mixed(gains)(cell)
-        )
+        if cell.regularizer != "none":
+            return with_gains(GOOD)(cell)
+        result = baseline_values(cell)
+        last = result["acc"]
+        early = half_way if cell.signal == "mixed@0.4" else last
+        result["test"] = (early, None, last)
+        result["val"] = (early, last, last)
+        return result
 
     return values
 
 
 def test_the_control_is_none_stopped_early_at_no_cost() -> None:
-    board = score(*world(entry("r"), LOW, values=controlled(GOOD, half=0.76)))
+    board = score_suite(make_entry("r"), LOW, values=with_early_stopping(0.76))
     control, (row,) = board.control_rows[0], board.rows
-    assert (control.entry, control.chosen, control.R.mean) == (
-        "control",
-        {"d/a": "epoch 20"},
-        pytest.approx(0.3),
-    )
-    assert [p.label for p in board.controls["d/a"].early] == [
-        "off",
-        "epoch 20",
-    ]  # epoch 32 was not tested
-    assert [p.label for p in board.controls["d/a"].low_rate] == [
-        "rate x 0.333",
-        "rate x 0.1",
-        "rate x 0.0333",
-    ]
+    assert (control.entry, control.chosen) == ("control", {"d/a": "epoch 20"})
+    assert control.R.mean == pytest.approx(0.3)
+    points = board.controls["d/a"]
+    assert [p.label for p in points.early] == ["off", "epoch 20"]  # epoch 32 was not tested
+    rates = ["rate x 0.333", "rate x 0.1", "rate x 0.0333"]
+    assert [p.label for p in points.low_rate] == rates
     # N - N' = .02, .03, .04, .05, .06, mean .04: X = .2; e = -.02 .. .02 as before, and c = 0
     assert row.X.mean == pytest.approx(0.2)
     assert row.X.half == pytest.approx(2.7764451 * sqrt(1.25e-3))
@@ -75,25 +68,27 @@ def test_the_control_is_none_stopped_early_at_no_cost() -> None:
 
 def test_the_control_may_train_at_a_lower_rate() -> None:
     gains = {("low-lr", 0.1): (0.1,) * 5}
-    control = score(*world(entry("r"), LOW, values=mixed(gains))).control_rows[0]
+    control = score_suite(make_entry("r"), LOW, values=with_gains(gains)).control_rows[0]
     assert (control.chosen, control.R.mean) == ({"d/a": "rate x 0.1"}, pytest.approx(0.5))
 
 
-def test_suppression_that_stopping_early_also_gives_is_no_news() -> None:
-    (row,) = score(*world(entry("r"), LOW, values=controlled(GOOD, half=0.8))).rows
+def test_recovery_that_early_stopping_also_gives_does_not_beat_the_control() -> None:
+    (row,) = score_suite(make_entry("r"), LOW, values=with_early_stopping(0.8)).rows
     assert row.R.mean == pytest.approx(0.5)
     assert row.X.mean == pytest.approx(0.0)
     assert (row.beats_control, row.p_control) == (False, pytest.approx(0.5))
 
 
 def test_without_low_lr_the_control_is_early_stopping_and_the_page_says_so() -> None:
-    board = score(*world(entry("r")))
+    board = score_suite(make_entry("r"))
     assert any("`low-lr` is not in this suite" in note for note in board.notes)
 
 
 def test_an_incomplete_control_gives_no_excess_and_no_claim() -> None:
-    board = score(
-        *world(entry("r"), LOW, values=lambda c: None if c.strength == (0.333,) else mixed(GOOD)(c))
+    board = score_suite(
+        make_entry("r"),
+        LOW,
+        values=lambda c: None if c.strength == (0.333,) else with_gains(GOOD)(c),
     )
     assert board.control_rows[0].incomplete
     assert (board.rows[0].X, board.rows[0].beats_control, board.rows[0].rank) == (
@@ -105,71 +100,63 @@ def test_an_incomplete_control_gives_no_excess_and_no_claim() -> None:
 
 
 def test_controls_have_rows_but_never_rank() -> None:
-    board = score(*world(entry("r"), LOW, entry("placebo", "control"), values=mixed(GOOD)))
+    board = score_suite(
+        make_entry("r"), LOW, make_entry("placebo", "control"), values=with_gains(GOOD)
+    )
     assert [row.entry for row in board.control_rows] == ["control", "placebo"]
     assert [row.rank for row in board.control_rows] == [None, None]
     assert [row.rank for row in board.rows] == [(1, 1)]  # N = 1
 
 
 def test_further_controls_change_neither_the_control_nor_the_ranks() -> None:
-    """An oracle that wins everything back is shown beside the control, and is no part of its choice."""
+    """An oracle that wins everything back stands beside the control, not in its choice."""
     gains = GOOD | {("oracle", 0.5): (0.2,) * 5, ("low-lr", 0.1): (0.05,) * 5}
-    alone = score(*world(entry("r"), LOW, values=mixed(gains)))
-    board = score(
-        *world(
-            entry("r"),
-            LOW,
-            entry("oracle", "control"),
-            entry("focal", "control"),
-            values=mixed(gains),
-        )
+    alone = score_suite(make_entry("r"), LOW, values=with_gains(gains))
+    board = score_suite(
+        make_entry("r"),
+        LOW,
+        make_entry("oracle", "control"),
+        make_entry("focal", "control"),
+        values=with_gains(gains),
     )
     assert [row.entry for row in board.control_rows] == ["control", "oracle", "focal"]
     assert board.rows == alone.rows and board.unranked == ()
     assert board.control_rows[0] == alone.control_rows[0] and board.controls == alone.controls
     oracle = board.control_rows[1]
-    assert (oracle.R.mean, oracle.rank, oracle.p_control, oracle.beats_control) == (
-        pytest.approx(1.0),
-        None,
-        None,
-        None,
-    )
+    assert oracle.R.mean == pytest.approx(1.0)
+    assert (oracle.rank, oracle.p_control, oracle.beats_control) == (None, None, None)
 
 
+#: the full grid of a+b, from weak to strong
 PRODUCT = tuple(
     sorted(
-        ((a / 10, b / 10) for a in range(1, 6) for b in range(1, 6)),
-        key=lambda s: (round(sum(s), 3), s),
+        product((0.1, 0.2, 0.3, 0.4, 0.5), repeat=2),
+        key=lambda strength: (round(sum(strength), 3), strength),
     )
 )
 PAIRED = tuple((i / 10, i / 10) for i in range(1, 6))
 
 
 def composed(gains: dict[tuple[float, float], tuple[float, ...]]) -> Any:
-    """a+b gains at these settings and does harm at all others; r is as in GOOD."""
+    """Let a+b gain at these settings and do harm at all others; r is as in GOOD."""
 
     def values(cell: Cell) -> dict[str, Any]:
-        found = (
-            gains.get(cell.strength)
-            if cell.regularizer == "a+b"
-            else GOOD.get(("r", *cell.strength))
-        )
-        extra = found[cell.seed] if found else -0.1
-        plain = bare(cell)
-        return (
-            plain | {"acc": plain["acc"] + extra}
-            if cell.signal == "mixed@0.4" and cell.strength
-            else plain
-        )
+        if cell.regularizer != "a+b":
+            return with_gains(GOOD)(cell)
+        result = baseline_values(cell)
+        gain = gains.get(cell.strength)
+        if cell.signal == "mixed@0.4":
+            result["acc"] += gain[cell.seed] if gain else -0.1
+        return result
 
     return values
 
 
-def test_a_full_grid_is_a_row_of_its_own_that_is_not_ranked() -> None:
+def test_a_full_grid_has_a_second_row_that_is_not_ranked() -> None:
     gains = {(0.3, 0.3): (0.05,) * 5, (0.2, 0.5): (0.1,) * 5}
-    pair = entry("a+b", "composition", strengths=PAIRED)
-    alone = score(*world(entry("r"), pair, LOW, values=composed(gains)))
-    board = score(*world(entry("r"), replace(pair, full=PRODUCT), LOW, values=composed(gains)))
+    pair = make_entry("a+b", "composition", strengths=PAIRED)
+    alone = score_suite(make_entry("r"), pair, LOW, values=composed(gains))
+    board = score_suite(make_entry("r"), replace(pair, full=PRODUCT), LOW, values=composed(gains))
     assert (board.rows, board.unranked, board.control_rows) == (
         alone.rows,
         alone.unranked,
@@ -190,25 +177,25 @@ def test_a_full_grid_is_a_row_of_its_own_that_is_not_ranked() -> None:
 
 def test_of_equal_settings_of_a_full_grid_the_weaker_is_chosen() -> None:
     gains = {(0.4, 0.1): (0.1,) * 5, (0.1, 0.4): (0.1,) * 5, (0.2, 0.2): (0.1,) * 5}
-    board = score(
-        *world(entry("a+b", "composition", strengths=PAIRED, full=PRODUCT), values=composed(gains))
+    board = score_suite(
+        make_entry("a+b", "composition", strengths=PAIRED, full=PRODUCT), values=composed(gains)
     )
     assert board.full_rows[0].chosen == {"d/a": "0.2,0.2"}
 
 
-def test_an_incomplete_full_grid_costs_the_ranked_row_nothing() -> None:
-    pair = entry("a+b", "composition", strengths=PAIRED, full=PRODUCT)
+def test_an_incomplete_full_grid_leaves_the_ranked_row_complete() -> None:
+    pair = make_entry("a+b", "composition", strengths=PAIRED, full=PRODUCT)
     whole = composed({(0.3, 0.3): (0.05,) * 5})
-    board = score(*world(pair, values=lambda c: None if c.strength == (0.1, 0.2) else whole(c)))
+    board = score_suite(pair, values=lambda c: None if c.strength == (0.1, 0.2) else whole(c))
     assert [row.rank for row in board.rows] == [(1, 1)]
     (full,) = board.full_rows
     assert (full.R, full.incomplete, full.reason) == (None, True, "incomplete on d/a")
     assert (full.done, full.cells) == (24 * 15, 25 * 15)
 
 
-def test_a_composition_with_nothing_but_a_full_grid_has_one_row() -> None:
-    only = entry("a+b", "control", strengths=(), full=PRODUCT)
-    board = score(*world(entry("r"), only, values=composed({})))
+def test_a_composition_with_only_a_full_grid_has_one_row() -> None:
+    only = make_entry("a+b", "control", strengths=(), full=PRODUCT)
+    board = score_suite(make_entry("r"), only, values=composed({}))
     assert ([row.entry for row in board.rows], board.unranked) == (["r"], ())
     assert [row.entry for row in board.full_rows] == ["a+b (full)"]
     assert [row.entry for row in board.control_rows] == ["control"]
@@ -217,7 +204,7 @@ def test_a_composition_with_nothing_but_a_full_grid_has_one_row() -> None:
 def test_ranks_are_intervals_and_equal_ones_tie() -> None:
     gains = {("a", 0.3): (0.16, 0.17, 0.16, 0.17, 0.16), ("b", 0.3): (0.16, 0.16, 0.17, 0.17, 0.17)}
     gains |= {("c", 0.3): (0.03, 0.02, 0.03, 0.02, 0.03)}
-    board = score(*world(*map(entry, "cab"), values=mixed(gains)))
+    board = score_suite(*map(make_entry, "cab"), values=with_gains(gains))
     # a - c = .14 in the mean, far beyond t at .05 / 4; a and b differ by less than an image's worth
     found = [(row.entry, row.rank, row.tie) for row in board.rows]
     assert found == [("b", (1, 2), 1), ("a", (1, 2), 1), ("c", (3, 3), 2)]
@@ -236,25 +223,24 @@ def test_holm_steps_down() -> None:
 
 
 def test_three_seeds_give_intervals_but_no_ranks_and_no_claims() -> None:
-    board = score(
-        *world(entry("r"), LOW, values=mixed({("r", 0.3): (0.1, 0.11, 0.12)}), seeds=range(3))
+    board = score_suite(
+        make_entry("r"), LOW, values=with_gains({("r", 0.3): (0.1, 0.11, 0.12)}), seeds=range(3)
     )
     (row,) = board.rows
     assert row.R.half > 0
     assert (row.rank, row.tie, row.beats_control, row.p_control) == (None, None, None, None)
-    assert (board.ranked, board.seeds, row.reason) == (
-        False,
-        3,
-        "3 seeds: intervals, but no ranks and no claims",
-    )
+    assert (board.ranked, board.seeds) == (False, 3)
+    assert row.reason == "3 seeds: intervals, but no ranks and no claims"
 
 
 def test_a_seed_at_which_none_fails_is_dropped_for_everybody_and_named() -> None:
     def values(cell: Cell) -> dict[str, Any]:
-        bad = cell.regularizer == "none" and cell.seed == 4 and cell.signal == "randY"
-        return mixed(GOOD)(cell) | ({"status": "timeout", "reason": "600 s"} if bad else {})
+        result = with_gains(GOOD)(cell)
+        if cell.regularizer == "none" and cell.seed == 4 and cell.signal == "randY":
+            result |= {"status": "timeout", "reason": "600 s"}
+        return result
 
-    board = score(*world(entry("r"), values=values))
+    board = score_suite(make_entry("r"), values=values)
     assert board.gates[0].dropped == {4: "d/a/none/randY/seed4: timeout, 600 s"}
     assert board.rows[0].R.mean == pytest.approx((0.08 + 0.09 + 0.10 + 0.11) / 4 / 0.2)
     assert (board.seeds, board.ranked) == (4, False)
@@ -263,13 +249,11 @@ def test_a_seed_at_which_none_fails_is_dropped_for_everybody_and_named() -> None
 
 def test_a_cell_not_yet_run_leaves_the_row_incomplete() -> None:
     def values(cell: Cell) -> dict[str, Any] | None:
-        return (
-            None
-            if (cell.regularizer, cell.strength, cell.seed) == ("r", (0.5,), 1)
-            else mixed(GOOD)(cell)
-        )
+        if (cell.regularizer, cell.strength, cell.seed) == ("r", (0.5,), 1):
+            return None
+        return with_gains(GOOD)(cell)
 
-    board = score(*world(entry("r"), entry("q"), values=values))
+    board = score_suite(make_entry("r"), make_entry("q"), values=values)
     assert [row.entry for row in board.rows] == ["q"]
     (row,) = board.unranked
     assert (row.entry, row.incomplete, row.R, row.done, row.cells) == ("r", True, None, 72, 75)
@@ -277,9 +261,10 @@ def test_a_cell_not_yet_run_leaves_the_row_incomplete() -> None:
     assert [p.label for p in board.scores["r", "d/a"].points] == ["off", "0.1", "0.2", "0.3", "0.4"]
 
 
-def test_until_none_has_run_every_row_is_incomplete() -> None:
-    board = score(
-        *world(entry("r"), values=lambda c: None if c.regularizer == "none" and c.seed else bare(c))
+def test_every_row_is_incomplete_before_none_has_run() -> None:
+    board = score_suite(
+        make_entry("r"),
+        values=lambda c: None if c.regularizer == "none" and c.seed else baseline_values(c),
     )
     assert board.gates[0].pending
     assert [(row.entry, row.incomplete) for row in board.unranked] == [("r", True)]
@@ -300,10 +285,12 @@ def test_a_task_that_measures_nothing_is_shown_and_does_not_count(
     signal: str, change: dict, reason: str
 ) -> None:
     def values(cell: Cell) -> dict[str, Any]:
-        bad = cell.task == "d/b" and cell.signal == signal and cell.regularizer == "none"
-        return mixed(GOOD)(cell) | (change if bad else {})
+        result = with_gains(GOOD)(cell)
+        if cell.task == "d/b" and cell.signal == signal and cell.regularizer == "none":
+            result |= change
+        return result
 
-    board = score(*world(entry("r"), values=values, tasks=("d/a", "d/b")))
+    board = score_suite(make_entry("r"), values=values, tasks=("d/a", "d/b"))
     assert [gate.valid for gate in board.gates] == [True, False]
     assert reason in board.gates[1].reasons
     assert board.rows[0].R.mean == pytest.approx(0.5)
@@ -311,63 +298,68 @@ def test_a_task_that_measures_nothing_is_shown_and_does_not_count(
 
 
 def test_without_a_valid_task_nothing_is_ranked_and_the_reason_is_given() -> None:
-    board = score(*world(entry("r"), LOW, values=lambda c: bare(c) | {"acc": 0.9}))
-    assert [(row.entry, row.reason, row.incomplete) for row in board.unranked] == [
-        ("r", "no task is valid", False)
-    ]
+    board = score_suite(make_entry("r"), LOW, values=lambda c: baseline_values(c) | {"acc": 0.9})
+    (row,) = board.unranked
+    assert (row.entry, row.reason, row.incomplete) == ("r", "no task is valid", False)
     assert (board.rows, board.ranked) == ((), False)
 
 
 def test_a_signal_that_no_score_needs_is_shown_as_fit_only() -> None:
-    manifest, records = world(entry("r"), values=mixed(GOOD))
-    extra = [
-        replace(r, key=r.key + "x", signal="randX", test=(None,) * 3)
-        for r in records
-        if r.signal == "randY"
-    ]
+    manifest, records = make_suite(make_entry("r"), values=with_gains(GOOD))
+    extra = []
+    for record in records:
+        if record.signal == "randY":
+            fit_only = replace(record, key=record.key + "x", signal="randX", test=(None,) * 3)
+            extra.append(fit_only)
     manifest = replace(manifest, signals=(*manifest.signals, "randX"))
     manifest = replace(manifest, cells=manifest.cells | {r.cell.id: r.key for r in extra})
     board = score(manifest, records + extra)
-    assert board.scores["r", "d/a"].points[1].train == {
-        "real": 1.0,
-        "mixed@0.4": 1.0,
-        "randY": 1.0,
-        "randX": 1.0,
-    }
+    point = board.scores["r", "d/a"].points[1]
+    assert point.train == {"real": 1.0, "mixed@0.4": 1.0, "randY": 1.0, "randX": 1.0}
     R = board.rows[0].R
     assert (R.mean, R.half) == pytest.approx((0.5, 2.7764451 * sqrt(1.25e-3)))
 
 
-def further(seeds_without: tuple[int, ...] = ()) -> Board:
-    """A suite with pair-flip@0.4 and randX too: 0.3 wins back half of what the flip costs, and a quarter of randX."""
-    added = {"pair-flip@0.4": {"acc": 0.5, "wrong": 0.97}, "randX": {"acc": 0.1}}
+def score_with_further_signals(seeds_without: tuple[int, ...] = ()) -> Board:
+    """Score a suite that has pair-flip@0.4 and randX too.
 
-    def values(cell: Cell) -> dict:
-        return added.get(cell.signal) or dict(PLAIN[cell.signal])
+    r[0.3] wins back half of what the flip costs, and suppresses a quarter of randX.
 
-    def better(cell: Cell) -> dict:
-        out = dict(values(cell))
+    Args:
+        seeds_without: seeds at which `none` failed on randX.
+    """
+    values_of_none = BASELINE | {
+        "pair-flip@0.4": {"acc": 0.5, "wrong": 0.97},
+        "randX": {"acc": 0.1},
+    }
+    values_of_r = {
+        "mixed@0.4": {"acc": 0.8},
+        "pair-flip@0.4": {"acc": 0.7},
+        "randX": {"train": 0.775},
+    }
+
+    def values(cell: Cell) -> dict[str, Any]:
+        result = dict(values_of_none[cell.signal])
         if cell.regularizer == "r" and cell.strength == (0.3,):
-            gain = {
-                "mixed@0.4": {"acc": 0.8},
-                "pair-flip@0.4": {"acc": 0.7},
-                "randX": {"train": 0.775},
-            }
-            out |= gain.get(cell.signal, {})
-        dead = cell.regularizer == "none" and cell.signal == "randX" and cell.seed in seeds_without
-        return out | ({"status": "failed"} if dead else {})
+            result |= values_of_r.get(cell.signal, {})
+        if cell.regularizer == "none" and cell.signal == "randX" and cell.seed in seeds_without:
+            result["status"] = "failed"
+        return result
 
-    manifest, records = world(entry("r"), values=better)
-    more = [
-        c for r in records for s in added if (c := replace(r.cell, signal=s)) and r.signal == "real"
-    ]
-    keys = {c.id: digest(c.id) for c in more}
-    manifest = replace(manifest, signals=(*manifest.signals, *added), cells=manifest.cells | keys)
-    return score(manifest, records + [record(c, **better(c)) for c in more])
+    manifest, records = make_suite(make_entry("r"), values=values)
+    keys = dict(manifest.cells)
+    for record in records[:]:
+        if record.signal == "real":
+            for signal in ("pair-flip@0.4", "randX"):
+                cell = replace(record.cell, signal=signal)
+                keys[cell.id] = digest(cell.id)
+                records.append(record_of(cell, **values(cell)))
+    signals = (*manifest.signals, "pair-flip@0.4", "randX")
+    return score(replace(manifest, signals=signals, cells=keys), records)
 
 
-def test_further_signals_have_columns_of_their_own_and_do_not_rank() -> None:
-    board = further()
+def test_further_signals_have_columns_and_do_not_rank() -> None:
+    board = score_with_further_signals()
     (row,) = board.rows
     assert row.R.mean == pytest.approx(0.5)
     assert row.extra == pytest.approx({"R pair-flip@0.4": 0.5, "S randX": 0.225 / 0.9})
@@ -378,8 +370,9 @@ def test_further_signals_have_columns_of_their_own_and_do_not_rank() -> None:
     assert points["off"] == points["0.1"] == control.extra
 
 
-def test_a_further_signal_that_none_failed_costs_no_seed_of_the_score() -> None:
-    board = further(seeds_without=(0, 2))
+def test_a_failure_of_none_on_a_further_signal_drops_no_seed() -> None:
+    board = score_with_further_signals(seeds_without=(0, 2))
     assert board.seeds == 5
     assert board.rows[0].extra["S randX"] == pytest.approx(0.225 / 0.9)
-    assert "S randX" not in further(seeds_without=(0, 1, 2, 3, 4)).rows[0].extra
+    board = score_with_further_signals(seeds_without=(0, 1, 2, 3, 4))
+    assert "S randX" not in board.rows[0].extra

@@ -1,4 +1,7 @@
-"""Suites and records made by hand for the tests of scoring: no training, every number is what the test says it is."""
+"""Suites and records made by hand for the tests of scoring.
+
+Nothing is trained: every number is what the test says it is.
+"""
 
 from __future__ import annotations
 
@@ -11,39 +14,49 @@ from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
+from membench.scoring import Board
+from membench.scoring import score
 from support.records import make_record
 
 SIGNALS = ("real", "mixed@0.4", "randY")
 GRID = ((0.1,), (0.2,), (0.3,), (0.4,), (0.5,))
-E, K, M = 40, 10, 200
+EPOCHS, CLASSES, TEST_IMAGES = 40, 10, 200
 
 #: `none`: 90% on real data, 70% with 40% noisy labels (so G_s = D = .2), all random labels learned.
-PLAIN = {
+BASELINE = {
     "real": {"acc": 0.9, "train": 1.0},
     "mixed@0.4": {"acc": 0.7, "wrong": 0.98},
     "randY": {"acc": 0.1},
 }
 
+#: What a cell's record holds beside the defaults of `record_of`; None = not run.
 Values = Callable[[Cell], dict[str, Any] | None]
 
 
-def entry(name: str, group: str = "other", **fields: Any) -> Entry:
+def make_entry(name: str, group: str = "other", **fields: Any) -> Entry:
     return Entry(name, group, fields.pop("strengths", GRID), **fields)
 
 
-def record(
+def record_of(
     cell: Cell, acc: float = 0.9, train: Any = 1.0, wrong: Any = None, **fields: Any
 ) -> Record:
-    """An `ok` record read at E/2, .8 E and E, its curves flat unless given as tuples; `val` is `acc` unless told."""
-    val = fields.pop("val", acc)
+    """Return an `ok` record read at E/2, .8 E and E.
+
+    Args:
+        cell: what was trained.
+        acc: test accuracy at E.
+        train: fit, one value or one an epoch.
+        wrong: share of wrong labels predicted as given, one value or one an epoch.
+        fields: others of the record; `val` is `acc` unless it is among them.
+    """
     values = {
-        "epochs": (20, 32, E),
+        "epochs": (20, 32, EPOCHS),
         "train": _curve(train),
-        "val": _curve(val),
+        "val": _curve(fields.pop("val", acc)),
         "test": (None, None, acc),
         "wrong": _curve(wrong),
-        "num_classes": K,
-        "num_test": M,
+        "num_classes": CLASSES,
+        "num_test": TEST_IMAGES,
         "label_share": 0.12 if cell.signal == "randY" else 0.1,
     }
     return make_record(cell, **(values | fields))
@@ -53,55 +66,86 @@ def _curve(value: Any) -> tuple:
     return value if isinstance(value, tuple) else (value,) * 3
 
 
-def bare(cell: Cell) -> dict[str, Any]:
+def baseline_values(cell: Cell) -> dict[str, Any]:
     """Every cell is what `none` is."""
-    return dict(PLAIN.get(cell.signal, {}))
+    return dict(BASELINE.get(cell.signal, {}))
 
 
-def cells(
-    manifest_tasks: Iterable[str], entries: Iterable[Entry], seeds: Iterable[int]
-) -> list[Cell]:
-    out = []
-    for task in manifest_tasks:
-        for e in entries:
-            for strength in ((),) if e.name == "none" else dict.fromkeys((*e.strengths, *e.full)):
-                out += [
-                    Cell(*task.split("/"), e.name, strength, sig, seed)
-                    for sig in SIGNALS
-                    for seed in seeds
-                ]
-    return out
+def with_gains(gains: dict[tuple[str, float], tuple[float, ...]], **fields: Any) -> Values:
+    """Let entries gain accuracy, validation and test, where labels are noisy.
+
+    Args:
+        gains: (entry, strength) -> what each seed gains on mixed@0.4; all other strengths lose .1.
+        fields: signal, without its level -> values of all entries' cells.
+    """
+
+    def values(cell: Cell) -> dict[str, Any]:
+        result = baseline_values(cell)
+        if cell.regularizer == "none":
+            return result
+        gain = gains.get((cell.regularizer, cell.strength[0]))
+        if cell.signal == "mixed@0.4":
+            result["acc"] += gain[cell.seed] if gain else -0.1
+        return result | fields.get(cell.signal.partition("@")[0], {})
+
+    return values
 
 
-def world(
+def make_suite(
     *entries: Entry,
-    values: Values = bare,
+    values: Values = baseline_values,
     tasks: tuple[str, ...] = ("d/a",),
     seeds: Iterable[int] = range(5),
 ) -> tuple[Manifest, list[Record]]:
-    """A suite and its records; `values(cell)` gives what differs from the defaults of `record`, None = not run."""
+    """Make a suite of `none` and these entries, and its records.
+
+    Args:
+        entries: beside `none`.
+        values: what each cell's record holds.
+        tasks: "dataset/architecture".
+        seeds: of every cell.
+    """
     seeds = tuple(seeds)
-    every = (Entry("none", "control", ((),)), *entries)
-    planned = [c for c in cells(tasks, every, seeds) if c.task not in _skips(every, c.regularizer)]
-    records = [record(cell, **found) for cell in planned if (found := values(cell)) is not None]
-    keys = {cell.id: digest(cell.id) for cell in planned}
-    return Manifest("test", 1, tasks, SIGNALS, seeds, {}, {}, every, keys), records
+    all_entries = (Entry("none", "control", ((),)), *entries)
+    keys = {}
+    records = []
+    for cell in _planned_cells(tasks, all_entries, seeds):
+        keys[cell.id] = digest(cell.id)
+        fields = values(cell)
+        if fields is not None:
+            records.append(record_of(cell, **fields))
+    manifest = Manifest(
+        suite="test",
+        version=1,
+        tasks=tasks,
+        signals=SIGNALS,
+        seeds=seeds,
+        recipes={},
+        datasets={},
+        entries=all_entries,
+        cells=keys,
+    )
+    return manifest, records
 
 
-def _skips(entries: Iterable[Entry], name: str) -> dict[str, str]:
-    return next(e.skipped for e in entries if e.name == name)
+def score_suite(*entries: Entry, **options: Any) -> Board:
+    """Score the suite that `make_suite` makes of the same arguments."""
+    return score(*make_suite(*entries, **options))
 
 
-def mixed(gains: dict[tuple[str, float], tuple[float, ...]], **fields: Any) -> Values:
-    """Entries that add gains[name, strength][seed] to the mixed accuracy, validation and test; all else does harm."""
-
-    def values(cell: Cell) -> dict[str, Any]:
-        out = bare(cell)
-        if cell.regularizer == "none":
-            return out
-        found = gains.get((cell.regularizer, cell.strength[0]))
-        if cell.signal == "mixed@0.4":
-            out["acc"] += found[cell.seed] if found else -0.1
-        return out | fields.get(cell.signal.partition("@")[0], {})
-
-    return values
+def _planned_cells(
+    tasks: Iterable[str], entries: Iterable[Entry], seeds: Iterable[int]
+) -> list[Cell]:
+    """List the cells of all entries, but not on tasks where one cannot act."""
+    cells = []
+    for task in tasks:
+        dataset, architecture = task.split("/")
+        for entry in entries:
+            if task in entry.skipped:
+                continue
+            for strength in dict.fromkeys((*entry.strengths, *entry.full)):
+                for signal in SIGNALS:
+                    for seed in seeds:
+                        cell = Cell(dataset, architecture, entry.name, strength, signal, seed)
+                        cells.append(cell)
+    return cells

@@ -1,4 +1,4 @@
-"""Attacks against the adversarial-robustness-toolbox, which others wrote and others test."""
+"""The attacks of the regularizers, against those of the adversarial-robustness-toolbox."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def ours(name: str, network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """What the plugin's `batch` makes at strength 1; a box attack starts at its centre."""
-    half = lambda shape: torch.full(tuple(shape), 0.5)  # noqa: E731
+    """Attack with the plugin's `batch` at strength 1; a box attack starts at its centre."""
     lane = SimpleNamespace(
-        strength=1.0, pixel=torch.full((1, 1, 1), PIXEL), forward=network, uniform=half
+        strength=1.0,
+        pixel=torch.full((1, 1, 1), PIXEL),
+        forward=network,
+        uniform=lambda shape: torch.full(tuple(shape), 0.5),
     )
     return plugin(f"regularizers/{name}.py").batch(x, one_hot(y, CLASSES), lane)[0].detach()
 
@@ -57,9 +59,8 @@ def test_adversarial_is_the_fast_gradient_method(
     expected = theirs("FastGradientMethod", network, *images, eps=32 * PIXEL)
     found = ours("adversarial", network, *images)
     assert torch.allclose(found, expected, atol=1e-5)
-    assert (
-        found - images[0]
-    ).abs().min() > 31 * PIXEL  # no gradient was zero: signs are compared at every pixel
+    # no gradient was zero: signs are compared at every pixel
+    assert (found - images[0]).abs().min() > 31 * PIXEL
 
 
 def test_pgd_3_is_projected_gradient_descent(
