@@ -53,14 +53,14 @@ Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntryRow:
+class ScoredRow:
     """An entry's row, before it has a rank."""
 
     row: Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompleteRow(EntryRow):
+class CompleteRow(ScoredRow):
     """An entry's row that has an R, with what the tests between rows need."""
 
     strata: tuple[Stratum, ...]  #: one a valid task
@@ -92,34 +92,36 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
 
     low_rate = _find_low_rate(manifest)
     control_results, controls = _score_controls(index, baselines, low_rate)
-    control_row = _score_row(CONTROL, CONTROL, control_results, gates, None)
+    scored_control = _score_row(CONTROL, CONTROL, control_results, gates, None)
     scores = {(CONTROL, task): result.score for task, result in control_results.items()}
 
-    rows: list[EntryRow] = []
+    competing: list[ScoredRow] = []
     full_rows: list[Row] = []
-    control_rows = [control_row.row]
+    control_rows = [scored_control.row]
     for name, entry in _competing_entries(manifest):
         results = {}
         for task, baseline in baselines.items():
             results[task] = score_entry(index, baseline, entry, task, name)
             scores[name, task] = with_excess(results[task], control_results[task])
-        row = _score_row(name, entry.group, results, gates, control_row)
+        scored = _score_row(name, entry.group, results, gates, scored_control)
         if name.endswith(FULL):
-            full_rows.append(row.row)
+            full_rows.append(scored.row)
         elif entry.group == CONTROL:
-            control_rows.append(row.row)
+            control_rows.append(scored.row)
         else:
-            rows.append(row)
+            competing.append(scored)
 
+    complete: list[CompleteRow] = []
+    skipped: list[Row] = []
+    unranked: list[Row] = []
+    for scored in competing:
+        if isinstance(scored, CompleteRow):
+            complete.append(scored)
+        elif len(scored.row.skipped) == len(manifest.tasks):
+            skipped.append(_with_skip_reasons(scored.row))
+        else:
+            unranked.append(scored.row)
     seeds = min((len(gate.seeds) for gate in gates if gate.valid), default=0)
-    complete = [row for row in rows if isinstance(row, CompleteRow)]
-    skipped = []
-    unranked = []
-    for row in rows:
-        if len(row.row.skipped) == len(manifest.tasks):
-            skipped.append(_with_skip_reasons(row.row))
-        elif not isinstance(row, CompleteRow):
-            unranked.append(row.row)
     enough_seeds = seeds >= FEWEST_SEEDS
     return Board(
         suite=manifest.suite,
@@ -134,7 +136,7 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
         controls=controls,
         seeds=seeds,
         ranked=enough_seeds and bool(complete),
-        notes=tuple(_notes(gates, seeds, control_row.row, low_rate)),
+        notes=tuple(_notes(gates, seeds, scored_control.row, low_rate)),
     )
 
 
@@ -179,7 +181,7 @@ def _score_controls(
 
 
 def _competing_entries(manifest: Manifest) -> Iterator[tuple[str, Entry]]:
-    """(row's name, entry) of all entries but `none` and what joins it in the control.
+    """Yield (row's name, entry) for all entries but `none` and what joins it in the control.
 
     A composition's full grid is a second row, whose name ends with FULL.
     """
@@ -197,8 +199,8 @@ def _score_row(
     group: str,
     results: Mapping[str, TaskResult],
     gates: Sequence[Gate],
-    control: EntryRow | None,
-) -> EntryRow:
+    control: ScoredRow | None,
+) -> ScoredRow:
     """Average an entry's tasks; a `CompleteRow` if it has an R.
 
     Args:
@@ -233,14 +235,14 @@ def _score_row(
     pending = [gate.task for gate in gates if gate.pending]
     if pending:
         reason = f"`none` has not been run on all of {', '.join(pending)}"
-        return EntryRow(row=replace(row, reason=reason, incomplete=True))
+        return ScoredRow(row=replace(row, reason=reason, incomplete=True))
     if not valid:
-        return EntryRow(row=replace(row, reason="no task is valid"))
+        return ScoredRow(row=replace(row, reason="no task is valid"))
     if lacking:
         reason = f"incomplete on {', '.join(lacking)}"
-        return EntryRow(row=replace(row, reason=reason, incomplete=True))
+        return ScoredRow(row=replace(row, reason=reason, incomplete=True))
     if all(task_score.skipped for task_score in valid.values()):
-        return EntryRow(row=replace(row, reason="cannot act on any valid task"))
+        return ScoredRow(row=replace(row, reason="cannot act on any valid task"))
     return _average(row, outcomes, weights, control)
 
 
@@ -248,7 +250,7 @@ def _average(
     row: Row,
     outcomes: Mapping[str, Outcome],
     weights: Mapping[str, float],
-    control: EntryRow | None,
+    control: ScoredRow | None,
 ) -> CompleteRow:
     """Fill a row with the means over its valid tasks."""
     strata = tuple(
@@ -334,8 +336,8 @@ def _mean_equal_compute(outcomes: Sequence[Outcome], weights: Mapping[str, float
 def _unranked(complete: Sequence[CompleteRow], seeds: int) -> tuple[Row, ...]:
     """Order the rows best first, without ranks and claims: there are too few seeds."""
     reason = f"{seeds} seeds: intervals, but no ranks and no claims"
-    ordered = sorted(complete, key=lambda entry: (-entry.recovery, entry.row.entry))
-    return tuple(replace(entry.row, reason=reason) for entry in ordered)
+    ordered = sorted(complete, key=lambda scored: (-scored.recovery, scored.row.entry))
+    return tuple(replace(scored.row, reason=reason) for scored in ordered)
 
 
 def _ranked(complete: Sequence[CompleteRow]) -> tuple[Row, ...]:
@@ -343,7 +345,7 @@ def _ranked(complete: Sequence[CompleteRow]) -> tuple[Row, ...]:
     if not complete:
         return ()
     tasks = range(len(complete[0].strata))
-    strata = [stack_entries([entry.strata[task] for entry in complete]) for task in tasks]
+    strata = [stack_entries([scored.strata[task] for scored in complete]) for task in tasks]
     lowest, highest = rank_intervals(beats(strata))
     ranks = [(int(low), int(high)) for low, high in zip(lowest, highest, strict=True)]
     ties = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
@@ -360,12 +362,12 @@ def _with_claims(complete: Sequence[CompleteRow]) -> list[Row]:
 
     Nothing is claimed if the control is not complete.
     """
-    p_values = [entry.p_excess for entry in complete if entry.p_excess is not None]
+    p_values = [scored.p_excess for scored in complete if scored.p_excess is not None]
     if len(p_values) < len(complete):
-        return [entry.row for entry in complete]
+        return [scored.row for scored in complete]
     rows = []
-    for entry, p in zip(complete, holm(np.array(p_values)), strict=True):
-        rows.append(replace(entry.row, p_control=float(p), beats_control=bool(p < ALPHA)))
+    for scored, p in zip(complete, holm(np.array(p_values)), strict=True):
+        rows.append(replace(scored.row, p_control=float(p), beats_control=bool(p < ALPHA)))
     return rows
 
 

@@ -20,7 +20,7 @@ from membench.scoring.types import NONE
 from membench.scoring.types import Gate
 
 FIT = 0.99  #: the least fit of random labels that `none` must reach at the budget E
-HALFWAY = 0.95  #: and at E / 2
+HALFWAY = 0.95  #: the least fit of random labels that `none` must reach at E / 2
 MEMORY = (
     0.95  #: the least share of the wrong labels among real ones that `none` must predict as given
 )
