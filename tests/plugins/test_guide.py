@@ -1,0 +1,113 @@
+"""plugins/README.md is true: its examples run, and its tables hold all of the contract."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from support.cli import REPO
+from support.cli import Cli
+
+from membench import api
+
+TEXT = (REPO / "plugins" / "README.md").read_text("utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+STAGES = dict(re.findall(r"^\| `([a-z]+)` \| (`\(.*)$", TEXT, re.MULTILINE))
+TINY = [sys.executable, str(REPO / "tests" / "support" / "tiny.py")]
+
+
+def example(record: str) -> str:
+    """Return the one example that registers a record of this type."""
+    (found,) = [text for text in EXAMPLES if f"return [{record}(" in text]
+    return found
+
+
+@pytest.mark.parametrize("record", ["Composite", "Architecture", "Dataset", "Signal"])
+def test_each_example_keeps_the_contract(record: str, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "mine.py").write_text(example(record))
+    code, out, err = cli("check", "mine.py", "-n", "1")
+    assert code == 0, out + err
+    assert re.search(r"^1 plugin: \d+ passed$", out, re.MULTILINE), out
+
+
+def test_the_probe_is_short_and_adds_columns_to_the_board(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    probe = example("Probe")
+    assert len(probe.splitlines()) <= 20
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "margin.py").write_text(probe)
+    words = ["run", "--suite", "tiny", "-n", "1", "-k", "label-smoothing", "--probe", "margin"]
+    subprocess.run(
+        [*TINY, *words], cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=280
+    )
+    page = (tmp_path / "leaderboard" / "README.md").read_text("utf-8")
+    assert "| margin all, real" in re.sub(" +", " ", page)
+
+
+def test_the_study_is_trained_and_finds_what_it_claims(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "sooner.py").write_text(example("Study"))
+    code, out, err = cli("reproduce", "sooner", "-p", "sooner.py", "-n", "1", "--out", "out")
+    assert code == 0, out + err
+    assert "sooner: holds" in out
+    assert (tmp_path / "out" / "sooner.svg").exists()
+
+
+def test_the_hook_and_the_records_are_those_of_the_contract() -> None:
+    hooks = [
+        name
+        for name, value in vars(api.Spec).items()
+        if callable(value) and not name.startswith("_")
+    ]
+    assert hooks == ["register"]
+    assert list(inspect.signature(api.Spec.register).parameters) == ["self"]
+    assert "There is one hook, `register()`" in TEXT
+    for record in (api.Regularizer, api.Composite, api.Architecture, api.Dataset, api.Signal):
+        row = re.search(rf"^\| `{record.__name__}\((.*?)\)` \|", TEXT, re.MULTILINE)
+        assert row, record
+        names = [word.strip().partition("=")[0] for word in row[1].split(",")]
+        shown = [name for name in names if name != "..."]
+        assert shown == [field.name for field in fields(record)][: len(shown)]
+
+
+def test_every_stage_has_a_row_and_no_other() -> None:
+    assert tuple(STAGES) == api.STAGES
+
+
+def lane_fields() -> dict[str, set[str]]:
+    """Return field -> the stages where it is, as `Lane`'s docstring says."""
+    text = " ".join((inspect.getdoc(api.Lane) or "").partition("By stage: ")[2].split())
+    stage = r"\b(" + "|".join(api.STAGES) + r")\b"
+    found = {}
+    for names, stages in re.findall(r"((?:`\w+`(?: and )?)+) \(([^)]*)\)", text):
+        for name in re.findall(r"`(\w+)`", names):
+            found[name] = set(re.findall(stage, stages))
+    return found
+
+
+def test_every_field_of_the_lane_is_in_its_stages_rows() -> None:
+    tree = ast.parse(Path(api.__file__).read_text("utf-8"))
+    (lane,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Lane"]
+    names = {node.target.id for node in lane.body if isinstance(node, ast.AnnAssign)}
+    names |= {node.name for node in lane.body if isinstance(node, ast.FunctionDef)}
+    by_stage = lane_fields()
+    common = TEXT.partition("Common fields: ")[2].partition("Any other field")[0]
+    for name in names - set(by_stage):
+        assert re.search(rf"`{name}[`(]", common), name
+    for stage, row in STAGES.items():
+        column = set(re.findall(r"`(\w+)`", row.split(" | ")[1])) - {"state"}
+        assert column == {name for name in names if stage in by_stage.get(name, ())}, stage
+
+
+def test_every_signal_and_every_data_set_is_named(cli: Cli) -> None:
+    shown = json.loads(cli("list", "--json")[1])
+    for kind in ("signals", "datasets"):
+        for plugin in shown[kind]:
+            assert re.search(rf"`{plugin['name']}(@p)?`", TEXT), plugin["name"]
