@@ -210,38 +210,50 @@ def _score_row(
         gates: with weights.
         control: the control's row; None while that row itself is made.
     """
+    failed = done = cells = 0
+    skipped = {}
+    for task, result in results.items():
+        failed += result.score.failed
+        done += result.score.done
+        cells += result.score.cells
+        if result.score.skipped:
+            skipped[task] = result.score.skipped
+
     weights = {gate.task: gate.weight for gate in gates if gate.valid}
-    every = [result.score for result in results.values()]
-    valid = {task: results[task].score for task in weights}
+    chosen = {}
     flags: set[str] = set()
-    for task_score in valid.values():
-        flags.update(task_score.flags)
+    outcomes = {}
+    lacking = []
+    for task in weights:
+        result = results[task]
+        if result.score.folds:
+            chosen[task] = _choice_label(result.score)
+        flags.update(result.score.flags)
+        if result.outcome is None:
+            lacking.append(task)
+        else:
+            outcomes[task] = result.outcome
+
     row = Row(
         entry=name,
         group=group,
-        chosen={task: _choice_label(s) for task, s in valid.items() if s.folds},
+        chosen=chosen,
         flags=tuple(sorted(flags)),
-        failed=sum(s.failed for s in every),
-        done=sum(s.done for s in every),
-        cells=sum(s.cells for s in every),
-        skipped={s.task: s.skipped for s in every if s.skipped},
+        failed=failed,
+        done=done,
+        cells=cells,
+        skipped=skipped,
     )
-    outcomes = {}
-    for task in weights:
-        outcome = results[task].outcome
-        if outcome is not None:
-            outcomes[task] = outcome
-    lacking = [task for task in weights if task not in outcomes]
     pending = [gate.task for gate in gates if gate.pending]
     if pending:
         reason = f"`none` has not been run on all of {', '.join(pending)}"
         return ScoredRow(row=replace(row, reason=reason, incomplete=True))
-    if not valid:
+    if not weights:
         return ScoredRow(row=replace(row, reason="no task is valid"))
     if lacking:
         reason = f"incomplete on {', '.join(lacking)}"
         return ScoredRow(row=replace(row, reason=reason, incomplete=True))
-    if all(task_score.skipped for task_score in valid.values()):
+    if all(task in skipped for task in weights):
         return ScoredRow(row=replace(row, reason="cannot act on any valid task"))
     return _average(row, outcomes, weights, control)
 
@@ -344,8 +356,9 @@ def _ranked(complete: Sequence[CompleteRow]) -> tuple[Row, ...]:
     """Order the rows best first, with ranks and claims (README, Ranks)."""
     if not complete:
         return ()
-    tasks = range(len(complete[0].strata))
-    strata = [stack_entries([scored.strata[task] for scored in complete]) for task in tasks]
+    strata = []
+    for task in range(len(complete[0].strata)):
+        strata.append(stack_entries([scored.strata[task] for scored in complete]))
     lowest, highest = rank_intervals(beats(strata))
     ranks = [(int(low), int(high)) for low, high in zip(lowest, highest, strict=True)]
     ties = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
