@@ -15,6 +15,7 @@ from dataclasses import field
 from math import sqrt
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import TypeVar
 
 from membench.api import Recipe
 from membench.api import Split
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided at this scale"
 SCALES = ("quick", "paper")
+Numbers = TypeVar("Numbers")  #: a float, or a numpy array of floats
 Strengths = tuple[tuple[float, ...], ...]
 Results = Mapping[
     str, tuple[Record, ...]
@@ -176,10 +178,11 @@ def interval(
     return mean, mean - half, mean + half
 
 
-def t_half_width(error: Any, freedom: Any, confidence: float = 0.95) -> Any:
-    """Compute the half-width of Student's two-sided t interval, for numbers or for arrays of them.
+def t_half_width(error: Numbers, freedom: Numbers, confidence: float = 0.95) -> Numbers:
+    """Compute the half-width of Student's two-sided t interval, for floats or for arrays of them.
 
-    All t intervals of membench come from here: those of the studies and those of the boards.
+    It is t_{(1 + confidence) / 2, freedom} * error. All t intervals of membench come from here:
+    those of the studies and those of the boards.
 
     Args:
         error: standard error.
@@ -187,7 +190,7 @@ def t_half_width(error: Any, freedom: Any, confidence: float = 0.95) -> Any:
         confidence: the probability that the interval covers.
 
     Returns:
-        A float, or an array of the arguments' common shape: t_{(1 + confidence) / 2, freedom} * error.
+        A float, or an array of the arguments' common shape.
     """
     from scipy.special import stdtrit  # a third of a second to import: not for whoever only plans
 
