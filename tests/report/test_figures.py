@@ -1,4 +1,4 @@
-"""Figures are well-formed, the same bytes every time, say what they show and keep names readable."""
+"""Figures are well-formed, the same bytes every time, and readable."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ TASK = "mnist5k/mlp"
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '</text><script>x</script>"&$x^$\n\x1b_\x00'
 
-World = tuple[Manifest, Board]
+Scored = tuple[Manifest, Board]
 
 
-def world(effects: tuple[Effect, ...] = EFFECTS) -> World:
+def scored(effects: tuple[Effect, ...] = EFFECTS) -> Scored:
     plan = manifest(effects, tasks=(TASK,))
     return plan, score(plan, records(plan, effects))
 
 
 @pytest.fixture(scope="module")
-def plain() -> World:
-    return world()
+def few() -> Scored:
+    return scored()
 
 
 @pytest.fixture(scope="module")
-def drawn(plain: World) -> list[Drawing]:
-    return drawings(*plain, TASK)
+def drawn(few: Scored) -> list[Drawing]:
+    return drawings(*few, TASK)
 
 
 def parsed(drawing: Drawing) -> ElementTree.Element:
@@ -70,12 +70,12 @@ def words(drawing: Drawing) -> list[str]:
 
 
 def test_a_figure_is_the_same_twice_and_whatever_the_user_has_set(
-    plain: World, drawn: list[Drawing]
+    few: Scored, drawn: list[Drawing]
 ) -> None:
     with matplotlib.rc_context(
         {"font.size": 30, "svg.fonttype": "path", "axes.grid": False, "savefig.dpi": 300}
     ):
-        again = drawings(*plain, TASK)
+        again = drawings(*few, TASK)
     assert [d.svg for d in again] == [d.svg for d in drawn]
 
 
@@ -91,7 +91,7 @@ def test_a_figure_has_no_date_and_no_version(drawn: list[Drawing]) -> None:
         assert matplotlib.__version__.encode() not in drawing.svg
 
 
-def test_a_screen_reader_hears_title_and_finding(drawn: list[Drawing]) -> None:
+def test_title_and_caption_are_there_for_screen_readers(drawn: list[Drawing]) -> None:
     for drawing in drawn:
         root = parsed(drawing)
         assert root.get("role") == "img"
@@ -108,29 +108,29 @@ def test_every_entry_is_named_in_every_figure(drawn: list[Drawing]) -> None:
         assert "placebo" not in text
 
 
-def test_the_legend_gives_the_ranks(plain: World, drawn: list[Drawing]) -> None:
-    order = [row.entry for row in plain[1].rows]
+def test_the_legend_gives_the_ranks(few: Scored, drawn: list[Drawing]) -> None:
+    order = [row.entry for row in few[1].rows]
     legend = [word for word in words(drawn[0]) if word in order][-len(order) :]
     assert legend == order
 
 
-def test_text_is_text_and_numbers_are_short(drawn: list[Drawing]) -> None:
+def test_text_stays_text_and_coordinates_have_two_decimals(drawn: list[Drawing]) -> None:
     for drawing in drawn:
         paths = [path.get("d") or "" for path in parsed(drawing).iter(f"{SVG}path")]
         assert max(len(number.partition(".")[2]) for path in paths for number in path.split()) <= 2
 
 
 def test_hostile_names_are_shown_as_text() -> None:
-    found = drawings(*world((EFFECTS[0], Effect(HOSTILE, HOSTILE, 0.9, 0.02))), TASK)
+    found = drawings(*scored((EFFECTS[0], Effect(HOSTILE, HOSTILE, 0.9, 0.02))), TASK)
     assert len(found) == 3
     for drawing in found:
         assert [element for element in parsed(drawing).iter() if "script" in element.tag] == []
         assert any("<script>" in word for word in words(drawing))
 
 
-def test_a_composite_and_a_long_name_fit(plain: World) -> None:
+def test_a_composition_and_a_long_name_are_drawn(few: Scored) -> None:
     effects = (*EFFECTS, Effect("x" * 60, "composite", 0.7, 0.02))
-    assert len(drawings(*world(effects), TASK)) == 3
+    assert len(drawings(*scored(effects), TASK)) == 3
 
 
 def test_nothing_is_drawn_without_points() -> None:
@@ -158,14 +158,14 @@ def test_entries_differ_in_colour_or_marker() -> None:
     assert len(keys) == len(effects)
 
 
-def test_the_finding_names_the_least_fit_that_costs_next_to_nothing(plain: World) -> None:
-    shown = entries(plain[1], TASK)
+def test_the_caption_names_the_least_fit_within_the_budget(few: Scored) -> None:
+    shown = entries(few[1], TASK)
     best = min(p.fit for s in shown for p in s.points[1:] if p.dA >= -captions.BUDGET)
     assert f"least: {100 * best:.1f}% of them (none: 100.0%)" in captions.fit_caption(shown)
 
 
-def test_the_finding_says_when_nothing_helps() -> None:
-    useless = entries(world((Effect("useless", "data", 0.0, 0.9),))[1], TASK)
+def test_the_caption_says_when_nothing_helps() -> None:
+    useless = entries(scored((Effect("useless", "data", 0.0, 0.9),))[1], TASK)
     assert captions.fit_caption(useless).startswith("No setting that loses at most 1 point")
 
 
@@ -206,8 +206,8 @@ def test_a_name_prefers_the_side_without_lines() -> None:
 @pytest.mark.parametrize(
     ("count", "columns"), [(1, 4), (4, 4), (5, 5), (15, 5), (16, 4), (18, 5), (30, 5)]
 )
-def test_panels_fill_their_rows(plain: World, count: int, columns: int) -> None:
-    curve = entries(plain[1], TASK)[0].curve
+def test_panels_fill_their_rows(few: Scored, count: int, columns: int) -> None:
+    curve = entries(few[1], TASK)[0].curve
     assert curve is not None
     panel = learning_curves.Panel(title="a", color="black", curve=curve)
     assert learning_curves._grid([panel] * count).columns == columns
@@ -223,54 +223,54 @@ MANY = (
 
 
 @pytest.fixture(scope="module")
-def many() -> World:
-    return world(MANY)
+def many() -> Scored:
+    return scored(MANY)
 
 
 @pytest.fixture(scope="module")
-def crowded(many: World) -> dict[str, Drawing]:
+def many_drawn(many: Scored) -> dict[str, Drawing]:
     return {d.name.partition("mlp-")[2].removesuffix(".svg"): d for d in drawings(*many, TASK)}
 
 
-def test_many_entries_are_also_drawn_group_by_group(crowded: dict[str, Drawing]) -> None:
+def test_many_entries_are_also_drawn_group_by_group(many_drawn: dict[str, Drawing]) -> None:
     kinds = [
         "fit-vs-accuracy",
         "fit-vs-accuracy-by-group",
         "wrong-vs-clean",
         "wrong-vs-clean-by-group",
     ]
-    assert list(crowded) == [*kinds, "learning-curves"]
+    assert list(many_drawn) == [*kinds, "learning-curves"]
     for kind in (kinds[1], kinds[3], "learning-curves"):
-        text = words(crowded[kind])
+        text = words(many_drawn[kind])
         assert [e.name for e in MANY if e.name not in text] == []
         assert [word for word in text if word in GROUPS] == list(GROUPS)
 
 
-def test_of_many_only_the_leads_are_named_in_the_large_figure(
-    many: World, crowded: dict[str, Drawing]
+def test_of_many_entries_the_large_figure_names_the_highlighted_ones(
+    many: Scored, many_drawn: dict[str, Drawing]
 ) -> None:
     order = [s.entry for s in entries(many[1], TASK)]
-    lead = highlighted(many[1], order)
+    coloured = highlighted(many[1], order)
     first = {row.entry for row in many[1].rows if row.rank and row.rank[0] == 1}
     assert (
-        "dropout" in lead
-        and first & lead
-        and lead <= {*first, "dropout"}
-        and len(lead) <= MAX_FIRST + 1
+        "dropout" in coloured
+        and first & coloured
+        and coloured <= {*first, "dropout"}
+        and len(coloured) <= MAX_FIRST + 1
     )
-    text = words(crowded["fit-vs-accuracy"])
-    assert {word for word in text if word in order} == lead
-    assert f"the other {len(order) - len(lead)}: by group, below" in text
+    text = words(many_drawn["fit-vs-accuracy"])
+    assert {word for word in text if word in order} == coloured
+    assert f"the other {len(order) - len(coloured)}: by group, below" in text
 
 
-def test_all_are_leads_while_they_are_few_and_the_best_where_none_is_ranked(many: World) -> None:
+def test_few_entries_are_all_highlighted_and_of_unranked_ones_the_best(many: Scored) -> None:
     names = [e.name for e in MANY]
     assert highlighted(many[1], names[:MAX_COLOURED]) == set(names[:MAX_COLOURED])
     unranked = replace(many[1], rows=tuple(replace(row, rank=None) for row in many[1].rows))
     assert highlighted(unranked, names) == {*names[:MAX_FIRST], "dropout"}
 
 
-def test_every_panel_of_a_group_has_the_scales_of_the_large_figure(many: World) -> None:
+def test_every_panel_of_a_group_has_the_scales_of_the_large_figure(many: Scored) -> None:
     whole = scatter_figure(*many, TASK, fit_quantities())
     limits = []
     for content in (whole, *scatter.by_group(whole).values()):
@@ -281,7 +281,7 @@ def test_every_panel_of_a_group_has_the_scales_of_the_large_figure(many: World) 
     assert len(set(limits)) == 1
 
 
-def test_entries_of_one_group_differ_in_colour_where_they_are_alone() -> None:
+def test_entries_of_one_group_differ_in_colour_in_its_own_panel() -> None:
     effects = tuple(Effect(f"e{i}", "loss", 0.5, 0.1) for i in range(10))
     known = styles(manifest(effects, tasks=(TASK,)).entries)
     assert len({known[e.name].color_within_group for e in effects}) == 10

@@ -88,7 +88,7 @@ def test_figures_that_are_no_longer_drawn_are_named_and_removed(tmp_path: Path) 
     assert not (tmp_path / "figures" / "a.svg").exists()
 
 
-def test_figures_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_svg_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "mine.svg").write_bytes(b"<svg/>")
     write(tmp_path, FILES)

@@ -1,4 +1,4 @@
-"""The page says what the board says: whole, the same bytes every time, and whatever strangers call their plugins."""
+"""The page says what the board says, in the same bytes every time, whatever text plugins bring."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from support.boards import EFFECTS
 from support.boards import Effect
@@ -22,6 +23,7 @@ from membench.records import Record
 from membench.records import digest
 from membench.report import TIMING
 from membench.report import render
+from membench.report.markdown import fill_template
 from membench.report.page import Section
 from membench.report.page import page
 from membench.report.provenance import count_records
@@ -33,14 +35,14 @@ ONE = ("mnist5k/mlp",)
 HOSTILE = "x|y`<script>alert(1)</script>[a](javascript:b)\n| --- |\x1b[31m$\\"
 
 
-def section(plan: Manifest, made: Sequence[Record]) -> Section:
+def section(plan: Manifest, results: Sequence[Record]) -> Section:
     """A suite without figures, which take longest."""
-    counted = count_records(plan, made)
-    return Section(plan=plan, records=counted, board=score(plan, made), drawings={})
+    counted = count_records(plan, results)
+    return Section(plan=plan, records=counted, board=score(plan, results), drawings={})
 
 
-def text(plan: Manifest, made: Sequence[Record]) -> str:
-    return page([section(plan, made)], {})
+def text(plan: Manifest, results: Sequence[Record]) -> str:
+    return page([section(plan, results)], {})
 
 
 def rows(markdown: str, head: str) -> list[list[str]]:
@@ -59,24 +61,24 @@ def plan() -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def made(plan: Manifest) -> list[Record]:
+def results(plan: Manifest) -> list[Record]:
     return records(plan)
 
 
 @pytest.fixture(scope="module")
-def markdown(plan: Manifest, made: list[Record]) -> str:
-    return text(plan, made)
+def markdown(plan: Manifest, results: list[Record]) -> str:
+    return text(plan, results)
 
 
 @pytest.fixture(scope="module")
-def files(plan: Manifest, made: list[Record]) -> dict[str, bytes]:
-    return render([(plan, made, score(plan, made))])
+def files(plan: Manifest, results: list[Record]) -> dict[str, bytes]:
+    return render([(plan, results, score(plan, results))])
 
 
 def test_the_report_is_the_same_whatever_the_order_of_the_records(
-    plan: Manifest, made: list[Record], files: dict[str, bytes]
+    plan: Manifest, results: list[Record], files: dict[str, bytes]
 ) -> None:
-    shuffled = random.Random(1).sample(made, len(made))
+    shuffled = random.Random(1).sample(results, len(results))
     again = render([(plan, shuffled, score(plan, shuffled))])
     assert {name for name in files if files[name] != again[name]} <= {TIMING}
     assert list(again) == list(files)
@@ -101,9 +103,9 @@ def test_links_inside_the_page_lead_to_its_anchors(markdown: str) -> None:
 
 
 def test_rows_stand_in_the_order_of_the_board(
-    plan: Manifest, made: list[Record], markdown: str
+    plan: Manifest, results: list[Record], markdown: str
 ) -> None:
-    board = score(plan, made)
+    board = score(plan, results)
     table = rows(markdown, "recovery *R*")
     assert [re.findall(r"\[([^]]+)\]", row[1])[0] for row in table] == [
         row.entry for row in board.rows
@@ -116,10 +118,10 @@ def test_rows_stand_in_the_order_of_the_board(
 
 
 def test_an_entry_that_beats_the_control_is_marked(
-    plan: Manifest, made: list[Record], markdown: str
+    plan: Manifest, results: list[Record], markdown: str
 ) -> None:
     marked = ["✓" in row[4] for row in rows(markdown, "recovery *R*")]
-    assert marked == [row.beats_control for row in score(plan, made).rows]
+    assert marked == [row.beats_control for row in score(plan, results).rows]
     assert True in marked
     assert False in marked
 
@@ -135,20 +137,20 @@ def test_every_column_is_explained(markdown: str) -> None:
     assert [t for t in titles if t.partition(":")[0] not in explained and t != "regularizer"] == []
 
 
-def test_controls_stand_apart_and_have_no_rank(markdown: str) -> None:
+def test_controls_have_a_table_without_ranks(markdown: str) -> None:
     assert [row[0] for row in rows(markdown.partition("### Controls")[2], "recovery *R*")] == [
         "control",
         "placebo",
     ]
 
 
-def test_each_control_is_explained_in_its_own_words(plan: Manifest, made: list[Record]) -> None:
-    said = text(plan, made).partition("### Controls")[2].partition("\n|")[0]
-    assert "- `placebo`: Other draws.\n" in said
-    assert "`low-lr`" not in said, "it is part of the control, not beside it"
+def test_each_control_is_described_by_its_summary(plan: Manifest, results: list[Record]) -> None:
+    shown_page = text(plan, results).partition("### Controls")[2].partition("\n|")[0]
+    assert "- `placebo`: Other draws.\n" in shown_page
+    assert "`low-lr`" not in shown_page, "it is part of the control, not beside it"
 
 
-def test_full_grids_stand_apart_and_have_no_rank(plan: Manifest) -> None:
+def test_full_grids_have_a_table_without_ranks(plan: Manifest) -> None:
     name, wide = EFFECTS[0].name, tuple((s / 100,) for s in range(1, 26))
     entries = [replace(e, full=wide) if e.name == name else e for e in plan.entries]
     cells = {
@@ -184,12 +186,12 @@ def test_every_strength_is_shown_and_the_chosen_ones_are_marked(
     assert sum("◂" in row[1] for row in table) == len(EFFECTS) + 1
 
 
-def test_wall_clock_shows_on_its_own_page_only(
-    plan: Manifest, made: list[Record], markdown: str
+def test_wall_clock_is_on_the_page_of_timings_only(
+    plan: Manifest, results: list[Record], markdown: str
 ) -> None:
-    slow = [replace(r, seconds=1000.0, pack="elsewhere x1") for r in made]
+    slow = [replace(r, seconds=1000.0, pack="elsewhere x1") for r in results]
     assert text(plan, slow) == markdown
-    assert timing([(plan, slow)]) != timing([(plan, made)])
+    assert timing([(plan, slow)]) != timing([(plan, results)])
     assert "1000.000" in timing([(plan, slow)])
 
 
@@ -209,8 +211,10 @@ def test_a_suite_without_records_is_one_line(plan: Manifest) -> None:
     assert "|" not in section
 
 
-def test_an_incomplete_entry_is_not_ranked_and_says_why(plan: Manifest, made: list[Record]) -> None:
-    some = [r for r in made if r.regularizer != "mixup" or r.seed < 4]
+def test_an_incomplete_entry_is_not_ranked_and_says_why(
+    plan: Manifest, results: list[Record]
+) -> None:
+    some = [r for r in results if r.regularizer != "mixup" or r.seed < 4]
     markdown = text(plan, some)
     assert rows(markdown, "why it is not ranked") == [
         ["mixup", "60/75", "incomplete on mnist5k/mlp"]
@@ -218,8 +222,8 @@ def test_an_incomplete_entry_is_not_ranked_and_says_why(plan: Manifest, made: li
     assert len(rows(markdown, "recovery *R*")) == len(EFFECTS) - 1
 
 
-def test_failed_cells_are_counted(plan: Manifest, made: list[Record]) -> None:
-    some = [broken(r) if r.id == "mnist5k/mlp/mixup[0.8]/real/seed2" else r for r in made]
+def test_failed_cells_are_counted(plan: Manifest, results: list[Record]) -> None:
+    some = [broken(r) if r.id == "mnist5k/mlp/mixup[0.8]/real/seed2" else r for r in results]
     markdown = text(plan, some)
     assert [row[-1] for row in rows(markdown, "recovery *R*") if "mixup" in row[1]] == [
         "1/75 failed"
@@ -227,10 +231,10 @@ def test_failed_cells_are_counted(plan: Manifest, made: list[Record]) -> None:
     assert "360 of 360: 359 ok, 1 failed" in markdown
 
 
-def test_a_task_that_does_not_count_says_why(plan: Manifest, made: list[Record]) -> None:
+def test_a_task_that_does_not_count_says_why(plan: Manifest, results: list[Record]) -> None:
     some = [
         replace(r, train=tuple(0.5 * f for f in r.train)) if r.signal == "randY" else r
-        for r in made
+        for r in results
     ]
     markdown = text(plan, some)
     assert "> mnist5k/mlp does not count: F0(E) = " in markdown
@@ -249,13 +253,15 @@ def test_entries_that_cannot_act_are_listed_with_the_reason() -> None:
     )
 
 
-def test_one_that_cannot_act_on_any_task_is_listed_apart_and_not_as_one_that_waits() -> None:
+def test_an_entry_that_cannot_act_anywhere_is_listed_with_its_reason_and_not_as_unfinished() -> (
+    None
+):
     plan = manifest(tasks=("mnist5k/mlp", "mnist5k/cnn"))
     nowhere = dict.fromkeys(plan.tasks, "no branch")
     entries = tuple(replace(e, skipped=nowhere) if e.name == "mixup" else e for e in plan.entries)
-    made = [r for r in records(plan) if r.regularizer != "mixup"]
+    results = [r for r in records(plan) if r.regularizer != "mixup"]
     keys = {i: key for i, key in plan.cells.items() if "/mixup[" not in i}
-    markdown = text(replace(plan, entries=entries, cells=keys), made)
+    markdown = text(replace(plan, entries=entries, cells=keys), results)
     assert (
         "Cannot act on any task of this suite, and has no row:\n\n- mixup: no branch\n" in markdown
     )
@@ -266,26 +272,26 @@ def test_one_that_cannot_act_on_any_task_is_listed_apart_and_not_as_one_that_wai
         for i, key in keys.items()
         if i.split("/")[2].partition("[")[0] in ("none", "low-lr", "placebo")
     }
-    made = [r for r in made if r.id in keys]
+    results = [r for r in results if r.id in keys]
     assert "No entry can act on the tasks of this board" in text(
-        replace(plan, entries=alone, cells=keys), made
+        replace(plan, entries=alone, cells=keys), results
     )
 
 
-def test_machines_and_versions_are_listed_with_the_cells_of_each(
-    plan: Manifest, made: list[Record]
+def test_machines_and_versions_are_listed_with_their_numbers_of_cells(
+    plan: Manifest, results: list[Record]
 ) -> None:
     some = [
-        replace(r, versions={**r.versions, "torch": "2.8.0"}) if r.seed == 0 else r for r in made
+        replace(r, versions={**r.versions, "torch": "2.8.0"}) if r.seed == 0 else r for r in results
     ]
     assert ["torch", "2.9.1 (288 cells), 2.8.0 (72 cells)"] in rows(text(plan, some), "value")
 
 
 def test_records_of_other_plans_are_not_counted(
-    plan: Manifest, made: list[Record], markdown: str
+    plan: Manifest, results: list[Record], markdown: str
 ) -> None:
-    strange = [replace(r, key="0" * 64, versions={"torch": "0.1"}) for r in made[:3]]
-    assert text(plan, [*strange, *made]) == markdown
+    strange = [replace(r, key="0" * 64, versions={"torch": "0.1"}) for r in results[:3]]
+    assert text(plan, [*strange, *results]) == markdown
 
 
 def test_facts_of_the_caller_are_part_of_the_page(plan: Manifest) -> None:
@@ -307,9 +313,9 @@ def test_every_noise_level_and_every_further_signal_has_its_columns(
 
 def test_signals_that_are_in_no_score_have_columns_too_and_an_explanation() -> None:
     plan = manifest(EFFECTS[:1], tasks=ONE, levels=(0.2, 0.4), further=("pair-flip@0.4", "randX"))
-    made = records(plan, EFFECTS[:1])
-    page = text(plan, made)
-    (row,) = score(plan, made).rows
+    results = records(plan, EFFECTS[:1])
+    page = text(plan, results)
+    (row,) = score(plan, results).rows
     assert set(row.extra) == {"R pair-flip@0.4", "S randX"}
     header = next(
         line for line in page.splitlines() if line.startswith("|") and "recovery *R*" in line
@@ -327,21 +333,19 @@ def test_signals_that_are_in_no_score_have_columns_too_and_an_explanation() -> N
 def hostile() -> tuple[Manifest, list[Record]]:
     effects = [Effect("mixup", "data", 0.8, 0.02), Effect("evil", "model", 0.9, 0.02)]
     plan = manifest(effects, tasks=ONE)
-    made = records(plan, effects)
-    # A name cannot hold all of this, the registry sees to it; but the manifest is a file that anyone can write.
-    entries = tuple(
-        replace(
-            e, summary=HOSTILE, source=HOSTILE, origin=HOSTILE, group=HOSTILE, acts_on=(HOSTILE,)
-        )
-        if e.name == "evil"
-        else e
-        for e in plan.entries
-    )
-    made = [
-        broken(r, reason=HOSTILE) if r.regularizer == "none" and r.seed == 0 else r for r in made
-    ]
-    made = [replace(r, versions={**r.versions, HOSTILE: HOSTILE}) for r in made]
-    return replace(plan, entries=entries, datasets={HOSTILE: HOSTILE}), made
+    results = records(plan, effects)
+    # The registry refuses such a name, but the manifest is a file that anyone can write.
+    foreign = {"summary": HOSTILE, "source": HOSTILE, "origin": HOSTILE, "group": HOSTILE}
+    entries = []
+    for entry in plan.entries:
+        is_evil = entry.name == "evil"
+        entries.append(replace(entry, **foreign, acts_on=(HOSTILE,)) if is_evil else entry)
+    changed = []
+    for record in results:
+        fails = record.regularizer == "none" and record.seed == 0
+        ended = broken(record, reason=HOSTILE) if fails else record
+        changed.append(replace(ended, versions={**record.versions, HOSTILE: HOSTILE}))
+    return replace(plan, entries=tuple(entries), datasets={HOSTILE: HOSTILE}), changed
 
 
 def test_hostile_text_does_not_break_tables() -> None:
@@ -380,14 +384,19 @@ def test_a_hostile_name_does_not_break_the_ranking() -> None:
 
 
 def test_the_report_needs_no_torch_and_loads_matplotlib_only_to_draw() -> None:
-    code = "import sys, membench.report; print([m for m in ('torch', 'matplotlib') if m in sys.modules])"
+    code = "import sys, membench.report; print({'torch', 'matplotlib'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout == "set()\n"
 
 
-def test_a_step_that_ran_uncompiled_is_on_the_page(plan: Manifest, made: list[Record]) -> None:
-    slow = {r.key for r in made if r.regularizer == "dropout"}
+def test_a_step_that_ran_uncompiled_is_on_the_page(plan: Manifest, results: list[Record]) -> None:
+    slow = {r.key for r in results if r.regularizer == "dropout"}
     note = "ran uncompiled: KeyError: 'buf49'"
-    said = text(plan, [replace(r, reason=note) if r.key in slow else r for r in made])
-    assert ["measured, but", f"dropout {note} ({len(slow)} cells)"] in rows(said, "what")
-    assert "measured, but" not in text(plan, made)
+    shown_page = text(plan, [replace(r, reason=note) if r.key in slow else r for r in results])
+    assert ["measured, but", f"dropout {note} ({len(slow)} cells)"] in rows(shown_page, "what")
+    assert "measured, but" not in text(plan, results)
+
+
+def test_a_template_that_reads_a_missing_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="suites"):
+        fill_template("timing.md.j2")

@@ -61,7 +61,7 @@ def test_names_are_neither_markup_nor_escape_sequences(board: Board) -> None:
     assert "\x1b" not in out
 
 
-def test_a_claim_has_its_mark_explained(board: Board) -> None:
+def test_the_mark_of_a_claim_is_explained(board: Board) -> None:
     out = printed(board, 100)
     assert ("*" in out) == any(row.beats_control for row in board.rows)
 
@@ -99,20 +99,18 @@ def test_nothing_to_rank_is_one_sentence() -> None:
     assert out.count("\n") == 1
 
 
-def test_an_entry_that_cannot_act_on_any_task_is_named_with_its_reason_and_waits_for_nothing() -> (
-    None
-):
+def test_an_entry_that_cannot_act_anywhere_is_named_with_its_reason() -> None:
     plan = manifest(EFFECTS)
-    skipped = {task: "no branch" for task in plan.tasks}
+    skipped = dict.fromkeys(plan.tasks, "no branch")
     entries = tuple(
         replace(e, skipped=skipped) if e.name == "gradient-noise" else e for e in plan.entries
     )
-    made = [r for r in records(plan, EFFECTS) if r.regularizer != "gradient-noise"]
-    out = printed(score(replace(plan, entries=entries), made), 100)
+    measured = [r for r in records(plan, EFFECTS) if r.regularizer != "gradient-noise"]
+    out = printed(score(replace(plan, entries=entries), measured), 100)
     assert "gradient-noise cannot act: no branch." in out
     assert "not ranked yet" not in out
     alone = replace(plan, entries=tuple(e for e in entries if e.name != EFFECTS[1].name))
-    out = printed(score(alone, made), 400)
+    out = printed(score(alone, measured), 400)
     assert out.startswith("quick: nothing to rank. gradient-noise cannot act: no branch.")
 
 
@@ -122,7 +120,7 @@ def test_entries_still_to_run_are_named() -> None:
     assert "not ranked yet (1): gradient-noise" in printed(score(plan, some), 100)
 
 
-def test_what_will_never_have_a_rank_is_not_said_to_be_waiting(board: Board) -> None:
+def test_entries_that_will_never_be_ranked_are_not_called_unfinished(board: Board) -> None:
     idle = replace(
         board.rows[0], entry="idle", rank=None, R=None, reason="cannot act on any valid task"
     )

@@ -39,7 +39,7 @@ def test_markdown_shows_the_text_and_nothing_else(raw: str) -> None:
 
 @given(st.one_of(anything, markup))
 @settings(max_examples=60, deadline=None)
-def test_markdown_of_a_text_holds_no_link_image_or_html_of_its_own(raw: str) -> None:
+def test_escaped_text_brings_no_link_image_or_html(raw: str) -> None:
     tokens = cell(text.escape_markdown(raw))
     assert {token.type for token in tokens} <= {
         "text",
@@ -70,7 +70,7 @@ def test_plain_text_has_no_escape_sequences_and_does_not_run_backwards() -> None
     assert text.plain("a\x1b[31mred\u202eback\u2066\x00\r\nb") == "a[31mredback b"
 
 
-def test_a_flood_is_cut() -> None:
+def test_long_text_is_cut() -> None:
     assert len(text.plain("x" * 10**6)) == text.LIMIT
     assert text.plain("abcdef", limit=4) == "abc…"
 
@@ -78,17 +78,18 @@ def test_a_flood_is_cut() -> None:
 def test_citations_link_arxiv_numbers_and_addresses() -> None:
     source = "Arpit et al. 2017, arXiv:1706.05394; see https://a_b.org/x_y."
     assert text.cite(source) == (
-        "Arpit et al. 2017, [arXiv:1706.05394](https://arxiv.org/abs/1706.05394); see <https://a_b.org/x_y>."
+        "Arpit et al. 2017, [arXiv:1706.05394](https://arxiv.org/abs/1706.05394); "
+        "see <https://a_b.org/x_y>."
     )
 
 
 @pytest.mark.parametrize("address", ["javascript://x", "ftp://x.org", "mail@x.org", "data://x"])
 def test_github_does_not_link_other_addresses(address: str) -> None:
-    # GitHub links what looks like an address; an empty comment in the middle of it keeps it from that.
+    # GitHub links what looks like an address, unless an empty comment is inside.
     assert "<!-- -->" in text.cite(address)
 
 
-def test_words_that_scoring_quotes_stay_code() -> None:
+def test_quoted_words_stay_code() -> None:
     assert text.escape_markdown("`none` failed, `a|b` too") == r"`none` failed, \`a\|b\` too"
     assert text.escape_markdown("see `mixed@0.4`") == "see `mixed@0.4`"
     assert text.code("mixed@0.4") == "`mixed@0.4`"

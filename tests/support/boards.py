@@ -1,12 +1,17 @@
-"""Made-up manifests and records with the shape of real ones: the report's tests feed them to the real `score()`."""
+"""Made-up manifests and records with the shape of real ones, for the tests of the report.
+
+The records go through the real `score()`. Their curves are smooth, with a little noise that follows
+from each cell's id.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from membench.engine.schedule import checkpoints
 from membench.engine.schedule import control_epochs
@@ -16,8 +21,11 @@ from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
+from support.records import make_record
 
 GRID = (0.1, 0.2, 0.4, 0.6, 0.8)
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -34,16 +42,20 @@ class Effect:
 
 
 EFFECTS = (
-    Effect("dropout", "model", 0.9, 0.05),
+    Effect("dropout", "model", noise=0.9, real=0.05),
     Effect(
-        "mixup", "data", 0.8, 0.02, summary="Trains on convex pairs of examples and their labels."
+        "mixup",
+        "data",
+        noise=0.8,
+        real=0.02,
+        summary="Trains on convex pairs of examples and their labels.",
     ),
-    Effect("label-smoothing", "loss", 0.45, 0.01),
+    Effect("label-smoothing", "loss", noise=0.45, real=0.01),
 )
 
 
 def manifest(
-    effects: Iterable[Effect] = EFFECTS,
+    effects: Sequence[Effect] = EFFECTS,
     *,
     tasks: tuple[str, ...] = ("mnist5k/mlp", "mnist5k/cnn"),
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
@@ -52,72 +64,49 @@ def manifest(
     levels: tuple[float, ...] = (0.4,),
     further: tuple[str, ...] = (),
 ) -> Manifest:
-    """A suite over these regularizers, the low rate and the placebo."""
-    signals = ("real", *(f"mixed@{p:g}" for p in levels), "randY", *further)
-    entries = (
-        Entry("none", "control", ((),), summary="The plain network.", origin="none.py"),
-        *(
-            Entry(
-                e.name,
-                e.group,
-                tuple((s,) for s in GRID),
-                ("hidden",),
-                e.summary,
-                e.source,
-                f"{e.name}.py",
-            )
-            for e in effects
-        ),
-        Entry(
-            "low-lr",
-            "control",
-            ((0.3333333,), (0.1,), (0.0333333,)),
-            ("grads",),
-            "A lower rate.",
-            "",
-            "low-lr.py",
-        ),
-        Entry(
-            "placebo",
-            "control",
-            tuple((float(k),) for k in range(1, 6)),
-            (),
-            "Other draws.",
-            "",
-            "placebo.py",
-        ),
-    )
-    cells = [
-        Cell(*task.split("/"), entry.name, strength, signal, seed)
-        for task in tasks
-        for entry in entries
-        for strength in dict.fromkeys((*entry.strengths, *entry.full))
-        for signal in signals
-        for seed in seeds
-    ]
+    """Plan a suite over `none`, these regularizers, the low rate and the placebo.
+
+    Args:
+        effects: the regularizers.
+        tasks: "data set/architecture".
+        seeds: of every cell.
+        suite: its name.
+        epochs: the budget.
+        levels: of label noise.
+        further: signals beside real, the label noise and randY.
+    """
+    signals = ("real", *(f"mixed@{level:g}" for level in levels), "randY", *further)
+    entries = _entries(effects)
+    recipe = {"optimizer": "sgd", "lr": 0.05, "batch": 100, "epochs": epochs}
+    datasets = [task.partition("/")[0] for task in tasks]
     return Manifest(
         suite=suite,
         version=1,
         tasks=tasks,
         signals=signals,
         seeds=seeds,
-        recipes={
-            task: {"optimizer": "sgd", "lr": 0.05, "batch": 100, "epochs": epochs} for task in tasks
-        },
-        datasets={task.split("/")[0]: digest(task.split("/")[0]) for task in tasks},
+        recipes=dict.fromkeys(tasks, recipe),
+        datasets={name: digest(name) for name in datasets},
         entries=entries,
-        cells={cell.id: digest(cell.id) for cell in cells},
+        cells={cell.id: digest(cell.id) for cell in _cells(tasks, entries, signals, seeds)},
     )
 
 
-def records(plan: Manifest, effects: Iterable[Effect] = EFFECTS, images: int = 200) -> list[Record]:
-    """One record a cell, from smooth curves and a little noise."""
-    known = {e.name: e for e in effects}
-    entries = {e.name: e for e in plan.entries}
+def records(plan: Manifest, effects: Sequence[Effect] = EFFECTS, images: int = 200) -> list[Record]:
+    """Make one record for each cell of the plan.
+
+    Args:
+        plan: the cells.
+        effects: what the regularizers do; others do nothing.
+        images: in the test set.
+    """
+    effect_of = {effect.name: effect for effect in effects}
+    entry_of = {entry.name: entry for entry in plan.entries}
     made = []
-    for cell in _cells(plan):
-        effect = known.get(cell.regularizer, Effect(cell.regularizer, "control", 0.0, 0.0))
-        entry = entries[cell.regularizer]
+    for cell in _cells(plan.tasks, plan.entries, plan.signals, plan.seeds):
+        nothing = Effect(cell.regularizer, "control", noise=0.0, real=0.0)
+        effect = effect_of.get(cell.regularizer, nothing)
+        entry = entry_of[cell.regularizer]
         grid = entry.strengths if cell.strength in entry.strengths else entry.full
         force = (grid.index(cell.strength) + 1) / len(grid) if cell.strength else 0.0
         made.append(_record(plan, cell, effect, force, images))
@@ -127,7 +116,13 @@ def records(plan: Manifest, effects: Iterable[Effect] = EFFECTS, images: int = 2
 def broken(
     record: Record, status: str = "failed", reason: str = "RuntimeError: out of luck"
 ) -> Record:
-    """The same cell, as it looks when it did not end well."""
+    """Return the record as it looks when its cell did not end well.
+
+    Args:
+        record: of the same cell, well ended.
+        status: how it ended.
+        reason: why.
+    """
     return replace(
         record,
         status=status,
@@ -142,66 +137,129 @@ def broken(
     )
 
 
-def _cells(plan: Manifest) -> list[Cell]:
+def _entries(effects: Sequence[Effect]) -> tuple[Entry, ...]:
+    entries = [
+        Entry(
+            name="none",
+            group="control",
+            strengths=((),),
+            summary="The plain network.",
+            origin="none.py",
+        )
+    ]
+    for effect in effects:
+        entry = Entry(
+            name=effect.name,
+            group=effect.group,
+            strengths=tuple((strength,) for strength in GRID),
+            acts_on=("hidden",),
+            summary=effect.summary,
+            source=effect.source,
+            origin=f"{effect.name}.py",
+        )
+        entries.append(entry)
+    low_rate = Entry(
+        name="low-lr",
+        group="control",
+        strengths=((0.3333333,), (0.1,), (0.0333333,)),
+        acts_on=("grads",),
+        summary="A lower rate.",
+        origin="low-lr.py",
+    )
+    placebo = Entry(
+        name="placebo",
+        group="control",
+        strengths=((1.0,), (2.0,), (3.0,), (4.0,), (5.0,)),
+        summary="Other draws.",
+        origin="placebo.py",
+    )
+    return (*entries, low_rate, placebo)
+
+
+def _cells(
+    tasks: Sequence[str], entries: Sequence[Entry], signals: Sequence[str], seeds: Sequence[int]
+) -> list[Cell]:
     cells = []
-    for task in plan.tasks:
-        for entry in plan.entries:
+    for task in tasks:
+        dataset, architecture = task.split("/")
+        for entry in entries:
             for strength in dict.fromkeys((*entry.strengths, *entry.full)):
-                for signal in plan.signals:
-                    cells += [
-                        Cell(*task.split("/"), entry.name, strength, signal, seed)
-                        for seed in plan.seeds
-                    ]
+                for signal in signals:
+                    for seed in seeds:
+                        cell = Cell(
+                            dataset=dataset,
+                            architecture=architecture,
+                            regularizer=entry.name,
+                            strength=strength,
+                            signal=signal,
+                            seed=seed,
+                        )
+                        cells.append(cell)
     return cells
 
 
-def _record(plan: Manifest, cell: Cell, effect: Effect, force: float, images: int) -> Record:
-    budget = plan.recipes[cell.task]["epochs"]
-    epochs = (
-        control_epochs(budget) if cell.regularizer in ("none", "low-lr") else checkpoints(budget)
-    )
-    rng = np.random.default_rng(int(digest([cell.id])[:12], 16))
-    name, level = parse_signal(cell.signal)
-    slow = cell.strength[0] if cell.regularizer == "low-lr" else 1.0
-    done = np.asarray(epochs) * slow / budget
-    cnn = cell.architecture == "cnn"
-    top = 0.955 if cnn else 0.915
-    fitted = 0.1 + 0.9 * (1 - np.exp(-9 * done)) * (1 - effect.noise * force**1.3)
+@dataclass(frozen=True)
+class _Curves:
+    """Accuracies at the checkpoints [e], as shares."""
+
+    train: Floats  #: on the training labels as given
+    clean: Floats  #: on clean images
+    wrong: Floats  #: of the wrong labels predicted as given
+
+
+def _curves(cell: Cell, done: Floats, effect: Effect, force: float) -> _Curves:
+    """Make smooth curves of a cell.
+
+    Args:
+        cell: its architecture sets the top, its signal the noise.
+        done: share of the budget that is spent at each checkpoint [e].
+        effect: of the regularizer at full strength.
+        force: the share of the full strength.
+    """
+    signal, level = parse_signal(cell.signal)
+    noise_fit = 0.1 + 0.9 * (1 - np.exp(-9 * done)) * (1 - effect.noise * force**1.3)
+    top = 0.955 if cell.architecture == "cnn" else 0.915
     learned = (
         (top - 0.1) * (1 - np.exp(-60 * done))
         + 0.1
         - effect.real * force**3
         + 0.01 * effect.noise * force
     )
-    wrong = np.clip(fitted * (1.0 if name == "randY" else 0.99), 0.02, 0.999)
-    hurt = learned - (level or 0.0) * 0.7 * wrong**1.5
-    accuracy = {"randY": np.full(len(epochs), 0.1)}.get(name, hurt if level else learned)
-    train = {"randY": fitted}.get(
-        name, 1 - (level or 0) * (1 - wrong) if level else np.minimum(1, learned + 0.08)
-    )
+    if signal == "randY":
+        wrong = np.clip(noise_fit, 0.02, 0.999)
+        return _Curves(train=noise_fit, clean=np.full(len(done), 0.1), wrong=wrong)
+    wrong = np.clip(noise_fit * 0.99, 0.02, 0.999)
+    if level:
+        hurt = learned - level * 0.7 * wrong**1.5
+        return _Curves(train=1 - level * (1 - wrong), clean=hurt, wrong=wrong)
+    return _Curves(train=np.minimum(1, learned + 0.08), clean=learned, wrong=wrong)
+
+
+def _record(plan: Manifest, cell: Cell, effect: Effect, force: float, images: int) -> Record:
+    budget = plan.recipes[cell.task]["epochs"]
+    is_control = cell.regularizer in ("none", "low-lr")
+    epochs = control_epochs(budget) if is_control else checkpoints(budget)
+    rate = cell.strength[0] if cell.regularizer == "low-lr" else 1.0
+    curves = _curves(cell, np.asarray(epochs) * rate / budget, effect, force)
+    _, level = parse_signal(cell.signal)
+
+    rng = np.random.default_rng(int(digest([cell.id])[:12], 16))
     jitter = rng.normal(0, 0.004)
-    right = rng.permutation(np.linspace(0, 1, images)) < accuracy[-1] + jitter
-    curve = np.clip(accuracy + jitter, 0, 1)
-    return Record(
+    right = rng.permutation(np.linspace(0, 1, images)) < curves.clean[-1] + jitter
+    clean = np.round(np.clip(curves.clean + jitter, 0, 1), 3).tolist()
+    train = np.clip(curves.train, 0, 1)
+    wrong = tuple(np.clip(curves.wrong, 0, 1).tolist())
+    return make_record(
+        cell,
         key=plan.cells[cell.id],
         env=digest("env"),
-        id=cell.id,
-        dataset=cell.dataset,
-        architecture=cell.architecture,
-        regularizer=cell.regularizer,
-        strength=cell.strength,
-        signal=cell.signal,
-        seed=cell.seed,
-        status="ok",
         epochs=epochs,
-        train=tuple(np.clip(train, 0, 1).tolist()),
-        loss=tuple((2.3 * (1 - np.clip(train, 0, 1)) + 0.001).tolist()),
-        val=tuple(np.round(curve, 3).tolist()),
-        test=(*np.round(curve[:-1], 3).tolist(), float(right.mean())),
-        wrong=tuple(np.clip(wrong, 0, 1).tolist()) if level else (None,) * len(epochs),
-        train_bits="",
+        train=tuple(train.tolist()),
+        loss=tuple((2.3 * (1 - train) + 0.001).tolist()),
+        val=tuple(clean),
+        test=(*clean[:-1], float(right.mean())),
+        wrong=wrong if level else (None,) * len(epochs),
         test_bits=np.packbits(right).tobytes().hex(),
-        num_classes=10,
         num_train=1000,
         num_test=images,
         num_wrong=round(1000 * level * 0.9) if level else 0,

@@ -1,4 +1,7 @@
-"""The board's excerpt in README.md: `python tests/support/readme_board.py --write` after `membench run` or `report`."""
+"""The board's excerpt in README.md, checked by its tests.
+
+`python tests/support/readme_board.py --write` renews it after `membench run` or `membench report`.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,44 @@ from pathlib import Path
 REPO = Path(__file__).parents[2]
 README = REPO / "README.md"
 BOARD = REPO / "leaderboard" / "README.md"
-BEGIN, END = "<!-- board:begin -->\n", "<!-- board:end -->"
+BEGIN = "<!-- board:begin -->\n"
+END = "<!-- board:end -->"
 COLUMNS = (0, 1, 2, 4, 5, 6, 7, 9)  #: rank, regularizer, R, X, S, dA, S_mix, strength
 ROWS = 6
 
 
 def excerpt(board: str, suite: str = "quick") -> str:
-    """The first rows of the suite's ranking, and the control's; links lead to the board's page."""
+    """Cut the first rows of a suite's ranking, and the control's, out of the board's page.
+
+    Links lead to that page.
+    """
     section = re.search(rf"^## {suite}, version .*?(?=^## |\Z)", board, re.MULTILINE | re.DOTALL)
     if section is None:
         return "The board has not been made yet.\n"
-    tables = [block for block in section[0].split("\n\n") if block.startswith("|")]
-    ranking = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in tables[0].splitlines()
-    ]
-    controls = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in tables[1].splitlines()[2:]
-    ]
-    rows = ranking[: 2 + ROWS] + [["", *row] for row in controls if row[0] == "control"]
-    lines = ["| " + " | ".join(row[i] for i in COLUMNS) + " |" for row in rows]
+    ranking, controls, *_ = [b for b in section[0].split("\n\n") if b.startswith("|")]
+    rows = [_cells(line) for line in ranking.splitlines()[: 2 + ROWS]]
+    for line in controls.splitlines()[2:]:
+        cells = _cells(line)
+        if cells[0] == "control":
+            rows.append(["", *cells])
+    lines = []
+    for row in rows:
+        lines.append("| " + " | ".join(row[place] for place in COLUMNS) + " |")
     return "\n".join(lines).replace("](#", "](leaderboard/README.md#").replace("&nbsp;", "") + "\n"
 
 
 def current() -> str:
-    """What README.md has to hold between the marks."""
+    """Return what README.md has to hold between the marks."""
     return excerpt(BOARD.read_text("utf-8") if BOARD.exists() else "")
 
 
 def held(readme: str) -> str:
-    """What it holds."""
+    """Return what the text of README.md holds between the marks."""
     return readme.partition(BEGIN)[2].partition(END)[0]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 if __name__ == "__main__":
