@@ -101,8 +101,9 @@ def read_grid(index: RecordIndex, baseline: Baseline, entry: Entry) -> Grid:
     readings = [baseline.readings]
     records = [baseline.records]
     failed = [0]
-    cannot_act = baseline.task in entry.skipped
-    for strength in () if cannot_act else entry.strengths:
+    can_act = baseline.task not in entry.skipped
+    planned = entry.strengths if can_act else ()
+    for strength in planned:
         runs = _complete_runs(index, baseline, entry, strength)
         if runs is None:
             continue
