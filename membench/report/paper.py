@@ -42,7 +42,7 @@ class Facts:
     skipped: tuple[str, ...] = ()  #: what could not act, and why
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyRow:
     """One study at one scale, as the page shows it; all text is foreign."""
 

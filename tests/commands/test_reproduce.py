@@ -19,11 +19,7 @@ from membench.commands import report
 from membench.commands import session
 from membench.commands.study_jobs import StudyPlanner
 from membench.errors import MembenchError
-from membench.report import calibration
-from membench.report import paper
 from membench.store.store import Store
-from membench.studies import Finding
-from membench.studies import Test
 
 STUDY = REPO / "tests" / "support" / "tiny_study.py"
 SHORT = ["reproduce", "-p", "tiny.py", "--out", "out", "-n", "1"]
@@ -212,103 +208,6 @@ def test_a_scale_that_a_study_lacks_is_its_problem(again: Path, cli: Cli) -> Non
 def test_a_study_and_its_page_need_no_torch() -> None:
     code = f"import sys, runpy, membench.report.paper; runpy.run_path({str(STUDY)!r}); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
-
-
-# --- the page by itself -----------------------------------------------------------------------------------------------
-
-
-def finding(*bounds: tuple[float, float], **more: object) -> Finding:
-    tests = tuple(
-        Test(f"t{i}", (low + high) / 2, low, high) for i, (low, high) in enumerate(bounds)
-    )
-    return Finding(
-        tests,
-        (("a|b", "c"), ("1",)),
-        lambda figure: figure.subplots().plot([1, 2]),
-        "A <b> caption.",
-        **more,
-    )
-
-
-@pytest.mark.parametrize(
-    ("bounds", "verdict"),
-    [
-        (((1, 2), (0.1, 3)), "holds"),
-        (((1, 2), (-1, 3)), "undecided at this scale"),
-        (((1, 2), (-1, 3), (-2, -1)), "does not hold"),
-        (((float("nan"), float("nan")),), "undecided at this scale"),
-        ((), "undecided at this scale"),
-    ],
-)
-def test_a_verdict_follows_from_the_intervals(
-    bounds: tuple[tuple[float, float], ...], verdict: str
-) -> None:
-    assert finding(*bounds).verdict == verdict
-
-
-def test_text_of_a_study_is_text_on_the_page() -> None:
-    found = finding((-float("inf"), float("inf")), notes=("<script>",))
-    one = paper.StudyRow(
-        "a", "quick", "Fig. 2", "x | y", finding=found, svg=paper.figure("a", found)
-    )
-    made = paper.pages([one])
-    text = made["README.md"].decode()
-    assert (
-        "<script>" not in text
-        and "x \\| y" in text
-        and "a\\|b" in text
-        and "[\N{MINUS SIGN}∞, ∞]" in text
-    )
-    assert made["a.svg"] == paper.figure("a", found)
-
-
-def test_rows_are_in_the_papers_order_and_scales_side_by_side() -> None:
-    made = [
-        ("z", "quick", "Fig. 2"),
-        ("a", "quick", ""),
-        ("b", "quick", "Fig. 10"),
-        ("z", "paper", "Fig. 2"),
-    ]
-    text = paper.pages([paper.StudyRow(*one, "claim") for one in made])["README.md"].decode()
-    names = [line.split("]")[0][3:] for line in text.splitlines() if "](#study-" in line]
-    assert names == ["z (paper)", "z", "b", "a"]
-    assert text.count("**not finished**") == 4
-
-
-def calibrated(value: float, low: float, scale: str = "quick") -> paper.StudyRow:
-    tests = (Test("R with less memorization", value, low, value + 0.1),)
-    found = Finding(
-        tests,
-        (("a",),),
-        lambda figure: figure.subplots().plot([1, 2]),
-        "",
-        notes=("48 settings <b>.",),
-    )
-    return paper.StudyRow("calibration", scale, "", "claim", finding=found)
-
-
-def test_the_board_says_what_calibration_found_of_its_scores() -> None:
-    shown = [
-        paper.StudyRow("a", "quick", "Fig. 2", "claim", finding=finding((1, 2))),
-        calibrated(0.25, -float("inf")),
-    ]
-    findings = json.loads(paper.pages(shown)["findings.json"])
-    assert [one["study"] for one in findings] == ["a", "calibration"]
-    told = calibration.section(findings, "paper/README.md")
-    assert "| R with less memorization | 0.25 [\N{MINUS SIGN}∞, 0.35] |" in told
-    assert (
-        "48 settings &lt;b>." in told.replace("&gt;", ">") and "**undecided at this scale**" in told
-    )
-    assert "(paper/README.md#study-calibration)" in told
-
-
-def test_the_larger_scale_is_what_the_board_shows() -> None:
-    made = paper.pages([calibrated(0.25, 0.1), calibrated(0.75, 0.5, "paper")])["findings.json"]
-    assert "| 0.75 [0.5, 0.85] |" in calibration.section(json.loads(made), "paper/README.md")
-
-
-def test_without_calibration_the_board_says_nothing_of_it() -> None:
-    assert calibration.section([], "paper/README.md") == ""
 
 
 @pytest.mark.parametrize(
