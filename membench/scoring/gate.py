@@ -48,11 +48,13 @@ def evaluate_gate(index: RecordIndex, task: str) -> tuple[Gate, Baseline | None]
         )
         return Gate(task=task, valid=False, reasons=(reason,), pending=True), None
     dropped = {}
+    counting = {}
     for seed, records in runs.items():
         failure = _failure([records[signal] for signal in needed])
         if failure:
             dropped[seed] = failure
-    counting = {seed: records for seed, records in runs.items() if seed not in dropped}
+        else:
+            counting[seed] = records
     if not counting:
         reason = "`none` failed at every seed"
         return Gate(task=task, valid=False, reasons=(reason,), dropped=dropped), None
