@@ -54,18 +54,24 @@ class Bench:
         entry: The registered regularizer.
         parts: Its live records: one, or a composition's parts.
         paths: The files that define it.
+        architecture: The network of its runs, where a check names no other.
 
     Raises:
         NotApplicable: It acts at no stage.
     """
 
     def __init__(
-        self, entry: PluginEntry, parts: tuple[Regularizer, ...], paths: tuple[str, ...]
+        self,
+        entry: PluginEntry,
+        parts: tuple[Regularizer, ...],
+        paths: tuple[str, ...],
+        architecture: Architecture = MLP,
     ) -> None:
         if not entry.acts_on:
             raise NotApplicable("it acts at no stage")
         self.entry = entry
         self.parts = parts
+        self.architecture = architecture
         self.strengths: tuple[Setting, ...] = entry.strengths
         self.off: Setting = entry.off
         self.violations: list[str] = []  #: what the calls by hand reached for behind the lane
@@ -115,7 +121,7 @@ class Bench:
     def toy_run(
         self,
         *settings: Setting,
-        architecture: Architecture = MLP,
+        architecture: Architecture | None = None,
         parts: tuple[Regularizer, ...] | None = None,
         batch: int = BATCH,
     ) -> ToyRun:
@@ -123,7 +129,7 @@ class Bench:
 
         Args:
             *settings: The strengths of each lane.
-            architecture: The network.
+            architecture: The network, instead of the bench's own.
             parts: What to train with instead of the regularizer's own parts.
             batch: Examples in a batch, a third of the training images.
 
@@ -133,6 +139,7 @@ class Bench:
         Raises:
             NotApplicable: The regularizer's own `skip` says that it cannot act on this network.
         """
+        architecture = architecture or self.architecture
         self.check_not_skipped(architecture)
         lanes = len(settings)
         return ToyRun(

@@ -24,7 +24,6 @@ from membench.testing.check import NotApplicable
 from membench.testing.check import source_location
 from membench.testing.subject import Subject
 from membench.testing.toy import CNN
-from membench.testing.toy import MLP
 from membench.testing.toy import VIT
 from membench.testing.toy import bitwise_equal
 from membench.testing.toy import lane_of
@@ -53,7 +52,7 @@ def evaluated_weights(trainer: Trainer) -> list[dict[str, Tensor]]:
 
 
 def stacks(subject: Subject) -> None:
-    """A run stacks: off, barely on and all strengths train side by side on the MLP."""
+    """A run stacks: off, barely on and all strengths train side by side."""
     _ = subject.bench.grid_run
 
 
@@ -61,7 +60,7 @@ def off_run(subject: Subject) -> None:
     """Training at off is training without the regularizer: weights, optimizer slots, evaluation."""
     bench = subject.bench
     lanes = len(bench.grid_run.data.rows)
-    _check_off(bench, bench.grid_run, plain_run(MLP, lanes, EPOCHS))
+    _check_off(bench, bench.grid_run, plain_run(bench.architecture, lanes, EPOCHS))
 
 
 def _check_off(bench: Bench, trainer: Trainer, plain: Trainer) -> None:

@@ -30,6 +30,7 @@ from support.engine import bitwise_equal
 from support.engine import parts
 from torch import Tensor
 
+from membench.api import STAGES
 from membench.engine.compiled import CapturedStep
 from membench.engine.trainer import Trainer
 
@@ -43,20 +44,22 @@ NOISY = (
 )  #: draws in every step: what is stale shows in the numbers
 
 
-# --- nothing waits for the device -----------------------------------------------------------------
+# --- nothing waits for the device, nothing leaves it ----------------------------------------------
 
 
-@every_architecture
 @every_regularizer
-def test_neither_a_step_nor_an_evaluation_waits_for_the_device(
-    name: str, architecture: str
-) -> None:
-    world = world_of(name, architecture)
-    trainer, orders = world.trainer(), world.orders()
-    with SyncGuard():
-        trained(trainer, orders)
-        trainer.evaluate(trainer.data.rows, trainer.data.labels)
-    assert trainer.t == orders[0].shape[1]  # it did train
+def test_a_run_of_the_cnn_neither_waits_for_the_device_nor_leaves_it(name: str) -> None:
+    """A device without memory shows both, from the initial states to an evaluation.
+
+    The second of the two steps has a state. The shipped checks no-wait and one-device do the same
+    on an MLP (tests/plugins/test_contract.py).
+    """
+    world = world_of(name, "cnn")
+    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta", epochs=1)
+    with PlacementGuard("meta"), SyncGuard():
+        trainer = trained(Trainer(*lanes), [order[:, :2] for order in orders])
+        right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
+    assert {v.device.type for v in (right, loss, finite)} == {"meta"}
 
 
 def ramp(h: Tensor) -> Tensor:
@@ -128,23 +131,6 @@ def test_the_guard_looks_into_every_stage(stage: str) -> None:
         trained(trainer, orders)
 
 
-# --- everything is on the device ------------------------------------------------------------------
-
-
-@every_architecture
-@every_regularizer
-def test_a_whole_run_makes_no_tensor_on_another_device(name: str, architecture: str) -> None:
-    """From the initial states over the steps, backward and update included, to an evaluation."""
-    world = world_of(name, architecture)
-    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta", epochs=1)
-    with PlacementGuard("meta"):
-        trainer = trained(
-            Trainer(*lanes), [order[:, :2] for order in orders]
-        )  # two steps: the second has a state
-        right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
-    assert {v.device.type for v in (right, loss, finite)} == {"meta"}
-
-
 STRAY = {
     "arange": {"hidden": lambda h, lane: h * (torch.arange(h.shape[1]) < 3)},
     "zeros": {
@@ -198,19 +184,36 @@ def check_one_graph(world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     assert apart(trainer.var["params"], trained(eager, orders).var["params"]) < 1e-5
 
 
-@every_regularizer
-def test_the_step_is_one_graph_that_is_traced_once(
-    name: str, monkeypatch: pytest.MonkeyPatch
+#: One regularizer for each stage.
+ONE_PER_STAGE = (
+    "mixup",
+    "weight-noise",
+    "dropout",
+    "label-smoothing",
+    "l1",
+    "gradient-clipping",
+    "max-norm",
+    "ema",
+)
+
+
+def test_a_step_with_every_stage_is_one_graph_that_is_traced_once(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    check_one_graph(world_of(name), monkeypatch)
+    """The shipped check one-graph traces the functions of every regularizer one by one."""
+    regularizers = tuple(parts(name)[0] for name in ONE_PER_STAGE)
+    assert {stage for part in regularizers for stage in part.acts_on} == set(STAGES)
+    strengths = tuple(tuple(part.strengths[i] for part in regularizers) for i in range(2))
+    check_one_graph(ToyRun(regularizers, strengths), monkeypatch)
 
 
 @pytest.mark.slow
+@every_architecture
 @every_regularizer
-def test_the_step_of_the_cnn_is_one_graph_that_is_traced_once(
-    name: str, monkeypatch: pytest.MonkeyPatch
+def test_the_step_is_one_graph_that_is_traced_once(
+    name: str, architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_one_graph(world_of(name, "cnn"), monkeypatch)
+    check_one_graph(world_of(name, architecture), monkeypatch)
 
 
 def test_a_graph_break_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,11 @@ KNOWN = {
 TRAINED = (*KNOWN, "small-mlp")
 NORMED = ("cifar-cnn", "resnet8", "resnet20")  #: by the batch
 BRANCHED = tuple(name for name, (_, _, branches) in KNOWN.items() if branches)
-SLOW = ("mlp-4096", "resnet20", "resnet20-gn")  #: resnet8's code again, and the mlp's, at a size that takes seconds
+SLOW = (
+    "mlp-4096",
+    "resnet20",
+    "resnet20-gn",
+)  #: resnet8's code again, and the mlp's, at a size that takes seconds
 
 
 def every(names: Iterable[str], slow: Iterable[str] = SLOW) -> pytest.MarkDecorator:
@@ -101,8 +105,14 @@ class Built:
         architecture = registry().architecture(name)
         self.module = network.meta_module(architecture, CIFAR, 10)
         self.p = network.initial_weights(architecture, CIFAR, 10, 1)
-        self.buffers = {k: torch.zeros(b.shape) for k, b in network.batch_norm_buffers(self.module).items()}
-        for kind, tensors in (("norm", self.p), ("running_mean", self.buffers), ("running_var", self.buffers)):
+        self.buffers = {
+            k: torch.zeros(b.shape) for k, b in network.batch_norm_buffers(self.module).items()
+        }
+        for kind, tensors in (
+            ("norm", self.p),
+            ("running_mean", self.buffers),
+            ("running_var", self.buffers),
+        ):
             for k, v in tensors.items():
                 if kind in k and v.dim() == 1:
                     start = 1 if kind == "running_var" else v
@@ -117,7 +127,11 @@ class Built:
         w, b = self.p[f"{name}.weight"], self.p[f"{name}.bias"]
         if not self.buffers:
             return F.group_norm(h, len(w) // 16, w, b)
-        running = [None, None] if train else [self.buffers[f"{name}.running_{of}"] for of in ("mean", "var")]
+        running = (
+            [None, None]
+            if train
+            else [self.buffers[f"{name}.running_{of}"] for of in ("mean", "var")]
+        )
         return F.batch_norm(h, *running, w, b, training=train)
 
     def conv(self, h: Tensor, name: str, size: int, **how: int) -> Tensor:
@@ -139,7 +153,9 @@ def residual(net: Built, train: bool, n: int, branch: float = 1.0) -> Tensor:
     for i in range(3 * n):
         stride, at = 2 if i in (n, 2 * n) else 1, f"blocks.{i}"
         r = net.conv(h, f"{at}.first.linear", 3, padding=1, stride=stride)
-        r = net.conv(F.relu(net.norm(r, f"{at}.norms.0", train)), f"{at}.second.linear", 3, padding=1)
+        r = net.conv(
+            F.relu(net.norm(r, f"{at}.norms.0", train)), f"{at}.second.linear", 3, padding=1
+        )
         r = branch * net.norm(r, f"{at}.norms.1", train)
         more = (r.shape[1] - h.shape[1]) // 2
         h = F.relu(r + F.pad(h[:, :, ::stride, ::stride], (0, 0, 0, 0, more, more)))
@@ -150,7 +166,9 @@ def convolutional(net: Built, train: bool) -> Tensor:
     """Arpit et al. 2017, section 3, by Keras 1's defaults."""
     h = net.x[:, :, 2:-2, 2:-2]
     for i in range(2):
-        h = F.max_pool2d(F.relu(net.norm(net.conv(h, f"convs.{i}.linear", 5), f"conv_norms.{i}", train)), 3)
+        h = F.max_pool2d(
+            F.relu(net.norm(net.conv(h, f"convs.{i}.linear", 5), f"conv_norms.{i}", train)), 3
+        )
     h = h.flatten(1)
     for i in range(2):
         h = F.relu(net.norm(net.linear(h, f"dense.{i}"), f"dense_norms.{i}", train))
@@ -160,13 +178,26 @@ def convolutional(net: Built, train: bool) -> Tensor:
 def transformer(net: Built, train: bool) -> Tensor:
     """torch's own encoder layers."""
     h = net.conv(net.x, "patches.linear", 4, stride=4).flatten(2).mT + net.p["positions"]
-    names = {"qkv": "self_attn.in_proj_", "out": "self_attn.out_proj.", "before": "norm1.", "between": "norm2."}
+    names = {
+        "qkv": "self_attn.in_proj_",
+        "out": "self_attn.out_proj.",
+        "before": "norm1.",
+        "between": "norm2.",
+    }
     names |= {"up": "linear1.", "down": "linear2."}
     for i in range(4):
-        layer = nn.TransformerEncoderLayer(64, 4, 128, 0.0, "gelu", batch_first=True, norm_first=True)
-        mine = {k.split(".")[-2:][0]: k for k in net.p if k.startswith(f"blocks.{i}.") and k.endswith("weight")}
+        layer = nn.TransformerEncoderLayer(
+            64, 4, 128, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        mine = {
+            k.split(".")[-2:][0]: k
+            for k in net.p
+            if k.startswith(f"blocks.{i}.") and k.endswith("weight")
+        }
         own = {
-            names[k] + what: net.p[at.replace("weight", what)] for k, at in mine.items() for what in ("weight", "bias")
+            names[k] + what: net.p[at.replace("weight", what)]
+            for k, at in mine.items()
+            for what in ("weight", "bias")
         }
         layer.load_state_dict(own)
         h = layer(h)
@@ -177,8 +208,14 @@ def mixer(net: Built, train: bool) -> Tensor:
     """Tolstikhin et al. 2021, equations 1 and 2, token and feature sums written out."""
     h = net.conv(net.x, "patches.linear", 4, stride=4).flatten(2).mT
     for at in (f"blocks.{i}" for i in range(4)):
-        w = {k: [net.p[f"{at}.{layer}.0.{k}"] for layer in ("up", "down")] for k in ("weight", "bias")}
-        units = torch.einsum("ut,ntf->nuf", w["weight"][0], net.layer_norm(h, f"{at}.norms.0")) + w["bias"][0][:, None]
+        w = {
+            k: [net.p[f"{at}.{layer}.0.{k}"] for layer in ("up", "down")]
+            for k in ("weight", "bias")
+        }
+        units = (
+            torch.einsum("ut,ntf->nuf", w["weight"][0], net.layer_norm(h, f"{at}.norms.0"))
+            + w["bias"][0][:, None]
+        )
         h = h + torch.einsum("tu,nuf->ntf", w["weight"][1], F.gelu(units)) + w["bias"][1][:, None]
         units = net.linear(net.layer_norm(h, f"{at}.norms.1"), f"{at}.up.1")
         h = h + net.linear(F.gelu(units), f"{at}.down.1")
@@ -226,7 +263,9 @@ def world(name: str, *regularizers: str, strengths: tuple[tuple[float, ...], ...
     """Lanes by its own recipe, in batches of eight."""
     architecture = registry().architecture(name)
     recipe = replace(architecture.recipe, batch=8, epochs=epochs(name))
-    return ToyRun(sum(map(parts, regularizers), ()), strengths, architecture, recipe, steps=3 * recipe.epochs)
+    return ToyRun(
+        sum(map(parts, regularizers), ()), strengths, architecture, recipe, steps=3 * recipe.epochs
+    )
 
 
 @every(TRAINED)
@@ -252,9 +291,13 @@ def test_evaluation_after_training_goes_by_the_running_statistics(name: str) -> 
     for lane in (0, 1):
         x = (d.pool[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
         y = one_hot(d.labels[lane], lanes.classes)
-        p, b = ({k: v[lane] for k, v in trainer.var[tree].items()} for tree in ("params", "buffers"))
+        p, b = (
+            {k: v[lane] for k, v in trainer.var[tree].items()} for tree in ("params", "buffers")
+        )
         loss = {
-            train: cross_entropy(functional_call(module.train(train), {**p, **b}, (x, untapped)), y).mean().item()
+            train: cross_entropy(functional_call(module.train(train), {**p, **b}, (x, untapped)), y)
+            .mean()
+            .item()
             for train in (False, True)
         }
         assert losses[lane].item() == pytest.approx(loss[False], rel=1e-4)
@@ -272,7 +315,10 @@ def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(
     assert max_abs_diff(lane_of(both["params"], 1), lane_of(plain["params"], 1)) > 1e-4
     if name in BRANCHED:
         shallow = world(name, names[-1], strengths=((0.0,), (0.4,))).trained(epochs=1).var
-        away = [max_abs_diff(lane_of(shallow["params"], lane), lane_of(plain["params"], lane)) for lane in (0, 1)]
+        away = [
+            max_abs_diff(lane_of(shallow["params"], lane), lane_of(plain["params"], lane))
+            for lane in (0, 1)
+        ]
         assert away[0] == 0 and away[1] > 1e-4
 
 
@@ -288,7 +334,9 @@ def test_its_step_waits_for_no_device_and_strays_to_none(name: str) -> None:
         trained(Trainer(*there), orders)
 
 
-@every(KNOWN, slow={*KNOWN} - {"resnet8"})  # seconds each; it has batch norm, branches and an odd shortcut
+@every(
+    KNOWN, slow={*KNOWN} - {"resnet8"}
+)  # seconds each; it has batch norm, branches and an odd shortcut
 def test_its_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lanes = world_of("none", name)
     eager, trainer, orders = lanes.trainer(), lanes.trainer(), lanes.orders()
@@ -308,11 +356,19 @@ def test_what_cannot_act_on_a_network_is_skipped_with_its_reason_and_all_else_is
         data = DatasetLoader(found, None)
         suite = narrow(SUITES["smoke"], (), names, (0,))
         plan = make_plan(suite, found, data.hash, SkipAnswers(found, data, network.inspect_network))
-    skipped = {e.name: {k.partition("/")[2]: why for k, why in e.skipped.items()} for e in plan.manifest.entries}
+    skipped = {
+        e.name: {k.partition("/")[2]: why for k, why in e.skipped.items()}
+        for e in plan.manifest.entries
+    }
     assert skipped["dp-sgd"].keys() == {"resnet8", "mlp-4096"}
     assert skipped["dp-sgd"]["resnet8"].startswith("batch norm mixes the examples")
-    assert skipped["dp-sgd"]["mlp-4096"] == "10 gradients of 17,088,522 weights at once; 5,000,000 are the most"
-    assert skipped["winsorized-gradient"].keys() == skipped["stochastic-depth"].keys() == {"mlp-4096"}
+    assert (
+        skipped["dp-sgd"]["mlp-4096"]
+        == "10 gradients of 17,088,522 weights at once; 5,000,000 are the most"
+    )
+    assert (
+        skipped["winsorized-gradient"].keys() == skipped["stochastic-depth"].keys() == {"mlp-4096"}
+    )
     acting = {(cell.architecture, cell.regularizer) for cell in plan.cells}
     others = {(a, r) for a in names for r in found.regularizers if a not in skipped[r]}
     assert acting == others

@@ -64,12 +64,16 @@ def acting(name: str, strength: float | None) -> tuple[Callable, Callable]:
     }[name]
 
 
-def plain_loop(images: Tensor, s: RunData, name: str, strength: float | None, seed: int) -> tuple[float, float]:
+def plain_loop(
+    images: Tensor, s: RunData, name: str, strength: float | None, seed: int
+) -> tuple[float, float]:
     """(fit of the training labels, test accuracy) after the budget, in plain torch."""
     torch.manual_seed(seed)
     a, b, c = nn.Linear(784, 256), nn.Linear(256, 256), nn.Linear(256, 10)
     on_input, on_hidden = acting(name, strength)
-    optimizer = torch.optim.SGD([*a.parameters(), *b.parameters(), *c.parameters()], lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(
+        [*a.parameters(), *b.parameters(), *c.parameters()], lr=0.02, momentum=0.9
+    )
     standard = lambda rows: ((images[rows].float() - s.mean.item()) / s.std.item()).flatten(1)  # noqa: E731
     x, y = standard(s.train.rows), torch.from_numpy(s.train.y)
     for _ in range(RECIPE.epochs):
@@ -81,7 +85,10 @@ def plain_loop(images: Tensor, s: RunData, name: str, strength: float | None, se
             optimizer.step()
     with torch.no_grad():
         right = [
-            (c(F.relu(b(F.relu(a(standard(part.rows)))))).argmax(1) == torch.from_numpy(part.y)).float().mean().item()
+            (c(F.relu(b(F.relu(a(standard(part.rows)))))).argmax(1) == torch.from_numpy(part.y))
+            .float()
+            .mean()
+            .item()
             for part in (s.train, s.test)
         ]
     return right[0], right[1]
@@ -95,13 +102,18 @@ def column(signal: str, fit: float, test: float) -> float:
 def by_loop() -> Table:
     with own_cache():
         arrays = load_arrays(registry().dataset("mnist5k"))
-    images, table = torch.from_numpy(all_images(arrays)), {key: np.zeros((LOOP_SEEDS, 3)) for key in TABLE}
+    images, table = (
+        torch.from_numpy(all_images(arrays)),
+        {key: np.zeros((LOOP_SEEDS, 3)) for key in TABLE},
+    )
     for j, signal in enumerate(SIGNALS):
         for seed in range(LOOP_SEEDS):
             name, level = parse_signal(signal)
             s = draw_run(arrays, SPLIT, registry().signal(name), level, "mnist5k/mlp", seed)
             for key in TABLE:
-                table[key][seed, j] = column(signal, *plain_loop(images, s, *key, seed=seed + 1000 * j))
+                table[key][seed, j] = column(
+                    signal, *plain_loop(images, s, *key, seed=seed + 1000 * j)
+                )
     return table
 
 
@@ -111,14 +123,23 @@ def by_engine() -> Table:
     for regularizer in dict.fromkeys(name for name, _ in TABLE):
         strengths = [() if s is None else (s,) for name, s in TABLE if name == regularizer]
         seeds = range(ENGINE_SEEDS)
-        cells = [Cell("mnist5k", "mlp", regularizer, s, w, e) for s in strengths for w in SIGNALS for e in seeds]
+        cells = [
+            Cell("mnist5k", "mlp", regularizer, s, w, e)
+            for s in strengths
+            for w in SIGNALS
+            for e in seeds
+        ]
         for start in range(0, len(cells), 9):
             with own_cache():
-                records = train_pack(pack(cells[start : start + 9], RECIPE, SPLIT, compiled=True), registry(), "cpu")
+                records = train_pack(
+                    pack(cells[start : start + 9], RECIPE, SPLIT, compiled=True), registry(), "cpu"
+                )
             for r in records:
                 assert (r.status, r.reason) == ("ok", "")
                 key = (r.regularizer, *(r.strength or (None,)))
-                table[key][r.seed, SIGNALS.index(r.signal)] = column(r.signal, r.train[-1], r.test[-1])
+                table[key][r.seed, SIGNALS.index(r.signal)] = column(
+                    r.signal, r.train[-1], r.test[-1]
+                )
     return table
 
 
@@ -137,7 +158,9 @@ def off_by(one: Table, seeds: int, other: dict, other_seeds: int) -> list[str]:
 def show(title: str, table: Table) -> None:
     print(f"\n{title}: real test, randY train, mixed@0.4 test; mean (sd over seeds)")
     for (name, strength), values in table.items():
-        cells = "  ".join(f"{m:.3f} ({s:.3f})" for m, s in zip(values.mean(0), values.std(0, ddof=1), strict=True))
+        cells = "  ".join(
+            f"{m:.3f} ({s:.3f})" for m, s in zip(values.mean(0), values.std(0, ddof=1), strict=True)
+        )
         print(f"  {name:>12} {'' if strength is None else strength:>4}  {cells}")
 
 

@@ -21,7 +21,9 @@ def weights(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[9, 12], [12], [12, 4] float64."""
     draws = Draws(seed)
     sizes = ((9, HIDDEN), (HIDDEN,), (HIDDEN, CLASSES))
-    return tuple(draws.normal(f"w{i}", int(np.prod(s))).astype(float).reshape(s) for i, s in enumerate(sizes))
+    return tuple(
+        draws.normal(f"w{i}", int(np.prod(s))).astype(float).reshape(s) for i, s in enumerate(sizes)
+    )
 
 
 def points() -> np.ndarray:
@@ -117,12 +119,18 @@ def test_a_change_is_split_into_fewer_wrong_points_and_lower_ratios() -> None:
     assert "in all, of which fewer or more wrong points -0.0850 [-0.0850, -0.0850]" in told
     assert "the ratio among wrong points +0.0000 [+0.0000, +0.0000]" in told
     assert "the ratio among right points -0.0350 [-0.0350, -0.0350]" in told
-    assert "from 40.0% to 20.0% of all; the ratio among them from 0.500 to 0.500, among right ones from 0.100" in told
+    assert (
+        "from 40.0% to 20.0% of all; the ratio among them from 0.500 to 0.500, among right ones from 0.100"
+        in told
+    )
     assert "no split" in STUDY.split("real", share, 0 * wrong, 0 * critical)
 
 
 def test_the_probes_are_the_papers_constants_and_ten_times_as_much() -> None:
-    settings = {p.name: (p.measure.keywords["radius"], p.measure.keywords["iterations"]) for p in CSR.register()}
+    settings = {
+        p.name: (p.measure.keywords["radius"], p.measure.keywords["iterations"])
+        for p in CSR.register()
+    }
     assert settings == {
         "csr": (0.3, 100),
         "csr-3": (3.0, 100),

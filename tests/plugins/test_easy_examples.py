@@ -35,7 +35,9 @@ def test_the_ratio_by_hand() -> None:
     found = easy.spread("real", wrong)
     rates = np.array([1, 0, 1 / 3, 2 / 3])
     assert np.array_equal(found.rates, rates)
-    assert found.ratio == pytest.approx(rates.var() / (0.25 / 3))  # p_r (1 - p_r) is 1/4 in every run
+    assert found.ratio == pytest.approx(
+        rates.var() / (0.25 / 3)
+    )  # p_r (1 - p_r) is 1/4 in every run
     pairs = np.corrcoef(wrong)[np.triu_indices(3, 1)]
     assert (found.ratio - 1) / 2 == pytest.approx(pairs.mean())
 
@@ -48,7 +50,9 @@ def test_without_a_run_is_the_mean_correlation_of_the_others() -> None:
 
 def test_runs_that_differ_in_their_mean_but_not_in_their_examples_have_ratio_one() -> None:
     rng = np.random.default_rng(1)
-    ratios = [easy.spread("x", rng.random((40, 300)) < rng.random((40, 1))).ratio for _ in range(200)]
+    ratios = [
+        easy.spread("x", rng.random((40, 300)) < rng.random((40, 1))).ratio for _ in range(200)
+    ]
     assert np.mean(ratios) == pytest.approx(1, abs=4 * np.std(ratios) / 200**0.5)
     assert np.std(ratios) / 200**0.5 < 0.02
 
@@ -86,10 +90,25 @@ def test_runs_that_all_do_the_same_on_all_examples_have_no_ratio() -> None:
         easy.spread("randX", np.ones((5, 20), dtype=bool))
 
 
-def records(rng: np.random.Generator, signal: str, p: NDArray[np.float64], runs: int = 40) -> Iterator[Record]:
+def records(
+    rng: np.random.Generator, signal: str, p: NDArray[np.float64], runs: int = 40
+) -> Iterator[Record]:
     for seed, wrong in enumerate(simulated(rng, p, runs)):
         bits = np.packbits(~wrong).tobytes().hex()
-        yield Record("", "", "", "mnist5k", "mlp", "none", (), signal, seed, "ok", train_bits=bits, num_train=len(p))
+        yield Record(
+            "",
+            "",
+            "",
+            "mnist5k",
+            "mlp",
+            "none",
+            (),
+            signal,
+            seed,
+            "ok",
+            train_bits=bits,
+            num_train=len(p),
+        )
 
 
 def others(rng: np.random.Generator, p: float = 0.5) -> tuple[Record, ...]:
@@ -113,14 +132,27 @@ def test_the_kept_inputs_are_the_same_in_all_runs_and_found_again() -> None:
         n = len(z)
         marks = np.packbits(found.train.y != found.train.y[0]).tobytes().hex()
         record = Record(
-            "", "", "", "mnist5k", "mlp", "none", (), easy.REDRAWN, seed, "ok", train_bits=marks, num_train=n
+            "",
+            "",
+            "",
+            "mnist5k",
+            "mlp",
+            "none",
+            (),
+            easy.REDRAWN,
+            seed,
+            "ok",
+            train_bits=marks,
+            num_train=n,
         )
         key = chain(word("task", "mnist5k/mlp", seed), word("blind", easy.REDRAWN, None))
         kept = np.argsort(Draws(key).permutation("examples", n))[: easy.KEPT]
         assert np.array_equal(easy.kept_bits([record])[0], found.train.y[kept] == found.train.y[0])
         rows.append(z[kept])
         classes = found.train.y[kept]
-        assert len(set(zip(classes, np.arange(easy.KEPT) % 3, strict=True))) == 3  # labels go round, under hidden ids
+        assert (
+            len(set(zip(classes, np.arange(easy.KEPT) % 3, strict=True))) == 3
+        )  # labels go round, under hidden ids
     assert np.allclose(rows[0], rows[1], atol=1e-4)
 
 
@@ -150,7 +182,11 @@ def test_verdicts_follow_the_examples() -> None:
 
 def test_a_failed_run_takes_its_partners_with_it_and_is_told() -> None:
     rng = np.random.default_rng(6)
-    own = [r for s, a in zip(easy.SIGNALS, (0.4, 0.2, 0), strict=True) for r in records(rng, s, 0.5 + a * np.ones(99))]
+    own = [
+        r
+        for s, a in zip(easy.SIGNALS, (0.4, 0.2, 0), strict=True)
+        for r in records(rng, s, 0.5 + a * np.ones(99))
+    ]
     broken = next(i for i, r in enumerate(own) if (r.signal, r.seed) == ("randY", 3))
     own[broken] = replace(own[broken], status="diverged", train_bits="")
     finding = easy.analyse({"fixed": tuple(own), "redrawn": others(rng)})

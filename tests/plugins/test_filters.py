@@ -48,7 +48,9 @@ def test_filters_of_the_studys_own_network_are_what_its_patches_meet() -> None:
     network(x, lambda h: seen.append(h) or h)
     images = probe.first_filters(dict(network.named_parameters()), (2, 28, 28))
     expected = torch.einsum("ochw,chw->o", images, x[0, :, 4:12, 8:16]) + network.stem.bias
-    assert images.shape == (32, 2, 8, 8) and torch.allclose(seen[0][0, 6 + 2], expected.relu(), atol=1e-6)
+    assert images.shape == (32, 2, 8, 8) and torch.allclose(
+        seen[0][0, 6 + 2], expected.relu(), atol=1e-6
+    )
 
 
 def test_filters_of_dense_and_convolutional_layers() -> None:
@@ -75,7 +77,9 @@ def test_the_mosaic_sets_filters_side_by_side_and_leaves_blanks() -> None:
     images = np.arange(1, 7)[:, None, None] * np.array([[1.0, -1.0], [0.5, 0.0]])
     found = study.mosaic(images)
     assert found.shape == (study.ROWS * 3 - 1, study.COLUMNS * 3 - 1)
-    assert np.array_equal(found[:2, :2], images[0]) and np.array_equal(found[3:5, 3:5], images[0])  # the sixth, scaled
+    assert np.array_equal(found[:2, :2], images[0]) and np.array_equal(
+        found[3:5, 3:5], images[0]
+    )  # the sixth, scaled
     assert np.isnan(found[2]).all() and np.isnan(found[3:5, 6:]).all()
 
 
@@ -83,9 +87,18 @@ def records(signal: str, ends: list[float]) -> list[Record]:
     picture = tuple(np.linspace(-1, 1, 16 * 64))
     found = []
     for seed, end in enumerate(ends):
-        numbers = {"concentration": (end,), "initial": (1 + 0.01 * seed,), "change": (2.0,), "moved": (0.5,)}
+        numbers = {
+            "concentration": (end,),
+            "initial": (1 + 0.01 * seed,),
+            "change": (2.0,),
+            "moved": (0.5,),
+        }
         probes = {"filters": {**numbers, "shape": ((1, 8, 8),), "picture": (picture,)}}
-        found.append(Record("", "", "", "d", "a", "none", (), signal, seed, "ok", train=(1.0,), probes=probes))
+        found.append(
+            Record(
+                "", "", "", "d", "a", "none", (), signal, seed, "ok", train=(1.0,), probes=probes
+            )
+        )
     return found
 
 
@@ -97,7 +110,9 @@ def test_verdicts_follow_the_numbers_and_the_figure_has_every_filter() -> None:
     figure = Figure(figsize=(7, 3))
     finding.draw(figure)
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 0]
-    other = study.analyse({"d": (*records("real", smooth), *records("randY", white), *records("randX", smooth))})
+    other = study.analyse(
+        {"d": (*records("real", smooth), *records("randY", white), *records("randX", smooth))}
+    )
     assert [t.verdict for t in other.tests] == ["holds", "undecided at this scale", "does not hold"]
 
 

@@ -30,7 +30,9 @@ def test_a_margin_is_the_log_odds_of_the_label() -> None:
 
 
 def test_margins_are_those_of_wrong_labels_and_stay_finite() -> None:
-    data = SimpleNamespace(x=torch.eye(3), y=torch.tensor([0, 1, 2]), wrong=torch.tensor([True, False, True]))
+    data = SimpleNamespace(
+        x=torch.eye(3), y=torch.tensor([0, 1, 2]), wrong=torch.tensor([True, False, True])
+    )
     lane = SimpleNamespace(forward=lambda x: 1e6 * x)
     found = REGISTRY.probe("margins").measure({}, data, lane)
     assert found["canary"].tolist() == [0, 2]
@@ -38,18 +40,28 @@ def test_margins_are_those_of_wrong_labels_and_stay_finite() -> None:
 
 
 def test_norms_by_hand() -> None:
-    params = {"a": torch.tensor([[3.0, 4.0]]), "bias": torch.zeros(1), "b": torch.tensor([[2.0], [0.0]])}
+    params = {
+        "a": torch.tensor([[3.0, 4.0]]),
+        "bias": torch.zeros(1),
+        "b": torch.tensor([[2.0], [0.0]]),
+    }
     lane = SimpleNamespace(initial={name: torch.zeros_like(w) for name, w in params.items()})
     found = REGISTRY.probe("norms").measure(params, None, lane)
     assert found["parameters"] == 5
-    for name, expected in (("frobenius", np.log(10)), ("spectral", np.log(10)), ("path", np.log(36 + 64))):
+    for name, expected in (
+        ("frobenius", np.log(10)),
+        ("spectral", np.log(10)),
+        ("path", np.log(36 + 64)),
+    ):
         assert float(found[name]) == pytest.approx(expected)
     assert float(found["distance"]) == pytest.approx(np.sqrt(9 + 16 + 4))
 
 
 def test_a_network_that_is_no_chain_has_no_path_norm() -> None:
     params = {"a": torch.ones(2, 3), "b": torch.ones(4, 5)}
-    assert "path" not in REGISTRY.probe("norms").measure(params, None, SimpleNamespace(initial=params))
+    assert "path" not in REGISTRY.probe("norms").measure(
+        params, None, SimpleNamespace(initial=params)
+    )
 
 
 def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
@@ -62,7 +74,9 @@ def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
             right = rng.random(len(batch)) < 0.4
             y = F.one_hot(torch.from_numpy(batch % 2), 2).float()
             logits = torch.where(torch.from_numpy(right)[:, None], y, 1 - y)
-            state = probe.update(params, SimpleNamespace(state=state, index=torch.tensor(batch), logits=logits, y=y))
+            state = probe.update(
+                params, SimpleNamespace(state=state, index=torch.tensor(batch), logits=logits, y=y)
+            )
             events[batch] += was[batch] & ~right
             was[batch] = right
             times[batch] += right
@@ -71,11 +85,17 @@ def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
     assert float(found["events"]) == pytest.approx(events[:5].mean())
     assert float(found["unlearned"]) == (times[:5] == 0).mean()
     assert float(found["rate"]) == pytest.approx(events[:5].sum() / times[:5].sum())
-    assert found["histogram"].tolist() == pytest.approx(np.bincount(events[:5].astype(int), minlength=21) / 5)
+    assert found["histogram"].tolist() == pytest.approx(
+        np.bincount(events[:5].astype(int), minlength=21) / 5
+    )
 
 
 def test_an_example_that_is_always_right_is_unforgettable_and_one_that_never_is_unlearned() -> None:
-    state = {"right": torch.tensor([1.0, 0.0]), "times": torch.tensor([3.0, 0.0]), "events": torch.zeros(2)}
+    state = {
+        "right": torch.tensor([1.0, 0.0]),
+        "times": torch.tensor([3.0, 0.0]),
+        "events": torch.zeros(2),
+    }
     found = plugin("probes/forgetting.py").of(state, torch.tensor([True, True]))
     assert (float(found["unforgettable"]), float(found["unlearned"])) == (0.5, 0.5)
 
@@ -83,7 +103,9 @@ def test_an_example_that_is_always_right_is_unforgettable_and_one_that_never_is_
 def relearning(n: int = 40) -> tuple[dict[str, torch.Tensor], SimpleNamespace, SimpleNamespace]:
     torch.manual_seed(0)
     params = {"weight": 0.1 * torch.randn(4, 6)}
-    data = SimpleNamespace(x=torch.randn(n, 6), y=torch.randint(4, (n,)), trained=torch.arange(n) < 35)
+    data = SimpleNamespace(
+        x=torch.randn(n, 6), y=torch.randint(4, (n,)), trained=torch.arange(n) < 35
+    )
     data.wrong = torch.arange(n) % 2 == 0
     orders = {f"epoch {e}": torch.randperm(35) for e in range(10)}
     lane = SimpleNamespace(
@@ -133,7 +155,9 @@ def test_curves_start_at_nothing_because_all_are_read_on_what_the_network_does_n
 
 
 def test_all_of_them_measure_stacked_runs() -> None:
-    cells = tuple(Cell("digits", "small-mlp", "dropout", (0.5,), "mixed@0.4", seed) for seed in (0, 1))
+    cells = tuple(
+        Cell("digits", "small-mlp", "dropout", (0.5,), "mixed@0.4", seed) for seed in (0, 1)
+    )
     split = Split(test=100, train=60, validation=60, fixed=0, share=0.7)
     recipe = Recipe(lr=0.1, batch=21, epochs=3)
     pack = Pack(

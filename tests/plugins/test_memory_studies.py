@@ -24,16 +24,24 @@ from membench.studies import Finding
 REGISTRY = discover()
 
 
-def record(arm: Any, regularizer: str, strength: tuple[float, ...], signal: str, seed: int, **more: Any) -> Record:
+def record(
+    arm: Any, regularizer: str, strength: tuple[float, ...], signal: str, seed: int, **more: Any
+) -> Record:
     cell = Cell(arm.dataset, arm.architectures[0], regularizer, strength, signal, seed)
-    fields = {f: getattr(cell, f) for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")}
+    fields = {
+        f: getattr(cell, f)
+        for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")
+    }
     counts = {"num_classes": 10, "num_train": arm.split.train, "num_test": arm.split.test}
     return Record(key=cell.id, env="", id=cell.id, status="ok", **fields, **{**counts, **more})
 
 
 def cells(arm: Any) -> list[tuple[str, tuple[float, ...], str, int]]:
     settings = [(name, s) for name, grid in arm.regularizers.items() for s in (grid or ((),))]
-    return [(name, s, signal, seed) for (name, s), signal, seed in product(settings, arm.signals, arm.seeds)]
+    return [
+        (name, s, signal, seed)
+        for (name, s), signal, seed in product(settings, arm.signals, arm.seeds)
+    ]
 
 
 def drawn(finding: Finding) -> Figure:
@@ -50,11 +58,15 @@ def subsets(arm: Any, kept: dict[str, float], models: int) -> tuple[Record, ...]
         if seed >= models:
             continue
         rng = np.random.default_rng(seed)
-        inside = trained_rows(arm.split, Cell(arm.dataset, arm.architectures[0], name, strength, signal, seed))
+        inside = trained_rows(
+            arm.split, Cell(arm.dataset, arm.architectures[0], name, strength, signal, seed)
+        )
         keeps = kept.get(name, 0.5)
         right = ~wrong | (inside & (rng.random(len(wrong)) < keeps))
         margin = (6 * keeps * inside + rng.normal(size=len(wrong)))[wrong].round(2)
-        probes = {"margins": {"canary": (tuple(np.flatnonzero(wrong)),), "margin": (tuple(margin),)}}
+        probes = {
+            "margins": {"canary": (tuple(np.flatnonzero(wrong)),), "margin": (tuple(margin),)}
+        }
         bits = np.packbits(right).tobytes().hex()
         found.append(record(arm, name, strength, signal, seed, train_bits=bits, probes=probes))
     return tuple(found)
@@ -103,7 +115,13 @@ def scored(arm: Any, good: dict[tuple[str, tuple[float, ...]], float]) -> tuple[
         fit = {"real": 1.0, "mixed@0.4": 1.0, "randY": 1 - 0.9 * g}[signal]
         test = {"real": 0.9, "mixed@0.4": 0.5 + 0.4 * g, "randY": 0.1}[signal]
         wrong = (1 - g) * (1 - (1 - 0.5) / 9) + (1 - test) / 9 if signal == "mixed@0.4" else None
-        values = {"train": (fit,), "val": (test,), "test": (test,), "wrong": (wrong,), "label_share": 0.1}
+        values = {
+            "train": (fit,),
+            "val": (test,),
+            "test": (test,),
+            "wrong": (wrong,),
+            "label_share": 0.1,
+        }
         found.append(record(arm, name, strength, signal, seed, epochs=(100,), **values))
     return tuple(found)
 
@@ -116,7 +134,10 @@ def test_scores_that_order_settings_as_memorization_does_are_told_from_those_tha
     names = [n for n in module.REGULARIZERS if n != "none"]
     kept = {name: 0.1 + 0.8 * i / len(names) for i, name in enumerate(names)}
     good = {(n, s): 0.5 - sign * (kept[n] - 0.5) for n in names for s in module.REGULARIZERS[n]}
-    results = {"subsets": subsets(module.SUBSETS, {"none": 0.95, **kept}, 32), "scored": scored(module.SCORED, good)}
+    results = {
+        "subsets": subsets(module.SUBSETS, {"none": 0.95, **kept}, 32),
+        "scored": scored(module.SCORED, good),
+    }
     finding = module.analyse(results)
     assert {t.verdict for t in finding.tests} == {verdict}
     assert len(finding.table) == 2 + 3 * len(names)
@@ -136,7 +157,10 @@ def test_the_scores_of_a_setting_are_the_boards() -> None:
 def test_a_setting_with_a_failed_run_is_named_and_left_out() -> None:
     module = plugin("studies/calibration.py")
     runs = subsets(module.SUBSETS, {}, 32)
-    broken = tuple(replace(r, status="diverged") if r.id.startswith("digits/small-mlp/l1[0.003]") else r for r in runs)
+    broken = tuple(
+        replace(r, status="diverged") if r.id.startswith("digits/small-mlp/l1[0.003]") else r
+        for r in runs
+    )
     finding = module.analyse({"subsets": broken, "scored": scored(module.SCORED, {})})
     assert any("l1[0.003]" in note for note in finding.notes)
     assert not any(row[0] == "l1[0.003]" for row in finding.table)
@@ -160,7 +184,9 @@ def forgotten(arm: Any, wrong: float, clean: float) -> tuple[Record, ...]:
 
 
 @pytest.mark.parametrize(("wrong", "verdict"), [(3.0, HOLDS), (1.0, FAILS)])
-def test_forgetting_of_wrong_labels_is_compared_with_that_of_clean_ones(wrong: float, verdict: str) -> None:
+def test_forgetting_of_wrong_labels_is_compared_with_that_of_clean_ones(
+    wrong: float, verdict: str
+) -> None:
     module = plugin("studies/forgetting.py")
     finding = module.analyse({"main": forgotten(module.QUICK, wrong, 2.0)})
     assert {t.verdict for t in finding.tests} == {verdict}
@@ -174,7 +200,11 @@ def remembered(arm: Any, savings: float, val: float = 0.5) -> tuple[Record, ...]
         new = np.linspace(0, 0.8, 11)
         empty = cell[0] == "dropout" and cell[-1] == 0  # nothing was held back
         relearned = (None,) * 11 if empty else tuple(new + savings + noise)
-        curves = {"relearned": relearned, "new": (None,) * 11 if empty else tuple(new), "scratch": tuple(new)}
+        curves = {
+            "relearned": relearned,
+            "new": (None,) * 11 if empty else tuple(new),
+            "scratch": tuple(new),
+        }
         metrics = {"held": (0.0 if empty else 0.7,), **{k: (v,) for k, v in curves.items()}}
         found.append(record(arm, *cell, val=(val,), probes={"hidden-memory": metrics}))
     return tuple(found)
@@ -192,19 +222,33 @@ def test_hidden_memory_is_savings_over_new_labels(savings: float, verdict: str) 
 def test_hidden_memory_at_another_rate_is_told_and_tests_nothing() -> None:
     module = plugin("studies/hidden_memory.py")
     plain = {"main": remembered(module.QUICK, -0.1)}
-    once, twice = (module.analyse(r) for r in (plain, {**plain, "slower": remembered(module.SLOWER, 0.2, val=0.7)}))
+    once, twice = (
+        module.analyse(r)
+        for r in (plain, {**plain, "slower": remembered(module.SLOWER, 0.2, val=0.7)})
+    )
     assert twice.tests == once.tests
     told = [note for note in twice.notes if note not in once.notes]
-    assert [note.split("epochs ")[1].split(" has")[0] for note in told] == ["dropout[0.5]", "dropout[0.8]"]
+    assert [note.split("epochs ")[1].split(" has")[0] for note in told] == [
+        "dropout[0.5]",
+        "dropout[0.8]",
+    ]
     assert "accuracy of 70 % instead of 50 %, and relearned - new is 0.2" in told[0]
 
 
 def test_a_second_rate_that_holds_nothing_back_is_not_told() -> None:
     module = plugin("studies/hidden_memory.py")
     main, again = remembered(module.QUICK, 0.1), remembered(module.SLOWER, 0.1)
-    none = {"relearned": ((None,) * 11,), "new": ((None,) * 11,), "scratch": ((0.0,) * 11,), "held": (0.0,)}
+    none = {
+        "relearned": ((None,) * 11,),
+        "new": ((None,) * 11,),
+        "scratch": ((0.0,) * 11,),
+        "held": (0.0,),
+    }
     empty = tuple(replace(r, probes={"hidden-memory": none}) for r in again)
-    assert module.analyse({"main": main, "slower": empty}).notes == module.analyse({"main": main}).notes
+    assert (
+        module.analyse({"main": main, "slower": empty}).notes
+        == module.analyse({"main": main}).notes
+    )
 
 
 def test_half_of_a_curve_lies_between_epochs() -> None:

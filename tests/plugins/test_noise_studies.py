@@ -35,12 +35,24 @@ def quick(module: Any) -> Arm:
 def analysed(module: Any, made: Made, broken: tuple[str, int] | None = None) -> Finding:
     """The finding where each cell of the quick arm gave `made(cell)`; the run of `broken`, (signal, seed), failed."""
     arm, records = quick(module), []
-    cells = [Cell(arm.dataset, a, "none", (), s, k) for a in arm.architectures for s in arm.signals for k in arm.seeds]
+    cells = [
+        Cell(arm.dataset, a, "none", (), s, k)
+        for a in arm.architectures
+        for s in arm.signals
+        for k in arm.seeds
+    ]
     for cell in cells:
-        fields = {f: getattr(cell, f) for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")}
-        one = Record(cell.id, "", cell.id, status="ok", **{"epochs": arm.read, **fields, **made(cell)})
+        fields = {
+            f: getattr(cell, f)
+            for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")
+        }
+        one = Record(
+            cell.id, "", cell.id, status="ok", **{"epochs": arm.read, **fields, **made(cell)}
+        )
         failed = (cell.signal, cell.seed) == broken
-        records.append(replace(one, status="failed", epochs=(), val=(), train=(), probes={}) if failed else one)
+        records.append(
+            replace(one, status="failed", epochs=(), val=(), train=(), probes={}) if failed else one
+        )
     return module.analyse({arm.name: tuple(records)})
 
 
@@ -83,7 +95,9 @@ def test_capacity_finds_the_planted_doublings_of_each_kind_of_noise() -> None:
     assert inputs.low - 0.2 < 1 < inputs.high + 0.2
     assert [t.verdict for t in finding.tests] == [HOLDS, HOLDS]
     assert len(finding.table) == 1 + 2 * 5
-    assert float(finding.table[1][6]) == pytest.approx(0.9, abs=0.01)  # the best checkpoint, not the last
+    assert float(finding.table[1][6]) == pytest.approx(
+        0.9, abs=0.01
+    )  # the best checkpoint, not the last
 
 
 def test_capacity_takes_each_kind_of_noise_for_itself() -> None:
@@ -96,7 +110,9 @@ def test_capacity_does_not_hold_where_noise_needs_no_more_units() -> None:
     assert [t.verdict for t in finding.tests] == [UNDECIDED, UNDECIDED]
 
 
-def test_capacity_reads_the_units_between_two_widths_and_takes_the_least_where_they_are_enough() -> None:
+def test_capacity_reads_the_units_between_two_widths_and_takes_the_least_where_they_are_enough() -> (
+    None
+):
     assert CAPACITY.needed((8, 16, 32), (0.0, 0.5, 1.0), 0.75) == pytest.approx(4.5)
     assert CAPACITY.needed((8, 16, 32), (0.9, 1.0, 0.8), 0.9) == 3
     finding = analysed(CAPACITY, saturating({"mixed": -4.0}))
@@ -111,19 +127,30 @@ def test_capacity_names_a_seed_that_lacks_a_run_and_leaves_it_out_for_that_noise
 
 def test_capacity_draws_a_line_a_level_and_a_cross_where_the_units_are_enough() -> None:
     axes = drawn(analysed(CAPACITY, saturating({"mixed": 2.0}))).axes
-    assert [ax.get_title() for ax in axes] == [f"a share of the {kind} is random" for kind in ("labels", "inputs")]
+    assert [ax.get_title() for ax in axes] == [
+        f"a share of the {kind} is random" for kind in ("labels", "inputs")
+    ]
     crosses = [line.get_xdata()[0] for line in axes[0].lines if line.get_marker() == "x"]
-    assert len(crosses) == 5 and crosses == sorted(crosses) and crosses[0] == pytest.approx(32, rel=0.1)
+    assert (
+        len(crosses) == 5
+        and crosses == sorted(crosses)
+        and crosses[0] == pytest.approx(32, rel=0.1)
+    )
 
 
 # critical sample ratio
 
 
-def ratios(height: Mapping[str, float], course: Callable[[float], float], scatter: float = 0.002) -> Made:
+def ratios(
+    height: Mapping[str, float], course: Callable[[float], float], scatter: float = 0.002
+) -> Made:
     """The ratio is `height` of the signal times `course` of the log of time, which goes from 0 to 1."""
 
     def made(cell: Cell) -> Mapping[str, Any]:
-        curve = np.array([course(t) for t in np.linspace(0, 1, len(quick(CSR).read))]) * height[cell.signal]
+        curve = (
+            np.array([course(t) for t in np.linspace(0, 1, len(quick(CSR).read))])
+            * height[cell.signal]
+        )
         share = tuple(0.1 + curve + scatter * noise(cell).normal(size=len(curve)))
         metrics = {"share": share, "wrong": tuple(s / 4 for s in share), "late": (0.01,)}
         return {"val": (0.8,) * len(share), "probes": dict.fromkeys(CSR.PROBES, metrics)}
@@ -151,7 +178,9 @@ def test_csr_does_not_hold_where_noise_ends_lower_and_curves_fall() -> None:
 
 def test_csr_tells_a_rise_that_goes_on_from_one_that_levels_off() -> None:
     finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, lambda t: t**3))
-    wrong = {t.name.split(":")[1].split("(")[0].strip() for t in finding.tests if t.verdict == FAILS}
+    wrong = {
+        t.name.split(":")[1].split("(")[0].strip() for t in finding.tests if t.verdict == FAILS
+    }
     assert wrong == {"levels off"}
 
 
@@ -161,7 +190,9 @@ def test_csr_holds_nothing_where_curves_are_flat_and_alike() -> None:
 
 
 def test_csr_leaves_out_a_seed_that_lacks_a_run() -> None:
-    finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early), broken=("randX", 1))
+    finding = analysed(
+        CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early), broken=("randX", 1)
+    )
     assert "Seeds [1] lack a run and do not count." in finding.notes
     assert all("over 4 seeds" in t.method for t in finding.tests)
 
@@ -175,7 +206,9 @@ def test_csr_draws_both_radii_with_a_line_a_signal() -> None:
 # noise levels
 
 
-def course(fall: float, ratio: float, fitted: float, cost: float = 0.5, scatter: float = 0.002) -> Made:
+def course(
+    fall: float, ratio: float, fitted: float, cost: float = 0.5, scatter: float = 0.002
+) -> Made:
     """Validation peaks at the fourth of ten checkpoints, higher with less noise, then falls by `fall` if labels are
     noisy, while the critical sample ratio climbs by `ratio`; the share `fitted` of the wrong labels is at the peak."""
 
@@ -198,7 +231,9 @@ def course(fall: float, ratio: float, fitted: float, cost: float = 0.5, scatter:
     return made
 
 
-def test_noise_levels_hold_where_validation_falls_while_the_ratio_climbs_and_all_go_by_the_level() -> None:
+def test_noise_levels_hold_where_validation_falls_while_the_ratio_climbs_and_all_go_by_the_level() -> (
+    None
+):
     finding = analysed(LEVELS, course(fall=0.3, ratio=0.4, fitted=0.2))
     assert len(finding.tests) == 2 * 3 + 3
     assert {t.verdict for t in finding.tests} == {HOLDS}
@@ -234,7 +269,10 @@ def test_a_peak_by_chance_alone_is_not_taken_for_one() -> None:
     finding = analysed(LEVELS, made)
     fall = next(t for t in finding.tests if "validation falls from its peak" in t.name)
     own = np.mean(
-        [max(v) - v[-1] for v in (made(Cell("d", "mlp", "none", (), "mixed@0.2", s))["val"] for s in range(5))]
+        [
+            max(v) - v[-1]
+            for v in (made(Cell("d", "mlp", "none", (), "mixed@0.2", s))["val"] for s in range(5))
+        ]
     )
     assert fall.verdict != HOLDS and fall.value < own / 2
 
@@ -244,7 +282,11 @@ def test_noise_levels_leave_out_a_seed_for_the_noise_where_it_lacks_a_run() -> N
     assert "Seeds (4,) lack runs with noisy inputs and do not count there." in finding.notes
     assert sum("over 4 seeds" in t.method for t in finding.tests) == 3
     with pytest.raises(ValueError, match="noisy inputs: no seed has all its runs"):
-        LEVELS.curves("mnist5k", [Record("", "", "", "d", "a", "none", (), "real", 0, "failed")], "mixed-inputs")
+        LEVELS.curves(
+            "mnist5k",
+            [Record("", "", "", "d", "a", "none", (), "real", 0, "failed")],
+            "mixed-inputs",
+        )
 
 
 def test_noise_levels_draw_training_and_validation_above_the_ratio() -> None:

@@ -21,7 +21,10 @@ CAPACITY = plugin("studies/effective_capacity.py")
 
 
 def record(cell: Cell, **more: Any) -> Record:
-    fields = {f: getattr(cell, f) for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")}
+    fields = {
+        f: getattr(cell, f)
+        for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")
+    }
     return Record(key=cell.id, env="", id=cell.id, status="ok", num_classes=10, **fields, **more)
 
 
@@ -78,11 +81,14 @@ def test_what_the_paper_found_is_recognised() -> None:
 def test_a_second_recipe_is_told_and_changes_no_verdict() -> None:
     other = techniques({**COST, "dropout": 0.4}, order=(1.0, -1.0))
     plain, both = (
-        REGULARIZERS.analyse({"main": techniques(COST, order=(1.0, -1.0)), **more}) for more in ({}, {"slower": other})
+        REGULARIZERS.analyse({"main": techniques(COST, order=(1.0, -1.0)), **more})
+        for more in ({}, {"slower": other})
     )
     assert both.tests == plain.tests
     (note,) = set(both.notes) - set(plain.notes)
-    assert "at a rate of 0.02 for 100 epochs, up to a suppression of 0.90, dropout loses 18." in note
+    assert (
+        "at a rate of 0.02 for 100 epochs, up to a suppression of 0.90, dropout loses 18." in note
+    )
     assert "weight-decay - dropout -4." in note
 
 
@@ -103,7 +109,9 @@ def runs(norm_knows: float) -> tuple[Record, ...]:
                 rng = np.random.default_rng([k, seed, place])
                 gap = CAPACITY.share(signal) + 0.1 * rng.normal()
                 norm = norm_knows * gap + (1 - norm_knows) * rng.normal()
-                probes = {m: (norm + 0.01 * rng.normal(),) for m in CAPACITY.MEASURES if m != "parameters"}
+                probes = {
+                    m: (norm + 0.01 * rng.normal(),) for m in CAPACITY.MEASURES if m != "parameters"
+                }
                 cell = Cell("digits", "mlp-w32", name, strength, signal, seed)
                 probes = {"norms": {"parameters": (1000.0,), **probes}}
                 found.append(record(cell, train=(1.0,), val=(1 - gap,), probes=probes))

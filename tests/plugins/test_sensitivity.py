@@ -49,7 +49,9 @@ def run() -> object:
     torch.manual_seed(1)
     x = torch.randn(N, 6, dtype=torch.float64)
     order = torch.cat([torch.randperm(N).reshape(3, 4) for _ in range(3)])
-    return sensitivity.Descent(losses, x, CLASS_OF, order, [RATE * 0.9**t for t in range(STEPS)], MOMENTUM)
+    return sensitivity.Descent(
+        losses, x, CLASS_OF, order, [RATE * 0.9**t for t in range(STEPS)], MOMENTUM
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,11 @@ def test_the_unrolled_gradient_is_that_of_finite_differences(run: object, start:
                 down[i, pixel] -= eps
                 ends = [by_class(run, trained(run, start, x, t)) for x in (up, down)]
                 expected = (ends[0] - ends[1]) / (2 * eps)
-                assert torch.allclose(found[k, :, i, pixel], expected, rtol=1e-6, atol=1e-9), (i, pixel, t)
+                assert torch.allclose(found[k, :, i, pixel], expected, rtol=1e-6, atol=1e-9), (
+                    i,
+                    pixel,
+                    t,
+                )
     assert found.abs().max() > 1e-3
 
 
@@ -109,10 +115,18 @@ def test_the_parts_of_the_loss_add_up_to_it(run: object, start: Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [((0, 0, 0, 1), 3 / 4), ((2, 2, 2), 0.0), ((4, 1, 3, 2), 1 / 4), ((0, 0), 0.0), ((1, 3), 1 / 4)],
+    [
+        ((0, 0, 0, 1), 3 / 4),
+        ((2, 2, 2), 0.0),
+        ((4, 1, 3, 2), 1 / 4),
+        ((0, 0), 0.0),
+        ((1, 3), 1 / 4),
+    ],
 )
 def test_gini_by_hand(values: tuple[float, ...], expected: float) -> None:
-    assert float(sensitivity.gini(torch.tensor(values, dtype=torch.float64))) == pytest.approx(expected, abs=1e-15)
+    assert float(sensitivity.gini(torch.tensor(values, dtype=torch.float64))) == pytest.approx(
+        expected, abs=1e-15
+    )
 
 
 def test_gini_is_half_the_mean_difference_over_the_mean() -> None:
@@ -127,9 +141,17 @@ def world(recipe: Recipe) -> tuple[dict[str, Tensor], SimpleNamespace, SimpleNam
     x, y = torch.randn(N, 6), CLASS_OF
     initial = {str(i): 0.6 * torch.randn(size) for i, size in enumerate(SIZES)}
     order = torch.cat([torch.randperm(N).reshape(3, 4) for _ in range(3)])
-    forward = lambda x, params: logits(sensitivity.flat(params) if params is None else joined(params), x)  # noqa: E731
+    forward = lambda x, params: logits(
+        sensitivity.flat(params) if params is None else joined(params), x
+    )  # noqa: E731
     lane = SimpleNamespace(
-        recipe=recipe, initial=initial, order=order, epoch=3, steps=STEPS, num_classes=3, forward=forward
+        recipe=recipe,
+        initial=initial,
+        order=order,
+        epoch=3,
+        steps=STEPS,
+        num_classes=3,
+        forward=forward,
     )
     data = SimpleNamespace(x=x, y=y, trained=torch.ones(N, dtype=torch.bool))
     run, start = sensitivity.descent(data, lane)
@@ -150,7 +172,9 @@ COSINE = Recipe(lr=0.3, momentum=0.5, batch=4, epochs=3, schedule="cosine")
 def test_the_probe_reads_at_ends_of_epochs_and_averages_over_the_times_so_far() -> None:
     params, data, lane = world(COSINE)
     found = sensitivity.measure_examples(params, data, lane)
-    times, g, _ = sensitivity.norms(params, data, lane, lambda run, w: run.losses(w, data.x, data.y).mean()[None])
+    times, g, _ = sensitivity.norms(
+        params, data, lane, lambda run, w: run.losses(w, data.x, data.y).mean()[None]
+    )
     assert found["steps"].tolist() == times == [3, 6, 9]
     assert found["gini"][0] == found["gini-now"][0]
     assert found["gini"][2] == pytest.approx(float(sensitivity.gini(g.mean(0))[0]), rel=1e-5)
@@ -182,7 +206,8 @@ def test_the_rate_follows_the_schedule() -> None:
 def records_of(architecture: str, regularizer: str, split: Split, *strength: float) -> list[Record]:
     """Three lanes of the engine, with the probes."""
     cells = tuple(
-        Cell("blobs", architecture, regularizer, strength, s, i) for i, s in enumerate(("real", "randX", "real"))
+        Cell("blobs", architecture, regularizer, strength, s, i)
+        for i, s in enumerate(("real", "randX", "real"))
     )
     probes = {p.name: p for p in sensitivity.register()}
     source = Plugins(datasets={"blobs": blobs()}, probes=probes)
@@ -194,7 +219,9 @@ def records_of(architecture: str, regularizer: str, split: Split, *strength: flo
     ("architecture", "split"),
     [("mlp", Split(10, 24, 10)), ("cnn", Split(10, 24, 10)), ("mlp", Split(10, 30, 10, share=0.6))],
 )
-def test_the_replay_ends_at_the_engines_weights(worker_like: None, architecture: str, split: Split) -> None:
+def test_the_replay_ends_at_the_engines_weights(
+    worker_like: None, architecture: str, split: Split
+) -> None:
     for record in records_of(architecture, "none", split):
         assert record.status == "ok", record.reason
         assert record.probes["loss-sensitivity"]["gap"][0] < 1e-5

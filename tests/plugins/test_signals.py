@@ -31,14 +31,20 @@ GOLDEN = {
     "shuffled-pixels": "89d465bcf5c5174c79c1bfbd4bad3d5c35b6e21dbb6cd15da5edd8836e409ade",
     "random-pixels": "94bce784d60d6f95a254f3b6632ed05248ab02a1448ad30df77b455259021fbc",
 }
-GREY = (Draws(word("signals", "x")).uniform("x", N * C * H * W) * 256).astype(np.uint8).reshape(N, C, H, W)
+GREY = (
+    (Draws(word("signals", "x")).uniform("x", N * C * H * W) * 256)
+    .astype(np.uint8)
+    .reshape(N, C, H, W)
+)
 LABELS = (Draws(word("signals", "y")).uniform("y", N) * K).astype(np.int64)
 NAMES = sorted(GOLDEN)
 
 Applied = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def apply(name: str, train: bool = True, seed: int = 0, x: np.ndarray = GREY, y: np.ndarray = LABELS) -> Applied:
+def apply(
+    name: str, train: bool = True, seed: int = 0, x: np.ndarray = GREY, y: np.ndarray = LABELS
+) -> Applied:
     """The signal `name@p` with the draws of a seed."""
     name, _, level = name.partition("@")
     draw = Draws(word(name, seed, train), K, shared=Draws(word(name, seed), K))
@@ -122,7 +128,10 @@ def test_gaussian_inputs_have_the_moments_of_the_real_ones(signal: str) -> None:
 def test_moments_of_grey_levels_are_exact() -> None:
     moments = registry().signal("mixed-inputs").apply.__globals__["moments"]
     mean, std = moments(np.array([0, 255, 255, 254], np.uint8).reshape(4, 1, 1, 1), (0, 2, 3))
-    assert (mean.item(), std.item()) == (191.0, np.float32(np.sqrt((191**2 + 2 * 64**2 + 63**2) / 4)))
+    assert (mean.item(), std.item()) == (
+        191.0,
+        np.float32(np.sqrt((191**2 + 2 * 64**2 + 63**2) / 4)),
+    )
     halves = [moments(GREY.astype(t), (0, 2, 3)) for t in (np.uint8, np.float32)]
     assert np.allclose(*halves, rtol=1e-6)
     assert moments(np.full((9, 1, 2, 2), 7, np.uint8), 0)[1].max() == 0
@@ -130,7 +139,9 @@ def test_moments_of_grey_levels_are_exact() -> None:
 
 def channels_together(before: np.ndarray, after: np.ndarray) -> bool:
     """The columns of channel values of one image are the same, in some order."""
-    return np.array_equal(np.unique(before.reshape(C, -1), axis=1), np.unique(after.reshape(C, -1), axis=1))
+    return np.array_equal(
+        np.unique(before.reshape(C, -1), axis=1), np.unique(after.reshape(C, -1), axis=1)
+    )
 
 
 @pytest.mark.parametrize("name", ["shuffled-pixels", "random-pixels"])

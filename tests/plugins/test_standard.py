@@ -45,7 +45,9 @@ SMALL = (
 )
 
 
-def test_a_plan_is_shown_before_anything_is_fetched(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_shown_before_anything_is_fetched(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("socket.socket", None)
     words = ("--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path))
     code, out, err = cli("plan", *words)
@@ -60,7 +62,9 @@ def test_a_plan_is_shown_before_anything_is_fetched(cli: Cli, tmp_path: Path, mo
 
 
 def test_a_run_needs_the_data(cli: Cli, tmp_path: Path) -> None:
-    code, out, err = cli("run", "--all", "--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path))
+    code, out, err = cli(
+        "run", "--all", "--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path)
+    )
     assert (code, out) == (4, "")
     assert err.startswith("membench: data set 'cifar10' is not at hand: ")
 
@@ -79,7 +83,9 @@ def test_the_suite_runs_at_a_small_scale(shell: Shell, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     (tmp_path / "plugins" / "mine.py").write_text(PLUGIN)
     np.savez(tmp_path / "sets" / "mine" / "images.npz", x=arrays.x, y=arrays.y)
-    done = shell(("run", "--suite", "standard", *SMALL, "-k", "input-dropout", "--out", "board"), tmp_path)
+    done = shell(
+        ("run", "--suite", "standard", *SMALL, "-k", "input-dropout", "--out", "board"), tmp_path
+    )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "board" / "README.md").read_text("utf-8")
     assert "## standard-custom, version 1" in page

@@ -47,7 +47,10 @@ def planted(time: Time, budget: int = 400) -> Results:
 
     return {
         arm.name: tuple(
-            one(arm, a, signal, seed) for a in arm.architectures for signal in arm.signals for seed in arm.seeds
+            one(arm, a, signal, seed)
+            for a in arm.architectures
+            for signal in arm.signals
+            for seed in arm.seeds
         )
         for arm in QUICK
     }
@@ -63,7 +66,13 @@ def powers(noisy: float, examples: float, units: float, base: float = 40) -> Tim
     def time(signal: str, n: int, w: int, seed: int) -> float:
         share = shares.get(signal, 1.0)
         jitter = 1 + 0.02 * np.random.default_rng([seed, n, w, *signal.encode()]).normal()
-        return base * noisy**share * (n / 160) ** (share * examples) * (128 / w) ** (share * units) * jitter
+        return (
+            base
+            * noisy**share
+            * (n / 160) ** (share * examples)
+            * (128 / w) ** (share * units)
+            * jitter
+        )
 
     return time
 
@@ -114,7 +123,11 @@ def test_runs_that_the_budget_ends_leave_an_interval_open_on_the_side_of_longer_
 
 @pytest.mark.parametrize(
     ("signal", "arm", "units", "test"),
-    [("randY", "examples-80", 128, 4), ("real", "examples-640", 128, 4), ("real", "examples-320", 16, 5)],
+    [
+        ("randY", "examples-80", 128, 4),
+        ("real", "examples-640", 128, 4),
+        ("real", "examples-320", 16, 5),
+    ],
 )
 def test_one_censored_run_that_could_speak_against_the_claim_undoes_its_verdict(
     signal: str, arm: str, units: int, test: int
@@ -122,8 +135,13 @@ def test_one_censored_run_that_could_speak_against_the_claim_undoes_its_verdict(
     results = planted(powers(2.0, 0.5, 0.5))
     whole = module.analyse(results).tests[test]
     never = {"train": (0.99,) * 400}
-    lost = [r.signal == signal and r.architecture == f"mlp-{units}" and r.seed == 2 for r in results[arm]]
-    cut = tuple(replace(r, **never) if gone else r for r, gone in zip(results[arm], lost, strict=True))
+    lost = [
+        r.signal == signal and r.architecture == f"mlp-{units}" and r.seed == 2
+        for r in results[arm]
+    ]
+    cut = tuple(
+        replace(r, **never) if gone else r for r, gone in zip(results[arm], lost, strict=True)
+    )
     opened = module.analyse({**results, arm: cut}).tests[test]
     assert (whole.verdict, opened.verdict) == (HOLDS, UNDECIDED)
     assert opened.low == -math.inf and "1 runs censored" in opened.method
@@ -131,12 +149,19 @@ def test_one_censored_run_that_could_speak_against_the_claim_undoes_its_verdict(
 
 def test_a_censored_run_at_the_middle_size_has_no_weight_in_the_growth() -> None:
     results = planted(powers(2.0, 0.5, 0.5))
-    never = tuple(replace(r, train=(0.99,) * 400) if r.signal == "randY" else r for r in results["examples-320"])
-    growth, cut = (module.analyse(r).tests[4] for r in (results, {**results, "examples-320": never}))
+    never = tuple(
+        replace(r, train=(0.99,) * 400) if r.signal == "randY" else r
+        for r in results["examples-320"]
+    )
+    growth, cut = (
+        module.analyse(r).tests[4] for r in (results, {**results, "examples-320": never})
+    )
     assert cut.low == pytest.approx(growth.low) and cut.high == pytest.approx(growth.high)
 
 
-def test_a_claim_can_fail_though_runs_of_noise_are_censored_where_that_only_helps_to_refute_it() -> None:
+def test_a_claim_can_fail_though_runs_of_noise_are_censored_where_that_only_helps_to_refute_it() -> (
+    None
+):
     """Noise that is slowest on the fewest examples: however long those took, time falls with the examples."""
     finding = analysed(powers(2.0, examples=-0.5, units=-0.5), budget=105)
     examples = finding.tests[4]
@@ -159,15 +184,27 @@ def test_a_seed_with_a_failed_run_is_named_and_left_out() -> None:
     finding = module.analyse({**results, "examples-640": (failed, *results["examples-640"][1:])})
     assert "Seeds [0] lack a run and do not count." in finding.notes
     assert all("over 4 seeds" in t.method for t in finding.tests)
-    broken = {arm: tuple(replace(r, status="diverged") for r in records) for arm, records in results.items()}
+    broken = {
+        arm: tuple(replace(r, status="diverged") for r in records)
+        for arm, records in results.items()
+    }
     with pytest.raises(ValueError, match="no seed has all its runs"):
         module.analyse(broken)
 
 
 def test_the_table_has_median_epochs_and_steps_and_says_what_the_budget_ended() -> None:
-    finding = analysed(lambda signal, n, w, seed: 500 if signal == "randY" and w == 16 else 30 + seed)
+    finding = analysed(
+        lambda signal, n, w, seed: 500 if signal == "randY" and w == 16 else 30 + seed
+    )
     rows = {row[0]: dict(zip(finding.table[0], row, strict=True)) for row in finding.table[1:]}
-    assert list(rows) == ["nothing", "50 % of inputs", "all inputs", "20 % of labels", "50 % of labels", "all labels"]
+    assert list(rows) == [
+        "nothing",
+        "50 % of inputs",
+        "all inputs",
+        "20 % of labels",
+        "50 % of labels",
+        "all labels",
+    ]
     assert rows["nothing"]["80 examples (steps)"] == "32 (128)"
     assert rows["nothing"]["640 examples (steps)"] == "32 (1024)"
     assert rows["all labels"]["16 units"] == ">400"
@@ -175,20 +212,33 @@ def test_the_table_has_median_epochs_and_steps_and_says_what_the_budget_ended() 
     assert any(note.endswith("all labels 5 of 20.") for note in finding.notes)
 
 
-def test_the_figure_marks_what_took_longer_than_the_budget_and_has_all_lines_in_its_legend() -> None:
+def test_the_figure_marks_what_took_longer_than_the_budget_and_has_all_lines_in_its_legend() -> (
+    None
+):
     figure = Figure(figsize=(7, 3), layout="constrained")
     analysed(powers(2.0, 0.5, 0.5), budget=170).draw(figure)
     left, right = figure.axes
-    assert (left.get_xlabel(), right.get_xlabel()) == ("hidden units in each of 2 layers", "training examples")
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == [look[0] for look in module.LOOKS.values()]
-    hollow = [line for line in left.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    assert (left.get_xlabel(), right.get_xlabel()) == (
+        "hidden units in each of 2 layers",
+        "training examples",
+    )
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == [
+        look[0] for look in module.LOOKS.values()
+    ]
+    hollow = [
+        line
+        for line in left.lines
+        if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+    ]
     assert hollow and all(set(line.get_ydata()) == {171} for line in hollow)
     assert left.get_xscale() == right.get_yscale() == "log"
 
 
 @pytest.mark.parametrize("scale", ["quick", "paper"])
 def test_the_number_of_examples_changes_at_the_widest_network_only(scale: str) -> None:
-    plans = plan_arms(STUDY, scale, REGISTRY.for_study(STUDY.name), lambda dataset: dataset, lambda *names: None)
+    plans = plan_arms(
+        STUDY, scale, REGISTRY.for_study(STUDY.name), lambda dataset: dataset, lambda *names: None
+    )
     arms = [plan.arm for plan in plans]
     full = [arm for arm in arms if len(arm.architectures) > 1]
     assert len(full) == 1
@@ -196,4 +246,6 @@ def test_the_number_of_examples_changes_at_the_widest_network_only(scale: str) -
     assert all(arm.architectures == (widest,) for arm in arms if arm is not full[0])
     assert [arm.name for arm in arms] == [f"examples-{arm.split.train}" for arm in arms]
     assert {arm.recipe for arm in arms} == {full[0].recipe}
-    assert len({key for plan in plans for key in plan.keys}) == sum(len(plan.cells) for plan in plans)
+    assert len({key for plan in plans for key in plan.keys}) == sum(
+        len(plan.cells) for plan in plans
+    )

@@ -35,13 +35,21 @@ NAMES = (*IDX, *CIFAR, "svhn")
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the user's data nor the system's is seen."""
     monkeypatch.setenv("MEMBENCH_DATA", str(tmp_path))
-    monkeypatch.setitem(registry().dataset("mnist").load.func.__globals__, "SYSTEM", tmp_path / "system")
+    monkeypatch.setitem(
+        registry().dataset("mnist").load.func.__globals__, "SYSTEM", tmp_path / "system"
+    )
 
 
-def some(name: str, n: int, channels: int, size: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def some(
+    name: str, n: int, channels: int, size: int, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """[n, c, size, size] uint8 and [n] labels."""
     draw = Draws(word(name, n))
-    x = (draw.uniform("x", n * channels * size**2) * 256).astype(np.uint8).reshape(n, channels, size, size)
+    x = (
+        (draw.uniform("x", n * channels * size**2) * 256)
+        .astype(np.uint8)
+        .reshape(n, channels, size, size)
+    )
     return x, (draw.uniform("y", n) * classes).astype(np.int64)
 
 
@@ -104,7 +112,9 @@ def write(name: str, folder: Path, patch: Callable) -> Arrays:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_set_is_read_as_it_was_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_is_read_as_it_was_written(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = write(name, tmp_path / name, monkeypatch.setattr)
     arrays = load_arrays(registry().dataset(name))
     assert arrays.x.dtype == np.uint8 and arrays.x.flags.c_contiguous
@@ -117,21 +127,32 @@ def test_a_set_that_is_not_at_hand_says_how_to_get_it_and_fetches_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.socket", None)
-    with pytest.raises(FileNotFoundError, match=f"there is no {tmp_path}/.*; to get it: membench data fetch {name}$"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=f"there is no {tmp_path}/.*; to get it: membench data fetch {name}$",
+    ):
         registry().dataset(name).load(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=f"membench data fetch {name} --data-dir {tmp_path / 'b'}$"):
+    with pytest.raises(
+        FileNotFoundError, match=f"membench data fetch {name} --data-dir {tmp_path / 'b'}$"
+    ):
         registry().dataset(name).load(tmp_path / "b" / name)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["kmnist", "cifar100", "svhn"])
-def test_a_damaged_file_is_named_and_never_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_is_named_and_never_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(name, tmp_path / name, monkeypatch.setattr)
-    victim = max((p for p in (tmp_path / name).rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    victim = max(
+        (p for p in (tmp_path / name).rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
-    with pytest.raises(MembenchError, match=f"{victim} is damaged, its MD5 .*: membench data fetch {name}$"):
+    with pytest.raises(
+        MembenchError, match=f"{victim} is damaged, its MD5 .*: membench data fetch {name}$"
+    ):
         load_arrays(registry().dataset(name))
 
 
@@ -152,7 +173,9 @@ def test_files_are_found_where_torchvision_and_the_system_keep_them(
     assert arrays_digest(load_arrays(registry().dataset(name))) == arrays_digest(expected)
 
 
-def test_an_archive_is_unpacked_and_then_no_longer_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_is_unpacked_and_then_no_longer_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = write("cifar10", tmp_path / "made", monkeypatch.setattr)
     folder = tmp_path / "cifar10"
     folder.mkdir()
@@ -166,13 +189,17 @@ def test_an_archive_is_unpacked_and_then_no_longer_needed(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DEBIAN.exists(), reason="needs Debian's package dataset-fashion-mnist: apt-get install it")
+@pytest.mark.skipif(
+    not DEBIAN.exists(), reason="needs Debian's package dataset-fashion-mnist: apt-get install it"
+)
 def test_the_real_fashion_mnist_is_read_from_debians_package(cli: Cli) -> None:
     arrays = load_arrays(registry().dataset("fashion-mnist"), DEBIAN.parent)
     assert (arrays.x.shape, arrays.test[0].shape) == ((60000, 1, 28, 28), (10000, 1, 28, 28))
     assert np.bincount(arrays.y).tolist() == [6000] * 10
     assert np.bincount(arrays.test[1]).tolist() == [1000] * 10
-    assert arrays_digest(arrays) == "b42e0f3189f494f730119201c9e1a41654a875ffd564ea07b7cf8032d5327c02"
+    assert (
+        arrays_digest(arrays) == "b42e0f3189f494f730119201c9e1a41654a875ffd564ea07b7cf8032d5327c02"
+    )
     before = os.listdir(DEBIAN)
     code, out, _ = cli("data", "verify", "fashion-mnist", "--data-dir", str(DEBIAN.parent))
     assert code == 0
