@@ -69,8 +69,9 @@ def test_every_command_is_one(
     words: list[str], folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    if words[0] == "new":
-        (folder / "plugins" / "my_idea.py").unlink(missing_ok=True)
+    (folder / "plugins" / "my_idea.py").unlink(missing_ok=True)  # the folder is of all cases
+    if "my-idea" in words and words[0] != "new":
+        cli("new", "my-idea")
     if words[:2] == [
         "data",
         "fetch",
