@@ -204,10 +204,11 @@ def test_a_composition_with_only_a_full_grid_has_one_row() -> None:
 def test_ranks_are_intervals_and_equal_ones_tie() -> None:
     gains = {("a", 0.3): (0.16, 0.17, 0.16, 0.17, 0.16), ("b", 0.3): (0.16, 0.16, 0.17, 0.17, 0.17)}
     gains |= {("c", 0.3): (0.03, 0.02, 0.03, 0.02, 0.03)}
-    board = score_suite(*map(make_entry, "cab"), values=with_gains(gains))
+    entries = (make_entry("c"), make_entry("a"), make_entry("b"))
+    board = score_suite(*entries, values=with_gains(gains))
     # a - c = .14 in the mean, far beyond t at .05 / 4; a and b differ by less than an image's worth
-    found = [(row.entry, row.rank, row.tie) for row in board.rows]
-    assert found == [("b", (1, 2), 1), ("a", (1, 2), 1), ("c", (3, 3), 2)]
+    ranks = [(row.entry, row.rank, row.tie) for row in board.rows]
+    assert ranks == [("b", (1, 2), 1), ("a", (1, 2), 1), ("c", (3, 3), 2)]
 
 
 def test_rank_intervals_count_who_beats_whom() -> None:

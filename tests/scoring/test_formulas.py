@@ -46,18 +46,18 @@ def test_recovery_is_the_share_of_the_damage_won_back() -> None:
 
 def test_each_fold_is_chosen_by_the_other_seeds() -> None:
     gains = {("r", 0.1): (0.10,) * 5, ("r", 0.2): (0.30, 0.06, 0.06, 0.06, 0.06)}
-    found = score_suite(make_entry("r"), values=with_gains(gains)).scores["r", "d/a"]
+    task_score = score_suite(make_entry("r"), values=with_gains(gains)).scores["r", "d/a"]
     # without seed 0: .40 against .24 -> 0.1; without another: .40 against .48 -> 0.2,
     # so N = .10, .06, .06, .06, .06
-    assert [fold.label for fold in found.folds] == ["0.1", "0.2", "0.2", "0.2", "0.2"]
+    assert [fold.label for fold in task_score.folds] == ["0.1", "0.2", "0.2", "0.2", "0.2"]
     # .34, where 0.2 on its own data has .54
-    assert found.R.mean == pytest.approx((0.10 + 4 * 0.06) / 5 / 0.2)
-    assert (found.modal, found.stability) == ("0.2", 0.8)
+    assert task_score.R.mean == pytest.approx((0.10 + 4 * 0.06) / 5 / 0.2)
+    assert (task_score.modal, task_score.stability) == ("0.2", 0.8)
     # e = .10 - .068 = .032 and 4 x -.008: var = (.001024 + 4 x .000064) / 4 = .00032, / 5 = .000064
     # pairs of seeds: the 4 with seed 0 choose 0.2 (mean N .108), the 6 without choose 0.1 (.10):
     # c = .4 x .6 x .008^2
     c = 0.24 * 0.008**2
-    assert found.R.half == pytest.approx(T4 * sqrt((0.000064 + c) / 0.04))
+    assert task_score.R.half == pytest.approx(T4 * sqrt((0.000064 + c) / 0.04))
 
 
 def test_a_spread_below_one_test_image_counts_as_one_image() -> None:
@@ -162,14 +162,14 @@ def test_a_run_that_did_not_end_counts_as_the_worst_value(status: str) -> None:
         return result
 
     board = score_suite(make_entry("r"), values=values)
-    found, (row,) = board.scores["r", "d/a"], board.rows
+    task_score, (row,) = board.scores["r", "d/a"], board.rows
     # seed 0: A_0 = 1/K = .1, N = -.8 + .08 = -.72;
     # the mean of N by validation is (-.72 + .42) / 5 < 0
-    point = found.points[3]
+    point = task_score.points[3]
     assert (point.R, point.dA) == pytest.approx(((-0.72 + 0.42) / 5 / 0.2, 100 * (0.1 - 0.9) / 5))
     assert (point.failed, row.failed, row.cells) == (1, 5, 75)
     # seed 0's own fold does not see its failure and pays: N = -.72; the other folds choose off
-    assert [fold.label for fold in found.folds] == ["0.3", "off", "off", "off", "off"]
+    assert [fold.label for fold in task_score.folds] == ["0.3", "off", "off", "off", "off"]
     assert row.R.mean == pytest.approx(-0.72 / 5 / 0.2)
 
 
@@ -181,8 +181,8 @@ def test_diverging_on_noise_suppresses_nothing() -> None:
         return result
 
     point = score_suite(make_entry("r"), values=values).scores["r", "d/a"].points[2]
-    found = (point.S, point.S_mix[0.4], point.fit, point.R)
-    assert found == pytest.approx((0.0, 0.0, 1.0, (1 / CLASSES - 0.7) / 0.2))
+    readings = (point.S, point.S_mix[0.4], point.fit, point.R)
+    assert readings == pytest.approx((0.0, 0.0, 1.0, (1 / CLASSES - 0.7) / 0.2))
 
 
 def test_a_run_that_cannot_act_counts_as_off() -> None:
@@ -201,22 +201,22 @@ def test_a_run_that_cannot_act_counts_as_off() -> None:
             result |= {"status": "skipped", "reason": "no taps"}
         return result
 
-    found = score_suite(make_entry("r"), make_entry("q"), values=values)
-    assert (found.scores["r", "d/a"].skipped, found.scores["r", "d/a"].R.mean) == ("no taps", 0.0)
-    assert [(row.entry, row.reason, row.skipped) for row in found.skipped] == [
+    board = score_suite(make_entry("r"), make_entry("q"), values=values)
+    assert (board.scores["r", "d/a"].skipped, board.scores["r", "d/a"].R.mean) == ("no taps", 0.0)
+    assert [(row.entry, row.reason, row.skipped) for row in board.skipped] == [
         ("r", "no taps", {"d/a": "no taps"})
     ]
-    assert found.unranked == ()
+    assert board.unranked == ()
 
 
 def test_an_entry_that_cannot_act_on_any_task_is_listed_with_its_reason_whatever_has_run() -> None:
     nowhere = make_entry("r", skipped={"d/a": "no branch", "d/b": "no branch"})
     for values in (with_gains(STEADY), lambda cell: None):
-        found = score_suite(nowhere, make_entry("q"), values=values, tasks=("d/a", "d/b"))
-        assert [(row.entry, row.reason, row.incomplete) for row in found.skipped] == [
+        board = score_suite(nowhere, make_entry("q"), values=values, tasks=("d/a", "d/b"))
+        assert [(row.entry, row.reason, row.incomplete) for row in board.skipped] == [
             ("r", "no branch", False)
         ]
-        assert "r" not in [row.entry for row in (*found.rows, *found.unranked)]
+        assert "r" not in [row.entry for row in (*board.rows, *board.unranked)]
 
 
 def test_an_entry_that_can_act_on_an_invalid_task_only_is_not_ranked() -> None:
@@ -226,11 +226,11 @@ def test_an_entry_that_can_act_on_an_invalid_task_only_is_not_ranked() -> None:
             result["acc"] = 0.9  # label noise costs nothing there
         return result
 
-    found = score_suite(
+    board = score_suite(
         make_entry("r", skipped={"d/a": "no branch"}), values=values, tasks=("d/a", "d/b")
     )
-    assert ([row.entry for row in found.unranked], found.skipped) == (["r"], ())
-    assert found.unranked[0].reason == "cannot act on any valid task"
+    assert ([row.entry for row in board.unranked], board.skipped) == (["r"], ())
+    assert board.unranked[0].reason == "cannot act on any valid task"
 
 
 def test_equal_compute_reads_the_curve_at_the_epoch_that_costs_as_much() -> None:

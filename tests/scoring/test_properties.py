@@ -72,7 +72,10 @@ def test_the_order_of_the_records_makes_no_difference(seed: int, shuffler: rando
 @FEW
 def test_the_order_of_two_records_of_one_cell_makes_no_difference(seed: int) -> None:
     manifest, records = noisy(seed)
-    again = [replace(r, env="other", train=tuple(f / 2 for f in r.train)) for r in records[::3]]
+    again = []
+    for record in records[::3]:
+        halved = tuple(fit / 2 for fit in record.train)
+        again.append(replace(record, env="other", train=halved))
     assert score(manifest, again + records) == score(manifest, records + again)
 
 
@@ -163,7 +166,7 @@ fronts = st.lists(st.tuples(st.floats(-0.2, 1), st.floats(-4, 1.5)), max_size=8)
 def test_the_area_of_the_frontier_equals_the_hypervolume_of_moocore(
     front: list[tuple[float, float]],
 ) -> None:
-    S, dA = (np.array([0.0, *(p[i] for p in front)]) for i in (0, 1))
+    S, dA = np.array([(0.0, 0.0), *front]).T  # off first
     # both to be minimized; gains count as no loss
     losses = np.column_stack([-S, np.maximum(-dA, 0.0)])
     oracle = moocore.hypervolume(losses, ref=[0.0, 2.0]) / 2
@@ -175,8 +178,9 @@ def test_the_area_of_the_frontier_equals_the_hypervolume_of_moocore(
 def test_a_larger_budget_never_suppresses_less(
     front: list[tuple[float, float]], a: float, b: float
 ) -> None:
-    S, dA = (np.array([0.0, *(p[i] for p in front)]) for i in (0, 1))
-    low, high = (best_suppression(S, dA, budget) for budget in sorted((a, b)))
+    S, dA = np.array([(0.0, 0.0), *front]).T  # off first
+    low = best_suppression(S, dA, min(a, b))
+    high = best_suppression(S, dA, max(a, b))
     assert 0 <= low <= high
 
 
@@ -185,6 +189,6 @@ SUBSETS = [(2, 1, 2), (3, 1, 3), (5, 2, 10), (10, 3, 120), (20, 4, 4845), (24, 3
 
 @pytest.mark.parametrize(("count", "size", "number"), SUBSETS)
 def test_subsets_hold_a_third_of_the_seeds_or_less(count: int, size: int, number: int) -> None:
-    found = subsets(count)
-    assert found.shape == (number, count)
-    assert (found.sum(1) == size).all()
+    indicators = subsets(count)
+    assert indicators.shape == (number, count)
+    assert (indicators.sum(1) == size).all()
