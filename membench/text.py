@@ -33,6 +33,8 @@ def visible(text: str, replacement: str = " ") -> str:
         text: any text.
         replacement: what stands for each such character; "" drops them.
     """
+    if text.isprintable():  # nearly always; no character needs a look
+        return text
     characters = []
     for character in text:
         if character.isspace():

@@ -16,10 +16,9 @@ from membench.report.files import TIMING
 from membench.report.files import differences
 from membench.report.files import write
 from membench.report.terminal import summary_table
-from membench.report.text import plain
 from membench.scoring import Board
 
-__all__ = ["TIMING", "differences", "plain", "render", "summary_table", "write"]
+__all__ = ["TIMING", "differences", "render", "summary_table", "write"]
 
 
 def render(
@@ -42,7 +41,7 @@ def render(
     from membench.report import figures
     from membench.report.page import Section
     from membench.report.page import page
-    from membench.report.provenance import count_records
+    from membench.report.provenance import scored_records
     from membench.report.provenance import timing
 
     sections = []
@@ -52,8 +51,10 @@ def render(
         for drawn in drawings.values():
             for drawing in drawn:
                 files[drawing.name] = drawing.svg
-        counted = count_records(plan, records)
-        sections.append(Section(plan=plan, records=counted, board=board, drawings=drawings))
+        section = Section(
+            plan=plan, records=scored_records(plan, records), board=board, drawings=drawings
+        )
+        sections.append(section)
     files["README.md"] = page(sections, provenance or {}, calibration).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

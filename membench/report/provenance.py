@@ -31,8 +31,8 @@ MAX_VALUES = 4  #: different values of one fact that are spelled out
 Fact = tuple[str, str]  #: what, and its value; both Markdown
 
 
-def count_records(plan: Manifest, records: Iterable[Record]) -> list[Record]:
-    """Select the records that the suite's scores are made of, in the order of its cells."""
+def scored_records(plan: Manifest, records: Iterable[Record]) -> list[Record]:
+    """Select the records that the suite's scores are made of, in the order of its cells' ids."""
     known = index_records(plan, records).records
     return [known[key] for _, key in sorted(plan.cells.items()) if key in known]
 

@@ -26,7 +26,7 @@ from membench.report import render
 from membench.report.markdown import fill_template
 from membench.report.page import Section
 from membench.report.page import page
-from membench.report.provenance import count_records
+from membench.report.provenance import scored_records
 from membench.report.provenance import timing
 from membench.report.tables import strengths
 from membench.scoring import score
@@ -37,7 +37,7 @@ HOSTILE = "x|y`<script>alert(1)</script>[a](javascript:b)\n| --- |\x1b[31m$\\"
 
 def section(plan: Manifest, results: Sequence[Record]) -> Section:
     """A suite without figures, which take longest."""
-    counted = count_records(plan, results)
+    counted = scored_records(plan, results)
     return Section(plan=plan, records=counted, board=score(plan, results), drawings={})
 
 
