@@ -42,6 +42,34 @@ STAGES = (
     "update",
     "readout",
 )
+#: The fields of `Lane` that every stage has, but for `state`, which `init` does not have.
+COMMON_FIELDS = (
+    "strength",
+    "step",
+    "steps",
+    "progress",
+    "lr",
+    "num_classes",
+    "num_examples",
+    "pixel",
+    "initial",
+    "state",
+)
+#: The further fields of `Lane`, and the stages that have them; `clean` for controls only.
+STAGE_FIELDS = {
+    "index": ("batch", "hidden", "loss", "penalty", "grads", "update"),
+    "tap": ("hidden",),
+    "kind": ("hidden",),
+    "x": ("loss", "penalty", "grads", "update"),
+    "y": ("penalty", "grads", "update"),
+    "logits": ("grads", "update"),
+    "params": ("loss",),
+    "before": ("weights", "update"),
+    "activations": ("loss", "penalty"),
+    "forward": ("batch", "loss", "penalty"),
+    "gradient": ("grads",),
+    "clean": ("batch", "loss"),
+}
 
 
 class Spec:

@@ -57,9 +57,9 @@ def stepped(work: Work, batch: int) -> tuple[Any, torch.Tensor, np.ndarray]:
     size = replace(work.size, recipe=replace(work.size.recipe, batch=batch))
     cell = replace(work.cells[0], strength=(0.0,))
     run = peer_membench.Stacked(replace(work, size=size)).run([cell])
-    trainer, order = run.trainer(), run.lanes.order(1)[:, :1]
+    trainer, order = run.trainer(), run.data.order(1)[:, :1]
     trainer.train_epoch(order)
-    weights = {name: w[0].detach().numpy() for name, w in trainer.var["params"].items()}
+    weights = {name: w[0].detach().numpy() for name, w in trainer.state["params"].items()}
     return cell, weights, order.flatten().numpy()
 
 
@@ -81,11 +81,11 @@ def test_every_peer_trains_on_the_arrays_and_weights_that_the_engine_has(size: s
     given = work(size)
     cells = given.cells[:WIDTH]
     run = peer_membench.Stacked(given).run(cells)
-    trainer, lanes = run.trainer(), run.lanes
+    trainer, lanes = run.trainer(), run.data
     for lane, cell in enumerate(cells):
         e, data = given.of(cell), trainer.data
         x = {
-            split: data.pool[lanes.rows[split][lane]].float().numpy() for split in ("train", "test")
+            split: data.images[lanes.rows[split][lane]].float().numpy() for split in ("train", "test")
         }
         standard = {
             k: (v - data.mean[lane, 0].numpy()) / data.std[lane, 0].numpy() for k, v in x.items()
@@ -94,7 +94,7 @@ def test_every_peer_trains_on_the_arrays_and_weights_that_the_engine_has(size: s
         assert np.array_equal(lanes.labels["train"][lane], e.y) and np.array_equal(
             lanes.labels["test"][lane], e.test_y
         )
-        for name, w in trainer.var["params"].items():
+        for name, w in trainer.state["params"].items():
             assert np.array_equal(w[lane], given.weights[cell.seed][name])
     arrays = peer_torch.TorchPeer(given, "highest", peer_torch.fit_resident).arrays
     assert all(np.array_equal(arrays[key][0], e.x) for key, e in given.examples.items())

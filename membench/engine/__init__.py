@@ -1,1 +1,4 @@
-"""Stacked training: many cells of one program at once, one lane each. The only package that imports torch."""
+"""Stacked training: many cells of one program at once, one lane each.
+
+The packages below it and the pages above it work without torch.
+"""

@@ -1,12 +1,13 @@
-"""Matrix products in bfloat16, as a pass over a compiled step: twice as fast where the CPU multiplies halves itself.
+"""Matrix products in bfloat16: a pass over a compiled step, for CPUs that have it in hardware.
 
-torch's `set_float32_matmul_precision("medium")` reaches bfloat16 on CPUs with AMX only; on one with AVX512-BF16 but no
-AMX it stays at the speed of fp32. This pass does what autocast does, to the products alone: weights, activations,
-gradients and all that a plugin sees stay float32, each product rounds its operands and its result to bfloat16 and sums
-in float32. The trainer hands it to `torch.compile`.
+torch's `set_float32_matmul_precision("medium")` reaches bfloat16 on CPUs with AMX only; on one with
+AVX512-BF16 but no AMX it stays at the speed of fp32. This pass does what autocast does, to the
+products alone: weights, activations, gradients and all that a plugin sees stay float32; each
+product rounds its operands and its result to bfloat16 and sums in float32.
+`membench.engine.compiled` hands it to Inductor.
 
-Measured on one core of an AMD EPYC with AVX512-BF16 (torch 2.14.1, dropout, 15 lanes), a lane-step: mlp 1.85 -> 1.0
-ms, cnn 1.96 -> 1.05 ms.
+Measured on one core of an AMD EPYC with AVX512-BF16 (torch 2.14.1, dropout, 15 lanes), a lane-step:
+mlp 1.85 -> 1.0 ms, cnn 1.96 -> 1.05 ms.
 """
 
 from __future__ import annotations
@@ -16,94 +17,119 @@ from typing import Any
 import torch
 from torch._inductor.custom_graph_pass import CustomGraphPass
 from torch._inductor.custom_graph_pass import get_hash_for_files
+from torch.fx import Graph
+from torch.fx import Node
 
 aten = torch.ops.aten
-PRODUCTS = {
+#: operation -> the position of its first factor; the second follows it
+PRODUCTS: dict[Any, int] = {
     aten.mm.default: 0,
     aten.bmm.default: 0,
     aten.addmm.default: 1,
     aten.baddbmm.default: 1,
-}  #: -> first factor
+}
 RESHAPES = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 VIEWS = {aten.permute.default, aten.expand.default, aten.squeeze.dim, aten.unsqueeze.default}
-MIN_MULTIPLICATIONS = 1 << 15  #: multiplications below which the casts cost more than the product
+MIN_MULTIPLICATIONS = 1 << 15  #: below so many multiplications the casts cost more than the product
+
+Bfloat16Nodes = dict[Node, Node]  #: node -> the same in bfloat16
 
 
 def is_supported() -> bool:
-    """torch's matmul precision is `medium`, and this CPU multiplies bfloat16 in hardware."""
-    return torch.get_float32_matmul_precision() == "medium" and bool(
-        torch.cpu._is_avx512_bf16_supported()
-    )
-
-
-Bfloat16Nodes = dict[torch.fx.Node, torch.fx.Node]  #: factor -> the same in bfloat16
+    """Whether torch's matmul precision is `medium` and this CPU multiplies bfloat16 in hardware."""
+    in_hardware = bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.get_float32_matmul_precision() == "medium" and in_hardware
 
 
 class Bfloat16MatmulPass(CustomGraphPass):
-    """Rewrites a graph after differentiation and before it is lowered."""
+    """A pass that rewrites large products of a differentiated graph, before it is lowered."""
 
-    def __call__(self, graph: torch.fx.Graph) -> None:
-        halved: Bfloat16Nodes = {}
+    def __call__(self, graph: Graph) -> None:
+        """Rewrite the products in place."""
+        rounded: Bfloat16Nodes = {}
         for node in list(graph.nodes):
-            if node.op == "call_function" and node.target in PRODUCTS and _is_large_enough(node):
-                _rewrite_product(graph, node, halved)
+            is_product = node.op == "call_function" and node.target in PRODUCTS
+            if is_product and _is_large_enough(node):
+                _rewrite_product(graph, node, rounded)
 
     def uuid(self) -> Any:
+        """Return what identifies the pass in Inductor's cache: the hash of this file."""
         return get_hash_for_files((__file__,))
 
 
-def _is_large_enough(node: torch.fx.Node) -> bool:
-    a, b = (arg.meta["val"] for arg in node.args[PRODUCTS[node.target] :][:2])
-    return (
-        a.dtype == torch.float32 and a.shape[-2] * a.shape[-1] * b.shape[-1] >= MIN_MULTIPLICATIONS
-    )
-
-
-def _rewrite_product(graph: torch.fx.Graph, node: torch.fx.Node, halved: Bfloat16Nodes) -> None:
-    """The product of the rounded factors, back in float32; what `addmm` adds is added after that, in float32."""
+def _is_large_enough(node: Node) -> bool:
     first = PRODUCTS[node.target]
-    matrix = node.args[first].meta["val"].dim() == 2
+    a, b = _value(node.args[first]), _value(node.args[first + 1])
+    multiplications = a.shape[-2] * a.shape[-1] * b.shape[-1]
+    return bool(a.dtype == torch.float32 and multiplications >= MIN_MULTIPLICATIONS)
+
+
+def _rewrite_product(graph: Graph, node: Node, rounded: Bfloat16Nodes) -> None:
+    """Replace a product by that of the rounded factors, cast back to float32.
+
+    What `addmm` adds is added to that, in float32.
+    """
+    first = PRODUCTS[node.target]
+    is_matrix = _value(node.args[first]).dim() == 2
     with graph.inserting_before(node):
-        factors = tuple(_rounded(graph, factor, halved) for factor in node.args[first : first + 2])
-        product = _call(graph, aten.mm.default if matrix else aten.bmm.default, *factors)
+        a = _round(graph, _node(node.args[first]), rounded)
+        b = _round(graph, _node(node.args[first + 1]), rounded)
+        product = _call(graph, aten.mm.default if is_matrix else aten.bmm.default, a, b)
         result = _cast(graph, product, torch.float32)
         if first:
             alpha, beta = node.kwargs.get("alpha", 1), node.kwargs.get("beta", 1)
-            scaled = result if alpha == 1 else _call(graph, aten.mul.Tensor, result, alpha)
-            added = node.args[0] if beta == 1 else _call(graph, aten.mul.Tensor, node.args[0], beta)
-            result = _call(graph, aten.add.Tensor, added, scaled)
+            added = node.args[0]
+            if alpha != 1:
+                result = _call(graph, aten.mul.Tensor, result, alpha)
+            if beta != 1:
+                added = _call(graph, aten.mul.Tensor, added, beta)
+            result = _call(graph, aten.add.Tensor, added, result)
     node.replace_all_uses_with(result)
     graph.erase_node(node)
 
 
-def _rounded(graph: torch.fx.Graph, node: torch.fx.Node, halved: Bfloat16Nodes) -> torch.fx.Node:
-    """The node in bfloat16, rounded once for all products: of weights, inputs and errors there are two or three.
+def _round(graph: Graph, node: Node, rounded: Bfloat16Nodes) -> Node:
+    """Return a node in bfloat16, rounded once for all products that it is a factor of.
 
-    What is only a view of a node is the same view of that one rounded. If a convolution's patches were rounded after,
-    Inductor would write them in a loop over the view's shape that it cannot vectorize: 208 us a lane-step, not 8.
+    Of weights, inputs and errors there are two or three. A view of a node becomes the same view of
+    that node rounded: if a convolution's patches were rounded after they are laid out, Inductor
+    would write them in a loop over the view's shape that it cannot vectorize: 208 us a lane-step,
+    not 8.
     """
-    if node not in halved:
-        base = node.args[0] if node.args else None
-        if node.target in VIEWS:
-            halved[node] = _call(graph, node.target, _rounded(graph, base, halved), *node.args[1:])
-        elif node.target in RESHAPES and base.meta["val"].is_contiguous():
-            size, stride = (list(f()) for f in (node.meta["val"].size, node.meta["val"].stride))
-            halved[node] = _call(
-                graph, aten.as_strided.default, _rounded(graph, base, halved), size, stride
-            )
-        else:
-            halved[node] = _cast(graph, node, torch.bfloat16)
-    return halved[node]
+    if node in rounded:
+        return rounded[node]
+    if node.target in VIEWS:
+        base = _round(graph, _node(node.args[0]), rounded)
+        rounded[node] = _call(graph, node.target, base, *node.args[1:])
+    elif node.target in RESHAPES and _value(node.args[0]).is_contiguous():
+        base = _round(graph, _node(node.args[0]), rounded)
+        size, stride = list(_value(node).size()), list(_value(node).stride())
+        rounded[node] = _call(graph, aten.as_strided.default, base, size, stride)
+    else:
+        rounded[node] = _cast(graph, node, torch.bfloat16)
+    return rounded[node]
 
 
-def _cast(graph: torch.fx.Graph, node: torch.fx.Node, dtype: torch.dtype) -> torch.fx.Node:
+def _cast(graph: Graph, node: Node, dtype: torch.dtype) -> Node:
     return _call(graph, torch.ops.prims.convert_element_type.default, node, dtype)
 
 
-def _call(graph: torch.fx.Graph, target: Any, *args: Any) -> torch.fx.Node:
-    """A node with the shape that later passes ask for."""
+def _call(graph: Graph, target: Any, *args: Any) -> Node:
+    """Add a call to the graph; its node gets the fake tensor that later passes ask for."""
     node = graph.call_function(target, args)
-    values = [a.meta["val"] if isinstance(a, torch.fx.Node) else a for a in args]
+    values = [_value(arg) if isinstance(arg, Node) else arg for arg in args]
     with values[0].fake_mode:
         node.meta["val"] = target(*values)
     return node
+
+
+def _node(argument: Any) -> Node:
+    """Return an argument that is a node, as the tensors of every call in a graph are."""
+    if not isinstance(argument, Node):
+        raise TypeError(f"expected a node of the graph, not {argument!r}")
+    return argument
+
+
+def _value(argument: Any) -> Any:
+    """Return the fake tensor that stands for a node's result."""
+    return _node(argument).meta["val"]

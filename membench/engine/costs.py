@@ -1,70 +1,89 @@
-"""What a lane costs, counted on the meta device, where nothing is computed: FLOPs and memory."""
+"""What a lane costs, FLOPs and memory: counted on the meta device, where nothing is computed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from functools import partial
 
 import torch
+from torch.utils._pytree import tree_map
 
 from membench.engine.counter import StepCounter
 from membench.engine.counter import tree_bytes
+from membench.engine.evaluate import EVAL_BATCH
+from membench.engine.evaluate import Readout
+from membench.engine.lane_tensors import LaneTensors
+from membench.engine.network import Shape
 from membench.engine.step import Program
-from membench.engine.trainer import EVAL_BATCH
-from membench.engine.trainer import LaneTensors
 from membench.engine.trainer import Trainer
+from membench.engine.trainer import step_in_place
 
 MEMORY_SHARE = 0.8  #: share of a device's free memory that a pack may take
 
 
 @cache
-def relative_cost(program: Program, shape: tuple[int, ...]) -> float:
-    """kappa: matrix FLOPs of the program's step over those of the plain step; one lane, on the meta device."""
+def relative_cost(program: Program, shape: Shape) -> float:
+    """Return kappa: matrix FLOPs of the program's step over those of the plain step; one lane."""
     return count_step(program, shape).flops / count_step(replace(program, parts=()), shape).flops
 
 
 @cache
-def count_step(program: Program, shape: tuple[int, ...]) -> StepCounter:
-    """What one lane's step asks for; nothing is computed."""
-    return _on_meta(program, shape).counted()
+def count_step(program: Program, shape: Shape) -> StepCounter:
+    """Count what one lane's step asks for."""
+    return count_stacked_step(_trainer_on_meta(program, shape))
+
+
+def count_stacked_step(trainer: Trainer) -> StepCounter:
+    """Count what one step of all lanes of a trainer asks for; the trainer stays as it is."""
+    data = trainer.data.to("meta")
+    index_shape = (len(data.rows), trainer.program.recipe.batch)
+    index = torch.zeros(index_shape, dtype=torch.int64, device="meta")
+    trees = (trainer.state, trainer.constants, trainer.step_index)
+    state, constants, step_index = tree_map(lambda leaf: leaf.to("meta"), trees)
+    with StepCounter() as counter:
+        step_in_place(trainer.program, state, constants, data, index, step_index)
+    return counter
 
 
 @cache
-def lane_memory(program: Program, shape: tuple[int, ...]) -> int:
-    """Bytes of a GPU that one more lane takes, its data apart.
+def lane_memory(program: Program, shape: Shape) -> int:
+    """Return the bytes of a GPU that one more lane takes, without its data.
 
-    Its state twice, since a program is tried on a copy; and all that a step and a reading write, as if nothing were
-    fused and no memory given back before the end.
+    Its state counts twice, since a program is tried on a copy; and all that a step and an
+    evaluation write counts, as if nothing were fused and no memory given back before the end.
     """
-    trainer = _on_meta(program, shape)
-    data, at = trainer.data, (trainer.var["params"], trainer.var["buffers"])
-    with StepCounter() as reading:
-        trainer.evaluate(data.rows[:, :EVAL_BATCH], data.labels[:, :EVAL_BATCH], at)
-    return (
-        2 * tree_bytes((trainer.var, trainer.fixed))
-        + count_step(program, shape).bytes
-        + reading.bytes
-    )
+    trainer = _trainer_on_meta(program, shape)
+    rows, labels = trainer.data.rows[:, :EVAL_BATCH], trainer.data.labels[:, :EVAL_BATCH]
+    readout = Readout(trainer.state["params"], trainer.state["buffers"])
+    with StepCounter() as evaluation:
+        trainer.evaluate(rows, labels, readout)
+    state_bytes = tree_bytes((trainer.state, trainer.constants))
+    return 2 * state_bytes + count_step(program, shape).bytes + evaluation.bytes
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that lanes may take on the device; None on a CPU, where packs are as the plan cuts them."""
+    """Return the bytes that lanes may take on a device; None on a CPU: packs are as planned."""
     if device.type != "cuda":
         return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
-        device
-    )  # of the packs before
-    return int(MEMORY_SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
+    # what earlier packs of this process have given back, and torch has not
+    reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return int(MEMORY_SHARE * (free + reusable))
 
 
-def _on_meta(program: Program, shape: tuple[int, ...]) -> Trainer:
-    """One lane without memory."""
-    empty = partial(torch.zeros, device="meta")
-    rows = empty((1, program.num_examples), dtype=torch.int64)
+def _trainer_on_meta(program: Program, shape: Shape) -> Trainer:
+    """Return one lane without memory."""
+    rows = torch.zeros((1, program.sizes.num_examples), dtype=torch.int64, device="meta")
+    statistics = torch.zeros((1, shape[0]), device="meta")
     data = LaneTensors(
-        empty((1, *shape)), rows, rows, rows.bool(), *(empty((1, shape[0])) for _ in range(2))
+        images=torch.zeros((1, *shape), device="meta"),
+        rows=rows,
+        labels=rows,
+        clean=rows.bool(),
+        mean=statistics,
+        std=statistics,
     )
     weights = {name: p.detach() for name, p in program.module.named_parameters()}
-    strengths = empty((1, max(1, len(program.parts))))
-    return Trainer(program, [weights], strengths, empty((1, 1), dtype=torch.int32), data)
+    strengths = torch.zeros((1, max(1, len(program.parts))), device="meta")
+    keys = torch.zeros((1, 1), dtype=torch.int32, device="meta")
+    return Trainer(program, [weights], strengths, keys, data)

@@ -1,4 +1,4 @@
-"""What a step asks for, counted while it runs on the meta device."""
+"""Count what operations ask for, while they run on the meta device."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ from torch.utils.flop_counter import flop_registry
 
 
 class StepCounter(TorchDispatchMode):
-    """Sums the matrix FLOPs of all that runs inside. torch's FlopCounterMode hooks modules, which breaks func.grad."""
+    """A context that counts the operations inside it.
+
+    It stands in for torch's FlopCounterMode, which hooks modules; that breaks `torch.func.grad`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = 0
-        self.kernels = 0  #: operations that are no mere view: as many kernels, if none are fused
-        self.bytes = (
-            0  #: what they wrote: the memory taken if nothing were fused and nothing given back
-        )
+        self.flops = 0  #: of matrix products and convolutions
+        self.kernels = 0  #: operations that are not views: so many kernels, if none are fused
+        #: what they wrote: the memory taken if nothing were fused and nothing given back
+        self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
         if not func.is_view:
             self.kernels += 1
             self.bytes += tree_bytes(out)
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
+        count_flops = flop_registry.get(func._overloadpacket)
+        if count_flops is not None:
+            self.flops += count_flops(*args, **kwargs, out_val=out)
         return out
 
 
 def tree_bytes(tree: Any) -> int:
-    """Bytes of all tensors in it."""
-    return sum(v.numel() * v.element_size() for v in tree_leaves(tree) if isinstance(v, Tensor))
+    """Return the bytes of all tensors in a tree."""
+    total = 0
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            total += leaf.numel() * leaf.element_size()
+    return total

@@ -1,4 +1,4 @@
-"""Where a number was made: what is hashed into `Record.env`, and how a process is set up for it."""
+"""The environment of a number: how a process is set up, and what is hashed into `Record.env`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import torch
 from membench import __version__
 from membench.errors import MembenchError
 
-THREADS = 1  #: of a worker: one a core
-#: compiled? -> torch's float32 matmul precision. Eager lanes keep to kernels that do not depend on how many there are.
+THREADS = 1  #: of a worker, which has one core
+#: compiled or not -> torch's float32 matmul precision. Eager lanes keep to kernels whose results do
+#: not depend on how many lanes there are.
 PRECISION = {True: "medium", False: "highest"}
 
 
 def configure_torch(threads: int = THREADS) -> None:
-    """One thread, denormals flushed, full fp32 matmuls: first thing in a worker, before any parallel operation.
+    """Set torch up for a worker: threads, denormals flushed, full fp32 matrix products.
 
-    Denormal flushing is per thread, so it must come before torch starts threads of its own.
+    Must come before any parallel operation: flushing is per thread, so it must come before torch
+    starts threads of its pool.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -30,7 +32,7 @@ def configure_torch(threads: int = THREADS) -> None:
 
 @contextmanager
 def precision(compiled: bool) -> Iterator[None]:
-    """What a pack is trained and read at; afterwards torch is as it was."""
+    """Set the matmul precision that a pack is trained and read at; restore torch's afterwards."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(PRECISION[compiled])
     try:
@@ -40,10 +42,10 @@ def precision(compiled: bool) -> Iterator[None]:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` -> `cuda` where there is one, else `cpu`.
+    """Return the device of a `--device` option: `auto` is `cuda` where there is one, else `cpu`.
 
     Raises:
-        MembenchError: `cuda` is asked for and there is none.
+        MembenchError: `cuda` was asked for and there is none.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,7 +55,10 @@ def resolve_device(device: str) -> str:
 
 
 def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
-    """What the numbers depend on beside the cell; equal on two machines means that equal numbers are expected."""
+    """Describe what numbers depend on beside the cell, as this process is set up now.
+
+    Equal environments on two machines mean that equal numbers are expected.
+    """
     return {
         "compiled": compiled,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
@@ -66,17 +71,20 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
 
 
 def worker_environment(device: torch.device, compiled: bool) -> dict[str, Any]:
-    """What `environment` is while a worker trains a pack, asked where torch is not set up so and shall not be."""
+    """Describe the environment that workers will record, without changing torch's settings here."""
     return {**environment(device, compiled), "precision": PRECISION[compiled], "threads": THREADS}
 
 
 def _cpu() -> str:
-    """`cpu AVX512 AMD EPYC`: vector width and model decide the last bits."""
-    model = platform.machine()
+    """Return `cpu AVX512 AMD EPYC ...`: vector width and model decide the last bits."""
+    return f"cpu {torch.backends.cpu.get_cpu_capability()} {_cpu_model()}"
+
+
+def _cpu_model() -> str:
+    """Return the processor's name as Linux has it; elsewhere its architecture."""
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
-            names = [
-                line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-            ]
-        model = names[0] if names else model
-    return f"cpu {torch.backends.cpu.get_cpu_capability()} {model}"
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    return platform.machine()

@@ -1,4 +1,4 @@
-"""Architectures as the engine needs them: built per seed, and looked at on the meta device for `skip`."""
+"""Architectures as the engine uses them: initial weights, a module without weights, its shapes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from torch.func import functional_call
 
 from membench.api import Architecture
 from membench.api import Net
+from membench.api import Params
 from membench.errors import MembenchError
 from membench.nn import BatchNorm
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  #: of an image, [c, h, w]
 
 
-def initial_weights(
-    architecture: Architecture, shape: Shape, num_classes: int, key: int
-) -> dict[str, Tensor]:
-    """The initial weights for `key`, in `named_parameters()` order; torch's global generator is left as it was."""
+def initial_weights(architecture: Architecture, shape: Shape, num_classes: int, key: int) -> Params:
+    """Draw initial weights; torch's global generator is left as it was.
+
+    Args:
+        architecture: the network.
+        shape: of an image, [c, h, w].
+        num_classes: of the data set.
+        key: the seed.
+
+    Returns:
+        The weights in `named_parameters()` order, on the CPU.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
         module = architecture.build(shape, num_classes)
@@ -26,40 +35,62 @@ def initial_weights(
 
 
 def meta_module(architecture: Architecture, shape: Shape, num_classes: int) -> nn.Module:
-    """The module without weights, for `functional_call`.
+    """Build the module on the meta device, without weights, for `functional_call`.
+
+    Args:
+        architecture: the network.
+        shape: of an image, [c, h, w].
+        num_classes: of the data set.
 
     Raises:
         MembenchError: the module has buffers that are not those of `membench.nn.BatchNorm`.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         module = architecture.build(shape, num_classes)
-    strange = sorted({name for name, _ in module.named_buffers()} - set(batch_norm_buffers(module)))
-    if strange:
+    all_buffers = {name for name, _ in module.named_buffers()}
+    other_buffers = sorted(all_buffers - set(batch_norm_buffers(module)))
+    if other_buffers:
         raise MembenchError(
-            f"architecture {architecture.name!r} has buffers ({', '.join(strange[:3])}): lanes carry those of "
-            "membench.nn.BatchNorm alone; use it, nn.GroupNorm or nn.LayerNorm, and make constants in forward"
+            f"architecture {architecture.name!r} has buffers ({', '.join(other_buffers[:3])}):"
+            " lanes carry those of membench.nn.BatchNorm alone; use it, nn.GroupNorm or"
+            " nn.LayerNorm, and make constants in forward"
         )
     return module
 
 
 def batch_norm_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """The running statistics of its batch norms by name, in `named_buffers()` order."""
-    norms = [
-        f"{name}." if name else "" for name, m in module.named_modules() if isinstance(m, BatchNorm)
-    ]
-    mine = {norm + buffer for norm in norms for buffer in ("running_mean", "running_var")}
-    return {name: b for name, b in module.named_buffers() if name in mine}
+    """Return the running statistics of a module's batch norms, in `named_buffers()` order."""
+    names = set()
+    for prefix, submodule in module.named_modules():
+        if isinstance(submodule, BatchNorm):
+            dotted = f"{prefix}." if prefix else ""
+            names |= {f"{dotted}running_mean", f"{dotted}running_var"}
+    return {name: buffer for name, buffer in module.named_buffers() if name in names}
 
 
 def initial_buffers(module: nn.Module, lanes: int, device: torch.device) -> dict[str, Tensor]:
-    """The running statistics before the first step, stacked: means 0 and variances 1, whatever the seed."""
-    start = lambda name: float(name.endswith("running_var"))  # noqa: E731
-    stacked = {name: (lanes, *b.shape) for name, b in batch_norm_buffers(module).items()}
-    return {name: torch.full(shape, start(name), device=device) for name, shape in stacked.items()}
+    """Return the running statistics before the first step: means 0, variances 1, for any seed.
+
+    Args:
+        module: the network.
+        lanes: how many lanes to stack.
+        device: where they are trained.
+    """
+    buffers = {}
+    for name, buffer in batch_norm_buffers(module).items():
+        value = 1.0 if name.endswith("running_var") else 0.0
+        buffers[name] = torch.full((lanes, *buffer.shape), value, device=device)
+    return buffers
 
 
 def inspect_network(architecture: Architecture, shape: Shape, num_classes: int) -> Net:
-    """What `skip` sees, from one forward pass on the meta device."""
+    """Return what `Regularizer.skip` sees of a network, from one forward pass on the meta device.
+
+    Args:
+        architecture: the network.
+        shape: of an image, [c, h, w].
+        num_classes: of the data set.
+    """
     module = meta_module(architecture, shape, num_classes)
     taps: list[tuple[str, tuple[int, ...]]] = []
 
@@ -68,12 +99,13 @@ def inspect_network(architecture: Architecture, shape: Shape, num_classes: int) 
         return h
 
     params = dict(module.named_parameters())
-    functional_call(
-        module,
-        {**params, **batch_norm_buffers(module)},
-        (torch.empty((2, *shape), device="meta"), tap),
-    )
-    sizes = {name: tuple(p.shape) for name, p in params.items()}
+    buffers = batch_norm_buffers(module)
+    x = torch.empty((2, *shape), device="meta")
+    functional_call(module, {**params, **buffers}, (x, tap))
     return Net(
-        shape, num_classes, tuple(taps), sizes, has_batch_norm=bool(batch_norm_buffers(module))
+        input_shape=shape,
+        num_classes=num_classes,
+        taps=tuple(taps),
+        params={name: tuple(p.shape) for name, p in params.items()},
+        has_batch_norm=bool(buffers),
     )

@@ -1,4 +1,7 @@
-"""The optimizers, one lane each, as pure functions: torch.optim takes one learning rate, lanes have their own."""
+"""The optimizers and learning rate schedules, as pure functions of one lane.
+
+torch.optim takes one learning rate for all; each lane has its own.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +14,72 @@ from membench.api import Params
 from membench.api import Recipe
 from membench.errors import MembenchError
 
-BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  #: AdamW's, as torch.optim.AdamW has them by default
-Slots = dict[str, dict[str, Tensor]]
+#: AdamW's constants, the defaults of torch.optim.AdamW
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+Slots = dict[str, dict[str, Tensor]]  #: an optimizer's memory: slot -> weight's name -> tensor
+SLOTS = {"sgd": ("momentum",), "adamw": ("first", "second")}  #: by optimizer
+SCHEDULES = ("constant", "cosine")
 
 
 def init(recipe: Recipe, params: Params) -> Slots:
-    """The optimizer's memory before the first step: {slot: {name: zeros}}.
+    """Return the optimizer's memory before the first step, all zeros.
 
     Raises:
         MembenchError: the recipe names an optimizer or a schedule that does not exist.
     """
-    slots = {"sgd": ("momentum",), "adamw": ("first", "second")}.get(recipe.optimizer)
-    if slots is None or recipe.schedule not in ("constant", "cosine"):
+    if recipe.optimizer not in SLOTS or recipe.schedule not in SCHEDULES:
         raise MembenchError(
-            f"recipe {recipe.optimizer}/{recipe.schedule}: know sgd, adamw and constant, cosine"
+            f"recipe {recipe.optimizer}/{recipe.schedule}: know {', '.join(SLOTS)} and"
+            f" {', '.join(SCHEDULES)}"
         )
-    return {slot: {k: torch.zeros_like(v) for k, v in params.items()} for slot in slots}
+    slots = {}
+    for slot in SLOTS[recipe.optimizer]:
+        slots[slot] = {name: torch.zeros_like(w) for name, w in params.items()}
+    return slots
 
 
 def rate(recipe: Recipe, progress: Tensor) -> Tensor:
-    """The learning rate at `progress` (0-d, in [0, 1)), 0-d float32."""
+    """Return the learning rate at `progress` (0-d, in [0, 1)), 0-d float32."""
     if recipe.schedule == "constant":
         return torch.full_like(progress, recipe.lr)
     return 0.5 * recipe.lr * (1 + torch.cos(math.pi * progress))
 
 
 def update(
-    recipe: Recipe, params: Params, grads: Params, slots: Slots, lr: Tensor, step: Tensor
+    recipe: Recipe, params: Params, grads: Params, slots: Slots, lr: Tensor, step_index: Tensor
 ) -> tuple[Params, Slots]:
-    """One step, as torch.optim.SGD(momentum) or torch.optim.AdamW(weight_decay=0) takes it."""
+    """Take one step, as torch.optim.SGD(momentum) or torch.optim.AdamW(weight_decay=0) does.
+
+    Args:
+        recipe: names the optimizer.
+        params: the weights before the step.
+        grads: the gradient at them, after the `grads` stages.
+        slots: the optimizer's memory.
+        lr: 0-d, the learning rate.
+        step_index: 0-d int32, from 0.
+
+    Returns:
+        The weights and the memory after the step.
+    """
     if recipe.optimizer == "sgd":
-        m = {k: recipe.momentum * slots["momentum"][k] + grads[k] for k in params}
-        return {k: params[k] - lr * m[k] for k in params}, {"momentum": m}
-    count = (step + 1).to(
-        torch.float64
-    )  # in float32, 1 - BETA2**count keeps four digits at the first step
+        return _sgd(recipe, params, grads, slots, lr)
+    return _adamw(params, grads, slots, lr, step_index)
+
+
+def _sgd(
+    recipe: Recipe, params: Params, grads: Params, slots: Slots, lr: Tensor
+) -> tuple[Params, Slots]:
+    momentum = {k: recipe.momentum * slots["momentum"][k] + grads[k] for k in params}
+    return {k: params[k] - lr * momentum[k] for k in params}, {"momentum": momentum}
+
+
+def _adamw(
+    params: Params, grads: Params, slots: Slots, lr: Tensor, step_index: Tensor
+) -> tuple[Params, Slots]:
+    """AdamW without decay: Loshchilov and Hutter 2019, arXiv:1711.05101."""
+    # float64: in float32, 1 - BETA2**count keeps four digits at the first step
+    count = (step_index + 1).to(torch.float64)
     first = {k: BETA1 * slots["first"][k] + (1 - BETA1) * grads[k] for k in params}
     second = {k: BETA2 * slots["second"][k] + (1 - BETA2) * grads[k].square() for k in params}
     scale = torch.sqrt(1 - BETA2**count).to(lr.dtype)

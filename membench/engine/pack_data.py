@@ -1,11 +1,17 @@
-"""What the lanes of one pack start from and train on: weights, examples, labels, order; numpy to device tensors."""
+"""What the lanes of a pack start from and train on: weights, examples, labels, order.
+
+It takes the numpy arrays of `membench.data` to tensors on the pack's device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from membench.api import Architecture
@@ -15,13 +21,15 @@ from membench.api import Params
 from membench.api import Signal
 from membench.api import Split
 from membench.data import RunData
+from membench.data import SplitData
 from membench.data import all_images
 from membench.data import draw_run
 from membench.data import load_arrays
 from membench.data import trained_rows
 from membench.engine.draws import to_int32
+from membench.engine.lane_tensors import LaneTensors
+from membench.engine.network import Shape
 from membench.engine.network import initial_weights
-from membench.engine.trainer import LaneTensors
 from membench.errors import MembenchError
 from membench.planning.packs import Pack
 from membench.records import Cell
@@ -30,12 +38,140 @@ from membench.rng import Draws
 from membench.rng import chain
 from membench.rng import word
 
-SPLITS = ("train", "val", "test")
-CACHE_SIZE = 128  #: samples and initial weights that a worker keeps: a suite's packs ask for the same ones again and again
+#: runs' data and initial weights that a worker keeps: a suite's packs ask for the same ones again
+CACHE_SIZE = 128
+
+
+class PackData:
+    """One pack's cells as arrays stacked over lanes: splits, weights, keys and batch orders."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        dataset: Dataset,
+        signals: dict[str, Signal],
+        redraw: bool,
+        device: torch.device,
+    ) -> None:
+        """Draw the data of each cell and move them to the device.
+
+        Args:
+            pack: the cells.
+            dataset: what their images are drawn from.
+            signals: by name, without level.
+            redraw: whether the strength changes weights, order and draws too
+            (`Regularizer.redraw`).
+            device: where the lanes are trained.
+
+        Raises:
+            MembenchError: the training images fill no batch.
+        """
+        arrays = _arrays(dataset)
+        self.pack, self.device = pack, device
+        self.num_classes = arrays.num_classes
+        self.images = all_images(arrays)  #: [N, c, h, w], as the data set has them
+        channels, height, width = self.images.shape[1:]
+        self.shape: Shape = (channels, height, width)
+        self.lane_keys = [lane_key(cell, redraw) for cell in pack.cells]
+        self.runs: list[RunData] = []  #: by lane
+        for cell in pack.cells:
+            name, level = parse_signal(cell.signal)
+            self.runs.append(
+                _run_data(dataset, pack.split, signals[name], level, cell.task, cell.seed)
+            )
+        #: by lane, [n] bool: which of its examples it trains on
+        self.trained = [trained_rows(pack.split, cell) for cell in pack.cells]
+        self.steps_per_epoch = pack.split.trained // pack.recipe.batch
+        if self.steps_per_epoch == 0:
+            few = f"{pack.split.trained} training images fill no batch of {pack.recipe.batch}"
+            raise MembenchError(f"{pack.cells[0].task}: {few}")
+        splits = {
+            "train": [run.train for run in self.runs],
+            "val": [run.val for run in self.runs],
+            "test": [run.test for run in self.runs],
+        }
+        #: split -> [L, n] int64
+        self.labels = {
+            name: self._stack([split.y for split in by_lane]) for name, by_lane in splits.items()
+        }
+        self.rows: dict[str, Tensor] = {}  #: split -> [L, n] int64, rows of `tensors.images`
+        images = self._place_rows(splits)
+        self.tensors = LaneTensors(
+            images=torch.from_numpy(images).to(device),
+            rows=self.rows["train"],
+            labels=self.labels["train"],
+            clean=self._stack([run.clean for run in self.runs]),
+            mean=self._stack([run.mean for run in self.runs]),
+            std=self._stack([run.std for run in self.runs]),
+        )
+
+    @property
+    def strengths(self) -> Tensor:
+        """The regularizer's strengths, [L, parts] float32."""
+        strengths = [cell.strength or (0.0,) for cell in self.pack.cells]
+        return torch.tensor(strengths, dtype=torch.float32, device=self.device)
+
+    @property
+    def draw_keys(self) -> Tensor:
+        """The keys that every random number of a lane is hashed from, [L, 1] int32."""
+        keys = [[to_int32(key)] for key in self.lane_keys]
+        return torch.tensor(keys, dtype=torch.int32, device=self.device)
+
+    def weights(self, architecture: Architecture) -> list[Params]:
+        """Return each lane's initial weights, on the CPU; lanes of one seed share them."""
+        return [_weights(architecture, self.shape, self.num_classes, key) for key in self.lane_keys]
+
+    def order(self, epoch: int) -> Tensor:
+        """Return an epoch's batches, [L, steps, batch] int64, of each lane's training examples.
+
+        The end of the permutation that fills no batch is left out.
+        """
+        used = self.steps_per_epoch * self.pack.recipe.batch
+        permutations = {}
+        for key in set(self.lane_keys):
+            draws = Draws(chain(key, epoch))
+            permutations[key] = draws.permutation("order", self.pack.split.trained)[:used]
+        orders = [permutations[key] for key in self.lane_keys]
+        if self.pack.split.share is not None:
+            orders = [
+                np.flatnonzero(trained)[order]
+                for order, trained in zip(orders, self.trained, strict=True)
+            ]
+        return self._stack(orders).reshape(len(orders), self.steps_per_epoch, -1)
+
+    def _place_rows(self, splits: dict[str, list[SplitData]]) -> NDArray[Any]:
+        """Set `rows` and return the images that they index.
+
+        These are the data set's own, and behind them, in float32, the inputs that signals made.
+        """
+        extra, size = [], len(self.images)
+        for name, by_lane in splits.items():
+            rows = []
+            for split in by_lane:
+                if split.x is None:
+                    rows.append(split.rows)
+                else:
+                    rows.append(np.arange(size, size + len(split.y)))
+                    extra.append(split.x)
+                    size += len(split.y)
+            self.rows[name] = self._stack(rows)
+        if not extra:
+            return self.images
+        return np.concatenate([self.images.astype(np.float32), *extra])
+
+    def _stack(self, by_lane: Sequence[NDArray[Any]]) -> Tensor:
+        return torch.from_numpy(np.stack(by_lane)).to(self.device)
 
 
 def lane_key(cell: Cell, redraw: bool) -> int:
-    """The seed of weights, batch order and draws: by (dataset, architecture, seed), the same for all regularizers."""
+    """Return the seed of a lane's weights, batch order and draws.
+
+    It depends on (dataset, architecture, seed), so that it is the same for all regularizers.
+
+    Args:
+        cell: the lane's cell.
+        redraw: whether it also depends on the strength.
+    """
     key = word("task", cell.task, cell.seed)
     return chain(key, word("redraw", *cell.strength)) if redraw else key
 
@@ -53,102 +189,5 @@ def _run_data(
 
 
 @lru_cache(maxsize=CACHE_SIZE)
-def _weights(
-    architecture: Architecture, shape: tuple[int, int, int], num_classes: int, key: int
-) -> Params:
+def _weights(architecture: Architecture, shape: Shape, num_classes: int, key: int) -> Params:
     return initial_weights(architecture, shape, num_classes, key)
-
-
-class PackData:
-    """One pack's cells as stacked arrays on a device."""
-
-    def __init__(
-        self,
-        pack: Pack,
-        dataset: Dataset,
-        signals: dict[str, Signal],
-        redraw: bool,
-        device: torch.device,
-    ) -> None:
-        arrays = _arrays(dataset)
-        self.pack, self.device = pack, device
-        self.num_classes = arrays.num_classes
-        self.images = all_images(arrays)
-        self.shape = tuple(self.images.shape[1:])
-        self.keys = [lane_key(cell, redraw) for cell in pack.cells]
-        self.samples = []
-        for cell in pack.cells:
-            name, level = parse_signal(cell.signal)
-            self.samples.append(
-                _run_data(dataset, pack.split, signals[name], level, cell.task, cell.seed)
-            )
-        self.trained = [
-            trained_rows(pack.split, cell) for cell in pack.cells
-        ]  #: of each lane [n] bool
-        self.per_epoch = pack.split.trained // pack.recipe.batch
-        if self.per_epoch == 0:
-            few = f"{pack.split.trained} training images fill no batch of {pack.recipe.batch}"
-            raise MembenchError(f"{pack.cells[0].task}: {few}")
-        self.rows: dict[str, Tensor] = {}  #: split -> [L, n] int64, into `data.pool`
-        self.labels = {
-            split: self._stack([getattr(s, split).y for s in self.samples]) for split in SPLITS
-        }
-        self.data = self._data()
-
-    @property
-    def strengths(self) -> Tensor:
-        """[L, parts] float32."""
-        return torch.tensor(
-            [c.strength or (0.0,) for c in self.pack.cells], dtype=torch.float32, device=self.device
-        )
-
-    @property
-    def draw_keys(self) -> Tensor:
-        """[L, 1] int32, what every random number of a lane is hashed from."""
-        return torch.tensor(
-            [[to_int32(k)] for k in self.keys], dtype=torch.int32, device=self.device
-        )
-
-    def weights(self, architecture: Architecture) -> list[Params]:
-        """Each lane's initial weights, on the CPU; lanes of one seed share them."""
-        return [_weights(architecture, self.shape, self.num_classes, key) for key in self.keys]
-
-    def order(self, epoch: int) -> Tensor:
-        """[L, steps, batch] int64: this epoch's batches; the permutation's tail that fills no batch is left out."""
-        n, trained = self.per_epoch * self.pack.recipe.batch, self.pack.split.trained
-        drawn = {
-            k: Draws(chain(k, epoch)).permutation("order", trained)[:n] for k in set(self.keys)
-        }
-        if self.pack.split.share is None:
-            rows = [drawn[k] for k in self.keys]
-        else:
-            rows = [
-                np.flatnonzero(mine)[drawn[k]]
-                for k, mine in zip(self.keys, self.trained, strict=True)
-            ]
-        return self._stack(rows).reshape(len(self.keys), self.per_epoch, -1)
-
-    def _data(self) -> LaneTensors:
-        """One pool for all lanes; inputs that a signal made are appended to it."""
-        extra, size = [], len(self.images)
-        for split in SPLITS:
-            lanes = []
-            for s in self.samples:
-                part = getattr(s, split)
-                lanes.append(part.rows if part.x is None else np.arange(size, size + len(part.y)))
-                if part.x is not None:
-                    extra.append(part.x)
-                    size += len(part.y)
-            self.rows[split] = self._stack(lanes)
-        images = np.concatenate([self.images.astype(np.float32), *extra]) if extra else self.images
-        return LaneTensors(
-            torch.from_numpy(images).to(self.device),
-            self.rows["train"],
-            self.labels["train"],
-            self._stack([s.clean for s in self.samples]),
-            self._stack([s.mean for s in self.samples]),
-            self._stack([s.std for s in self.samples]),
-        )
-
-    def _stack(self, lanes: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(lanes)).to(self.device)

@@ -1,10 +1,12 @@
-"""The probes of a pack: what they carry through training, what they see of each lane, and the numbers that they give.
+"""Run the probes of a pack: the states they carry through training, and their measurements.
 
-Measuring happens between epochs, on copies, lane by lane and outside of vmap; it cannot change what is trained.
+Measuring happens between epochs, on copies, lane by lane and outside of vmap; it cannot change what
+is trained.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +21,10 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine import draws
 from membench.engine.environment import precision
+from membench.engine.evaluate import Readout
 from membench.engine.lane import NAMED
 from membench.engine.pack_data import PackData
 from membench.engine.trainer import Trainer
-from membench.engine.trainer import standardise
 from membench.errors import MembenchError
 from membench.probes import MAX_VALUES
 from membench.probes import Metrics
@@ -31,12 +33,114 @@ from membench.registry.validation import NAME
 from membench.rng import fold
 from membench.rng import spell
 
-Value = float | tuple[float | None, ...] | None
+Value = float | tuple[float | None, ...] | None  #: of one metric at one checkpoint
 
 
-@dataclass(frozen=True)
+class Probing:
+    """The probes of one pack, and what they measured of each of its lanes so far."""
+
+    def __init__(self, probes: tuple[Probe, ...], data: PackData, recipe: Recipe) -> None:
+        """Prepare the probes.
+
+        Args:
+            probes: in the order in which they measure.
+            data: of the pack's lanes.
+            recipe: how they are trained.
+        """
+        self.probes, self.data, self.recipe = probes, data, recipe
+        #: parts of the step that carry the states of the probes that have one
+        self.parts = tuple(state_carrier(probe) for probe in probes if probe.init)
+        #: by lane: probe -> metric -> its values at the checkpoints so far
+        self.results: list[dict[str, dict[str, list[Value]]]] = [
+            {probe.name: {} for probe in probes} for _ in data.runs
+        ]
+
+    def strengths(self, strengths: Tensor) -> Tensor:
+        """Append zeros for the probes' parts to a regularizer's strengths [L, parts]."""
+        if not self.parts:
+            return strengths
+        zeros = strengths.new_zeros((len(strengths), len(self.parts)))
+        return torch.cat([strengths, zeros], dim=1)
+
+    def read(self, trainer: Trainer, epoch: int, readout: Readout) -> None:
+        """Measure all lanes whose weights are finite.
+
+        Args:
+            trainer: the lanes after the epoch.
+            epoch: how many epochs were taken.
+            readout: what `trainer.readout` returned.
+        """
+        due = [p for p in self.probes if p.at == "checkpoints" or epoch == self.recipe.epochs]
+        if not due:
+            return
+        for lane in range(len(self.results)):
+            params = _copy_lane(readout.params, lane)
+            if not all(bool(torch.isfinite(w).all()) for w in params.values()):
+                continue
+            data = self._lane_data(trainer, lane)
+            for probe in due:
+                view = LaneProbeView(
+                    data=self.data,
+                    trainer=trainer,
+                    lane=lane,
+                    params=params,
+                    buffers=_copy_lane(readout.buffers, lane),
+                    recipe=self.recipe,
+                    epoch=epoch,
+                    state=self._state(probe, trainer, lane),
+                    key=_probe_key(probe, trainer, lane),
+                )
+                self._measure(probe, data, view)
+
+    def stored(self, lane: int) -> dict[str, dict[str, tuple[Value, ...]]]:
+        """Return `Record.probes` of one lane.
+
+        Raises:
+            MembenchError: a probe did not return the same metrics at every checkpoint.
+        """
+        stored = {}
+        for probe, metrics in self.results[lane].items():
+            if len({len(values) for values in metrics.values()}) > 1:
+                raise MembenchError(
+                    f"probe {probe!r}: measure must return the same metrics at every checkpoint"
+                )
+            stored[probe] = {name: tuple(values) for name, values in metrics.items()}
+        return stored
+
+    def _measure(self, probe: Probe, data: LaneProbeData, view: LaneProbeView) -> None:
+        with precision(compiled=False), torch.enable_grad():
+            metrics = probe.measure(tree_map(Tensor.clone, view.params), data, view)
+        results = self.results[view.lane][probe.name]
+        for name, value in numbers(probe.name, metrics).items():
+            results.setdefault(name, []).append(value)
+
+    def _state(self, probe: Probe, trainer: Trainer, lane: int) -> dict[str, Any]:
+        """Return a copy of the state that a probe carries in one lane; {} where it has none."""
+        if probe.init is None:
+            return {}
+        names = [part.name for part in trainer.program.parts]
+        position = names.index(state_carrier(probe).name)
+        state: dict[str, Any] = _copy_lane(trainer.state["states"][position], lane)
+        return state
+
+    def _lane_data(self, trainer: Trainer, lane: int) -> LaneProbeData:
+        """Return the data of one lane; copies, because lanes share them."""
+        tensors, run, one = trainer.data, self.data.runs[lane], slice(lane, lane + 1)
+        device = tensors.images.device
+        return LaneProbeData(
+            x=tensors.inputs(self.data.rows["train"][one], one)[0],
+            y=self.data.labels["train"][lane].clone(),
+            wrong=torch.tensor(run.wrong, device=device),
+            clean=torch.tensor(run.clean, device=device),
+            trained=torch.tensor(self.data.trained[lane], device=device),
+            val_x=tensors.inputs(self.data.rows["val"][one], one)[0],
+            val_y=self.data.labels["val"][lane].clone(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaneProbeData:
-    """`membench.probes.ProbeData` of one lane."""
+    """One lane's examples, as `membench.probes.ProbeData` promises them to a probe."""
 
     x: Tensor
     y: Tensor
@@ -47,11 +151,11 @@ class LaneProbeData:
     val_y: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LaneProbeView:
-    """`membench.probes.ProbeLane` of one lane at one checkpoint."""
+    """One lane at one checkpoint, as `membench.probes.ProbeLane` promises it to a probe."""
 
-    lanes: PackData
+    data: PackData
     trainer: Trainer
     lane: int
     params: Params
@@ -63,173 +167,117 @@ class LaneProbeView:
 
     @property
     def num_classes(self) -> int:
-        return self.lanes.num_classes
+        """The number of classes."""
+        return self.data.num_classes
 
     @property
     def num_examples(self) -> int:
-        return self.trainer.program.num_examples
+        """The size of the training set."""
+        return self.trainer.program.sizes.num_examples
 
     @property
     def steps(self) -> int:
-        return self.epoch * self.lanes.per_epoch
+        """Optimizer steps taken so far."""
+        return self.epoch * self.data.steps_per_epoch
 
     @property
     def pixel(self) -> Tensor:
-        return (self.trainer.program.pixel_scale / self.trainer.fixed["std"][self.lane])[
-            :, None, None
-        ]
+        """One grey level of 0-255 in units of x, [c, 1, 1]."""
+        std = self.trainer.constants["std"][self.lane]
+        return (self.trainer.program.sizes.pixel_scale / std)[:, None, None]
 
     @property
     def initial(self) -> Params:
-        return _copied(self.trainer.fixed["initial"], self.lane)
+        """A copy of the weights at step 0."""
+        initial: Params = _copy_lane(self.trainer.constants["initial"], self.lane)
+        return initial
 
     @cached_property
     def order(self) -> Tensor:
-        return torch.cat([self.lanes.order(epoch)[self.lane] for epoch in range(1, self.epoch + 1)])
+        """The rows of x that each step so far trained on, [steps, batch] int64."""
+        epochs = range(1, self.epoch + 1)
+        return torch.cat([self.data.order(epoch)[self.lane] for epoch in epochs])
 
     def forward(self, x: Tensor, params: Params | None = None) -> Tensor:
-        return self.trainer.program.logits(
-            self.params if params is None else params, x, self.buffers
-        )
+        """Compute logits [k, num_classes] in evaluation mode; None = at the measured weights."""
+        if params is None:
+            params = self.params
+        return self.trainer.program.logits(params, x, self.buffers)
 
     def uniform(self, shape: tuple[int, ...], name: str) -> Tensor:
+        """Draw uniformly from [0, 1); see `membench.probes.ProbeLane`."""
         return draws.uniform(self._key(name), tuple(shape))
 
     def normal(self, shape: tuple[int, ...], name: str) -> Tensor:
+        """Draw from the standard Gaussian; see `membench.probes.ProbeLane`."""
         return draws.normal(self._key(name), tuple(shape))
 
     def permutation(self, n: int, name: str) -> Tensor:
-        return torch.argsort(draws.bits(self._key(name), (n,)) & 0x7FFFFFFF, stable=True)
+        """Draw a permutation, [n] int64; see `membench.probes.ProbeLane`."""
+        return draws.permutation(self._key(name), n)
 
     def _key(self, name: str) -> Tensor:
         return draws.chain_tensor(self.key, fold((NAMED, spell(name))))
 
 
 def state_carrier(probe: Probe) -> Regularizer:
-    """The part of the step that carries the probe's state and does nothing else."""
+    """Return a part of the step that carries the probe's state and does nothing else."""
     return Regularizer(
         f"probe {probe.name}", (), group="probe", init=probe.init, update=probe.update
     )
 
 
-class Probing:
-    """What the probes of one pack measure of each of its lanes, checkpoint by checkpoint."""
-
-    def __init__(self, probes: tuple[Probe, ...], lanes: PackData, recipe: Recipe) -> None:
-        self.probes, self.lanes, self.recipe = probes, lanes, recipe
-        self.parts = tuple(state_carrier(probe) for probe in probes if probe.init)
-        self.found: list[dict[str, dict[str, list[Value]]]] = [
-            {p.name: {} for p in probes} for _ in lanes.samples
-        ]
-
-    def strengths(self, own: Tensor) -> Tensor:
-        """[L, parts] of the regularizer, with zeros for the probes' parts."""
-        return (
-            torch.cat([own, own.new_zeros((len(own), len(self.parts)))], dim=1)
-            if self.parts
-            else own
-        )
-
-    def read(self, trainer: Trainer, epoch: int, readout: tuple[Params, Params]) -> None:
-        """Measure all lanes whose weights are finite, at what `Trainer.readout` gave."""
-        due = [p for p in self.probes if p.at == "checkpoints" or epoch == self.recipe.epochs]
-        if not due:
-            return
-        for lane in range(len(self.found)):
-            params, buffers = _copied(readout, lane)
-            if all(bool(torch.isfinite(w).all()) for w in params.values()):
-                data = self._data(trainer, lane)
-                for probe in due:
-                    seen = self._seen(probe, trainer, lane, params, buffers, epoch)
-                    self._measure(probe, data, seen)
-
-    def _seen(
-        self, probe: Probe, trainer: Trainer, lane: int, params: Params, buffers: Params, epoch: int
-    ) -> LaneProbeView:
-        key = draws.chain_tensor(trainer.fixed["key"][lane], trainer.t[None])
-        key = draws.chain_tensor(key, spell(f"probe {probe.name}"))
-        state = self._state(probe, trainer, lane)
-        return LaneProbeView(
-            self.lanes, trainer, lane, params, buffers, self.recipe, epoch, state, key
-        )
-
-    def _measure(self, probe: Probe, data: LaneProbeData, seen: LaneProbeView) -> None:
-        with precision(compiled=False), torch.enable_grad():
-            metrics = probe.measure(tree_map(Tensor.clone, seen.params), data, seen)
-        for name, value in numbers(probe.name, metrics).items():
-            self.found[seen.lane][probe.name].setdefault(name, []).append(value)
-
-    def _state(self, probe: Probe, trainer: Trainer, lane: int) -> dict[str, Any]:
-        if probe.init is None:
-            return {}
-        place = [part.name for part in trainer.program.parts].index(state_carrier(probe).name)
-        return _copied(trainer.var["states"][place], lane)
-
-    def _data(self, trainer: Trainer, lane: int) -> LaneProbeData:
-        lanes, d, one = self.lanes, trainer.data, slice(lane, lane + 1)
-        x, val_x = (
-            standardise(d.pool[lanes.rows[split][one]], d.mean[one], d.std[one])[0]
-            for split in ("train", "val")
-        )
-        flags = (lanes.samples[lane].wrong, lanes.samples[lane].clean, lanes.trained[lane])
-        wrong, clean, trained = (
-            torch.tensor(flag, device=x.device) for flag in flags
-        )  # copies: samples are shared
-        y, val_y = (lanes.labels[split][lane].clone() for split in ("train", "val"))
-        return LaneProbeData(x, y, wrong, clean, trained, val_x, val_y)
-
-    def stored(self, lane: int) -> dict[str, dict[str, tuple[Value, ...]]]:
-        """`Record.probes` of one lane. Raises `MembenchError` for a metric that was not there at each checkpoint."""
-        for probe, metrics in self.found[lane].items():
-            if len({len(values) for values in metrics.values()}) > 1:
-                raise MembenchError(
-                    f"probe {probe!r}: measure must return the same metrics at every checkpoint"
-                )
-        return {
-            p: {name: tuple(values) for name, values in found.items()}
-            for p, found in self.found[lane].items()
-        }
-
-
 def numbers(probe: str, metrics: Metrics) -> dict[str, Value]:
-    """What is kept of the metrics: plain numbers, six significant digits.
+    """Return what is stored of the metrics: plain numbers, six significant digits.
+
+    Args:
+        probe: its name, for messages.
+        metrics: what its `measure` returned.
 
     Raises:
         MembenchError: they are not what `Probe.measure` promises.
     """
     if not isinstance(metrics, Mapping):
-        raise MembenchError(
-            f"probe {probe!r}: measure must return a dict of metrics, not a {type(metrics).__name__}"
-        )
-    return {_checked(probe, name): _number(probe, name, value) for name, value in metrics.items()}
-
-
-def _checked(probe: str, name: Any) -> str:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise MembenchError(f"probe {probe!r}: illegal metric name {name!r}; write {NAME.pattern}")
-    return name
+        kind = type(metrics).__name__
+        raise MembenchError(f"probe {probe!r}: measure must return a dict of metrics, not a {kind}")
+    values = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise MembenchError(
+                f"probe {probe!r}: illegal metric name {name!r}; write {NAME.pattern}"
+            )
+        values[name] = _number(probe, name, value)
+    return values
 
 
 def _number(probe: str, name: str, value: Any) -> Value:
     if isinstance(value, Tensor) and value.dim() <= 1 and value.numel() <= MAX_VALUES:
-        plain = value.detach().to("cpu", torch.float64).tolist()
-        return tuple(map(_rounded, plain)) if isinstance(plain, list) else _rounded(plain)
+        values = value.detach().to("cpu", torch.float64).tolist()
+        if isinstance(values, list):
+            return tuple(_rounded(v) for v in values)
+        return _rounded(values)
     if isinstance(value, (int, float)):
         return _rounded(float(value))
-    what = (
-        f"a tensor {list(value.shape)}"
-        if isinstance(value, Tensor)
-        else f"a {type(value).__name__}"
-    )
+    what = f"a {type(value).__name__}"
+    if isinstance(value, Tensor):
+        what = f"a tensor {list(value.shape)}"
     raise MembenchError(
-        f"probe {probe!r}: {name} must be a number or a 1-d tensor of at most {MAX_VALUES}, not {what}"
+        f"probe {probe!r}: {name} must be a number or a 1-d tensor of at most {MAX_VALUES},"
+        f" not {what}"
     )
 
 
 def _rounded(value: float) -> float | None:
-    return float(f"{value:.6g}") if value - value == 0 else None
+    """Round to six significant digits; None for what is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _copied(tree: Any, lane: int) -> Any:
-    """One lane's part of stacked tensors, in memory of its own."""
-    return tree_map(lambda v: v[lane].clone(), tree)
+def _probe_key(probe: Probe, trainer: Trainer, lane: int) -> Tensor:
+    """Return the key of a probe's draws in one lane at the present step."""
+    key = draws.chain_tensor(trainer.constants["key"][lane], trainer.step_index[None])
+    return draws.chain_tensor(key, spell(f"probe {probe.name}"))
+
+
+def _copy_lane(tree: Any, lane: int) -> Any:
+    """Copy one lane's part of stacked tensors."""
+    return tree_map(lambda leaf: leaf[lane].clone(), tree)

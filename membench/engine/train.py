@@ -1,17 +1,25 @@
-"""From a pack to its records: builds the lanes, trains them, reads them at the checkpoints. Called by the worker."""
+"""Train a pack and make its records: build the lanes, train them, read them at the checkpoints.
+
+`train_pack` is what a worker calls. `Run` holds one pack's data and settings; `Curves` holds what
+was read.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import cache
+from functools import partial
+from typing import Any
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from membench.api import Architecture
 from membench.api import Dataset
@@ -22,12 +30,14 @@ from membench.engine import costs
 from membench.engine.counter import tree_bytes
 from membench.engine.environment import environment
 from membench.engine.environment import precision
+from membench.engine.network import Shape
 from membench.engine.network import meta_module
 from membench.engine.pack_data import PackData
 from membench.engine.probing import Probing
 from membench.engine.schedule import checkpoints
 from membench.engine.schedule import control_epochs
 from membench.engine.step import Program
+from membench.engine.step import RunSizes
 from membench.engine.trainer import Trainer
 from membench.planning.packs import Pack
 from membench.planning.packs import split_pack
@@ -36,179 +46,256 @@ from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
 
-Progress = Callable[[float], None]
+Progress = Callable[[float], None]  #: called with the share of the work that is done, in (0, 1]
 
 
 class PluginLookup(Protocol):
-    """What the engine needs of the registry."""
+    """What the engine needs of the registry: the records of each name, live."""
 
-    def regularizer(self, name: str) -> tuple[Regularizer, ...]: ...
-    def architecture(self, name: str) -> Architecture: ...
-    def signal(self, name: str) -> Signal: ...
-    def dataset(self, name: str) -> Dataset: ...
-    def probe(self, name: str) -> Probe: ...
+    def regularizer(self, name: str) -> tuple[Regularizer, ...]:
+        """Return the regularizer's parts; () for `none`."""
+
+    def architecture(self, name: str) -> Architecture:
+        """Return an architecture."""
+
+    def signal(self, name: str) -> Signal:
+        """Return a signal; the name has no level."""
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a data set."""
+
+    def probe(self, name: str) -> Probe:
+        """Return a probe."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Curves:
-    """What was read of each lane at each checkpoint so far; lists over checkpoints of [L] arrays."""
+    """The readings of the lanes so far: lists over checkpoints of [L] arrays, and the last bits."""
 
     epochs: list[int] = field(default_factory=list)
-    train: list[np.ndarray] = field(default_factory=list)
-    loss: list[np.ndarray] = field(default_factory=list)
-    val: list[np.ndarray] = field(default_factory=list)
-    test: list[np.ndarray | None] = field(default_factory=list)
-    wrong: list[np.ndarray] = field(default_factory=list)
-    finite: np.ndarray | None = None
-    train_bits: np.ndarray | None = None
-    test_bits: np.ndarray | None = None
+    train: list[NDArray[Any]] = field(default_factory=list)  #: accuracy on the labels as given
+    loss: list[NDArray[Any]] = field(default_factory=list)
+    val: list[NDArray[Any]] = field(default_factory=list)
+    test: list[NDArray[Any] | None] = field(default_factory=list)  #: None where it was not read
+    wrong: list[NDArray[Any]] = field(default_factory=list)  #: share of the wrong labels predicted
+    finite: NDArray[np.bool_]  #: [L], at the last checkpoint
+    train_correct: NDArray[np.bool_]  #: [L, n], at the last checkpoint
+    test_correct: NDArray[np.bool_]  #: [L, m], at the last checkpoint at which test was read
 
 
 def train_pack(
-    pack: Pack, source: PluginLookup, device: str, on_progress: Progress = lambda done: None
+    pack: Pack, plugins: PluginLookup, device: str, on_progress: Progress = lambda share: None
 ) -> list[Record]:
-    """Train the pack's cells, stacked; one record a cell, in the pack's order.
+    """Train a pack's cells, stacked.
+
+    Args:
+        pack: the cells and how to train them.
+        plugins: where their records are looked up.
+        device: torch's name of it.
+        on_progress: called after each epoch.
+
+    Returns:
+        One record a cell, in the pack's order.
 
     Raises:
-        MembenchError: a plugin broke the contract. Anything else a plugin raises passes through.
+        MembenchError: a plugin broke the contract. Anything else that a plugin raises passes
+        through.
     """
-    here, records = torch.device(device), []
+    torch_device = torch.device(device)
+    records: list[Record] = []
     with precision(pack.compiled):
-        for part in _split_to_memory(pack, source, here):
-            before, own = len(records), len(part.cells)
-            tell = lambda share, before=before, own=own: on_progress(
-                (before + share * own) / len(pack.cells)
-            )  # noqa: E731
-            records += _train(part, source, here, tell)
+        for part in _split_to_memory(pack, plugins, torch_device):
+            report = partial(
+                _report_part,
+                on_progress,
+                before=len(records),
+                in_part=len(part.cells),
+                in_all=len(pack.cells),
+            )
+            records += _train_part(part, plugins, torch_device, report)
     return records
 
 
-def _split_to_memory(pack: Pack, source: PluginLookup, device: torch.device) -> list[Pack]:
-    """The pack; where memory is short, as on a GPU, parts of it that fit."""
-    room = costs.free_memory(device)
-    if room is None:
+def _report_part(
+    on_progress: Progress, share: float, *, before: int, in_part: int, in_all: int
+) -> None:
+    """Report the progress of a part of a pack as the pack's."""
+    on_progress((before + share * in_part) / in_all)
+
+
+def _split_to_memory(pack: Pack, plugins: PluginLookup, device: torch.device) -> list[Pack]:
+    """Return the pack; where memory is short, as on a GPU, parts of it that fit."""
+    free_bytes = costs.free_memory(device)
+    if free_bytes is None:
         return [pack]
-    run = Run(split_pack(pack, 1)[0], source, device)
-    data = run.lanes.data  # a signal may give each lane images of its own, in float32
-    own = 4 * data.pool.numel() + tree_bytes(
-        (data.rows, data.labels, data.clean, run.lanes.rows, run.lanes.labels)
+    run = Run(split_pack(pack, 1)[0], plugins, device)
+    tensors = run.data.tensors
+    # a signal may give each lane images that no other lane has, in float32
+    data_bytes = 4 * tensors.images.numel() + tree_bytes(
+        (tensors.rows, tensors.labels, tensors.clean, run.data.rows, run.data.labels)
     )
-    lane = own + costs.lane_memory(run.program(run.probing.parts), run.lanes.shape)
-    return split_pack(pack, max(1, room // lane))
+    program = run.program(run.probing.parts)
+    lane_bytes = data_bytes + costs.lane_memory(program, run.data.shape)
+    return split_pack(pack, max(1, free_bytes // lane_bytes))
 
 
-def _train(
-    pack: Pack, source: PluginLookup, device: torch.device, on_progress: Progress
+def _train_part(
+    pack: Pack, plugins: PluginLookup, device: torch.device, on_progress: Progress
 ) -> list[Record]:
+    """Train cells that fit into memory together, and make their records."""
     started = time.perf_counter()
-    run = Run(pack, source, device)
+    run = Run(pack, plugins, device)
     trainer = run.trainer()
-    cost = costs.relative_cost(run.program(), run.lanes.shape)
-    note = trainer.compile(run.lanes.order(1)) if pack.compiled else ""
+    cost = costs.relative_cost(run.program(), run.data.shape)
+    note = trainer.compile(run.data.order(1)) if pack.compiled else ""
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
-    return [
-        replace(r, reason=r.reason or note) for r in run.records(trainer, curves, cost, seconds)
-    ]
+    records = run.records(trainer, curves, cost, seconds)
+    return [replace(record, reason=record.reason or note) for record in records]
 
 
 @cache
 def shared_program(
     architecture: Architecture,
-    shape: tuple[int, ...],
+    shape: Shape,
     parts: tuple[Regularizer, ...],
     recipe: Recipe,
-    *sizes: float,
+    sizes: RunSizes,
 ) -> Program:
-    """One object for all packs of a program in this process, so that it is compiled once."""
-    return Program(meta_module(architecture, shape, int(sizes[1])), parts, recipe, *sizes)
+    """Return one object for all packs of a program in this process, so that it is compiled once.
+
+    Args:
+        architecture: the network.
+        shape: of an image, [c, h, w].
+        parts: the regularizer's parts.
+        recipe: how it is trained.
+        sizes: the run's other numbers.
+    """
+    module = meta_module(architecture, shape, sizes.num_classes)
+    return Program(module=module, parts=parts, recipe=recipe, sizes=sizes)
 
 
 class Run:
-    """One pack's data and settings."""
+    """One pack's data and settings: makes its trainer, trains it and makes the records."""
 
-    def __init__(self, pack: Pack, source: PluginLookup, device: torch.device) -> None:
+    def __init__(self, pack: Pack, plugins: PluginLookup, device: torch.device) -> None:
+        """Load the pack's data and look its plugins up.
+
+        Args:
+            pack: cells of one program.
+            plugins: where their records are looked up.
+            device: where they are trained.
+        """
         cell = pack.cells[0]
         self.pack, self.device = pack, device
-        self.architecture = source.architecture(cell.architecture)
-        self.parts = source.regularizer(cell.regularizer)
-        signals = {
-            name: source.signal(name) for name in {parse_signal(c.signal)[0] for c in pack.cells}
-        }
-        redraw = any(p.redraw for p in self.parts)
-        self.lanes = PackData(pack, source.dataset(cell.dataset), signals, redraw, device)
-        self.probing = Probing(
-            tuple(source.probe(name) for name in pack.probes), self.lanes, pack.recipe
-        )
-        self.steps = self.lanes.per_epoch * pack.recipe.epochs
+        self.architecture = plugins.architecture(cell.architecture)
+        self.parts = plugins.regularizer(cell.regularizer)
+        signal_names = {parse_signal(c.signal)[0] for c in pack.cells}
+        signals = {name: plugins.signal(name) for name in signal_names}
+        redraw = any(part.redraw for part in self.parts)
+        self.data = PackData(pack, plugins.dataset(cell.dataset), signals, redraw, device)
+        probes = tuple(plugins.probe(name) for name in pack.probes)
+        self.probing = Probing(probes, self.data, pack.recipe)
+        self.steps = self.data.steps_per_epoch * pack.recipe.epochs
 
-    def program(self, probes: tuple[Regularizer, ...] = ()) -> Program:
-        """The regularizer's step, and what probes carry along in it."""
-        lanes, parts = self.lanes, (*self.parts, *probes)
-        scale = 1.0 if lanes.images.dtype == np.uint8 else 1 / 255
-        sizes = (self.steps, lanes.num_classes, self.pack.split.train, scale)
-        return shared_program(self.architecture, lanes.shape, parts, self.pack.recipe, *sizes)
+    def program(self, probe_parts: tuple[Regularizer, ...] = ()) -> Program:
+        """Return the regularizer's step, with the parts that carry probes' states in it."""
+        sizes = RunSizes(
+            steps=self.steps,
+            num_classes=self.data.num_classes,
+            num_examples=self.pack.split.train,
+            pixel_scale=1.0 if self.data.images.dtype == np.uint8 else 1 / 255,
+        )
+        parts = (*self.parts, *probe_parts)
+        return shared_program(self.architecture, self.data.shape, parts, self.pack.recipe, sizes)
 
     def trainer(self) -> Trainer:
-        """The stacked lanes at step 0."""
-        lanes, program = self.lanes, self.program(self.probing.parts)
-        strengths = self.probing.strengths(lanes.strengths)
+        """Return the stacked lanes at step 0."""
         return Trainer(
-            program, lanes.weights(self.architecture), strengths, lanes.draw_keys, lanes.data
+            self.program(self.probing.parts),
+            self.data.weights(self.architecture),
+            self.probing.strengths(self.data.strengths),
+            self.data.draw_keys,
+            self.data.tensors,
         )
 
     def train(self, trainer: Trainer, cost: float, on_progress: Progress) -> Curves:
-        """All epochs, read when it is due."""
-        budget, (read, tested) = self.pack.recipe.epochs, self._due(cost)
-        curves = Curves()
+        """Train all epochs and read the lanes when it is due.
+
+        Args:
+            trainer: the lanes at step 0.
+            cost: arithmetic of a step over that of the plain step.
+            on_progress: called after each epoch.
+        """
+        lanes, split = len(self.pack.cells), self.pack.split
+        curves = Curves(
+            finite=np.ones(lanes, dtype=bool),
+            train_correct=np.zeros((lanes, split.train), dtype=bool),
+            test_correct=np.zeros((lanes, split.test), dtype=bool),
+        )
+        budget = self.pack.recipe.epochs
+        read_epochs, test_epochs = self._epochs_to_read(cost)
         for epoch in range(1, budget + 1):
-            trainer.train_epoch(self.lanes.order(epoch))
-            if epoch in read:
-                self._read(trainer, curves, epoch, test=epoch in tested)
+            trainer.train_epoch(self.data.order(epoch))
+            if epoch in read_epochs:
+                self._read(trainer, curves, epoch, test=epoch in test_epochs)
             on_progress(epoch / budget)
         return curves
 
-    def _due(self, cost: float) -> tuple[set[int], set[int]]:
-        """The epochs at which the cells are read, and those of them at which test is, too: at the budget always."""
+    def _epochs_to_read(self, cost: float) -> tuple[set[int], set[int]]:
+        """Return the epochs after which the lanes are read, and those after which test is read too.
+
+        Both contain the budget.
+        """
         budget = self.pack.recipe.epochs
         if self.pack.read:
             return {*self.pack.read, budget}, {budget}
         if not self.parts:  # `none` is a control at each of them
             return set(control_epochs(budget)), set(control_epochs(budget))
-        equal = max(1, round(budget / cost))
-        return {*checkpoints(budget), equal}, {equal, budget}
+        equal_compute = max(1, round(budget / cost))
+        return {*checkpoints(budget), equal_compute}, {equal_compute, budget}
 
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""
-        now = trainer.readout()
-        evaluate = lambda split: trainer.evaluate(
-            self.lanes.rows[split], self.lanes.labels[split], now
-        )  # noqa: E731
-        right, loss, finite = evaluate("train")
-        bits = right.cpu().numpy()
+        rows, labels = self.data.rows, self.data.labels
+        readout = trainer.readout()
+        train = trainer.evaluate(rows["train"], labels["train"], readout)
+        train_correct = train.correct.cpu().numpy()
         curves.epochs.append(epoch)
-        curves.train.append(bits.mean(axis=1))
-        curves.loss.append(loss.cpu().numpy().astype(np.float64))
-        wrong = np.stack([s.wrong for s in self.lanes.samples])
-        curves.wrong.append((bits & wrong).sum(axis=1) / np.maximum(wrong.sum(axis=1), 1))
-        val, _, finite_val = evaluate("val")
-        curves.val.append(val.cpu().numpy().mean(axis=1))
-        curves.finite = (finite & finite_val).cpu().numpy()
-        curves.train_bits = bits
-        curves.test.append(None)
+        curves.train.append(train_correct.mean(axis=1))
+        curves.loss.append(train.loss.cpu().numpy().astype(np.float64))
+        wrong = np.stack([of_lane.wrong for of_lane in self.data.runs])
+        predicted = (train_correct & wrong).sum(axis=1)
+        curves.wrong.append(predicted / np.maximum(wrong.sum(axis=1), 1))
+        val = trainer.evaluate(rows["val"], labels["val"], readout)
+        curves.val.append(val.correct.cpu().numpy().mean(axis=1))
+        curves.finite = (train.finite & val.finite).cpu().numpy()
+        curves.train_correct = train_correct
         if test:
-            right, _, finite_test = evaluate("test")
-            curves.test_bits = right.cpu().numpy()
-            curves.test[-1] = curves.test_bits.mean(axis=1)
-            curves.finite = curves.finite & finite_test.cpu().numpy()
-        self.probing.read(trainer, epoch, now)
+            result = trainer.evaluate(rows["test"], labels["test"], readout)
+            curves.test_correct = result.correct.cpu().numpy()
+            curves.test.append(curves.test_correct.mean(axis=1))
+            curves.finite = curves.finite & result.finite.cpu().numpy()
+        else:
+            curves.test.append(None)
+        self.probing.read(trainer, epoch, readout)
 
     def records(
         self, trainer: Trainer, curves: Curves, cost: float, seconds: float
     ) -> list[Record]:
-        """One record a lane."""
+        """Make the records of the lanes.
+
+        Args:
+            trainer: the lanes after training.
+            curves: what was read of them.
+            cost: arithmetic of a step over that of the plain step.
+            seconds: wall-clock time, divided by the number of lanes.
+
+        Returns:
+            One record a lane.
+        """
         versions = environment(self.device, compiled=self.pack.compiled)
-        died = trainer.var["died"].cpu().numpy()
+        diverged_at = trainer.state["diverged_at"].cpu().numpy()
         shared = {
             "env": digest(versions),
             "versions": versions,
@@ -216,39 +303,55 @@ class Run:
             "cost": round(cost, 4),
             "pack": self.pack.id,
             "seconds": round(seconds, 3),
-            "num_classes": self.lanes.num_classes,
+            "num_classes": self.data.num_classes,
             "num_train": self.pack.split.train,
             "num_test": self.pack.split.test,
         }
         return [
-            self._record(lane, curves, int(died[lane]), shared)
+            self._record(lane, curves, int(diverged_at[lane]), shared)
             for lane in range(len(self.pack.cells))
         ]
 
-    def _record(self, lane: int, curves: Curves, died: int, shared: dict) -> Record:
-        cell, s = self.pack.cells[lane], self.lanes.samples[lane]
-        values = {
-            f: getattr(cell, f)
-            for f in ("dataset", "architecture", "regularizer", "strength", "signal", "seed")
+    def _record(
+        self, lane: int, curves: Curves, diverged_at: int, shared: dict[str, Any]
+    ) -> Record:
+        """Make one lane's record from the curves and the fields that all lanes share."""
+        cell, run = self.pack.cells[lane], self.data.runs[lane]
+        values: dict[str, Any] = {
+            "key": self.pack.keys[lane],
+            "id": cell.id,
+            "dataset": cell.dataset,
+            "architecture": cell.architecture,
+            "regularizer": cell.regularizer,
+            "strength": cell.strength,
+            "signal": cell.signal,
+            "seed": cell.seed,
+            "arrays": run.digest,
+            "num_wrong": int(run.wrong.sum()),
+            "label_share": float(np.bincount(run.train.y).max() / len(run.train.y)),
+            "steps": self.steps if diverged_at < 0 else diverged_at,
+            **shared,
         }
-        values |= {"key": self.pack.keys[lane], "id": cell.id, "arrays": s.digest, **shared}
-        values |= {"num_wrong": int(s.wrong.sum()), "steps": self.steps if died < 0 else died}
-        values["label_share"] = float(np.bincount(s.train.y).max() / len(s.train.y))
-        if died >= 0 or not curves.finite[lane]:
-            where = f"loss at step {died}" if died >= 0 else "weights or logits at the end"
-            return Record(
-                status="diverged", reason=f"not finite: {where}", **{**values, "epochs": ()}
-            )
-        pick = lambda curve: tuple(None if v is None else float(v[lane]) for v in curve)  # noqa: E731
+        if diverged_at >= 0 or not curves.finite[lane]:
+            at_step = f"loss at step {diverged_at}"
+            where = at_step if diverged_at >= 0 else "weights or logits at the end"
+            values["epochs"] = ()
+            return Record(status="diverged", reason=f"not finite: {where}", **values)
+        no_wrong: tuple[None, ...] = (None,) * len(curves.epochs)
         return Record(
             status="ok",
-            train=pick(curves.train),
-            loss=pick(curves.loss),
-            val=pick(curves.val),
-            test=pick(curves.test),
-            wrong=pick(curves.wrong) if s.wrong.any() else (None,) * len(curves.epochs),
-            train_bits=np.packbits(curves.train_bits[lane]).tobytes().hex(),
-            test_bits=np.packbits(curves.test_bits[lane]).tobytes().hex(),
+            train=_of_lane(curves.train, lane),
+            loss=_of_lane(curves.loss, lane),
+            val=_of_lane(curves.val, lane),
+            test=tuple(None if test is None else float(test[lane]) for test in curves.test),
+            wrong=_of_lane(curves.wrong, lane) if run.wrong.any() else no_wrong,
+            train_bits=np.packbits(curves.train_correct[lane]).tobytes().hex(),
+            test_bits=np.packbits(curves.test_correct[lane]).tobytes().hex(),
             probes=self.probing.stored(lane),
             **values,
         )
+
+
+def _of_lane(curve: Sequence[NDArray[Any]], lane: int) -> tuple[float, ...]:
+    """Return one lane's value at each checkpoint."""
+    return tuple(float(values[lane]) for values in curve)

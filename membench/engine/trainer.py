@@ -1,11 +1,11 @@
-"""Many lanes of one program: stacked state, the compiled step, evaluation. The one place that mutates."""
+"""Many lanes of one program, trained together: their stacked state, and all that changes it.
+
+`Trainer.step` runs `Program.step` under `vmap`, eagerly; after `Trainer.compile` an epoch runs
+compiled steps (`membench.engine.compiled`). Evaluation is in `membench.engine.evaluate`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from functools import partial
 from typing import TYPE_CHECKING
 from typing import Any
 
@@ -16,276 +16,224 @@ from torch.utils._pytree import tree_map
 
 from membench.api import Params
 from membench.engine import optim
-from membench.engine.compiled import CapturedStep
-from membench.engine.counter import StepCounter
 from membench.engine.counter import tree_bytes
+from membench.engine.evaluate import Evaluation
+from membench.engine.evaluate import Readout
+from membench.engine.evaluate import evaluate
+from membench.engine.evaluate import running_statistics
+from membench.engine.lane_tensors import LaneTensors
+from membench.engine.lane_tensors import standardise
 from membench.engine.network import initial_buffers
 from membench.engine.step import Program
 from membench.engine.step import Tree
-from membench.nn import cross_entropy
 from membench.nn import one_hot
 
 if TYPE_CHECKING:
-    from membench.engine.compiled import CompiledStep
-
-
-EVAL_BATCH = 500  #: examples in one evaluation pass
-#: Lanes in one call of a compiled step on a CPU. More wait for memory; few and small ones for the call itself, so that
-#: there may be more as long as the weights of all fill no more than a core's own cache of a megabyte.
-GROUP_SIZE, L2_BYTES = 5, 1 << 20
-MAX_PROGRAMS = 1 << 16  #: how many programs one process may compile
-LaneGroup = tuple[
-    slice, Callable[[Tensor], None]
-]  #: which lanes move on together, and their step on a batch's index
-
-
-@dataclass(frozen=True)
-class LaneTensors:
-    """The training data of a pack on the device: one pool of images, and for each lane which rows it trains on."""
-
-    pool: Tensor  #: [N, c, h, w] uint8 or float32, raw
-    rows: Tensor  #: [L, n] int64
-    labels: Tensor  #: [L, n] int64
-    clean: Tensor  #: [L, n] bool
-    mean: Tensor  #: [L, c]
-    std: Tensor  #: [L, c]
-
-
-def standardise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """x [L, n, c, h, w] raw -> float32, each lane with its own statistics [L, c]."""
-    return (x.to(torch.float32) - mean[:, None, :, None, None]) / std[:, None, :, None, None]
+    from membench.engine.compiled import CapturedStep
+    from membench.engine.compiled import LaneGroup
 
 
 class Trainer:
-    """L lanes of `program`; `train_epoch` moves them all on, `evaluate` reads them."""
+    """L lanes of one program; `train_epoch` trains them all, `evaluate` reads them."""
 
     def __init__(
         self,
         program: Program,
-        weights: list[dict[str, Tensor]],
+        weights: list[Params],
         strengths: Tensor,
         keys: Tensor,
         data: LaneTensors,
     ) -> None:
-        device = data.pool.device
+        """Stack the lanes at step 0, on the device of their data.
+
+        Args:
+            program: what the lanes share.
+            weights: each lane's initial weights, on any device.
+            strengths: [L, parts] float32.
+            keys: [L, 1] int32, from which each lane's random numbers are hashed.
+            data: each lane's training data.
+        """
+        device = data.images.device
         self.program, self.data = program, data
-        self.t = torch.zeros((), dtype=torch.int32, device=device)
-        initial = {k: torch.stack([w[k] for w in weights]).to(device) for k in weights[0]}
-        self.fixed: Tree = {
+        #: 0-d int32 on the device: how many steps were taken
+        self.step_index = torch.zeros((), dtype=torch.int32, device=device)
+        initial = {
+            name: torch.stack([own[name] for own in weights]).to(device) for name in weights[0]
+        }
+        #: what training does not change, stacked over lanes (`Program` says what is in it)
+        self.constants: Tree = {
             "initial": initial,
             "strengths": strengths,
             "key": keys,
             "std": data.std,
         }
-        params = {k: v.clone() for k, v in initial.items()}
-        states = vmap(program.initial_states, in_dims=(0, 0, None))(params, self.fixed, self.t)
-        self.var: Tree = {
+        params = {name: w.clone() for name, w in initial.items()}
+        states = vmap(program.initial_states, in_dims=(0, 0, None))(
+            params, self.constants, self.step_index
+        )
+        #: what a step changes, stacked over lanes; its tensors stay in place
+        self.state: Tree = {
             "params": params,
             "slots": optim.init(program.recipe, params),
-            "states": [clone_tree(s) for s in states],
+            "states": [clone_tree(state) for state in states],
             "buffers": initial_buffers(program.module, len(weights), device),
-            "died": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
+            "diverged_at": torch.full((len(weights),), -1, dtype=torch.int32, device=device),
         }
-        self.strands: list[LaneGroup] = []  #: once compiled; the first one's clock is `t`
-        self.graph: CapturedStep | None = None  #: on a GPU, once compiled
-        self.at_once = (
-            1 if device.type == "cpu" else len(weights)
-        )  #: lanes in one pass of an evaluation
-
-    def compile(self, order: Tensor) -> str:
-        """From now on the step runs as one compiled program; "" or, where that cannot be done, why it stays eager.
-
-        At torch's matmul precision `medium` a CPU that can multiplies in bfloat16 (`membench.engine.bf16`).
-        The program is tried on a copy of the lanes: what fails half-way must leave no trace in the weights.
-        """
-        from membench.engine import bf16
-
-        on_cpu = order.device.type == "cpu"
-        program = compiled_program(self.program, on_cpu, on_cpu and bf16.is_supported())
-        count = len(self.var["died"])
-        groups = (
-            lane_groups(count, tree_bytes(self.var["params"]) // count) if on_cpu else [slice(None)]
-        )
-        index = order[
-            groups[0], 0
-        ].contiguous()  # like every index that follows: programs insist on strides
-        tried = self._arguments(self.t.clone(), index, groups[0])
-        copies = (clone_tree(tried[0]), *tried[1:])
-        graph = None
-        try:
-            # a worker meets every program of a suite; Dynamo takes them for recompilations of `_advance` and stops at 8
-            with torch._dynamo.config.patch(
-                recompile_limit=MAX_PROGRAMS, accumulated_recompile_limit=MAX_PROGRAMS
-            ):
-                strands = []
-                for lanes in groups:
-                    clock = self.t.clone() if strands else self.t
-                    strands.append(
-                        (lanes, program.bind(copies, self._arguments(clock, index, lanes), index))
-                    )
-            if not on_cpu:
-                graph = CapturedStep(strands[0][1], program.bind(copies, copies, index), index)
-        except Exception as error:  # whatever Dynamo or the C++ compiler raise: eager gives the same numbers, slower
-            return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        self.strands, self.graph = strands, graph
-        return ""
-
-    def _arguments(self, t: Tensor, index: Tensor, lanes: slice) -> tuple[Any, ...]:
-        """Of `_advance`, after the program; the memory is the trainer's own."""
-        own = lambda v: v[lanes]  # noqa: E731
-        d = self.data
-        data = LaneTensors(d.pool, *map(own, (d.rows, d.labels, d.clean, d.mean, d.std)))
-        return tree_map(own, self.var), tree_map(own, self.fixed), data, index, t
+        #: once compiled: the lanes that step together; the first group counts in `step_index`
+        self.groups: list[LaneGroup] = []
+        self.graph: CapturedStep | None = None  #: once compiled, on a GPU
+        #: lanes in one pass of an evaluation; on a CPU one, because a wider pass waits for memory
+        self.eval_lanes = 1 if device.type == "cpu" else len(weights)
 
     def step(self, index: Tensor) -> None:
-        """One eager step of all lanes on the batch [L, batch]."""
-        _step_in_place(self.program, self.var, self.fixed, self.data, index, self.t)
+        """Take one eager step of all lanes on the batch `index`, [L, batch] int64."""
+        step_in_place(self.program, self.state, self.constants, self.data, index, self.step_index)
 
     def train_epoch(self, order: Tensor) -> None:
-        """One epoch in the given order [L, steps, batch]; the tail that fills no batch is not in it."""
-        if self.graph:
+        """Train one epoch in the given order, [L, steps, batch]."""
+        if self.graph is not None:
             self.graph.epoch(order)
-            return
-        for lanes, step in self.strands or [(slice(None), self.step)]:
-            for index in order[lanes].transpose(0, 1).contiguous():
-                step(index)
+        elif self.groups:
+            for group in self.groups:
+                for index in _by_step(order[group.lanes]):
+                    group.step(index)
+        else:
+            for index in _by_step(order):
+                self.step(index)
 
-    @torch.no_grad()
-    def readout(self) -> tuple[Params, Params]:
-        """What is evaluated now, of all lanes: weights, and the running statistics that fit them."""
-        params = vmap(self.program.readout, in_dims=(0, 0, None))(self.var, self.fixed, self.t)
-        return params, self._statistics(params)
+    def compile(self, order: Tensor) -> str:
+        """Run the step as one compiled program from now on.
 
-    @torch.no_grad()
-    def evaluate(
-        self, rows: Tensor, labels: Tensor, at: tuple[Params, Params] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Eval mode on rows [L, m] of the pool: right [L, m] bool, loss [L], finite [L].
+        On a CPU the lanes step in groups, on a GPU all at once in a CUDA graph. At torch's matmul
+        precision `medium` a CPU that can multiplies in bfloat16 (`membench.engine.bf16`). The
+        program is tried on a copy of the lanes, so that a failure half-way leaves no trace in the
+        weights.
 
-        `at`: what `readout` gave, where several splits are read at once; by default it is asked.
+        Args:
+            order: [L, steps, batch] int64, the order of an epoch; every epoch's has its shape.
+
+        Returns:
+            "", or the reason why the step stays eager: the numbers are the same, slower.
         """
-        params, buffers = at or self.readout()
-        device = rows.device
-        right, loss = (
-            torch.empty_like(labels, dtype=torch.bool),
-            torch.zeros(len(rows), device=device),
+        # imported here: Dynamo and Inductor take 2.4 s to load, and eager packs never need them
+        from membench.engine import bf16
+        from membench.engine import compiled
+
+        on_cpu = order.device.type == "cpu"
+        program = compiled.compiled_step(
+            step_in_place, self.program, on_cpu=on_cpu, bfloat16=on_cpu and bf16.is_supported()
         )
-        finite = _finite({**params, **buffers})
-        for first in range(
-            0, len(rows), self.at_once
-        ):  # on a CPU one by one: a wider pass waits for memory
-            lanes = slice(first, first + self.at_once)
-            own = [{name: w[lanes] for name, w in tree.items()} for tree in (params, buffers)]
-            for start in range(0, rows.shape[1], EVAL_BATCH):
-                part = slice(start, start + EVAL_BATCH)
-                x = standardise(
-                    self._images(rows[lanes, part]), self.data.mean[lanes], self.data.std[lanes]
-                )
-                y, logits = labels[lanes, part], self._logits(*own, x)
-                right[lanes, part] = logits.argmax(dim=2) == y
-                losses = cross_entropy(
-                    logits.flatten(0, 1), one_hot(y.flatten(), self.program.num_classes)
-                )
-                loss[lanes] += losses.reshape(y.shape).sum(dim=1)
-                finite[lanes] &= torch.isfinite(logits).flatten(1).all(dim=1)
-        return right, loss / rows.shape[1], finite
+        lane_slices = [slice(None)]
+        if on_cpu:
+            lane_count = len(self.state["diverged_at"])
+            lane_bytes = tree_bytes(self.state["params"]) // lane_count
+            lane_slices = compiled.lane_groups(lane_count, lane_bytes)
+        # contiguous like every index that follows: compiled programs insist on strides
+        index = order[lane_slices[0], 0].contiguous()
+        state, *others = self._arguments(lane_slices[0], index, self.step_index.clone())
+        trial = (clone_tree(state), *others)
+        groups: list[LaneGroup] = []
+        graph = None
+        try:
+            with compiled.any_number_of_programs():
+                for lanes in lane_slices:
+                    step_index = self.step_index.clone() if groups else self.step_index
+                    arguments = self._arguments(lanes, index, step_index)
+                    step = program.bind(trial, arguments, index)
+                    groups.append(compiled.LaneGroup(lanes=lanes, step=step))
+            if not on_cpu:
+                warmup = program.bind(trial, trial, index)
+                graph = compiled.CapturedStep(groups[0].step, warmup, index)
+        except Exception as error:  # Dynamo and the C++ compiler raise anything
+            return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        self.groups, self.graph = groups, graph
+        return ""
 
-    def _images(self, rows: Tensor) -> Tensor:
-        """rows [l, n] of the pool, raw; `pool[rows]` copies bytes one by one."""
-        return self.data.pool.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+    @torch.no_grad()
+    def readout(self) -> Readout:
+        """Return what is evaluated now, of all lanes.
 
-    def _logits(self, params: Params, buffers: Params, x: Tensor) -> Tensor:
-        """[l, n, classes] for weights, running statistics and inputs stacked over l lanes."""
-        if len(x) > 1:
-            return vmap(self.program.logits)(params, x, buffers)
-        alone = [{name: w[0] for name, w in tree.items()} for tree in (params, buffers)]
-        return self.program.logits(alone[0], x[0], alone[1])[None]
-
-    def _statistics(self, params: Params) -> Params:
-        """Running statistics that fit the weights: those of training, or, for other weights than the trained ones,
-        of one pass over the clean training images in batches of the recipe's size, as torch's `swa_utils.update_bn`
-        takes them."""
-        buffers, size = self.var["buffers"], self.program.recipe.batch
-        if not buffers or not self.program.acting("readout"):
-            return buffers
-        d, anew = self.data, []
-        for lane in range(len(d.rows)):
-            rows = d.rows[lane : lane + 1, : d.rows.shape[1] // size * size]
-            x = standardise(d.pool[rows], d.mean[lane : lane + 1], d.std[lane : lane + 1])[0]
-            own = [{name: w[lane] for name, w in tree.items()} for tree in (params, buffers)]
-            anew.append(self.program.statistics(own[0], x.unflatten(0, (-1, size)), own[1]))
-        return {name: torch.stack([b[name] for b in anew]) for name in buffers}
-
-    def counted(self) -> StepCounter:
-        """What one step of all lanes asks for, counted on the meta device."""
-        d = self.data
-        data = LaneTensors(
-            *(v.to("meta") for v in (d.pool, d.rows, d.labels, d.clean, d.mean, d.std))
+        Running statistics are those of training, unless a `readout` stage gives other weights than
+        the trained ones.
+        """
+        params = vmap(self.program.readout, in_dims=(0, 0, None))(
+            self.state, self.constants, self.step_index
         )
-        index = torch.zeros(
-            (len(d.rows), self.program.recipe.batch), dtype=torch.int64, device="meta"
+        buffers = self.state["buffers"]
+        if buffers and self.program.acting("readout"):
+            buffers = running_statistics(self.program, params, buffers, self.data)
+        return Readout(params, buffers)
+
+    @torch.no_grad()
+    def evaluate(self, rows: Tensor, labels: Tensor, readout: Readout | None = None) -> Evaluation:
+        """Evaluate all lanes.
+
+        Args:
+            rows: [L, m] int64, rows of `data.images`.
+            labels: [L, m] int64.
+            readout: what `readout` returned, where several splits are read at once; None = call it.
+        """
+        if readout is None:
+            readout = self.readout()
+        return evaluate(self.program, readout, self.data, rows, labels, self.eval_lanes)
+
+    def _arguments(self, lanes: slice, index: Tensor, step_index: Tensor) -> tuple[Any, ...]:
+        """Return what `step_in_place` takes after the program, as views of the trainer's memory."""
+        return (
+            _of_lanes(self.state, lanes),
+            _of_lanes(self.constants, lanes),
+            self.data.of_lanes(lanes),
+            index,
+            step_index,
         )
-        with StepCounter() as counter:
-            _step_in_place(
-                self.program, _meta(self.var), _meta(self.fixed), data, index, _meta(self.t)
-            )
-        return counter
 
 
-def lane_groups(count: int, weight: int) -> list[slice]:
-    """Lanes that move on together, one's weights `weight` bytes: groups all equal, since each size is a program."""
-    best = max(GROUP_SIZE, L2_BYTES // weight)
-    divisors = [n for n in range(1, count + 1) if count % n == 0]
-    lanes = min(divisors, key=lambda n: max(n, best) / min(n, best))
-    return [slice(start, start + lanes) for start in range(0, count, lanes)]
-
-
-@cache
-def compiled_program(program: Program, on_cpu: bool, halved: bool) -> CompiledStep:
-    """The program's step, compiled; a process's packs share it, as long as the program is the same object."""
-    # imported here: Dynamo and Inductor take 2.4 s to load, and eager packs never need them
-    from membench.engine.bf16 import Bfloat16MatmulPass
-    from membench.engine.compiled import CompiledStep
-
-    # a wrapper in C++ is compiled in 5.7 s (mlp), where one in Python takes 7.9
-    options: dict[str, Any] = {"cpp_wrapper": True} if on_cpu else {}
-    options |= {"post_grad_custom_pre_pass": Bfloat16MatmulPass()} if halved else {}
-    return CompiledStep(partial(_step_in_place, program), options)
-
-
-def _step_in_place(
-    program: Program, var: Tree, fixed: Tree, data: LaneTensors, index: Tensor, t: Tensor
+def step_in_place(
+    program: Program,
+    state: Tree,
+    constants: Tree,
+    data: LaneTensors,
+    index: Tensor,
+    step_index: Tensor,
 ) -> None:
-    """One step of all lanes, in place; index [L, batch] int64, t 0-d int32."""
-    x = standardise(data.pool[data.rows.gather(1, index)], data.mean, data.std)
-    y = one_hot(data.labels.gather(1, index), program.num_classes)
+    """Take one step of stacked lanes; writes `state` and `step_index`.
+
+    Args:
+        program: what the lanes share.
+        state: what the step changes, stacked.
+        constants: what it does not change, stacked.
+        data: the lanes' training data.
+        index: [L, batch] int64, which of each lane's training examples are in the batch.
+        step_index: 0-d int32.
+    """
+    x = standardise(data.images[data.rows.gather(1, index)], data.mean, data.std)
+    y = one_hot(data.labels.gather(1, index), program.sizes.num_classes)
     batch = {"x": x, "y": y, "index": index, "clean": data.clean.gather(1, index)}
-    _copy_tree(var, vmap(program.advance, in_dims=(0, 0, 0, None))(var, fixed, batch, t))
-    t.add_(1)
-
-
-def _meta(tree: Any) -> Any:
-    """The same shapes without memory."""
-    return tree_map(lambda v: v.to("meta"), tree)
+    stacked_step = vmap(program.step, in_dims=(0, 0, 0, None))
+    _copy_tree(state, stacked_step(state, constants, batch, step_index))
+    step_index.add_(1)
 
 
 def clone_tree(tree: Any) -> Any:
-    """Fresh memory for every leaf: a state may start as a view of the weights."""
-    return tree_map(lambda v: v.clone(memory_format=torch.contiguous_format), tree)
+    """Copy every leaf to memory that it shares with none: a state may be a view of the weights."""
+    return tree_map(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), tree)
+
+
+def _by_step(order: Tensor) -> Tensor:
+    """Return an order [L, steps, batch] as [steps, L, batch], contiguous."""
+    return order.transpose(0, 1).contiguous()
+
+
+def _of_lanes(tree: Any, lanes: slice) -> Any:
+    """Return views of some lanes of every leaf."""
+    return tree_map(lambda leaf: leaf[lanes], tree)
 
 
 def _copy_tree(old: Any, new: Any) -> None:
     """Write the new leaves over the old ones."""
-    items = old.keys() if isinstance(old, dict) else range(len(old))
-    for k in items:
-        if isinstance(old[k], Tensor):
-            old[k].copy_(new[k])
+    keys = old.keys() if isinstance(old, dict) else range(len(old))
+    for key in keys:
+        if isinstance(old[key], Tensor):
+            old[key].copy_(new[key])
         else:
-            _copy_tree(old[k], new[k])
-
-
-def _finite(params: Params) -> Tensor:
-    """[L] bool: all of a lane's weights are finite."""
-    return torch.stack([torch.isfinite(v).flatten(1).all(dim=1) for v in params.values()]).all(
-        dim=0
-    )
+            _copy_tree(old[key], new[key])

@@ -37,7 +37,6 @@ from membench.testing.toy import MLP
 from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
 from membench.testing.toy import lane_data
-from membench.testing.toy import lanes_of
 from membench.testing.toy import one_lane
 from membench.testing.watched_lane import WatchedLane
 
@@ -148,7 +147,7 @@ class Bench:
             architecture=architecture,
             recipe=Recipe(lr=0.1, batch=batch, epochs=EPOCHS),
             steps=STEPS_PER_EPOCH * EPOCHS,
-            data=lanes_of(lane_data(1, n=STEPS_PER_EPOCH * batch), [0] * lanes),
+            data=lane_data(1, n=STEPS_PER_EPOCH * batch).of_lanes([0] * lanes),
             seeds=(0,) * lanes,
         )
 
@@ -267,7 +266,7 @@ def plain_run(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
         architecture=architecture,
         recipe=Recipe(lr=0.1, batch=BATCH, epochs=EPOCHS),
         steps=STEPS_PER_EPOCH * EPOCHS,
-        data=lanes_of(lane_data(1, n=STEPS_PER_EPOCH * BATCH), [0] * lanes),
+        data=lane_data(1, n=STEPS_PER_EPOCH * BATCH).of_lanes([0] * lanes),
         seeds=(0,) * lanes,
     )
     return run.trained(epochs=epochs)

@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_map
 
 from membench.engine.contract import call
 from membench.engine.costs import relative_cost
-from membench.engine.trainer import LaneTensors
 from membench.engine.trainer import Trainer
 from membench.testing.bench import stage_inputs
 from membench.testing.check import Fault
@@ -133,11 +132,12 @@ def one_device(subject: Subject) -> None:
     here = world.trainer()
     far = lambda tree: tree_map(lambda v: v.to("meta"), tree)  # noqa: E731
     weights = [
-        {name: w[lane].to("meta") for name, w in here.fixed["initial"].items()} for lane in range(2)
+        {name: w[lane].to("meta") for name, w in here.constants["initial"].items()}
+        for lane in range(2)
     ]
-    data = LaneTensors(*(v.to("meta") for v in vars(here.data).values()))
+    data = here.data.to("meta")
     fixed, order = (
-        far({k: here.fixed[k] for k in ("strengths", "key")}),
+        far({k: here.constants[k] for k in ("strengths", "key")}),
         world.orders()[0][:, :1].to("meta"),
     )
     try:

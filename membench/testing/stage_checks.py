@@ -353,5 +353,5 @@ def _check_batch_size(bench: Bench, batch: int) -> None:
                 f"{stage} is not finite for a batch of {batch}", function_location(bench, stage)
             )
     trainer = bench.toy_run(bench.strongest, batch=batch).trained(epochs=1)
-    if trainer.var["died"].tolist() != [-1]:
+    if trainer.state["diverged_at"].tolist() != [-1]:
         raise Fault(f"training with a batch of {batch} gives a loss that is not finite")

@@ -20,13 +20,14 @@ from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine.draws import to_int32
+from membench.engine.lane_tensors import LaneTensors
+from membench.engine.lane_tensors import standardise
 from membench.engine.network import initial_weights
 from membench.engine.network import meta_module
 from membench.engine.step import Program
+from membench.engine.step import RunSizes
 from membench.engine.step import Step
-from membench.engine.trainer import LaneTensors
 from membench.engine.trainer import Trainer
-from membench.engine.trainer import standardise
 from membench.nn import BatchNorm
 from membench.nn import Conv
 from membench.nn import PatchConv
@@ -125,19 +126,12 @@ def lane_data(
     clean = np.stack([draw.uniform(f"clean{i}", n) < 0.5 for i in range(lanes)])
     mean, std = pool.astype(np.float64).mean(), pool.astype(np.float64).std()
     return LaneTensors(
-        torch.from_numpy(pool),
-        torch.from_numpy(rows),
-        torch.from_numpy(labels),
-        torch.from_numpy(clean),
-        torch.full((lanes, 1), float(mean)),
-        torch.full((lanes, 1), float(std)),
-    )
-
-
-def lanes_of(data: LaneTensors, lanes: list[int]) -> LaneTensors:
-    """The data of some of the lanes, in the given order."""
-    return LaneTensors(
-        data.pool, *(getattr(data, f)[lanes] for f in ("rows", "labels", "clean", "mean", "std"))
+        images=torch.from_numpy(pool),
+        rows=torch.from_numpy(rows),
+        labels=torch.from_numpy(labels),
+        clean=torch.from_numpy(clean),
+        mean=torch.full((lanes, 1), float(mean)),
+        std=torch.full((lanes, 1), float(std)),
     )
 
 
@@ -164,9 +158,13 @@ class ToyRun:
     @property
     def program(self) -> Program:
         module = meta_module(self.architecture, SHAPE, self.classes)
-        n = self.data.rows.shape[1]
-        scale = 1.0 if self.data.pool.dtype == torch.uint8 else 1 / 255
-        return Program(module, self.regularizers, self.recipe, self.steps, self.classes, n, scale)
+        sizes = RunSizes(
+            steps=self.steps,
+            num_classes=self.classes,
+            num_examples=self.data.rows.shape[1],
+            pixel_scale=1.0 if self.data.images.dtype == torch.uint8 else 1 / 255,
+        )
+        return Program(module=module, parts=self.regularizers, recipe=self.recipe, sizes=sizes)
 
     def trainer(self, lanes: Iterable[int] | None = None) -> Trainer:
         lanes = list(range(len(self.strengths)) if lanes is None else lanes)
@@ -178,7 +176,7 @@ class ToyRun:
         keys = torch.tensor(
             [[to_int32(word("lane", self.seeds[i]) + self.key)] for i in lanes], dtype=torch.int32
         )
-        return Trainer(self.program, weights, strengths, keys, lanes_of(self.data, lanes))
+        return Trainer(self.program, weights, strengths, keys, self.data.of_lanes(lanes))
 
     def orders(self, lanes: Iterable[int] | None = None, epochs: int = 1) -> list[Tensor]:
         """For each epoch [L, steps, batch]; a lane's order depends on its seed only."""
@@ -207,11 +205,10 @@ class ToyRun:
 def one_lane(trainer: Trainer, order: Tensor, t: int = 0, lane: int = 0) -> Step:
     """One lane's step t, eager and unstacked, its `batch` stages taken: what the trainer vmaps."""
     cut = lambda tree: tree_map(lambda v: v[lane], tree)  # noqa: E731
-    var, fixed, d = cut(trainer.var), cut(trainer.fixed), trainer.data
-    now = torch.tensor(t, dtype=torch.int32)
-    step = Step(trainer.program, var["params"], var["states"], fixed, now, var["buffers"])
+    state, constants, d = cut(trainer.state), cut(trainer.constants), trainer.data
+    step = Step(trainer.program, state, constants, torch.tensor(t, dtype=torch.int32))
     index = order[lane, t % order.shape[1]]
-    x = standardise(d.pool[d.rows[:, index]], d.mean, d.std)[lane]
+    x = standardise(d.images[d.rows[:, index]], d.mean, d.std)[lane]
     y = one_hot(d.labels[lane, index], CLASSES)
     step.take_batch({"x": x, "y": y, "index": index, "clean": d.clean[lane, index]})
     return step

@@ -44,7 +44,7 @@ def source_of_stage(bench: Bench, stage: str = "") -> str:
 def evaluated_weights(trainer: Trainer) -> list[dict[str, Tensor]]:
     """Return the weights that are evaluated, after `readout`, of each lane."""
     readout = vmap(trainer.program.readout, in_dims=(0, 0, None))
-    weights = readout(trainer.var, trainer.fixed, trainer.t)
+    weights = readout(trainer.state, trainer.constants, trainer.step_index)
     return [lane_of(weights, lane) for lane in range(len(trainer.data.rows))]
 
 
@@ -66,8 +66,8 @@ def off_run(subject: Subject) -> None:
 def _check_off(bench: Bench, trainer: Trainer, plain: Trainer) -> None:
     """Compare the first lane, which is at off, with that of a plain run, to the last bit."""
     for name in ("params", "slots"):
-        values = lane_of(trainer.var[name], OFF)
-        expected = lane_of(plain.var[name], OFF)
+        values = lane_of(trainer.state[name], OFF)
+        expected = lane_of(plain.state[name], OFF)
         if not bitwise_equal(values, expected):
             raise Fault(
                 f"after training at off, {name} differ from the plain network's "
@@ -123,7 +123,7 @@ def finite(subject: Subject) -> None:
     settings = (bench.off, bench.barely_on, *bench.strengths)
     all_finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)[2]
     for lane, setting in enumerate(settings):
-        died = int(trainer.var["died"][lane])
+        died = int(trainer.state["diverged_at"][lane])
         if died >= 0:
             raise Fault(
                 f"at strength {strength_text(setting)} the loss of step {died} is not finite",
@@ -144,7 +144,7 @@ def repeats(subject: Subject) -> None:
     """Training twice from the start gives the same weights to the last bit."""
     bench = subject.bench
     again = bench.toy_run(bench.strongest).trained(epochs=EPOCHS)
-    if not bitwise_equal(bench.strongest_run.var, again.var):
+    if not bitwise_equal(bench.strongest_run.state, again.state):
         raise Fault("the same run gives other weights the second time", source_of_stage(bench))
 
 
@@ -174,8 +174,8 @@ def neighbours(subject: Subject) -> None:
     Another number of lanes may take other kernels, hence the tolerance.
     """
     bench = subject.bench
-    among_others = lane_of(bench.grid_run.var, len(bench.strengths) + BARELY_ON)
-    difference = max_abs_diff(lane_of(bench.strongest_run.var, 0), among_others)
+    among_others = lane_of(bench.grid_run.state, len(bench.strengths) + BARELY_ON)
+    difference = max_abs_diff(lane_of(bench.strongest_run.state, 0), among_others)
     if not difference <= 1e-4:  # NaN is not
         raise Fault(
             f"alone, the lane's weights differ by {difference:.2g} from those it has among others",
@@ -196,11 +196,11 @@ def interrupted(subject: Subject) -> None:
         first.train_epoch(order)
     bench.toy_run(bench.strengths[0]).trained(epochs=1)
     second = run.trainer()
-    second.var = tree_map(torch.clone, first.var)
-    second.t = first.t.clone()
+    second.state = tree_map(torch.clone, first.state)
+    second.step_index = first.step_index.clone()
     for order in orders[EPOCHS // 2 :]:
         second.train_epoch(order)
-    if not bitwise_equal(second.var, bench.strongest_run.var):
+    if not bitwise_equal(second.state, bench.strongest_run.state):
         raise Fault(
             "stopped half-way and taken up again, the run ends elsewhere",
             source_of_stage(bench, "update"),
@@ -224,7 +224,7 @@ def _check_network(bench: Bench, network: Architecture) -> None:
     """Train off and the strongest strength: the first is the plain network, both stay finite."""
     trainer = bench.toy_run(bench.off, bench.strongest, architecture=network).trained(epochs=1)
     _check_off(bench, trainer, plain_run(network, 2, 1))
-    if trainer.var["died"].tolist() != [-1, -1]:
+    if trainer.state["diverged_at"].tolist() != [-1, -1]:
         raise Fault(
             f"on the {network.name} the loss is not finite "
             f"at strength {strength_text(bench.strongest)}",
@@ -259,10 +259,10 @@ def composes(subject: Subject) -> None:
     }
     for name, (parts, settings) in compositions.items():
         both = bench.toy_run(*settings, parts=parts).trained(epochs=1)
-        if both.var["died"].tolist() != [-1, -1]:
+        if both.state["diverged_at"].tolist() != [-1, -1]:
             raise Fault(f"{name}: the loss is not finite", source_of_stage(bench))
-        at_off = lane_of(both.var["params"], 0)
-        difference = max_abs_diff(at_off, lane_of(alone.var["params"], 0))
+        at_off = lane_of(both.state["params"], 0)
+        difference = max_abs_diff(at_off, lane_of(alone.state["params"], 0))
         if not difference <= 1e-4:  # NaN is not
             raise Fault(
                 f"{name} with dropout at off is not {bench.entry.name} alone",

@@ -66,7 +66,7 @@ def _lane_step(lanes: int, width: int) -> float:
 
 def compiled(run: Run) -> tuple[Trainer, torch.Tensor]:
     """The run's lanes after an epoch, and an order to go on with."""
-    trainer, order = run.trainer(), run.lanes.order(1)
+    trainer, order = run.trainer(), run.data.order(1)
     note = trainer.compile(order)
     if note:
         raise RuntimeError(note)

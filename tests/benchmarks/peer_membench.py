@@ -36,7 +36,7 @@ class Stacked:
         """What `train_pack` does, without reading the lanes."""
         run, trainer = self._started(cells)
         for epoch in range(1, self.work.size.recipe.epochs + 1):
-            trainer.train_epoch(run.lanes.order(epoch))
+            trainer.train_epoch(run.data.order(epoch))
         return run, trainer
 
     def run(self, cells: Sequence[Cell]) -> Run:
@@ -54,7 +54,7 @@ class Stacked:
     def _started(self, cells: Sequence[Cell]) -> Trained:
         run = self.run(cells)
         trainer = run.trainer()
-        note = trainer.compile(run.lanes.order(1))
+        note = trainer.compile(run.data.order(1))
         if note:
             raise RuntimeError(note)
         return run, trainer
@@ -62,7 +62,7 @@ class Stacked:
     def read(self, trained: Trained) -> list[tuple[float, float]]:
         """(training accuracy, test accuracy) of each lane."""
         run, trainer = trained
-        read = lambda split: trainer.evaluate(run.lanes.rows[split], run.lanes.labels[split])[0]  # noqa: E731
+        read = lambda split: trainer.evaluate(run.data.rows[split], run.data.labels[split])[0]  # noqa: E731
         train, test = (read(split).float().mean(dim=1).tolist() for split in ("train", "test"))
         return list(zip(train, test, strict=True))
 

@@ -101,7 +101,7 @@ def profiled(architecture: str, regularizer: str) -> Profile:
         whole,
         Kernel("matrix products", *(sum(column) for column in zip(*multiplied, strict=True))),
         tuple(sorted(loops, key=lambda kernel: -kernel.microseconds)),
-        count_step(run.program(), run.lanes.shape).flops / 1e6,
+        count_step(run.program(), run.data.shape).flops / 1e6,
     )
 
 

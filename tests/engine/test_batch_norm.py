@@ -53,7 +53,7 @@ class Plain(nn.Module):
 
 def inputs(world: ToyRun, lane: int) -> Tensor:
     d = world.data
-    return (d.pool[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
+    return (d.images[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
 
 
 def plain_loop(world: ToyRun, lane: int) -> Plain:
@@ -70,7 +70,7 @@ def plain_loop(world: ToyRun, lane: int) -> Plain:
 
 
 def buffers(trainer: Any, lane: int) -> dict[str, Tensor]:
-    return {name: b[lane] for name, b in trainer.var["buffers"].items()}
+    return {name: b[lane] for name, b in trainer.state["buffers"].items()}
 
 
 def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
@@ -85,7 +85,7 @@ def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
         for name, b in theirs.named_buffers():
             if not name.endswith("num_batches_tracked"):
                 assert torch.allclose(mine[name], b, atol=1e-4, rtol=1e-3), name
-        params = {name: w[lane] for name, w in trainer.var["params"].items()}
+        params = {name: w[lane] for name, w in trainer.state["params"].items()}
         x = inputs(world, lane)
         logits = trainer.program.logits(params, x, mine)
         assert torch.allclose(logits, theirs.eval()(x), atol=2e-3)
@@ -94,14 +94,14 @@ def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
         )
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_evaluation_goes_by_each_lane_s_own_running_statistics(at_once: int) -> None:
+@pytest.mark.parametrize("eval_lanes", [1, 2])
+def test_evaluation_goes_by_each_lane_s_own_running_statistics(eval_lanes: int) -> None:
     world = ToyRun((), ((), ()), NORM)
     trainer = world.trained(epochs=EPOCHS)
-    trainer.at_once = at_once
-    before = {name: b.clone() for name, b in trainer.var["buffers"].items()}
+    trainer.eval_lanes = eval_lanes
+    before = {name: b.clone() for name, b in trainer.state["buffers"].items()}
     _, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
-    assert finite.all() and bitwise_equal(before, trainer.var["buffers"])
+    assert finite.all() and bitwise_equal(before, trainer.state["buffers"])
     for lane in (0, 1):
         theirs = F.cross_entropy(
             plain_loop(world, lane).eval()(inputs(world, lane)), world.data.labels[lane]
@@ -114,10 +114,10 @@ def test_one_lane_alone_is_the_same_lane_among_others(name: str) -> None:
     world = ToyRun(parts(name), ((0.3,), (0.5,), (0.8,)), NORM)
     together, alone = world.trained(epochs=EPOCHS), world.trained([1], epochs=EPOCHS)
     for tree in ("params", "buffers"):
-        for path, w in lane_of(alone.var[tree], 0).items():
-            assert torch.allclose(w, lane_of(together.var[tree], 1)[path], atol=1e-5), path
+        for path, w in lane_of(alone.state[tree], 0).items():
+            assert torch.allclose(w, lane_of(together.state[tree], 1)[path], atol=1e-5), path
     assert not bitwise_equal(
-        lane_of(together.var["buffers"], 0), lane_of(together.var["buffers"], 1)
+        lane_of(together.state["buffers"], 0), lane_of(together.state["buffers"], 1)
     )
 
 
@@ -170,7 +170,7 @@ def test_the_statistics_of_a_lane_that_died_stay_as_they_were_and_its_neighbours
     first, second = world.orders(epochs=2)
     before.train_epoch(first)
     before.train_epoch(second[:, :1])
-    assert trained.var["died"].tolist() == [-1, 4]
+    assert trained.state["diverged_at"].tolist() == [-1, 4]
     assert bitwise_equal(buffers(trained, 1), buffers(before, 1))
     assert not bitwise_equal(buffers(trained, 0), buffers(before, 0))
 
@@ -181,11 +181,11 @@ def test_weights_of_a_readout_are_evaluated_by_statistics_of_their_own_as_torch_
     half = lambda params, lane: {name: w * (1 - lane.strength / 2) for name, w in params.items()}  # noqa: E731
     world = ToyRun((Regularizer("mine", (1.0,), readout=half),), ((0.5,), (1.0,)), NORM)
     trainer = world.trained(epochs=EPOCHS)
-    kept = {name: b.clone() for name, b in trainer.var["buffers"].items()}
+    kept = {name: b.clone() for name, b in trainer.state["buffers"].items()}
     _, loss, _ = trainer.evaluate(trainer.data.rows, trainer.data.labels)
-    assert bitwise_equal(kept, trainer.var["buffers"])
+    assert bitwise_equal(kept, trainer.state["buffers"])
     for lane, share in enumerate((0.75, 0.5)):
-        module = Plain({name: share * w[lane] for name, w in trainer.var["params"].items()})
+        module = Plain({name: share * w[lane] for name, w in trainer.state["params"].items()})
         torch.optim.swa_utils.update_bn(inputs(world, lane).split(world.recipe.batch), module)
         theirs = F.cross_entropy(module.eval()(inputs(world, lane)), world.data.labels[lane])
         assert loss[lane].item() == pytest.approx(theirs.item(), rel=1e-4)
@@ -197,9 +197,9 @@ def test_an_interrupted_run_carries_its_statistics_on() -> None:
     trainer = world.trainer()
     trainer.train_epoch(first)
     other = world.trainer()
-    other.var, other.t = trainer.var, trainer.t
+    other.state, other.step_index = trainer.state, trainer.step_index
     other.train_epoch(second)
-    assert bitwise_equal(other.var, world.trained(epochs=2).var)
+    assert bitwise_equal(other.state, world.trained(epochs=2).state)
 
 
 @pytest.mark.slow
@@ -207,13 +207,13 @@ def test_the_compiled_step_carries_the_statistics() -> None:
     world = ToyRun(parts("dropout"), ((0.3,), (0.5,)), NORM)
     eager, compiled = world.trained(), world.trained(compiled=True)
     for tree in ("params", "buffers"):
-        for name, w in eager.var[tree].items():
-            assert torch.allclose(w, compiled.var[tree][name], atol=1e-4), name
+        for name, w in eager.state[tree].items():
+            assert torch.allclose(w, compiled.state[tree][name], atol=1e-4), name
 
 
 def test_a_network_with_batch_norm_says_so_and_one_without_has_no_buffers() -> None:
     assert network.inspect_network(NORM, SHAPE, CLASSES).has_batch_norm
-    assert ToyRun((), ((),)).trainer().var["buffers"] == {}
+    assert ToyRun((), ((),)).trainer().state["buffers"] == {}
     assert "batch norm" in parts("dp-sgd")[0].skip(network.inspect_network(NORM, SHAPE, CLASSES))
 
 

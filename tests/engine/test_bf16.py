@@ -10,13 +10,12 @@ from support.engine import ToyRun
 from support.engine import bitwise_equal
 from support.engine import lane_data
 from support.engine import lane_of
-from support.engine import lanes_of
 from support.engine import parts
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from membench.engine import bf16
-from membench.engine import trainer
+from membench.engine import compiled
 
 CAST = torch.ops.prims.convert_element_type.default
 
@@ -33,7 +32,7 @@ def medium() -> Iterator[None]:
     torch.set_float32_matmul_precision(before)
 
 
-def compiled(f: object) -> object:
+def in_bfloat16(f: object) -> object:
     torch._dynamo.reset()  # all of them share one function, and would be taken for its recompilations
     return torch.compile(
         f,
@@ -69,23 +68,23 @@ def test_products_round_their_factors_and_their_result_and_nothing_else() -> Non
     bias, a, b, c, d, e = matrices((64,), (64, 64), (64, 64), (3, 32, 64), (3, 64, 32), (3, 32, 32))
     add = lambda bias, a, b: torch.addmm(bias, a, b, alpha=0.5, beta=3.0)  # noqa: E731
     exact = rounded(a).double() @ rounded(b).double()
-    assert torch.equal(compiled(torch.mm)(a, b), rounded(compiled(torch.mm)(a, b)))
-    assert torch.allclose(compiled(torch.mm)(a, b).double(), exact, rtol=2**-8, atol=1e-4)
+    assert torch.equal(in_bfloat16(torch.mm)(a, b), rounded(in_bfloat16(torch.mm)(a, b)))
+    assert torch.allclose(in_bfloat16(torch.mm)(a, b).double(), exact, rtol=2**-8, atol=1e-4)
     assert torch.allclose(
-        compiled(add)(bias, a, b).double(), 3 * bias + 0.5 * exact, rtol=2**-8, atol=0.02
+        in_bfloat16(add)(bias, a, b).double(), 3 * bias + 0.5 * exact, rtol=2**-8, atol=0.02
     )
-    got = compiled(torch.baddbmm)(e, c, d).double()
+    got = in_bfloat16(torch.baddbmm)(e, c, d).double()
     assert torch.allclose(got, e + rounded(c).double() @ rounded(d).double(), rtol=2**-8, atol=0.05)
-    assert not torch.allclose(compiled(torch.mm)(a, b), a @ b, rtol=1e-5, atol=1e-5), (
+    assert not torch.allclose(in_bfloat16(torch.mm)(a, b), a @ b, rtol=1e-5, atol=1e-5), (
         "they are rounded"
     )
 
 
 def test_small_products_and_other_types_stay_as_they_are() -> None:
     a, b = matrices((4, 8), (8, 4))
-    assert torch.allclose(compiled(torch.mm)(a, b), a @ b, rtol=1e-6, atol=1e-6)
+    assert torch.allclose(in_bfloat16(torch.mm)(a, b), a @ b, rtol=1e-6, atol=1e-6)
     wide = [m.double() for m in matrices((64, 64), (64, 64))]
-    assert torch.allclose(compiled(torch.mm)(*wide), wide[0] @ wide[1], rtol=1e-12)
+    assert torch.allclose(in_bfloat16(torch.mm)(*wide), wide[0] @ wide[1], rtol=1e-12)
 
 
 FACTORS = {
@@ -127,7 +126,7 @@ def test_a_factor_is_rounded_once_whatever_view_of_it_is_multiplied(what: str) -
     assert len({n.args[0] for n in roundings}) == len(roundings)
     assert len(roundings) == 2
     for got, inductor, exact in zip(
-        graph(a, b), compiled(f)(a, b), f(rounded(a), rounded(b)), strict=True
+        graph(a, b), in_bfloat16(f)(a, b), f(rounded(a), rounded(b)), strict=True
     ):
         assert torch.allclose(got, exact, rtol=2**-7, atol=0.05)
         assert torch.allclose(inductor, exact, rtol=2**-7, atol=0.05)
@@ -138,15 +137,15 @@ def test_a_lane_is_to_the_last_bit_what_it_is_alone(
     medium: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bf16, "MIN_MULTIPLICATIONS", 1)  # the tests' networks are tiny
-    data = lanes_of(lane_data(1, n=24), [0, 0])
+    data = lane_data(1, n=24).of_lanes([0, 0])
     both = ToyRun(parts("dropout"), ((0.3,), (0.5,)), data=data, seeds=(0, 0))
-    alone = ToyRun(parts("dropout"), ((0.5,),), data=lanes_of(data, [1]), seeds=(0,))
+    alone = ToyRun(parts("dropout"), ((0.5,),), data=data.of_lanes([1]), seeds=(0,))
     trained = []
     for world in (both, alone):
         lanes = world.trainer()
         assert lanes.compile(world.orders()[0]) == ""
         lanes.train_epoch(world.orders()[0])
-        trained.append(lanes.var["params"])
+        trained.append(lanes.state["params"])
     assert bitwise_equal(lane_of(trained[0], 1), lane_of(trained[1], 0))
     assert all(w.dtype == torch.float32 for w in trained[0].values())
 
@@ -158,14 +157,14 @@ def test_a_lane_is_to_the_last_bit_what_it_is_in_another_group(
     name: str, medium: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bf16, "MIN_MULTIPLICATIONS", 1)
-    monkeypatch.setattr(trainer, "L2_BYTES", 0)
+    monkeypatch.setattr(compiled, "L2_BYTES", 0)
     world, ended = ToyRun(parts(name), ((0.1,), (0.2,), (0.3,), (0.5,))), []
     for best in (1, 2, 4):
-        monkeypatch.setattr(trainer, "GROUP_SIZE", best)
+        monkeypatch.setattr(compiled, "GROUP_SIZE", best)
         lanes, orders = world.trainer(), world.orders(epochs=2)
         assert lanes.compile(orders[0]) == ""
-        assert len(lanes.strands) == 4 // best
+        assert len(lanes.groups) == 4 // best
         for order in orders:
             lanes.train_epoch(order)
-        ended.append(lanes.var)
+        ended.append(lanes.state)
     assert bitwise_equal(ended[0], ended[1]) and bitwise_equal(ended[0], ended[2])

@@ -296,8 +296,8 @@ def test_an_off_partner_changes_nothing() -> None:
     dropout, mixup = parts("dropout")[0], parts("mixup")[0]
     alone = ToyRun((dropout,), ((0.5,),)).trained()
     left, right = ToyRun((mixup, dropout), ((0.0, 0.5),)), ToyRun((dropout, mixup), ((0.5, 0.0),))
-    assert bitwise_equal(alone.var["params"], left.trained().var["params"])
-    assert bitwise_equal(alone.var["params"], right.trained().var["params"])
+    assert bitwise_equal(alone.state["params"], left.trained().state["params"])
+    assert bitwise_equal(alone.state["params"], right.trained().state["params"])
 
 
 def test_the_strength_is_not_in_the_key() -> None:

@@ -120,7 +120,7 @@ def test_an_epoch_returns_before_the_device_has_done_it(monkeypatch: pytest.Monk
     trainer.train_epoch(order)
     assert not torch.cuda.current_stream().query()
     torch.cuda.synchronize()
-    assert trainer.t == 9
+    assert trainer.step_index == 9
 
 
 # --- the captured step ------------------------------------------------------------------------------------------------
@@ -135,20 +135,20 @@ def test_a_replay_is_the_eager_step(
     without_compiler(monkeypatch)
     world = world_of(name, architecture)
     replayed, eager = captured(world, epochs=3), trained_on(world, "cuda", epochs=3)
-    assert replayed.t == eager.t == 9
-    assert apart(replayed.var, eager.var) <= SAME
+    assert replayed.step_index == eager.step_index == 9
+    assert apart(replayed.state, eager.state) <= SAME
 
 
 @every_regularizer
 def test_a_replay_of_the_compiled_step_is_the_eager_step(name: str) -> None:
     world = world_of(name)
-    assert apart(captured(world).var, trained_on(world, "cuda").var) <= NEAR
+    assert apart(captured(world).state, trained_on(world, "cuda").state) <= NEAR
 
 
 @pytest.mark.parametrize("name", ["none", "dropout", "sam"])
 def test_a_replay_of_the_cnn_s_compiled_step_is_the_eager_step(name: str) -> None:
     world = world_of(name, "cnn")
-    assert apart(captured(world).var, trained_on(world, "cuda").var) <= NEAR
+    assert apart(captured(world).state, trained_on(world, "cuda").state) <= NEAR
 
 
 def test_a_replay_takes_no_more_memory() -> None:
@@ -211,7 +211,7 @@ def test_normal_draws_are_those_of_the_cpu_to_six_digits() -> None:
 def test_a_lane_is_the_cpu_s(name: str, architecture: str) -> None:
     world = world_of(name, architecture)
     here, there = trained_on(world, "cpu"), trained_on(world, "cuda")
-    assert apart(here.var, there.var) <= NEAR
+    assert apart(here.state, there.state) <= NEAR
     for mine, theirs in zip(read(here), read(there), strict=True):
         assert torch.allclose(mine, theirs.cpu(), atol=1e-3)
 
@@ -271,7 +271,7 @@ def throughput(run: Run, wait: Callable[[], None]) -> float:
     """Lane-steps a second of the compiled step, over `EPOCHS` epochs whose orders are on the device already."""
     trainer, (first, *rest) = (
         run.trainer(),
-        [run.lanes.order(epoch) for epoch in range(1, EPOCHS + 2)],
+        [run.data.order(epoch) for epoch in range(1, EPOCHS + 2)],
     )
     assert trainer.compile(first) == ""
     trainer.train_epoch(first)
@@ -280,7 +280,7 @@ def throughput(run: Run, wait: Callable[[], None]) -> float:
     trained(trainer, rest)
     wait()
     seconds = time.perf_counter() - started
-    _, loss, finite = trainer.evaluate(run.lanes.rows["test"], run.lanes.labels["test"])
+    _, loss, finite = trainer.evaluate(run.data.rows["test"], run.data.labels["test"])
     assert finite.all() and (loss < 1.5).all()  # of 2.3 untrained: what was timed has trained
     return len(run.pack.cells) * sum(order.shape[1] for order in rest) / seconds
 
@@ -303,7 +303,7 @@ def measured(lanes: int) -> Width:
     torch.cuda.reset_peak_memory_stats()
     run = wide(lanes, "cuda")
     rate = throughput(run, torch.cuda.synchronize)
-    planned = lanes * costs.lane_memory(run.program(), run.lanes.shape)
+    planned = lanes * costs.lane_memory(run.program(), run.data.shape)
     return Width(lanes, rate, torch.cuda.max_memory_reserved() - held, planned, free)
 
 
@@ -355,6 +355,6 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why(
     world = toy_world(hidden=lambda h, lane: h * (1 + lane.step.item()))
     trainer, orders = Trainer(*lanes_on(world, "cuda")), orders_on(world, "cuda")
     assert trainer.compile(orders[0]).startswith("ran uncompiled: ")
-    assert trainer.graph is None and trainer.t == 0
+    assert trainer.graph is None and trainer.step_index == 0
     trained(trainer, orders)
-    assert trainer.t == 6 and apart(trainer.var, trained_on(world, "cuda").var) <= SAME
+    assert trainer.step_index == 6 and apart(trainer.state, trained_on(world, "cuda").state) <= SAME

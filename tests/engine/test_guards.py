@@ -181,7 +181,7 @@ def check_one_graph(world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     with one_graph(monkeypatch):
         assert trainer.compile(orders[0]) == ""
         trained(trainer, orders)
-    assert apart(trainer.var["params"], trained(eager, orders).var["params"]) < 1e-5
+    assert apart(trainer.state["params"], trained(eager, orders).state["params"]) < 1e-5
 
 
 #: One regularizer for each stage.
@@ -256,18 +256,18 @@ class TestCapture:
         world = world_of(name)
         trainer, orders = self.captured(world, monkeypatch), world.orders(epochs=3)
         assert (
-            bitwise_equal(trainer.var, world.trainer().var) and trainer.t == 0
+            bitwise_equal(trainer.state, world.trainer().state) and trainer.step_index == 0
         )  # the capture has trained nothing
         trained(trainer, orders)
         plain = trained_on(world, "cpu", epochs=3)
-        assert bitwise_equal(trainer.var, plain.var) and trainer.t == plain.t == 9
+        assert bitwise_equal(trainer.state, plain.state) and trainer.step_index == plain.step_index == 9
 
     def test_a_replay_reads_the_new_epoch_s_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         world = ToyRun(*NOISY)
         first, second = world.orders(epochs=2)
         trainer = trained(self.captured(world, monkeypatch), [first, second])
-        assert bitwise_equal(trainer.var, trained(world.trainer(), [first, second]).var)
-        assert not bitwise_equal(trainer.var, trained(world.trainer(), [first, first]).var)
+        assert bitwise_equal(trainer.state, trained(world.trainer(), [first, second]).state)
+        assert not bitwise_equal(trainer.state, trained(world.trainer(), [first, first]).state)
 
     def test_the_caller_may_reuse_the_memory_of_an_order(
         self, monkeypatch: pytest.MonkeyPatch
@@ -280,7 +280,7 @@ class TestCapture:
         captured.index.zero_()  # what it was captured with does not matter either
         captured.epoch(given)
         given.zero_()
-        assert bitwise_equal(trainer.var, trained(world.trainer(), [order]).var)
+        assert bitwise_equal(trainer.state, trained(world.trainer(), [order]).state)
 
     def test_a_replay_runs_no_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What Python computes is baked in at the capture: a tape that called the step again would not show it."""
@@ -322,6 +322,6 @@ class TestCapture:
     def check_eager(self, world: ToyRun, note: str) -> None:
         trainer, orders = world.trainer(), world.orders(epochs=2)
         assert trainer.compile(orders[0].as_subclass(SaysCuda)) == note
-        assert trainer.graph is None and trainer.t == 0
-        assert bitwise_equal(trainer.var, world.trainer().var)
-        assert bitwise_equal(trained(trainer, orders).var, trained(world.trainer(), orders).var)
+        assert trainer.graph is None and trainer.step_index == 0
+        assert bitwise_equal(trainer.state, world.trainer().state)
+        assert bitwise_equal(trained(trainer, orders).state, trained(world.trainer(), orders).state)

@@ -15,12 +15,12 @@ from support.engine import bitwise_equal
 from support.engine import lane_data
 from support.engine import one_lane
 
+from membench.api import COMMON_FIELDS
+from membench.api import STAGE_FIELDS
 from membench.api import STAGES
 from membench.api import Lane
 from membench.api import Regularizer
-from membench.engine.lane import COMMON
 from membench.engine.lane import DRAWS
-from membench.engine.lane import VALID
 from membench.engine.lane import LaneView
 from membench.engine.step import Step
 from membench.errors import LaneError
@@ -81,7 +81,7 @@ def test_every_stage_is_called(seen: dict[str, LaneView]) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_common_fields_are_there_in_every_stage(seen: dict[str, LaneView], stage: str) -> None:
-    missing = {field for field in COMMON - {"state"} if not hasattr(seen[stage], field)}
+    missing = {field for field in set(COMMON_FIELDS) - {"state"} if not hasattr(seen[stage], field)}
     assert missing == set()
     assert hasattr(seen[stage], "state") == (stage != "init")
     for draw in DRAWS:
@@ -170,9 +170,9 @@ def test_a_lane_error_is_an_attribute_error() -> None:
 
 def test_the_api_page_names_the_fields_that_there_are() -> None:
     declared = set(Lane.__annotations__) | {name for name in vars(Lane) if not name.startswith("_")}
-    assert declared == COMMON | set(VALID) | set(DRAWS)
-    assert set(VALID) == set(SPECIAL)
-    for field, stages in VALID.items():
+    assert declared == {*COMMON_FIELDS, *STAGE_FIELDS, *DRAWS}
+    assert set(STAGE_FIELDS) == set(SPECIAL)
+    for field, stages in STAGE_FIELDS.items():
         assert set(stages) == {s for s in STAGES if field in TABLE[s].split()}
 
 
@@ -199,7 +199,7 @@ def test_a_pixel_is_one_grey_level_in_units_of_x(float_pool: bool) -> None:
         (Regularizer("part", (1.0,)),), ((1.0,),), data=lane_data(1, float_pool=float_pool)
     )
     s = one_lane(world.trainer(), world.orders()[0])
-    raw = world.data.pool[world.data.rows[0, s.index]].float()
+    raw = world.data.images[world.data.rows[0, s.index]].float()
     grey = raw * (255 if float_pool else 1)
     pixel = s.lane(0, "batch").pixel
     assert pixel.shape == (1, 1, 1)
@@ -248,7 +248,7 @@ def test_each_part_of_a_composition_has_its_own_strength_and_state() -> None:
         )
 
     trainer = ToyRun((counter("one", 10), counter("two", 100)), ((0.5, 0.25),)).trained(epochs=1)
-    assert [state["n"].tolist() for state in trainer.var["states"]] == [
+    assert [state["n"].tolist() for state in trainer.state["states"]] == [
         [5 + 3 * 0.5],
         [25 + 3 * 0.25],
     ]

@@ -30,6 +30,7 @@ from membench.engine.pack_data import lane_key
 from membench.engine.schedule import checkpoints
 from membench.engine.schedule import control_epochs
 from membench.engine.step import Program
+from membench.engine.step import RunSizes
 from membench.engine.train import Run
 from membench.engine.train import train_pack
 from membench.errors import LaneError
@@ -177,7 +178,7 @@ def run_of(*cells: Cell) -> Run:
 
 def test_an_epoch_shows_every_example_once_in_a_new_order() -> None:
     run = run_of(cell(), cell(seed=1))
-    orders = [run.lanes.order(e).flatten(1) for e in range(3)]
+    orders = [run.data.order(e).flatten(1) for e in range(3)]
     assert all(sorted(row) == list(range(30)) for order in orders for row in order.tolist())
     assert len({tuple(row) for order in orders for row in order.tolist()}) == 6
 
@@ -185,8 +186,8 @@ def test_an_epoch_shows_every_example_once_in_a_new_order() -> None:
 def test_weights_and_order_are_the_seed_s_whatever_is_trained() -> None:
     cells = [cell(), cell(signal=NOISE), cell(signal="mixed@0.4")]
     run = run_of(*cells)
-    trainer, order = run.trainer(), run.lanes.order(3)
-    for k, w in trainer.var["params"].items():
+    trainer, order = run.trainer(), run.data.order(3)
+    for k, w in trainer.state["params"].items():
         assert torch.equal(w[0], w[1]) and torch.equal(w[0], w[2]), k
     assert torch.equal(order[0], order[1])
     assert (
@@ -214,7 +215,7 @@ def test_a_placebo_is_none_from_other_weights_in_another_order() -> None:
     assert one.loss == again.loss
     assert one.cost == 1.0
     run = run_of(cell("placebo", 1.0), cell("placebo", 2.0), cell("placebo", 1.0, signal=NOISE))
-    order, weights = run.lanes.order(1), run.trainer().var["params"]["first.weight"]
+    order, weights = run.data.order(1), run.trainer().state["params"]["first.weight"]
     assert not torch.equal(order[0], order[1]) and not torch.equal(weights[0], weights[1])
     assert torch.equal(order[0], order[2]) and torch.equal(weights[0], weights[2])
     assert (
@@ -251,14 +252,14 @@ def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() 
     )  # noise is fitted, and says nothing of real images
     run = run_of(cell(signal=INPUTS), cell(), cell(signal=INPUTS, seed=1))
     trainer = run.trainer()
-    assert run.lanes.rows["train"][[0, 2]].flatten().tolist() == list(range(60, 120))
-    assert run.lanes.rows["val"].max() < 60 and run.lanes.rows["test"].max() < 60
-    for lane, s in ((0, run.lanes.samples[0]), (2, run.lanes.samples[2])):
+    assert run.data.rows["train"][[0, 2]].flatten().tolist() == list(range(60, 120))
+    assert run.data.rows["val"].max() < 60 and run.data.rows["test"].max() < 60
+    for lane, s in ((0, run.data.runs[0]), (2, run.data.runs[2])):
         assert torch.equal(
-            trainer.data.pool[run.lanes.rows["train"][lane]], torch.from_numpy(s.train.x)
+            trainer.data.images[run.data.rows["train"][lane]], torch.from_numpy(s.train.x)
         )
-    own = run.lanes.samples[1].train.rows
-    assert np.array_equal(trainer.data.pool[run.lanes.rows["train"][1]], run.lanes.images[own])
+    own = run.data.runs[1].train.rows
+    assert np.array_equal(trainer.data.images[run.data.rows["train"][1]], run.data.images[own])
 
 
 # --- how a cell can end -----------------------------------------------------------------------------------------------
@@ -376,8 +377,8 @@ def test_what_torch_keeps_of_earlier_packs_is_room_for_the_next(
 
 def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_and_a_reading_write() -> None:
     run = Run(pack([cell()], RECIPE, SPLIT), source(), torch.device("cpu"))
-    weights = 4 * sum(w[0].numel() for w in run.trainer().var["params"].values())
-    lane = costs.lane_memory(run.program(), run.lanes.shape)
+    weights = 4 * sum(w[0].numel() for w in run.trainer().state["params"].values())
+    lane = costs.lane_memory(run.program(), run.data.shape)
     images = 4 * (RECIPE.batch + SPLIT.train) * 64
     kept, written = (
         3 * weights,
@@ -392,7 +393,8 @@ def test_memory_of_averaged_weights_with_batch_norm_does_not_grow_with_the_data(
     for train in (30, 3000):
         split = replace(SPLIT, train=train)
         module = registry().architecture("resnet8").build((1, 8, 8), CLASSES)
-        program = Program(module, parts("ema"), RECIPE, 10, CLASSES, split.train, 1.0)
+        sizes = RunSizes(steps=10, num_classes=CLASSES, num_examples=split.train, pixel_scale=1.0)
+        program = Program(module=module, parts=parts("ema"), recipe=RECIPE, sizes=sizes)
         lanes.append(costs.lane_memory(program, (1, 8, 8)))
     assert lanes[1] < 30 * lanes[0]  # 100 times the images; a reading takes 500 of them
 

@@ -33,11 +33,13 @@ from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine import compiled
+from membench.engine import evaluate
 from membench.engine import network
 from membench.engine import optim
-from membench.engine import trainer as trainer_module
+from membench.engine.costs import count_stacked_step
 from membench.engine.environment import environment
 from membench.engine.environment import resolve_device
+from membench.engine.lane_tensors import standardise
 from membench.engine.step import untapped
 from membench.errors import MembenchError
 from membench.nn import PatchConv
@@ -65,7 +67,7 @@ def plain_loop(world: ToyRun, lane: int, make: Callable, epochs: int) -> dict[st
         network.initial_weights(world.architecture, SHAPE, CLASSES, 100 + world.seeds[lane])
     )
     optimizer, d = make(module.parameters()), world.data
-    x = (d.pool[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
+    x = (d.images[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
     for order in world.orders(epochs=epochs):
         for index in order[lane]:
             loss = F.cross_entropy(module(x[index], untapped), d.labels[lane, index])
@@ -87,9 +89,9 @@ def test_one_lane_is_the_plain_torch_loop(architecture: str, optimizer: str) -> 
     recipe = Recipe(optimizer, lr=0.1 if optimizer == "sgd" else 0.01, batch=8)
     world = ToyRun((), ((), ()), ARCHITECTURES[architecture], recipe)
     stacked = world.trained(epochs=EPOCHS)
-    start = lane_of(world.trainer().var["params"], 1)
+    start = lane_of(world.trainer().state["params"], 1)
     for lane in (0, 1):
-        mine = lane_of(stacked.var["params"], lane)
+        mine = lane_of(stacked.state["params"], lane)
         for name, w in plain_loop(world, lane, OPTIMIZERS[optimizer], EPOCHS).items():
             assert torch.allclose(mine[f"/{name}"], w, atol=2e-5, rtol=1e-4), name
     assert any((mine[name] - start[name]).abs().max() > 0.05 for name in start)  # it did train
@@ -143,15 +145,15 @@ def test_one_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit(name: 
     for lanes in ([1], [2, 1], [1, 0, 2]):
         some = world.trained(lanes, epochs=4)
         at = lanes.index(1)
-        assert bitwise_equal(lane_of(some.var, at), lane_of(together.var, 1))
+        assert bitwise_equal(lane_of(some.state, at), lane_of(together.state, 1))
 
 
 def test_one_cnn_lane_alone_is_nearly_the_same_lane_among_others() -> None:
     """Its patches are one batched matmul whose blocking depends on the number of lanes: 1e-5 after 12 steps."""
     world = ToyRun(parts("dropout"), SETTINGS, registry().architecture("cnn"))
     together, alone = world.trained(epochs=4), world.trained([1], epochs=4)
-    for name, w in lane_of(alone.var["params"], 0).items():
-        assert torch.allclose(w, lane_of(together.var["params"], 1)[name], atol=1e-5), name
+    for name, w in lane_of(alone.state["params"], 0).items():
+        assert torch.allclose(w, lane_of(together.state["params"], 1)[name], atol=1e-5), name
 
 
 @pytest.mark.slow
@@ -164,7 +166,7 @@ def test_a_compiled_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit
     together = world.trained(epochs=4, compiled=True)
     for lanes in ([1], [2, 1]):
         some = world.trained(lanes, epochs=4, compiled=True)
-        assert bitwise_equal(lane_of(some.var, lanes.index(1)), lane_of(together.var, 1))
+        assert bitwise_equal(lane_of(some.state, lanes.index(1)), lane_of(together.state, 1))
 
 
 @pytest.mark.slow
@@ -174,9 +176,9 @@ def test_the_compiled_step_is_the_eager_one(name: str, architecture: str) -> Non
     """Sums in another order: 1e-4 of the weights after six steps."""
     world = ToyRun(parts(name), SETTINGS[:2], registry().architecture(architecture))
     eager, compiled = world.trained(), world.trained(compiled=True)
-    assert compiled.t.item() == eager.t.item() == 6
-    for k, w in eager.var["params"].items():
-        assert torch.allclose(w, compiled.var["params"][k], atol=1e-4), k
+    assert compiled.step_index.item() == eager.step_index.item() == 6
+    for k, w in eager.state["params"].items():
+        assert torch.allclose(w, compiled.state["params"][k], atol=1e-4), k
 
 
 BOMB = regularizer(
@@ -187,16 +189,16 @@ BOMB = regularizer(
 def test_a_lane_that_is_not_finite_is_frozen_and_marked_and_its_neighbours_do_not_notice() -> None:
     world = ToyRun((BOMB,), ((0.0,), (1.0,), (0.5,)))
     trained = world.trained(epochs=4)
-    assert trained.var["died"].tolist() == [-1, 4, -1]
+    assert trained.state["diverged_at"].tolist() == [-1, 4, -1]
     orders = world.orders(epochs=2)
     before = world.trainer()
     before.train_epoch(orders[0])
     before.train_epoch(orders[1][:, :1])
     for tree in ("params", "slots"):
-        assert bitwise_equal(lane_of(trained.var[tree], 1), lane_of(before.var[tree], 1))
+        assert bitwise_equal(lane_of(trained.state[tree], 1), lane_of(before.state[tree], 1))
     peace = ToyRun((BOMB,), ((0.0,), (0.0,), (0.5,))).trained(epochs=4)
     for lane in (0, 2):
-        assert bitwise_equal(lane_of(trained.var, lane), lane_of(peace.var, lane))
+        assert bitwise_equal(lane_of(trained.state, lane), lane_of(peace.state, lane))
 
 
 def test_nan_weights_stay_in_their_lane() -> None:
@@ -205,8 +207,12 @@ def test_nan_weights_stay_in_their_lane() -> None:
     )
     world = ToyRun((blow,), ((0.0,), (1.0,), (0.0,)))
     trained, alone = world.trained(), world.trained([2])
-    assert trained.var["died"].tolist() == [-1, 1, -1]  # the loss at the weights that step 0 left
-    assert bitwise_equal(lane_of(trained.var, 2), lane_of(alone.var, 0))
+    assert trained.state["diverged_at"].tolist() == [
+        -1,
+        1,
+        -1,
+    ]  # the loss at the weights that step 0 left
+    assert bitwise_equal(lane_of(trained.state, 2), lane_of(alone.state, 0))
     finite = trained.evaluate(trained.data.rows, trained.data.labels)[2]
     assert finite.tolist() == [True, False, True]
 
@@ -218,12 +224,14 @@ def test_a_lane_s_new_weights_do_not_depend_on_the_others(name: str) -> None:
     trainer = ToyRun(parts(name), SETTINGS, CNN).trainer()
     order, d = ToyRun(parts(name), SETTINGS, CNN).orders()[0], trainer.data
     index = order[:, 0]
-    x = trainer_module.standardise(d.pool[d.rows.gather(1, index)], d.mean, d.std)
+    x = standardise(d.images[d.rows.gather(1, index)], d.mean, d.std)
     y = one_hot(d.labels.gather(1, index), CLASSES)
     batch = {"x": x, "y": y, "index": index, "clean": d.clean.gather(1, index)}
-    params = {k: v.clone().requires_grad_() for k, v in trainer.var["params"].items()}
-    step = vmap(trainer.program.advance, in_dims=(0, 0, 0, None))
-    new = step({**trainer.var, "params": params}, trainer.fixed, batch, trainer.t)["params"]
+    params = {k: v.clone().requires_grad_() for k, v in trainer.state["params"].items()}
+    step = vmap(trainer.program.step, in_dims=(0, 0, 0, None))
+    new = step({**trainer.state, "params": params}, trainer.constants, batch, trainer.step_index)[
+        "params"
+    ]
     grads = torch.autograd.grad(sum(w[1].sum() for w in new.values()), list(params.values()))
     for g in grads:
         assert g[0].abs().sum() == 0 and g[2].abs().sum() == 0
@@ -250,19 +258,20 @@ def test_the_step_never_waits_for_the_device_where_there_are_branches(name: str)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_step_runs_on_the_meta_device_and_costs_at_least_the_plain_one(name: str) -> None:
     strengths = registry().regularizers[name].strengths[:2] or ((),)
-    plain = ToyRun((), strengths).trainer().counted().flops
-    assert ToyRun(parts(name), strengths).trainer().counted().flops >= plain > 0
+    plain = count_stacked_step(ToyRun((), strengths).trainer()).flops
+    assert count_stacked_step(ToyRun(parts(name), strengths).trainer()).flops >= plain > 0
 
 
 def test_the_step_s_flops_are_counted_as_on_paper() -> None:
     sizes = (64 * 6, 6 * 5, 5 * 3)  # forward and weight gradients; no gradient for the input
-    assert ToyRun((), ((), ())).trainer().counted().flops == 2 * 2 * 8 * (3 * sum(sizes) - sizes[0])
+    two_lanes = ToyRun((), ((), ())).trainer()
+    assert count_stacked_step(two_lanes).flops == 2 * 2 * 8 * (3 * sum(sizes) - sizes[0])
 
 
 def test_sam_costs_two_steps_and_label_smoothing_one() -> None:
-    plain = ToyRun((), SETTINGS).trainer().counted().flops
-    assert ToyRun(parts("sam"), SETTINGS).trainer().counted().flops == 2 * plain
-    assert ToyRun(parts("label-smoothing"), SETTINGS).trainer().counted().flops == plain
+    plain = count_stacked_step(ToyRun((), SETTINGS).trainer()).flops
+    assert count_stacked_step(ToyRun(parts("sam"), SETTINGS).trainer()).flops == 2 * plain
+    assert count_stacked_step(ToyRun(parts("label-smoothing"), SETTINGS).trainer()).flops == plain
 
 
 @pytest.mark.slow
@@ -278,8 +287,8 @@ def test_every_step_is_one_graph(
     assert traced.compile(order) == ""
     eager.train_epoch(order)
     traced.train_epoch(order)
-    for k, w in eager.var["params"].items():
-        assert torch.allclose(w, traced.var["params"][k], atol=1e-5), k
+    for k, w in eager.state["params"].items():
+        assert torch.allclose(w, traced.state["params"][k], atol=1e-5), k
 
 
 def test_a_process_compiles_more_programs_than_dynamo_s_limit(
@@ -297,19 +306,20 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: graph)
-    monkeypatch.setattr(trainer_module, "L2_BYTES", 0)
+    monkeypatch.setattr(compiled, "L2_BYTES", 0)
     world = ToyRun(parts("ema"), ((0.2,), (0.5,)) * 3)
     ended = []
     for best, groups in ((2, [2] * 3), (9, [6])):
-        monkeypatch.setattr(trainer_module, "GROUP_SIZE", best)
+        monkeypatch.setattr(compiled, "GROUP_SIZE", best)
         trainer, orders = world.trainer(), world.orders(epochs=2)
         assert trainer.compile(orders[0]) == ""
-        assert [lanes.stop - lanes.start for lanes, _ in trainer.strands] == groups
+        assert [group.lanes.stop - group.lanes.start for group in trainer.groups] == groups
         for order in orders:
             trainer.train_epoch(order)
         ended.append(trainer)
     assert all(
-        bitwise_equal(ended[0].var, other.var) and other.t == ended[0].t == 2 * orders[0].shape[1]
+        bitwise_equal(ended[0].state, other.state)
+        and other.step_index == ended[0].step_index == 2 * orders[0].shape[1]
         for other in ended
     )
     assert bitwise_equal(ended[0].readout()[0], ended[-1].readout()[0])
@@ -330,7 +340,7 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(
 def test_networks_move_about_five_lanes_at_once_and_small_ones_more(
     lanes: int, weight: int, groups: list[int]
 ) -> None:
-    cut = trainer_module.lane_groups(lanes, weight)
+    cut = compiled.lane_groups(lanes, weight)
     assert [group.stop - group.start for group in cut] == groups
     assert [row for group in cut for row in range(lanes)[group]] == list(range(lanes))
 
@@ -377,9 +387,9 @@ def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(
     world = ToyRun((), ((),), steps=41)
     trainer, order = world.trainer(), world.orders()[0]
     assert trainer.compile(order) == "ran uncompiled: RuntimeError: no C++ compiler"
-    assert trainer.t == 0
+    assert trainer.step_index == 0
     trainer.train_epoch(order)
-    assert bitwise_equal(trainer.var, world.trained(epochs=1).var)
+    assert bitwise_equal(trainer.state, world.trained(epochs=1).state)
 
 
 # --- the stages, against their formulas -------------------------------------------------------------------------------
@@ -513,14 +523,14 @@ def test_weights_stages_come_after_the_optimizer_and_know_the_weights_before() -
     }  # noqa: E731
     half = Regularizer("half", (1.0,), weights=back)
     shift = Regularizer("shift", (1.0,), weights=lambda p, lane: {k: w + 1 for k, w in p.items()})
-    start, plain = (ToyRun((), ((),)).trained(epochs=e).var["params"] for e in (0, 1))
+    start, plain = (ToyRun((), ((),)).trained(epochs=e).state["params"] for e in (0, 1))
     one = ToyRun((), ((),), steps=40)
     trainer, order = one.trainer(), one.orders()[0][:, :1]
     trainer.train_epoch(order)
     mine = ToyRun((half, shift), ((1.0, 1.0),)).trainer()
     mine.train_epoch(order)
-    for k, w in trainer.var["params"].items():
-        assert torch.allclose(mine.var["params"][k], (start[k] + w) / 2 + 1, atol=1e-6)
+    for k, w in trainer.state["params"].items():
+        assert torch.allclose(mine.state["params"][k], (start[k] + w) / 2 + 1, atol=1e-6)
     assert not bitwise_equal(start, plain)
 
 
@@ -536,13 +546,13 @@ def test_update_sees_the_new_weights_and_readout_is_for_evaluation_only() -> Non
     world, plain = ToyRun((log,), ((1.0,),)), ToyRun((), ((),))
     trainer, other = world.trainer(), plain.trainer()
     for order in world.orders()[0].split(1, dim=1):
-        before = {k: w.clone() for k, w in other.var["params"].items()}
+        before = {k: w.clone() for k, w in other.state["params"].items()}
         trainer.train_epoch(order)
         other.train_epoch(order)
-        assert bitwise_equal(trainer.var["params"], other.var["params"])
-        moved = {k: w - before[k] for k, w in other.var["params"].items()}
-        assert bitwise_equal(trainer.var["states"][0]["last"], moved)
-    assert trainer.var["states"][0]["steps"].tolist() == [3]
+        assert bitwise_equal(trainer.state["params"], other.state["params"])
+        moved = {k: w - before[k] for k, w in other.state["params"].items()}
+        assert bitwise_equal(trainer.state["states"][0]["last"], moved)
+    assert trainer.state["states"][0]["steps"].tolist() == [3]
     _, loss, _ = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert loss.item() == pytest.approx(math.log(CLASSES), rel=1e-5)  # all weights zero
 
@@ -558,7 +568,7 @@ def test_a_state_by_example_is_written_where_the_batch_is() -> None:
     world = ToyRun((targets,), ((1.0,), (1.0,)))
     trainer = world.trainer()
     trainer.train_epoch(world.orders()[0][:, :1])
-    state, seen = trainer.var["states"][0]["t"], world.orders()[0][:, 0]
+    state, seen = trainer.state["states"][0]["t"], world.orders()[0][:, 0]
     for lane in (0, 1):
         assert torch.equal(
             state[lane, seen[lane]], one_hot(world.data.labels[lane, seen[lane]], CLASSES)
@@ -725,8 +735,8 @@ def test_a_penalty_without_anything_to_punish_may_be_a_plain_zero() -> None:
         penalty=lambda params, lane: sum(w.sum() for w in params.values() if w.dim() > 2)
     )
     assert bitwise_equal(
-        ToyRun((zero,), ((1.0,),)).trained().var["params"],
-        ToyRun((), ((),)).trained().var["params"],
+        ToyRun((zero,), ((1.0,),)).trained().state["params"],
+        ToyRun((), ((),)).trained().state["params"],
     )
 
 
@@ -792,26 +802,26 @@ def test_inputs_are_standardised_with_each_lane_s_own_statistics(float_pool: boo
     trainer, order = world.trainer(), world.orders()[0]
     for lane, (mean, std) in enumerate(((1, 2), (2, 4))):
         step = one_lane(trainer, order, lane=lane)
-        raw = data.pool[data.rows[lane, order[lane, 0]]].float()
+        raw = data.images[data.rows[lane, order[lane, 0]]].float()
         assert torch.allclose(step.x, (raw - mean) / std)
 
 
 @pytest.mark.parametrize(
-    "at_once", [1, 2, 3]
+    "eval_lanes", [1, 2, 3]
 )  # a CPU takes one lane, a GPU all of them; 2 leaves one over
 def test_evaluation_is_of_the_plain_network_in_chunks(
-    monkeypatch: pytest.MonkeyPatch, at_once: int
+    monkeypatch: pytest.MonkeyPatch, eval_lanes: int
 ) -> None:
-    monkeypatch.setattr(trainer_module, "EVAL_BATCH", 7)  # 24 examples: the last chunk is short
+    monkeypatch.setattr(evaluate, "EVAL_BATCH", 7)  # 24 examples: the last chunk is short
     world = ToyRun(parts("dropout"), SETTINGS)
     trainer = world.trained()
-    trainer.at_once = at_once
+    trainer.eval_lanes = eval_lanes
     right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert right.shape == (3, 24) and finite.all()
     for lane in range(3):
-        params = {k: w[lane] for k, w in trainer.var["params"].items()}
+        params = {k: w[lane] for k, w in trainer.state["params"].items()}
         x = (
-            world.data.pool[world.data.rows[lane]].float() - world.data.mean[lane]
+            world.data.images[world.data.rows[lane]].float() - world.data.mean[lane]
         ) / world.data.std[lane]
         logits = functional_call(trainer.program.module, params, (x, untapped))
         assert torch.equal(right[lane], logits.argmax(1) == world.data.labels[lane])
@@ -822,9 +832,9 @@ def test_evaluation_is_of_the_plain_network_in_chunks(
 
 def test_evaluation_changes_nothing() -> None:
     trainer = ToyRun(parts("ema"), ((0.9,),)).trained()
-    before = {k: v.clone() for k, v in lane_of(trainer.var, 0).items()}
+    before = {k: v.clone() for k, v in lane_of(trainer.state, 0).items()}
     trainer.evaluate(trainer.data.rows, trainer.data.labels)
-    assert bitwise_equal(before, lane_of(trainer.var, 0)) and trainer.t == 6
+    assert bitwise_equal(before, lane_of(trainer.state, 0)) and trainer.step_index == 6
 
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

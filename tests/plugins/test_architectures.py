@@ -278,8 +278,8 @@ def test_it_learns_alone_what_it_learns_among_others(name: str) -> None:
     assert (after < before).all()
     alone = lanes.trained([1], epochs=epochs(name))
     for tree in ("params", "buffers"):
-        assert max_abs_diff(lane_of(trainer.var[tree], 1), lane_of(alone.var[tree], 0)) < 1e-4
-    assert max_abs_diff(lane_of(trainer.var["params"], 0), lane_of(trainer.var["params"], 1)) > 1e-3
+        assert max_abs_diff(lane_of(trainer.state[tree], 1), lane_of(alone.state[tree], 0)) < 1e-4
+    assert max_abs_diff(lane_of(trainer.state["params"], 0), lane_of(trainer.state["params"], 1)) > 1e-3
 
 
 @every(NORMED, slow=(*SLOW, "cifar-cnn"))
@@ -289,10 +289,10 @@ def test_evaluation_after_training_goes_by_the_running_statistics(name: str) -> 
     _, losses, _ = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     d, module = trainer.data, network.meta_module(lanes.architecture, SHAPE, lanes.classes)
     for lane in (0, 1):
-        x = (d.pool[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
+        x = (d.images[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
         y = one_hot(d.labels[lane], lanes.classes)
         p, b = (
-            {k: v[lane] for k, v in trainer.var[tree].items()} for tree in ("params", "buffers")
+            {k: v[lane] for k, v in trainer.state[tree].items()} for tree in ("params", "buffers")
         )
         loss = {
             train: cross_entropy(functional_call(module.train(train), {**p, **b}, (x, untapped)), y)
@@ -308,13 +308,13 @@ def test_evaluation_after_training_goes_by_the_running_statistics(name: str) -> 
 def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(name: str) -> None:
     names = ("dropout", "spatial-dropout", *(("stochastic-depth",) if name in BRANCHED else ()))
     off, on = (0.0,) * len(names), (0.3, 0.2, 0.4)[: len(names)]
-    plain = world(name, strengths=((), ())).trained(epochs=1).var
-    both = world(name, *names, strengths=(off, on)).trained(epochs=1).var
+    plain = world(name, strengths=((), ())).trained(epochs=1).state
+    both = world(name, *names, strengths=(off, on)).trained(epochs=1).state
     assert bitwise_equal(lane_of(both["params"], 0), lane_of(plain["params"], 0))
-    assert both["died"].tolist() == [-1, -1]
+    assert both["diverged_at"].tolist() == [-1, -1]
     assert max_abs_diff(lane_of(both["params"], 1), lane_of(plain["params"], 1)) > 1e-4
     if name in BRANCHED:
-        shallow = world(name, names[-1], strengths=((0.0,), (0.4,))).trained(epochs=1).var
+        shallow = world(name, names[-1], strengths=((0.0,), (0.4,))).trained(epochs=1).state
         away = [
             max_abs_diff(lane_of(shallow["params"], lane), lane_of(plain["params"], lane))
             for lane in (0, 1)
@@ -343,7 +343,7 @@ def test_its_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     with one_graph(monkeypatch):
         assert trainer.compile(orders[0]) == ""
         trained(trainer, orders)
-    assert max_abs_diff(trainer.var["params"], trained(eager, orders).var["params"]) < 1e-4
+    assert max_abs_diff(trainer.state["params"], trained(eager, orders).state["params"]) < 1e-4
 
 
 # --- in the plan ----------------------------------------------------------------------------------

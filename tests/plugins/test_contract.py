@@ -79,7 +79,7 @@ def test_the_step_changes_continuously_with_the_strength(name: str) -> None:
     barely_on = tuple(1e6 if math.isinf(value) else value + 1e-6 for value in off)
     architecture = CNN if skips_the_mlp(name) else MLP
     trainer = toy_run(name, off, barely_on, architecture=architecture).trained(epochs=1)
-    weights = trainer.var["params"]
+    weights = trainer.state["params"]
     for parameter in weights.values():
         assert torch.allclose(parameter[0], parameter[1], atol=1e-3)
 

@@ -45,7 +45,7 @@ def test_the_controls_know_their_place() -> None:
 def test_low_lr_is_training_at_that_learning_rate(factor: float) -> None:
     w = toy_run("low-lr", (factor,))
     slow = replace(w, regularizers=(), recipe=replace(RECIPE, lr=RECIPE.lr * factor))
-    mine, theirs = (v.trained(epochs=6).var["params"] for v in (w, slow))
+    mine, theirs = (v.trained(epochs=6).state["params"] for v in (w, slow))
     assert all(torch.allclose(mine[k], theirs[k], atol=1e-5) for k in mine)
 
 

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from support.engine import ToyRun
 from support.engine import lane_data
-from support.engine import lanes_of
 from support.engine import one_lane
 from support.engine import parts
 from support.regularizers import call_stage
@@ -78,7 +77,7 @@ def test_an_adversarial_step_is_32_grey_levels_up_the_loss() -> None:
     assert torch.allclose(levels, 32 * g.sign(), atol=1e-2)
     # float32 pixels are 0-1, so that a grey level is 1/255 there: the same images give the same step
     w = toy_run("adversarial", (1.0,))
-    data = lanes_of(lane_data(1, float_pool=True), [0])
+    data = lane_data(1, float_pool=True).of_lanes([0])
     other = ToyRun(parts("adversarial"), ((1.0,),), data=data, seeds=(0,))
     a, b = (one_lane(v.trainer(), v.orders()[0], t=2) for v in (w, other))
     assert torch.allclose(a.x, b.x, atol=1e-4)

@@ -18,7 +18,7 @@ from support.regularizers import toy_run
 from torch import Tensor
 
 from membench.engine.step import forward_of
-from membench.engine.trainer import standardise
+from membench.engine.lane_tensors import standardise
 from membench.nn import cross_entropy
 
 pytestmark = pytest.mark.usefixtures("worker_like")  # bitwise at one thread, as the engine promises
@@ -140,7 +140,7 @@ def test_small_loss_s_share_rises_over_the_first_tenth_of_the_steps() -> None:
 def batch_of(w: ToyRun, order: Tensor) -> tuple[Tensor, Tensor]:
     """(x, index) of the first lane's only batch in an order [1, 1, n]."""
     index, data = order[0, 0], w.data
-    return standardise(data.pool[data.rows[:, index]], data.mean, data.std)[0], index
+    return standardise(data.images[data.rows[:, index]], data.mean, data.std)[0], index
 
 
 def test_elr_s_state_is_the_temporal_ensemble_of_each_example_s_outputs() -> None:
@@ -149,11 +149,11 @@ def test_elr_s_state_is_the_temporal_ensemble_of_each_example_s_outputs() -> Non
     for order in w.orders(epochs=3):
         for one in order.split(1, dim=1):
             x, index = batch_of(w, one)
-            params = {k: v[0].clone() for k, v in trainer.var["params"].items()}
+            params = {k: v[0].clone() for k, v in trainer.state["params"].items()}
             for i, p in zip(index, trainer.program.logits(params, x).softmax(1), strict=True):
                 targets[i] = 0.7 * targets[i] + 0.3 * p
             trainer.train_epoch(one)
-    assert torch.allclose(trainer.var["states"][0]["targets"][0], targets, atol=1e-5)
+    assert torch.allclose(trainer.state["states"][0]["targets"][0], targets, atol=1e-5)
     assert torch.allclose(
         targets.sum(1), torch.tensor(1 - 0.7**3)
     )  # three times seen, from nothing
@@ -191,13 +191,13 @@ def test_elr_stays_finite_for_a_network_that_is_sure() -> None:
 def test_self_distillation_s_teacher_is_the_average_of_the_student_s_weights() -> None:
     w = toy_run("self-distillation", (0.5,))
     trainer = w.trainer()
-    teacher = {k: v.clone() for k, v in trainer.var["params"].items()}
+    teacher = {k: v.clone() for k, v in trainer.state["params"].items()}
     for one in w.orders()[0].split(1, dim=1):
         trainer.train_epoch(one)
-        teacher = {k: 0.99 * a + 0.01 * trainer.var["params"][k] for k, a in teacher.items()}
-    state = trainer.var["states"][0]["teacher"]
+        teacher = {k: 0.99 * a + 0.01 * trainer.state["params"][k] for k, a in teacher.items()}
+    state = trainer.state["states"][0]["teacher"]
     assert all(torch.allclose(state[k], teacher[k], atol=1e-6) for k in teacher)
-    assert not bitwise_equal(state, trainer.var["params"])
+    assert not bitwise_equal(state, trainer.state["params"])
 
 
 def test_self_distillation_s_loss_mixes_in_the_teacher_s_answer() -> None:

@@ -96,7 +96,7 @@ def orthogonality(step: Step, p: Params, s: float) -> Tensor:
 
 def from_init(step: Step, p: Params, s: float) -> Tensor:
     start = (
-        ToyRun(architecture=_architecture(step), data=lane_data(1, n=24)).trainer().var["params"]
+        ToyRun(architecture=_architecture(step), data=lane_data(1, n=24)).trainer().state["params"]
     )
     return s / 2 * sum((w - start[name][0]).pow(2).sum() for name, w in p.items())
 

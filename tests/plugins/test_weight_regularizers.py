@@ -35,7 +35,7 @@ def test_max_norm_scales_long_rows_back_and_leaves_short_ones_alone() -> None:
 
 
 def test_max_norm_holds_after_training() -> None:
-    params = toy_run("max-norm", (0.3,), architecture=CNN).trained(epochs=4).var["params"]
+    params = toy_run("max-norm", (0.3,), architecture=CNN).trained(epochs=4).state["params"]
     norms = torch.cat([w[0].norm(dim=1) for name, w in params.items() if w.dim() > 2])
     assert norms.max() <= 0.3 * (1 + 1e-6) and (norms > 0.299).any()
 
@@ -44,7 +44,7 @@ def test_decoupled_decay_is_adamw_s_on_the_weight_matrices() -> None:
     s, recipe = 0.7, Recipe(optimizer="adamw", lr=0.02, batch=8)
     w = ToyRun(parts("decoupled-decay"), ((s,),), recipe=recipe, data=lane_data(1, n=24))
     trainer, order = w.trainer(), w.orders()[0]
-    params = variables({name: v[0] for name, v in trainer.var["params"].items()})
+    params = variables({name: v[0] for name, v in trainer.state["params"].items()})
     by_size = [[v for v in params.values() if (v.dim() > 1) == large] for large in (False, True)]
     adamw = torch.optim.AdamW(
         [{"params": by_size[0], "weight_decay": 0}, {"params": by_size[1], "weight_decay": s}],
@@ -56,13 +56,13 @@ def test_decoupled_decay_is_adamw_s_on_the_weight_matrices() -> None:
         mean_loss(step, params).backward()
         adamw.step()
     trainer.train_epoch(order)
-    assert close({name: v[0] for name, v in trainer.var["params"].items()}, params)
+    assert close({name: v[0] for name, v in trainer.state["params"].items()}, params)
 
 
 def test_shrink_and_perturb_replaces_a_share_after_each_tenth_but_the_last() -> None:
     s, w = 0.3, ToyRun(parts("shrink-and-perturb"), ((0.3,),), data=lane_data(1, n=24))
     trainer, order = w.trainer(), w.orders()[0]
-    given = {name: v[0] + 1 for name, v in trainer.var["params"].items()}
+    given = {name: v[0] + 1 for name, v in trainer.state["params"].items()}
     acted = []
     for t in range(40):
         step = one_lane(trainer, order, t)
@@ -85,15 +85,15 @@ def test_shrink_and_perturb_replaces_a_share_after_each_tenth_but_the_last() -> 
 def test_ema_evaluates_the_exponential_average_of_all_weights_so_far() -> None:
     s, w = 0.9, toy_run("ema", (0.9,))
     trainer, plain = w.trainer(), replace(w, regularizers=()).trainer()
-    average = {k: v.clone() for k, v in plain.var["params"].items()}
+    average = {k: v.clone() for k, v in plain.state["params"].items()}
     for order in w.orders(epochs=2):
         for one in order.split(1, dim=1):
             trainer.train_epoch(one)
             plain.train_epoch(one)
-            average = {k: s * a + (1 - s) * plain.var["params"][k] for k, a in average.items()}
-    assert bitwise_equal(trainer.var["params"], plain.var["params"])
+            average = {k: s * a + (1 - s) * plain.state["params"][k] for k, a in average.items()}
+    assert bitwise_equal(trainer.state["params"], plain.state["params"])
     read = trainer.program.readout(
-        *(tree_map(lambda v: v[0], t) for t in (trainer.var, trainer.fixed)), trainer.t
+        *(tree_map(lambda v: v[0], t) for t in (trainer.state, trainer.constants)), trainer.step_index
     )
     assert all(torch.allclose(read[k], average[k][0], atol=1e-6) for k in read)
 
@@ -106,9 +106,9 @@ def weights_by_epoch(name: str, *strengths: float, epochs: int = 4) -> list[tupl
     for order in w.orders(epochs=epochs):
         trainer.train_epoch(order)
         read = torch.func.vmap(trainer.program.readout, in_dims=(0, 0, None))(
-            trainer.var, trainer.fixed, trainer.t
+            trainer.state, trainer.constants, trainer.step_index
         )
-        seen.append(({k: v.clone() for k, v in trainer.var["params"].items()}, read))
+        seen.append(({k: v.clone() for k, v in trainer.state["params"].items()}, read))
     return seen
 
 

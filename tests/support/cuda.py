@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import nullcontext
-from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +22,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from membench.api import Regularizer
 from membench.engine import compiled
-from membench.engine.trainer import LaneTensors
 from membench.engine.trainer import Trainer
 from membench.testing.gpu_checks import PlacementGuard
 from membench.testing.gpu_checks import Refused
@@ -151,16 +149,16 @@ def toy_world(**stages: Any) -> ToyRun:
 def lanes_on(world: ToyRun, device: str) -> tuple[Any, ...]:
     """What a `Trainer` of the world's lanes takes, all of it on the device."""
     here = world.trainer()
-    data = LaneTensors(*(getattr(here.data, f.name).to(device) for f in fields(LaneTensors)))
-    initial = here.fixed["initial"]
+    data = here.data.to(device)
+    initial = here.constants["initial"]
     weights = [
         {name: w[lane].to(device) for name, w in initial.items()} for lane in range(len(data.rows))
     ]
     return (
         here.program,
         weights,
-        here.fixed["strengths"].to(device),
-        here.fixed["key"].to(device),
+        here.constants["strengths"].to(device),
+        here.constants["key"].to(device),
         data,
     )
 

@@ -37,7 +37,6 @@ from membench.testing.toy import ToyRun
 from membench.testing.toy import bitwise_equal
 from membench.testing.toy import lane_data
 from membench.testing.toy import lane_of
-from membench.testing.toy import lanes_of
 from membench.testing.toy import leaves
 from membench.testing.toy import one_lane
 
@@ -54,7 +53,6 @@ __all__ = [
     "one_lane",
     "lane_of",
     "bitwise_equal",
-    "lanes_of",
 ]
 
 ARCHITECTURES = {"mlp": MLP, "cnn": CNN}

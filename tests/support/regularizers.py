@@ -19,7 +19,6 @@ from membench.engine.step import untapped
 from support.engine import MLP
 from support.engine import ToyRun
 from support.engine import lane_data
-from support.engine import lanes_of
 from support.engine import one_lane
 from support.engine import parts
 
@@ -29,7 +28,7 @@ def toy_run(
 ) -> ToyRun:
     """Lanes that differ in the strength alone: the same seed, images and labels."""
     lanes = len(settings)
-    data = lanes_of(lane_data(1, n=24), [0] * lanes)
+    data = lane_data(1, n=24).of_lanes([0] * lanes)
     return ToyRun(parts(name), settings, architecture, data=data, seeds=(0,) * lanes, **fields)
 
 
