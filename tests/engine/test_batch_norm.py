@@ -1,4 +1,4 @@
-"""Batch norm: a lane's running statistics are torch's own, move once a step, and are nobody else's."""
+"""Batch norm: a lane's running statistics are torch's, change once a step, and are its own."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
 
 
 @pytest.mark.parametrize("eval_lanes", [1, 2])
-def test_evaluation_goes_by_each_lane_s_own_running_statistics(eval_lanes: int) -> None:
+def test_evaluation_uses_each_lane_s_own_running_statistics(eval_lanes: int) -> None:
     world = ToyRun((), ((), ()), NORM)
     trainer = world.trained(epochs=EPOCHS)
     trainer.eval_lanes = eval_lanes
@@ -132,16 +132,14 @@ def again(grads: dict, params: dict, lane: Any) -> dict:
 
 
 @pytest.mark.parametrize("stages", [{"loss": ask}, {"grads": again}], ids="-".join)
-def test_only_the_main_forward_moves_the_running_statistics(stages: dict) -> None:
+def test_only_the_main_forward_changes_the_running_statistics(stages: dict) -> None:
     mine = ToyRun((Regularizer("mine", (1.0,), **stages),), ((1.0,),), NORM).trained()
     plain = ToyRun((), ((),), NORM).trained()
     for name, b in buffers(plain, 0).items():
         assert torch.allclose(buffers(mine, 0)[name], b, atol=1e-6), name
 
 
-def test_a_pass_in_training_mode_goes_by_the_batch_and_one_in_eval_mode_by_the_running_statistics() -> (
-    None
-):
+def test_training_mode_uses_batch_statistics_and_eval_mode_running_ones() -> None:
     seen: dict[str, Tensor] = {}
 
     def loss(losses: Tensor, logits: Tensor, y: Tensor, lane: Any) -> Tensor:
@@ -161,7 +159,7 @@ def test_a_pass_in_training_mode_goes_by_the_batch_and_one_in_eval_mode_by_the_r
     assert not torch.allclose(seen["eval"], seen["main"], atol=1e-2)
 
 
-def test_the_statistics_of_a_lane_that_died_stay_as_they_were_and_its_neighbours_go_on() -> None:
+def test_statistics_of_a_lane_that_diverged_stay_as_they_were_and_the_others_go_on() -> None:
     bomb = Regularizer(
         "mine", (1.0,), loss=lambda v, z, y, lane: v / (1 - lane.strength * (lane.step == 4))
     )
@@ -175,10 +173,10 @@ def test_the_statistics_of_a_lane_that_died_stay_as_they_were_and_its_neighbours
     assert not bitwise_equal(buffers(trained, 0), buffers(before, 0))
 
 
-def test_weights_of_a_readout_are_evaluated_by_statistics_of_their_own_as_torch_s_update_bn_takes_them() -> (
-    None
-):
-    half = lambda params, lane: {name: w * (1 - lane.strength / 2) for name, w in params.items()}  # noqa: E731
+def test_readout_weights_get_their_own_statistics_as_from_torch_s_update_bn() -> None:
+    def half(params: dict, lane: Any) -> dict:
+        return {name: w * (1 - lane.strength / 2) for name, w in params.items()}
+
     world = ToyRun((Regularizer("mine", (1.0,), readout=half),), ((0.5,), (1.0,)), NORM)
     trainer = world.trained(epochs=EPOCHS)
     kept = {name: b.clone() for name, b in trainer.state["buffers"].items()}
@@ -211,7 +209,7 @@ def test_the_compiled_step_carries_the_statistics() -> None:
             assert torch.allclose(w, compiled.state[tree][name], atol=1e-4), name
 
 
-def test_a_network_with_batch_norm_says_so_and_one_without_has_no_buffers() -> None:
+def test_only_a_network_with_batch_norm_has_buffers() -> None:
     assert network.inspect_network(NORM, SHAPE, CLASSES).has_batch_norm
     assert ToyRun((), ((),)).trainer().state["buffers"] == {}
     assert "batch norm" in parts("dp-sgd")[0].skip(network.inspect_network(NORM, SHAPE, CLASSES))
@@ -225,7 +223,7 @@ def test_a_batch_of_one_has_no_variance_and_stays_finite(axis: int) -> None:
     )
 
 
-# --- the other layers -------------------------------------------------------------------------------------------------
+# --- the other layers -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size", "stride", "pad"), [(3, 1, 1), (3, 2, 1), (5, 1, 0), (1, 2, 0)])

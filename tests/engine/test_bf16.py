@@ -33,7 +33,7 @@ def medium() -> Iterator[None]:
 
 
 def in_bfloat16(f: object) -> object:
-    torch._dynamo.reset()  # all of them share one function, and would be taken for its recompilations
+    torch._dynamo.reset()  # or it would take them all for recompilations of one function
     return torch.compile(
         f,
         fullgraph=True,
@@ -52,7 +52,7 @@ def matrices(*shapes: tuple[int, ...]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("precision", ["highest", "high"])
-def test_only_medium_asks_for_them(precision: str) -> None:
+def test_bfloat16_is_not_used_at_other_precisions(precision: str) -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)
     assert not bf16.is_supported()
@@ -60,13 +60,16 @@ def test_only_medium_asks_for_them(precision: str) -> None:
 
 
 @needs_hardware
-def test_medium_asks_for_them_where_the_hardware_has_them(medium: None) -> None:
+def test_bfloat16_is_used_at_precision_medium_where_the_hardware_has_it(medium: None) -> None:
     assert bf16.is_supported()
 
 
 def test_products_round_their_factors_and_their_result_and_nothing_else() -> None:
     bias, a, b, c, d, e = matrices((64,), (64, 64), (64, 64), (3, 32, 64), (3, 64, 32), (3, 32, 32))
-    add = lambda bias, a, b: torch.addmm(bias, a, b, alpha=0.5, beta=3.0)  # noqa: E731
+
+    def add(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        return torch.addmm(bias, a, b, alpha=0.5, beta=3.0)
+
     exact = rounded(a).double() @ rounded(b).double()
     assert torch.equal(in_bfloat16(torch.mm)(a, b), rounded(in_bfloat16(torch.mm)(a, b)))
     assert torch.allclose(in_bfloat16(torch.mm)(a, b).double(), exact, rtol=2**-8, atol=1e-4)
@@ -133,9 +136,7 @@ def test_a_factor_is_rounded_once_whatever_view_of_it_is_multiplied(what: str) -
 
 
 @needs_hardware
-def test_a_lane_is_to_the_last_bit_what_it_is_alone(
-    medium: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lane_is_bitwise_the_same_alone(medium: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bf16, "MIN_MULTIPLICATIONS", 1)  # the tests' networks are tiny
     data = lane_data(1, n=24).of_lanes([0, 0])
     both = ToyRun(parts("dropout"), ((0.3,), (0.5,)), data=data, seeds=(0, 0))
@@ -153,7 +154,7 @@ def test_a_lane_is_to_the_last_bit_what_it_is_alone(
 @needs_hardware
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dropout", "sam"])
-def test_a_lane_is_to_the_last_bit_what_it_is_in_another_group(
+def test_a_lane_is_bitwise_the_same_in_another_group(
     name: str, medium: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bf16, "MIN_MULTIPLICATIONS", 1)

@@ -78,7 +78,7 @@ def test_uniform_draws_are_the_upper_24_bits() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [5, 16])
 def test_compiled_draws_are_the_eager_ones(width: int) -> None:
-    """Integers and uniform numbers bit for bit; Gaussians to a few units in the last place, the same in every lane."""
+    """Integers and uniform numbers bit for bit; Gaussians to a few units in the last place."""
 
     def all_three(k: Tensor) -> tuple[Tensor, ...]:
         k = draws.chain_tensor(draws.chain_tensor(k, 3), 5)
@@ -121,15 +121,16 @@ def test_a_draw_does_not_correlate_with_itself_at_any_lag() -> None:
 
 
 def sites() -> dict[str, Callable[[], LaneView]]:
-    """Two steps, parts, lanes, stages, taps, forwards and calls: each gives a lane whose next draw must be its own."""
+    """Two steps, parts, lanes, stages, taps, forwards and calls: no two may share their draws."""
 
     def called(site: LaneView) -> LaneView:
         site.uniform((1,))
         return site
 
-    step = lambda seed, t, name: draws.chain_tensor(  # noqa: E731
-        draws.chain_tensor(seed, torch.tensor([t], dtype=torch.int32)), rng.spell(name)
-    )
+    def step(seed: Tensor, t: int, name: str) -> Tensor:
+        of_step = draws.chain_tensor(seed, torch.tensor([t], dtype=torch.int32))
+        return draws.chain_tensor(of_step, rng.spell(name))
+
     a, b = key("task", 0), key("task", 1)
     return {
         "base": lambda: lane(0, 0, 0, 0, of=step(a, 0, "dropout")),
@@ -150,14 +151,14 @@ def sites() -> dict[str, Callable[[], LaneView]]:
 
 @pytest.mark.parametrize("draw", ["uniform", "normal"])
 def test_no_two_sites_share_draws_not_even_shifted(draw: str) -> None:
-    """The trap of design, section 3: sites that are added make one stream a shifted copy of the other."""
+    """If sites were added to the key, one stream would be a shifted copy of another."""
     streams = {name: getattr(make(), draw)((N,)).double().numpy() for name, make in sites().items()}
     worst = max((peak(x, y), a, b) for (a, x), (b, y) in combinations(streams.items(), 2))
     assert worst[0] < LIMIT + 0.7, worst  # 78 pairs of 32768 shifts
 
 
 def test_no_two_sites_share_words_beyond_chance() -> None:
-    """13 x 32768 random words of 2^32 hold about 21 twice; two words in the same order, nowhere twice."""
+    """13 x 32768 random words of 2^32 hold about 21 twice, and no pair of neighbours twice."""
     words = np.array([unsigned(draws.bits(make()._key(None), (N,))) for make in sites().values()])
     assert words.size - len(np.unique(words)) < 50
     follow = words[:, :-1] << 32 | words[:, 1:]

@@ -1,4 +1,4 @@
-"""On a GPU, `pytest -m gpu`: no step waits, every step is captured, replays and records are those of the CPU.
+"""On a GPU, `pytest -m gpu`: steps do not wait, are captured, and give the CPU's numbers.
 
 Never run by the default tests; what can be known without a GPU is in test_guards.py.
 """
@@ -42,8 +42,9 @@ from membench.engine.trainer import Trainer
 from membench.records import Cell
 from membench.records import Record
 
-#: Of weights and momenta after six steps, for the same kernels and for sums in another order. On a CPU, weights that
-#: start 3e-7 (relative) apart end 1e-5 apart at most, over all regularizers and architectures.
+#: Tolerances of weights and momenta after six steps, for the same kernels and for sums in another
+#: order. On a CPU, weights that start 3e-7 (relative) apart end 1e-5 apart at most, over all
+#: regularizers and architectures.
 SAME, NEAR = 1e-5, 1e-4
 WIDTHS = (1, 8, 32, 128)
 EPOCHS = 10  #: that a throughput is timed over, after one that is not
@@ -51,7 +52,7 @@ EPOCHS = 10  #: that a throughput is timed over, after one that is not
 
 @pytest.fixture(autouse=True, scope="module")
 def cuda(worker_like: None) -> None:
-    """Asked for here and not on import: an old driver warns, and a warning would fail the collection."""
+    """Not asked on import: an old driver warns, and a warning would fail the collection."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
 
@@ -74,7 +75,7 @@ def captured(world: ToyRun, epochs: int = 2) -> Trainer:
     return trained(trainer, orders)
 
 
-# --- nothing waits ----------------------------------------------------------------------------------------------------
+# --- nothing waits --------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -123,7 +124,7 @@ def test_an_epoch_returns_before_the_device_has_done_it(monkeypatch: pytest.Monk
     assert trainer.step_index == 9
 
 
-# --- the captured step ------------------------------------------------------------------------------------------------
+# --- the captured step ----------------------------------------------------------------------------
 
 
 @every_architecture
@@ -160,19 +161,22 @@ def test_a_replay_takes_no_more_memory() -> None:
     assert torch.cuda.memory_allocated() == before
 
 
-# --- the CPU's numbers ------------------------------------------------------------------------------------------------
+# --- the CPU's numbers ----------------------------------------------------------------------------
 
 
 KEYS = [[-(2**31)], [-1], [0], [12345], [2**31 - 1]]
 
 
 def drawn(device: str) -> dict[str, Tensor]:
-    """Draws of each kind, for whole batches and for some rows, from stacked keys as a step has them."""
+    """Draws of each kind, for whole batches and for some rows, from stacked keys as in a step."""
     keys, rows = (
         torch.tensor(KEYS, dtype=torch.int32, device=device),
         torch.tensor([6, 0, 3], device=device),
     )
-    of = lambda draw: torch.func.vmap(draw)(keys)  # noqa: E731
+
+    def of(draw: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.func.vmap(draw)(keys)
+
     return {
         "keys": of(lambda key: draws.chain_tensor(draws.chain_tensor(key, 7), key)),
         "bits": of(lambda key: draws.bits(key, (7, 1000))),
@@ -208,7 +212,7 @@ def test_normal_draws_are_those_of_the_cpu_to_six_digits() -> None:
 
 @every_architecture
 @every_regularizer
-def test_a_lane_is_the_cpu_s(name: str, architecture: str) -> None:
+def test_a_lane_ends_near_the_same_lane_on_the_cpu(name: str, architecture: str) -> None:
     world = world_of(name, architecture)
     here, there = trained_on(world, "cpu"), trained_on(world, "cuda")
     assert apart(here.state, there.state) <= NEAR
@@ -217,12 +221,12 @@ def test_a_lane_is_the_cpu_s(name: str, architecture: str) -> None:
 
 
 def read(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    """[L] loss and finite, of an evaluation: of one lane after the other on a CPU, of all at once on a GPU."""
+    """Loss and finite, [L], of an evaluation: lane by lane on a CPU, of all at once on a GPU."""
     _, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     return loss, finite.float()
 
 
-# --- packs ------------------------------------------------------------------------------------------------------------
+# --- packs ----------------------------------------------------------------------------------------
 
 
 RECIPE, SPLIT = Recipe(lr=0.1, batch=10, epochs=12), Split(test=18, train=30, validation=12)
@@ -241,7 +245,7 @@ def records(device: str, compiled: bool, name: str) -> list[Record]:
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("name", ["dropout", "dropout+adversarial", "ema", "sam"])
-def test_a_pack_s_records_are_the_cpu_s(name: str, compiled: bool) -> None:
+def test_a_pack_s_records_are_near_those_of_the_cpu(name: str, compiled: bool) -> None:
     """36 steps on: losses to a hundredth, and at most one of 18 test images another way."""
     for mine, theirs in zip(
         records("cpu", False, name), records("cuda", compiled, name), strict=True
@@ -268,7 +272,7 @@ def wide(width: int, device: str) -> Run:
 
 
 def throughput(run: Run, wait: Callable[[], None]) -> float:
-    """Lane-steps a second of the compiled step, over `EPOCHS` epochs whose orders are on the device already."""
+    """Lane-steps a second of the compiled step over `EPOCHS` epochs; orders are on the device."""
     trainer, (first, *rest) = (
         run.trainer(),
         [run.data.order(epoch) for epoch in range(1, EPOCHS + 2)],
@@ -325,7 +329,8 @@ def test_a_wide_pack_trains_more_lanes_a_second_in_the_memory_that_is_free(
     widths = [measured(lanes) for lanes in WIDTHS]
     with capsys.disabled():
         print(
-            f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}: mnist5k/mlp/dropout, batch 100"
+            f"\n{torch.cuda.get_device_name()}, torch {torch.__version__}: mnist5k/mlp/dropout,"
+            " batch 100"
         )
         print(table(widths))
     assert all(w.used < w.free for w in widths)
@@ -345,7 +350,7 @@ def test_a_pack_leaves_no_memory_behind() -> None:
     assert held[2] == held[1]
 
 
-# --- last, for what a broken capture may leave behind -----------------------------------------------------------------
+# --- last, for what a broken capture may leave behind ---------------------------------------------
 
 
 def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why(

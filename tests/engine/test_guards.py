@@ -1,4 +1,4 @@
-"""The GPU path without a GPU: no step waits, strays to another device, breaks its graph, or replays what is stale."""
+"""The GPU path, checked without a GPU: waits, devices, graph breaks and stale replays."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_run_of_the_cnn_neither_waits_for_the_device_nor_leaves_it(name: str) 
 
 
 def ramp(h: Tensor) -> Tensor:
-    """[n] 0, 1, ...: the same in all lanes, so that vmap lets pass what it refuses on a lane's own values."""
+    """[n] 0, 1, ...: the same in all lanes, so that vmap does not refuse to read values."""
     return torch.arange(h.shape[0], dtype=torch.float32, device=h.device)
 
 
@@ -166,7 +166,7 @@ VALUES = {
 
 @pytest.mark.parametrize("what", VALUES)
 def test_values_read_past_the_dispatcher_are_refused_where_there_are_none(what: str) -> None:
-    """On a CPU, lists and NumPy read the memory itself, which no dispatch mode sees; a meta tensor has none."""
+    """On a CPU, lists and NumPy read memory, unseen by dispatch modes; meta tensors have none."""
     world = toy_world(batch=VALUES[what])
     trained(world.trainer(), world.orders())
     with pytest.raises((NotImplementedError, TypeError), match="meta"):
@@ -283,7 +283,7 @@ class TestCapture:
         assert bitwise_equal(trainer.state, trained(world.trainer(), [order]).state)
 
     def test_a_replay_runs_no_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What Python computes is baked in at the capture: a tape that called the step again would not show it."""
+        """Numbers from Python are constants of a capture; running Python again would hide it."""
         calls = count(1)
         world = toy_world(hidden=lambda h, lane: h * (1 + 1 / next(calls)))
         trainer = self.captured(world, monkeypatch)
@@ -308,7 +308,7 @@ class TestCapture:
     @pytest.mark.parametrize(
         "why", ["operation not permitted when stream is capturing\nCompile with ...", "no memory"]
     )
-    def test_a_graph_that_cannot_be_made_is_as_good(
+    def test_a_failed_capture_leaves_the_eager_step(
         self, why: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Broken(Tape):

@@ -142,7 +142,7 @@ def test_only_controls_see_what_is_clean(seen: dict[str, LaneView], stage: str) 
 
 
 def reachable(value: Any, seen: set[int]) -> Iterator[Any]:
-    """What attributes lead to, of attributes too; a function's closure is none of the contract, and `check` says so."""
+    """All that attributes lead to, recursively; a function's closure is not of the contract."""
     if id(value) not in seen and not isinstance(
         value, (int, float, str, tuple, torch.Tensor, ModuleType)
     ):
@@ -242,7 +242,9 @@ def test_activations_are_the_taps_after_hidden() -> None:
 
 def test_each_part_of_a_composition_has_its_own_strength_and_state() -> None:
     def counter(name: str, scale: float) -> Regularizer:
-        update = lambda params, lane: {"n": lane.state["n"] + lane.strength}  # noqa: E731
+        def update(params: dict, lane: Any) -> dict:
+            return {"n": lane.state["n"] + lane.strength}
+
         return Regularizer(
             name, (1.0,), init=lambda params, lane: {"n": lane.strength * scale}, update=update
         )

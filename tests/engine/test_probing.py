@@ -1,4 +1,4 @@
-"""Probes: what they see of a run, what is kept of what they say, and that training does not notice them."""
+"""Probes: what they see of a run, what is stored of their results, and no effect on training."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def vandal(params: dict, data: Any, lane: Any) -> dict:
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_training_does_not_notice_probes(compiled: bool) -> None:
+def test_probes_do_not_change_training(compiled: bool) -> None:
     vandals = Probe("vandal", vandal), replace(COUNTER, name="robbed", measure=vandal)
     probed = trained(*vandals, COUNTER, compiled=compiled)
     bare = trained(compiled=compiled) if compiled else plain()
@@ -221,7 +221,7 @@ def test_numbers_are_kept_to_six_digits_and_what_is_not_finite_as_none() -> None
         (None, "must return a dict of metrics, not a NoneType"),
     ],
 )
-def test_what_is_no_metric_is_refused(said: Any, message: str) -> None:
+def test_a_value_that_is_no_metric_is_refused(said: Any, message: str) -> None:
     with pytest.raises(MembenchError, match=message):
         seen(lambda *_: said)
 
@@ -255,10 +255,10 @@ def test_a_lane_that_diverged_keeps_no_measurement_and_costs_no_other() -> None:
     assert len(good.probes["finite"]["norm"]) == len(good.epochs) and dead.probes == {}
 
 
-# --- when runs are read, and on which rows they train -----------------------------------------------------------------
+# --- when runs are read, and on which rows they train ---------------------------------------------
 
 
-def test_a_run_is_read_when_it_is_asked_to_be_and_its_numbers_are_the_same() -> None:
+def test_a_run_is_read_at_the_epochs_of_its_pack_with_the_same_numbers() -> None:
     for asked, usual in zip(trained(read=(2, 4)), plain(), strict=True):
         assert asked.epochs == (2, 4, 6) and asked.test[:2] == (None, None)
         assert asked.train[1] == usual.train[usual.epochs.index(4)]
@@ -327,7 +327,7 @@ def test_rows_are_chosen_uniformly() -> None:
     assert trained_rows(Split(0, 50, 0), Cell("d", "a", "none", (), "real", 0)).all()
 
 
-def test_a_share_that_fills_no_batch_is_refused() -> None:
+def test_a_share_of_the_data_that_fills_no_batch_is_refused() -> None:
     source = Plugins(datasets={"blobs": blobs()})
     with pytest.raises(MembenchError, match="6 training images fill no batch of 10"):
         Run(pack(CELLS, RECIPE, replace(SPLIT, share=0.2)), source, torch.device("cpu"))

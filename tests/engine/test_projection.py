@@ -65,7 +65,7 @@ def test_a_single_lane_takes_what_its_launches_take() -> None:
     assert least(8, 1, "sam").seconds > 1.5 * one
 
 
-def test_a_study_says_its_time_before_its_data_is_fetched(tmp_path: object) -> None:
+def test_a_study_s_time_is_projected_before_its_data_are_fetched(tmp_path: object) -> None:
     from dataclasses import replace
 
     def load(folder: object) -> object:
@@ -89,5 +89,5 @@ def test_a_study_says_its_time_before_its_data_is_fetched(tmp_path: object) -> N
     ("seconds", "told"),
     [(1.0, "1 s"), (89, "89 s"), (91, "1.5 min"), (5400, "1.5 h"), (7e6, "1.9e+03 h")],
 )
-def test_times_are_told_in_the_unit_that_is_read_best(seconds: float, told: str) -> None:
+def test_times_are_printed_in_a_readable_unit(seconds: float, told: str) -> None:
     assert reproduce.format_seconds(seconds) == told

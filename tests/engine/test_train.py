@@ -1,4 +1,4 @@
-"""From a pack to its records: what is read when, what is shared between cells, and how a cell can end."""
+"""From a pack to its records: what is read when, what cells share, and how a cell can end."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def bits(text: str, n: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:n].astype(bool)
 
 
-# --- records ----------------------------------------------------------------------------------------------------------
+# --- records --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,9 @@ def test_bits_are_the_last_accuracies(digits: list[Record]) -> None:
         assert bits(r.test_bits, 797).mean() == pytest.approx(r.test[-1])
 
 
-def test_wrong_labels_are_read_where_there_are_some(digits: list[Record]) -> None:
+def test_the_share_of_wrong_labels_learned_is_recorded_where_there_are_some(
+    digits: list[Record],
+) -> None:
     real, mixed, noise = digits
     assert set(real.wrong) == {None} and real.num_wrong == 0
     for r in (mixed, noise):
@@ -145,31 +147,31 @@ def test_real_digits_are_learned_and_carry_over_and_random_labels_do_not(
     assert noise.test[-1] < 0.3 and noise.loss[-1] < noise.loss[0]
 
 
-def test_none_is_read_and_tested_at_every_control_epoch() -> None:
+def test_none_is_evaluated_and_tested_at_every_control_epoch() -> None:
     r = plain()
     assert r.epochs == control_epochs(12) == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
     assert None not in r.test and r.cost == 1.0
 
 
-def test_an_expensive_regularizer_is_also_tested_where_its_compute_equals_the_budget() -> None:
+def test_an_expensive_regularizer_is_also_tested_at_the_budget_s_compute() -> None:
     (r,) = trained(cell("sam", 0.1))
     assert r.cost == 2.0
     assert r.epochs == tuple(sorted({*checkpoints(12), 6}))
     assert [e for e, v in zip(r.epochs, r.test, strict=True) if v is not None] == [6, 12]
 
 
-def test_progress_is_told_after_every_epoch() -> None:
+def test_progress_is_reported_after_every_epoch() -> None:
     told: list[float] = []
     train_pack(pack([cell()], RECIPE, SPLIT), source(), "cpu", told.append)
     assert told == pytest.approx([e / 12 for e in range(1, 13)])
 
 
-def test_the_rest_that_fills_no_batch_is_left_out_for_an_epoch() -> None:
+def test_examples_that_fill_no_batch_are_left_out_for_an_epoch() -> None:
     (r,) = trained(cell(), recipe=replace(RECIPE, batch=8, epochs=2))
     assert r.steps == 2 * (30 // 8)
 
 
-# --- what cells share -------------------------------------------------------------------------------------------------
+# --- what cells share -----------------------------------------------------------------------------
 
 
 def run_of(*cells: Cell) -> Run:
@@ -198,7 +200,7 @@ def test_weights_and_order_are_the_seed_s_whatever_is_trained() -> None:
     assert lane_key(replace(cell(), architecture="cnn"), False) != lane_key(cell(), False)
 
 
-def test_a_cell_s_record_does_not_depend_on_its_neighbours_or_its_place() -> None:
+def test_a_cell_s_record_does_not_depend_on_the_other_cells_or_its_position() -> None:
     alone, other = plain(), cell(signal=NOISE, seed=3)
     assert numbers(trained(other, cell())[1]) == numbers(alone)
     assert numbers(trained(cell(), other, cell(seed=1))[0]) == numbers(alone)
@@ -232,10 +234,13 @@ def test_a_composition_s_strengths_reach_its_parts() -> None:
     assert both.cost > alone.cost == 1.0
 
 
-def test_ema_is_read_at_its_average_and_trains_as_none() -> None:
+def test_ema_is_evaluated_at_its_average_and_trains_as_none() -> None:
     (slow,) = trained(cell("ema", 0.9))
     common = sorted(set(slow.epochs) & set(plain().epochs))
-    at = lambda r, e: r.loss[r.epochs.index(e)]  # noqa: E731
+
+    def at(record: Record, epoch: int) -> float:
+        return record.loss[record.epochs.index(epoch)]
+
     assert all(at(slow, e) > at(plain(), e) for e in common)  # the average lags behind
     (fast,) = trained(cell("ema", 1e-9))
     assert [at(fast, e) for e in common] == pytest.approx(
@@ -262,12 +267,15 @@ def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() 
     assert np.array_equal(trainer.data.images[run.data.rows["train"][1]], run.data.images[own])
 
 
-# --- how a cell can end -----------------------------------------------------------------------------------------------
+# --- how a cell can end ---------------------------------------------------------------------------
 
 
 def bomb(stage: str, at: int) -> Regularizer:
     """At step `at` the lanes of strength 1 are divided by zero."""
-    size = lambda lane: 1 - lane.strength * (lane.step == at)  # noqa: E731
+
+    def size(lane: Any) -> Any:
+        return 1 - lane.strength * (lane.step == at)
+
     acts: dict[str, Callable] = {
         "loss": lambda losses, logits, y, lane: losses / size(lane),
         "weights": lambda params, lane: {k: w / size(lane) for k, w in params.items()},
@@ -284,7 +292,7 @@ def test_a_cell_whose_loss_is_not_finite_has_diverged_and_its_neighbour_has_not(
     assert numbers(alive) == numbers(trained(cell("bomb", 0.0), bomb=bomb("loss", 7))[0])
 
 
-def test_a_cell_whose_last_step_ends_it_has_diverged_too() -> None:
+def test_a_cell_that_is_not_finite_after_its_last_step_has_diverged() -> None:
     (died,) = trained(cell("bomb", 1.0), bomb=bomb("weights", 35))
     assert (died.status, died.reason) == ("diverged", "not finite: weights or logits at the end")
 
@@ -295,7 +303,7 @@ def test_a_record_of_a_diverged_cell_is_json() -> None:
     assert Record.from_json(json.loads(json.dumps(died.to_json(), allow_nan=False))) == died
 
 
-def test_what_a_plugin_raises_points_at_the_plugin() -> None:
+def test_an_error_that_a_plugin_raises_points_at_the_plugin() -> None:
     def hidden(h: Any, lane: Any) -> Any:
         raise ValueError("no such thing")
 
@@ -307,7 +315,7 @@ def test_what_a_plugin_raises_points_at_the_plugin() -> None:
     )
 
 
-def test_a_field_of_another_stage_points_at_the_plugin() -> None:
+def test_a_lane_error_points_at_the_plugin() -> None:
     def hidden(h: Any, lane: Any) -> Any:
         return h + lane.x
 
@@ -341,7 +349,7 @@ def test_a_batch_larger_than_the_training_set_is_refused() -> None:
         trained(cell(), recipe=replace(RECIPE, batch=31))
 
 
-def test_lanes_that_do_not_fit_train_in_parts_and_are_the_same(
+def test_lanes_that_do_not_fit_into_memory_train_in_parts_with_the_same_records(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cells, shares = [cell(signal=s, seed=i) for s in (REAL, NOISE) for i in (0, 1, 2, 3)], []
@@ -362,11 +370,11 @@ def test_lanes_that_do_not_fit_train_in_parts_and_are_the_same(
         )
 
 
-def test_a_cpu_s_packs_are_as_the_plan_cuts_them() -> None:
+def test_packs_are_not_split_on_a_cpu() -> None:
     assert costs.free_memory(torch.device("cpu")) is None
 
 
-def test_what_torch_keeps_of_earlier_packs_is_room_for_the_next(
+def test_memory_that_torch_has_cached_counts_as_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))

@@ -1,4 +1,4 @@
-"""The step: one lane is a plain torch loop, lanes know nothing of each other, each stage does what its formula says."""
+"""The step: a lane is a plain torch loop, independent of the others; stages do their formulas."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def regularizer(**stages: Any) -> Regularizer:
     return Regularizer("mine", (1.0,), **stages)
 
 
-# --- the oracle -------------------------------------------------------------------------------------------------------
+# --- the oracle -----------------------------------------------------------------------------------
 
 
 def plain_loop(world: ToyRun, lane: int, make: Callable, epochs: int) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ def test_an_unknown_optimizer_or_schedule_is_refused(recipe: Recipe) -> None:
         optim.init(recipe, {})
 
 
-# --- lanes ------------------------------------------------------------------------------------------------------------
+# --- lanes ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["dropout", "mixup", "sam", "input-noise", "weight-noise"])
@@ -149,7 +149,7 @@ def test_one_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit(name: 
 
 
 def test_one_cnn_lane_alone_is_nearly_the_same_lane_among_others() -> None:
-    """Its patches are one batched matmul whose blocking depends on the number of lanes: 1e-5 after 12 steps."""
+    """Its patches are one batched matmul, blocked by the number of lanes: 1e-5 after 12 steps."""
     world = ToyRun(parts("dropout"), SETTINGS, registry().architecture("cnn"))
     together, alone = world.trained(epochs=4), world.trained([1], epochs=4)
     for name, w in lane_of(alone.state["params"], 0).items():
@@ -159,7 +159,10 @@ def test_one_cnn_lane_alone_is_nearly_the_same_lane_among_others() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dropout", "sam"])
 def test_a_compiled_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit(name: str) -> None:
-    """At the suites' sizes; with 3 classes and batches of 8, one lane alone gets other kernels, and differs by 3e-8."""
+    """At the suites' sizes.
+
+    With 3 classes and batches of 8, one lane alone gets other kernels, and differs by 3e-8.
+    """
     world = ToyRun(
         parts(name), SETTINGS, registry().architecture("mlp"), Recipe(lr=0.1, batch=100), classes=10
     )
@@ -201,17 +204,14 @@ def test_a_lane_that_is_not_finite_is_frozen_and_marked_and_its_neighbours_do_no
         assert bitwise_equal(lane_of(trained.state, lane), lane_of(peace.state, lane))
 
 
-def test_nan_weights_stay_in_their_lane() -> None:
+def test_nan_weights_of_one_lane_do_not_reach_the_others() -> None:
     blow = regularizer(
         weights=lambda params, lane: {k: w / (1 - lane.strength) for k, w in params.items()}
     )
     world = ToyRun((blow,), ((0.0,), (1.0,), (0.0,)))
     trained, alone = world.trained(), world.trained([2])
-    assert trained.state["diverged_at"].tolist() == [
-        -1,
-        1,
-        -1,
-    ]  # the loss at the weights that step 0 left
+    # step 1 has the loss at the weights that step 0 left
+    assert trained.state["diverged_at"].tolist() == [-1, 1, -1]
     assert bitwise_equal(lane_of(trained.state, 2), lane_of(alone.state, 0))
     finite = trained.evaluate(trained.data.rows, trained.data.labels)[2]
     assert finite.tolist() == [True, False, True]
@@ -238,7 +238,7 @@ def test_a_lane_s_new_weights_do_not_depend_on_the_others(name: str) -> None:
     assert sum(g[1].abs().sum() for g in grads) > 0
 
 
-# --- what a step costs, and how lanes are cut into calls --------------------------------------------------------------
+# --- what a step costs, and how lanes are cut into calls ------------------------------------------
 
 
 NAMES = tuple(registry().regularizers)
@@ -302,7 +302,7 @@ def test_a_process_compiles_more_programs_than_dynamo_s_limit(
             assert world.trainer().compile(world.orders()[0]) == ""
 
 
-def test_lanes_move_in_groups_and_end_where_they_would_all_together(
+def test_lanes_stepped_in_groups_end_with_the_weights_of_all_stepped_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: graph)
@@ -337,7 +337,7 @@ def test_lanes_move_in_groups_and_end_where_they_would_all_together(
         *((1, MB, [1]), (7, MB, [7]), (14, MB, [7] * 2), (16, MB, [4] * 4)),
     ],
 )
-def test_networks_move_about_five_lanes_at_once_and_small_ones_more(
+def test_a_group_has_about_five_lanes_and_more_of_a_small_network(
     lanes: int, weight: int, groups: list[int]
 ) -> None:
     cut = compiled.lane_groups(lanes, weight)
@@ -345,7 +345,7 @@ def test_networks_move_about_five_lanes_at_once_and_small_ones_more(
     assert [row for group in cut for row in range(lanes)[group]] == list(range(lanes))
 
 
-def test_what_inductor_stumbles_over_is_asked_for_without_its_fusions(
+def test_inductor_is_asked_again_with_fewer_fusions_after_a_key_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """KeyError: 'buf49', torch 2.14.1 on median-gradient."""
@@ -363,7 +363,7 @@ def test_what_inductor_stumbles_over_is_asked_for_without_its_fusions(
     assert asked[1] == {**asked[0], "cpp.max_horizontal_fusion_size": 1} != asked[0]
 
 
-def test_other_faults_of_inductor_are_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inductor_is_not_asked_again_after_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(graph: Callable, inputs: Any, config_patches: dict[str, Any]) -> Callable:
         assert "cpp.max_horizontal_fusion_size" not in config_patches
         raise InductorError(RuntimeError("No working C++ compiler found"), None)
@@ -392,7 +392,7 @@ def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(
     assert bitwise_equal(trainer.state, world.trained(epochs=1).state)
 
 
-# --- the stages, against their formulas -------------------------------------------------------------------------------
+# --- the stages, against their formulas -----------------------------------------------------------
 
 
 def step_of(
@@ -470,10 +470,10 @@ def test_loss_stages_fold_and_see_the_weights_under_differentiation() -> None:
 
 def test_penalties_add_up_beside_the_mean_loss_at_the_unperturbed_weights() -> None:
     def shrink(w: int) -> Regularizer:
-        square = lambda params: sum(p.square().sum() for p in params.values())  # noqa: E731
-        return Regularizer(
-            f"l2-{w}", (1.0,), penalty=lambda params, lane: w * lane.strength * square(params)
-        )
+        def penalty(params: dict, lane: Any) -> Tensor:
+            return w * lane.strength * sum(p.square().sum() for p in params.values())
+
+        return Regularizer(f"l2-{w}", (1.0,), penalty=penalty)
 
     double = Regularizer(
         "twice", (1.0,), perturb=lambda params, lane: {k: 2 * w for k, w in params.items()}
@@ -488,7 +488,9 @@ def test_a_penalty_can_differentiate_the_network() -> None:
     """Mean squared input gradient, by double differentiation, against torch.autograd."""
 
     def penalty(params: dict, lane: Any) -> Tensor:
-        loss = lambda x: cross_entropy(lane.forward(x), lane.y).sum()  # noqa: E731
+        def loss(x: Tensor) -> Tensor:
+            return cross_entropy(lane.forward(x), lane.y).sum()
+
         return torch.func.grad(loss)(lane.x).square().sum()
 
     step = step_of(regularizer(penalty=penalty))
@@ -512,15 +514,18 @@ def test_hidden_acts_at_every_tap_from_left_to_right() -> None:
     double = Regularizer("double", (1.0,), hidden=lambda h, lane: h * 2)
     step = step_of(add, double)
     seen = iter([1, 2])
-    tap = lambda h, kind="hidden": (h + next(seen)) * 2  # noqa: E731
+
+    def tap(h: Tensor, kind: str = "hidden") -> Tensor:
+        return (h + next(seen)) * 2
+
     expected = functional_call(step.program.module, step.params, (step.x, tap))
     assert torch.allclose(step.gradient(step.params, 2)[2], expected)
 
 
 def test_weights_stages_come_after_the_optimizer_and_know_the_weights_before() -> None:
-    back = lambda params, lane: {
-        k: lane.before[k] + (w - lane.before[k]) / 2 for k, w in params.items()
-    }  # noqa: E731
+    def back(params: dict, lane: Any) -> dict:
+        return {k: lane.before[k] + (w - lane.before[k]) / 2 for k, w in params.items()}
+
     half = Regularizer("half", (1.0,), weights=back)
     shift = Regularizer("shift", (1.0,), weights=lambda p, lane: {k: w + 1 for k, w in p.items()})
     start, plain = (ToyRun((), ((),)).trained(epochs=e).state["params"] for e in (0, 1))
@@ -557,7 +562,7 @@ def test_update_sees_the_new_weights_and_readout_is_for_evaluation_only() -> Non
     assert loss.item() == pytest.approx(math.log(CLASSES), rel=1e-5)  # all weights zero
 
 
-def test_a_state_by_example_is_written_where_the_batch_is() -> None:
+def test_a_state_by_example_is_written_at_the_batch_s_examples() -> None:
     """ELR's targets: [num_examples, c], read and written at lane.index."""
     targets = regularizer(
         init=lambda params, lane: {
@@ -606,7 +611,9 @@ def test_the_left_part_s_grads_stage_acts_inside_lane_gradient_and_the_right_par
         seen["inner"] = lane.gradient(params)
         return grads
 
-    double = lambda grads, params, lane: {k: 2 * g for k, g in grads.items()}  # noqa: E731
+    def double(grads: dict, params: dict, lane: Any) -> dict:
+        return {k: 2 * g for k, g in grads.items()}
+
     left, right = (
         Regularizer("left", (1.0,), grads=double),
         Regularizer("right", (1.0,), grads=double),
@@ -625,7 +632,10 @@ def test_the_left_part_s_grads_stage_acts_inside_lane_gradient_and_the_right_par
 def test_the_gradient_on_rows_has_the_draws_of_the_whole_batch(
     names: tuple[str, ...], cut: tuple[int, int]
 ) -> None:
-    """Weighted by size, the gradients on two parts of the batch add up to that on all; layers too have 3, 5, 6 rows."""
+    """Weighted by size, the gradients on two parts of the batch add up to that on all.
+
+    Layers have 3, 5 and 6 rows too.
+    """
     step = step_of(*(parts(name)[0] for name in names), strengths=(0.4,) * len(names))
     rows = torch.tensor([5, 0, 3, 7, 1, 6, 2, 4]).split(cut)
     whole = step.gradient(step.params, 0)[0]
@@ -649,7 +659,7 @@ def test_gradients_by_example_come_from_a_nested_vmap() -> None:
     assert close(found["mean"], outer, atol=1e-5)
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 FLAT = torch.zeros(2)
@@ -730,7 +740,7 @@ def test_a_stage_that_changes_a_shape_a_type_or_an_entry_is_named(stages: dict, 
     assert str(error.value).startswith(f"regularizer 'mine': {why}")
 
 
-def test_a_penalty_without_anything_to_punish_may_be_a_plain_zero() -> None:
+def test_a_penalty_may_be_a_plain_zero() -> None:
     zero = regularizer(
         penalty=lambda params, lane: sum(w.sum() for w in params.values() if w.dim() > 2)
     )
@@ -746,7 +756,7 @@ def test_torch_s_own_random_functions_are_refused_inside_the_step() -> None:
         ToyRun((noisy,), ((1.0,), (2.0,))).trained(epochs=1)
 
 
-# --- networks, data, environment --------------------------------------------------------------------------------------
+# --- networks, data, environment ------------------------------------------------------------------
 
 
 def test_initial_weights_depend_on_the_key_only() -> None:
@@ -772,7 +782,7 @@ def test_buffers_that_are_not_batch_norm_s_own_are_refused_by_name() -> None:
         network.meta_module(norm, SHAPE, CLASSES)
 
 
-def test_a_network_is_described_by_shapes_alone() -> None:
+def test_a_network_is_described_by_shapes() -> None:
     net = network.inspect_network(CNN, SHAPE, CLASSES)
     assert net.taps == (("hidden", (5, 2, 2)), ("branch", (20,)))
     assert net.params["head.weight"] == (3, 20) and not net.has_batch_norm
@@ -809,7 +819,7 @@ def test_inputs_are_standardised_with_each_lane_s_own_statistics(float_pool: boo
 @pytest.mark.parametrize(
     "eval_lanes", [1, 2, 3]
 )  # a CPU takes one lane, a GPU all of them; 2 leaves one over
-def test_evaluation_is_of_the_plain_network_in_chunks(
+def test_evaluation_in_batches_is_that_of_the_plain_network(
     monkeypatch: pytest.MonkeyPatch, eval_lanes: int
 ) -> None:
     monkeypatch.setattr(evaluate, "EVAL_BATCH", 7)  # 24 examples: the last chunk is short

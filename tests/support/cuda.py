@@ -1,4 +1,4 @@
-"""What would go wrong on a GPU, seen without one: recompilations, stale graphs, and what the guards of `testing` see.
+"""Stand-ins for a GPU, to see recompilations, stale graphs and waits without one.
 
 Used by test_guards.py on the CPU, which runs everywhere, and by test_gpu.py where there is a GPU.
 """
@@ -47,10 +47,10 @@ ARCHITECTURES = ("cnn", "mlp")
 
 
 class Tape(TorchDispatchMode):
-    """A CUDA graph without a GPU: the operations of one run, played again on the same memory without any Python.
+    """A CUDA graph without a GPU: the operations of one run, replayed on the same memory.
 
-    As with a real graph, the capture leaves all memory as it was, refuses what waits, and bakes in every number that
-    Python computed.
+    As with a real graph, the capture leaves all memory as it was and refuses what waits; every
+    number that Python computed is a constant of it.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Tape(TorchDispatchMode):
 
 
 class SaysCuda(Tensor):
-    """A tensor on the CPU whose device reads `cuda`; what is computed from it is an ordinary tensor."""
+    """A tensor on the CPU whose device reads `cuda`; results computed from it are ordinary."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl
     device = torch.device("cuda")
@@ -120,9 +120,9 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def one_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Inside, programs are traced but not translated; a second graph, a break or a recompilation is an error."""
+    """Trace programs without compiling; a second graph, a break or a recompilation is an error."""
     monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: aot_eager(graph, inputs))
-    torch._dynamo.reset()  # all programs share one function, and would be taken for its recompilations
+    torch._dynamo.reset()  # or it would take all programs for recompilations of one function
     counters.clear()
     with torch._dynamo.config.patch(error_on_recompile=True):
         yield

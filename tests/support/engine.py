@@ -1,4 +1,4 @@
-"""Small packs and sources for the tests of the engine; lanes and networks are those of `membench.testing`."""
+"""Small packs and plugin look-ups for the tests; networks are those of `membench.testing`."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ __all__ = [
     "RECIPE",
     "SHAPE",
     "ToyRun",
+    "bitwise_equal",
     "lane_data",
+    "lane_of",
     "leaves",
     "one_lane",
-    "lane_of",
-    "bitwise_equal",
 ]
 
 ARCHITECTURES = {"mlp": MLP, "cnn": CNN}
@@ -133,7 +133,7 @@ def pack(
 
 
 def blobs(n: int = 60, classes: int = 3, seed: int = 0) -> Dataset:
-    """A data set of [n, 1, 8, 8] images, one bright row a class, with noise: learned in a few epochs."""
+    """A data set of [n, 1, 8, 8] images, one bright row a class, learned in a few epochs."""
 
     def load(folder: object) -> Arrays:
         draw = Draws(word("blobs", seed))
