@@ -17,8 +17,8 @@ from membench.nn import cross_entropy
 from membench.rng import Draws
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.subject import Subject
 from membench.testing.check import source_location
+from membench.testing.subject import Subject
 from membench.testing.toy import CLASSES
 from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun

@@ -11,7 +11,6 @@ from functools import cached_property
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 

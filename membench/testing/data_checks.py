@@ -14,8 +14,8 @@ from membench.files import cache_folder
 from membench.rng import Draws
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.subject import Subject
 from membench.testing.check import source_location
+from membench.testing.subject import Subject
 
 N = 40  #: examples of a signal's tries
 

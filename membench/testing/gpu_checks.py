@@ -21,8 +21,8 @@ from membench.engine.costs import relative_cost
 from membench.engine.trainer import Trainer
 from membench.testing.bench import stage_inputs
 from membench.testing.check import Fault
-from membench.testing.subject import Subject
 from membench.testing.check import source_location
+from membench.testing.subject import Subject
 from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
 from membench.testing.training_checks import source_of_stage

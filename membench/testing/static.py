@@ -10,8 +10,8 @@ from pathlib import Path
 
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.subject import Subject
 from membench.testing.check import display_path
+from membench.testing.subject import Subject
 
 #: Modules that know of more than one lane's tensors: files, clocks, processes, Python's own inside.
 ELSEWHERE = frozenset(

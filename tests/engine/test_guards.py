@@ -255,12 +255,12 @@ class TestCapture:
     ) -> None:
         world = world_of(name)
         trainer, orders = self.captured(world, monkeypatch), world.orders(epochs=3)
-        assert (
-            bitwise_equal(trainer.state, world.trainer().state) and trainer.step_index == 0
-        )  # the capture has trained nothing
+        # the capture has trained nothing
+        assert bitwise_equal(trainer.state, world.trainer().state) and trainer.step_index == 0
         trained(trainer, orders)
         plain = trained_on(world, "cpu", epochs=3)
-        assert bitwise_equal(trainer.state, plain.state) and trainer.step_index == plain.step_index == 9
+        assert bitwise_equal(trainer.state, plain.state)
+        assert trainer.step_index == plain.step_index == 9
 
     def test_a_replay_reads_the_new_epoch_s_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         world = ToyRun(*NOISY)

@@ -17,8 +17,8 @@ from support.regularizers import step_at
 from support.regularizers import toy_run
 from torch import Tensor
 
-from membench.engine.step import forward_of
 from membench.engine.lane_tensors import standardise
+from membench.engine.step import forward_of
 from membench.nn import cross_entropy
 
 pytestmark = pytest.mark.usefixtures("worker_like")  # bitwise at one thread, as the engine promises
