@@ -89,7 +89,9 @@ def plan_suite(
         registry.entry("architectures", name)
     suite = _with_default_splits(requested_suite(options), datasets)
     skips = SkipAnswers(registry, datasets, inspect_network)
-    plan = make_plan(suite, registry, datasets.hash, skips, _selection(options.expression, only))
+    plan = make_plan(
+        suite, registry, datasets.hash, skips.reason, _selection(options.expression, only)
+    )
     return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
 
 

@@ -110,7 +110,7 @@ class StudyPlanner:
 
         try:
             study = self.registry.study(name)
-            plans = plan_arms(study, scale, registry, hash_of, skips)
+            plans = plan_arms(study, scale, registry, hash_of, skips.reason)
         except Exception as error:  # a study is foreign code and may raise anything
             return StudyJob(entry=entry, scale=scale, problem=explain(error))
         if skips.problems:

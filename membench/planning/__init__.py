@@ -1,1 +1,1 @@
-"""From a suite or a study to cells, keys and packs. Pure: nothing here trains or reads records."""
+"""From a suite or a study to cells, keys and packs. Nothing here trains or reads records."""

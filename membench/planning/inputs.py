@@ -1,12 +1,13 @@
-"""What a plan asks of the world beside plugins: data sets, and whether a regularizer can act on a network."""
+"""What a plan needs beside the registry: the data sets, and where regularizers can act."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
+import membench
 from membench.api import Architecture
+from membench.api import Arrays
 from membench.api import Net
 from membench.data import arrays_digest
 from membench.data import load_arrays
@@ -18,84 +19,128 @@ from membench.registry.discovery import PluginProblem
 from membench.registry.registry import Registry
 from membench.text import explain
 
-NETWORK = Path(__file__).parents[1] / "engine" / "network.py"  #: describes networks to `skip`
+#: The module that describes networks to `skip`: its answers are forgotten when it changes.
+NETWORK = Path(membench.__file__).parent / "engine" / "network.py"
 
-#: (architecture, [c, h, w], number of classes) -> the network as `skip` sees it
+#: (architecture, (channels, height, width), number of classes) -> the network as `skip` sees it
 Inspect = Callable[[Architecture, tuple[int, int, int], int], Net]
 
 
 class DatasetLoader:
-    """The data sets, each loaded once. For a plan that is only shown none is `needed`: what is not at hand is noted."""
+    """The data sets, each loaded once.
 
-    def __init__(self, found: Registry, folder: Path | None, needed: bool = True) -> None:
+    Args:
+        registry: gives the data sets.
+        folder: where downloaded data sets are; None = the default folder.
+        needed: whether a missing data set is an error. A plan that is only shown needs none: what
+            is missing is then told in `notes`.
+    """
+
+    def __init__(self, registry: Registry, folder: Path | None, needed: bool = True) -> None:
+        self.registry = registry
+        self.folder = folder
         self.needed = needed
-        self.notes: dict[str, str] = {}  #: data set -> how to get it
-        self.arrays = cache(lambda name: load_arrays(found.dataset(name), folder))
+        self.notes: dict[str, str] = {}  #: missing data set -> how to get it
+        self._arrays: dict[str, Arrays] = {}
+
+    def arrays(self, name: str) -> Arrays:
+        """Return a data set.
+
+        Raises:
+            MembenchError: it cannot be loaded; caused by `FileNotFoundError` if it is missing.
+        """
+        if name not in self._arrays:
+            self._arrays[name] = load_arrays(self.registry.dataset(name), self.folder)
+        return self._arrays[name]
 
     def hash(self, name: str) -> str:
-        """SHA-256 of its arrays, "" if it is not at hand."""
+        """Return SHA-256 of the data set's arrays, in hex; "" if it is missing and not needed."""
         return arrays_digest(self.arrays(name)) if self.is_available(name) else ""
 
     def is_available(self, name: str) -> bool:
-        """Raises `MembenchError` if it is not, and needed."""
+        """Say whether the data set can be loaded; if it is missing, `notes` says how to get it.
+
+        Raises:
+            MembenchError: it is missing and needed, or it cannot be loaded.
+        """
         try:
-            return self.arrays(name) is not None
+            self.arrays(name)
         except MembenchError as error:
             if self.needed or not isinstance(error.__cause__, FileNotFoundError):
                 raise
             self.notes[name] = str(error)
             return False
+        return True
 
 
 class SkipAnswers:
-    """Asks `skip` of each part; only an answer that is not remembered costs a network, and torch.
+    """The answers of `skip`; only one that is not remembered costs a network, and torch.
 
-    A regularizer whose `skip` raises is left out with that as the reason, and is one of the `problems`.
+    A regularizer whose `skip` raises is left out with that as the reason, and is one of the
+    `problems`.
     """
 
-    def __init__(self, found: Registry, data: DatasetLoader, inspect: Inspect) -> None:
-        self.found, self.data, self.inspect = found, data, inspect
-        self.known = SkipCache.open()
+    def __init__(self, registry: Registry, data: DatasetLoader, inspect: Inspect) -> None:
+        self.registry = registry
+        self.data = data
+        self.inspect = inspect
         self.problems: list[PluginProblem] = []
+        self._cache = SkipCache.open()
 
-    def __call__(self, dataset: str, architecture: str, regularizer: str) -> str | None:
+    def reason(self, dataset: str, architecture: str, regularizer: str) -> str | None:
+        """Return why the regularizer cannot act there; None if it can, or if the data is missing.
+
+        Args:
+            dataset: name of the data set, which gives the shape of the inputs.
+            architecture: name of the architecture.
+            regularizer: name of the regularizer, or of a composition.
+        """
         if not self.data.is_available(dataset):
             return None
         arrays = self.data.arrays(dataset)
-        shape = tuple(arrays.x.shape[1:])
-        asked = (
-            self.found.entry("architectures", architecture),
-            self.found.entry("regularizers", regularizer),
+        channels, height, width = arrays.x.shape[1:]
+        shape = (channels, height, width)
+        plugins = (
+            self.registry.entry("architectures", architecture),
+            self.registry.entry("regularizers", regularizer),
         )
-        code = [[entry.name, entry.code_hash, entry.version] for entry in asked]
+        code = [[plugin.name, plugin.code_hash, plugin.version] for plugin in plugins]
         key = digest([code, shape, arrays.num_classes, file_stamp(NETWORK)])
-        if key not in self.known:
-            net = self._net(architecture, shape, arrays.num_classes)
-            try:
-                self.known.put(key, self._ask(regularizer, net))
-            except Exception as error:  # whatever a stranger's code raises
-                reason = f"its skip raised {explain(error)}"
-                self.problems.append(
-                    PluginProblem(asked[1].origin, f"{regularizer} is left out: {reason}")
-                )
-                return reason
-        return self.known.get(key)
-
-    def _net(self, architecture: str, shape: tuple[int, int, int], num_classes: int) -> Net:
-        """Raises `MembenchError`, which names the architecture, if it cannot be built for such data."""
+        if key in self._cache:
+            return self._cache.get(key)
+        net = self._inspect_network(architecture, shape, arrays.num_classes)
         try:
-            return self.inspect(self.found.architecture(architecture), shape, num_classes)
-        except MembenchError:
-            raise
-        except Exception as error:
-            sizes = f"inputs {list(shape)} and {num_classes} classes"
-            raise MembenchError(
-                f"architecture {architecture!r} cannot take {sizes}: {explain(error)}"
-            ) from error
+            answer = self._ask(regularizer, net)
+        except Exception as error:  # a foreign function may raise anything
+            reason = f"its skip raised {explain(error)}"
+            message = f"{regularizer} is left out: {reason}"
+            self.problems.append(PluginProblem(plugins[1].origin, message))
+            return reason
+        self._cache.put(key, answer)
+        return answer
 
     def _ask(self, regularizer: str, net: Net) -> str | None:
-        for part in self.found.regularizer(regularizer):
+        """Return the first reason that a part of the regularizer gives."""
+        for part in self.registry.regularizer(regularizer):
             reason = part.skip(net) if part.skip else None
             if reason is not None:
                 return str(reason)
         return None
+
+    def _inspect_network(
+        self, architecture: str, shape: tuple[int, int, int], num_classes: int
+    ) -> Net:
+        """Describe the network to `skip`.
+
+        Raises:
+            MembenchError: the architecture cannot be built for such data.
+        """
+        try:
+            return self.inspect(self.registry.architecture(architecture), shape, num_classes)
+        except MembenchError:
+            raise
+        except Exception as error:  # a foreign function may raise anything
+            sizes = f"inputs {list(shape)} and {num_classes} classes"
+            raise MembenchError(
+                f"architecture {architecture!r} cannot take {sizes}: {explain(error)}"
+            ) from error

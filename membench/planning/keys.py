@@ -1,86 +1,73 @@
-"""From a suite and a registry to the cells and packs that are to be trained. Pure: reads no stored result.
+"""The key of a cell: a hash of all that its numbers depend on, and of nothing else. Pure.
 
-`make_plan` is called by `plan`, `run` and `status`; no torch, unless a plugin's `skip` must look at a network.
+A record counts for every planned cell whose key it has, so a key must never change without a
+reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
-from membench.api import Recipe
 from membench.api import Split
-from membench.planning.suites import Suite
-from membench.planning.suites import split_of
 from membench.records import PROTOCOL
 from membench.records import Cell
 from membench.records import digest
 from membench.records import parse_signal
 from membench.registry.registry import Registry
 
-Hash = Callable[[str], str]  #: data set name -> SHA-256 of its arrays
-
-
-def resolved_recipe(suite: Suite, registry: Registry, task: str) -> Recipe:
-    """The suite's recipe for the task, else the architecture's own; with the epochs that were asked for."""
-    dataset, architecture = task.split("/")
-    own = registry.entry("architectures", architecture).recipe
-    recipe = suite.recipes.get((dataset, architecture)) or Recipe(**own)
-    return replace(recipe, epochs=suite.epochs) if suite.epochs else recipe
-
-
-class Keys:
-    """Cell keys of a suite."""
-
-    def __init__(
-        self, suite: Suite, registry: Registry, recipes: dict[str, Any], hashes: dict[str, str]
-    ) -> None:
-        self.suite, self.registry, self.recipes, self.hashes = suite, registry, recipes, hashes
-
-    def __call__(self, cell: Cell) -> str:
-        sizes, recipe = split_of(self.suite, cell.dataset), self.recipes[cell.task]
-        return cell_key(
-            cell, self.registry, self.hashes[cell.dataset], sizes, recipe, self.suite.probes
-        )
+ArraysHash = Callable[[str], str]  #: name of a data set -> SHA-256 of its arrays
 
 
 def cell_key(
     cell: Cell,
     registry: Registry,
-    data: str,
-    sizes: Split,
+    *,
+    arrays: str,
+    split: Split,
     recipe: dict[str, Any],
     probes: Iterable[str] = (),
     read: tuple[int, ...] = (),
 ) -> str:
-    """The hash of what changes a cell's record, and only that; never order, neighbours or clock.
+    """Return the hash of what changes a cell's record: never order, neighbours or clock.
 
-    What few cells have (probes, epochs to be read at, a split that is fixed or shared) counts only where it is set.
+    What few cells have (probes, reading epochs, a split that is fixed or shared) is hashed only
+    where it is set, so that all other keys are what they were before it existed.
 
     Args:
-        data: SHA-256 of the data set's arrays.
-        recipe: resolved, as a dict.
+        cell: the training run.
+        registry: gives the code hashes and versions of the plugins that the cell names.
+        arrays: SHA-256 of the data set's arrays, in hex.
+        split: sizes of the test, training and validation sets.
+        recipe: the resolved recipe, as a dict.
+        probes: names of the probes that are measured, in any order.
+        read: epochs at which the cell is read besides the last; () = the usual ones.
+
+    Raises:
+        MembenchError: the cell names what is not registered.
     """
+    signal, level = parse_signal(cell.signal)
+    ingredients = {
+        "protocol": PROTOCOL,
+        "dataset": [cell.dataset, arrays],
+        "split": split.to_json(),
+        "recipe": recipe,
+        "architecture": _code(registry, "architectures", cell.architecture),
+        "regularizer": _code(registry, "regularizers", cell.regularizer),
+        "signal": [*_code(registry, "signals", signal), level],
+        "strength": [repr(strength) for strength in cell.strength],
+        "seed": cell.seed,
+    }
+    probe_codes = sorted(_code(registry, "probes", probe) for probe in probes)
+    if probe_codes:
+        ingredients["probes"] = probe_codes
+    if read:
+        ingredients["read"] = list(read)
+    return digest(ingredients)
 
-    def code(kind: str, name: str) -> list[Any]:
-        entry = registry.entry(kind, name)
-        return [entry.name, entry.code_hash, entry.version]
 
-    name, level = parse_signal(cell.signal)
-    more = {"probes": sorted(code("probes", probe) for probe in probes), "read": list(read)}
-    return digest(
-        {
-            "protocol": PROTOCOL,
-            "dataset": [cell.dataset, data],
-            "split": sizes.to_json(),
-            "recipe": recipe,
-            "architecture": code("architectures", cell.architecture),
-            "regularizer": code("regularizers", cell.regularizer),
-            "signal": [*code("signals", name), level],
-            "strength": [repr(s) for s in cell.strength],
-            "seed": cell.seed,
-            **{field: value for field, value in more.items() if value},
-        }
-    )
+def _code(registry: Registry, kind: str, name: str) -> list[Any]:
+    """Return what identifies the code of a plugin."""
+    entry = registry.entry(kind, name)
+    return [entry.name, entry.code_hash, entry.version]

@@ -1,19 +1,23 @@
-"""What a suite planned over several runs: the manifest of an earlier plan joined with that of a new one. Pure.
+"""Join the manifest of an earlier plan with that of a new one. Pure.
 
-`membench run` calls `merged` before it trains, so that a run of a part leaves the rest of the board standing.
+`membench run` calls `merge_manifest` before it trains, so that a run of a part leaves the rest of
+the board as it was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import replace
+from typing import NamedTuple
 
 from membench.errors import MembenchError
-from membench.planning.keys import Keys
-from membench.planning.keys import resolved_recipe
+from membench.planning.keys import cell_key
 from membench.planning.plan import Plan
 from membench.planning.suites import Suite
+from membench.planning.suites import recipe_of
+from membench.planning.suites import split_of
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Manifest
@@ -21,96 +25,169 @@ from membench.records import parse_signal
 from membench.records import setting
 from membench.registry.registry import Registry
 
-Strengths = tuple[tuple[float, ...], ...]
-
 
 def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manifest:
-    """The suite's manifest after this plan: what was planned before stays on the board as long as it is true.
+    """Return the suite's manifest after a new plan; what was planned before stays while it holds.
 
-    An earlier cell stays if its key would come out the same today, so that all it depends on is what it was; one whose
-    plugin is not at hand cannot be told, and stays too. Another version of the suite starts afresh.
+    An old cell is kept if its key is unchanged, or if its key cannot be recomputed because a plugin
+    is missing. A manifest of another version of the suite is dropped.
+
+    Args:
+        old: the manifest of the earlier plans; None if there is none.
+        new: the plan of this run.
+        registry: the plugins that are installed now.
     """
-    now = new.manifest
-    if old is None or (old.version, old.signals) != (now.version, now.signals):
-        return now
-    hashes = {**old.datasets, **now.datasets}
-    grids = _grids(old, registry)
-    kept = {}
-    suites = [replace(new.suite, probes=probes) for probes in ((), *old.probes)]
-    for cell_id, key in old.cells.items():
-        today = (_key_today(cell_id, suite, registry, hashes, grids) for suite in suites)
-        if cell_id not in now.cells and any(k in (None, key) for k in today):
-            kept[cell_id] = key
-    tasks = {"/".join(cell_id.split("/")[:2]) for cell_id in kept} | set(now.tasks)
-    recipes = {**old.recipes, **now.recipes}
-    had, has = ({_regularizer(cell_id) for cell_id in cells} for cells in (old.cells, kept))
-    entries = {e.name: e for e in old.entries if e.name in has or e.name not in had}
-    entries |= {
-        e.name: _with_full(e, entries.get(e.name), {i.split("/")[2] for i in kept})
-        for e in now.entries
-    }
+    manifest = new.manifest
+    if old is None or (old.version, old.signals) != (manifest.version, manifest.signals):
+        return manifest
+    hashes = {**old.datasets, **manifest.datasets}
+    recipes = {**old.recipes, **manifest.recipes}
+    kept = _kept_cells(old, new, registry, hashes)
+
+    tasks = set(manifest.tasks)
+    seeds = set(manifest.seeds)
+    for cell_id in kept:
+        parts = _split_id(cell_id)
+        tasks.add(parts.task)
+        seeds.add(parts.seed)
+    datasets = {task.split("/")[0] for task in tasks}
     return replace(
-        now,
+        manifest,
         tasks=tuple(sorted(tasks)),
-        seeds=tuple(
-            sorted({*now.seeds, *(int(cell_id.rpartition("/seed")[2]) for cell_id in kept)})
-        ),
+        seeds=tuple(sorted(seeds)),
         recipes={task: recipes[task] for task in tasks},
-        datasets={name: hashes[name] for name in {task.split("/")[0] for task in tasks}},
-        entries=tuple(sorted(entries.values(), key=lambda e: (e.name != "none", e.name))),
-        cells={**kept, **now.cells},
-        probes=tuple(sorted({*now.probes, *old.probes})),
+        datasets={name: hashes[name] for name in datasets},
+        entries=_merged_entries(old, manifest, kept),
+        cells={**kept, **manifest.cells},
+        probes=tuple(sorted({*manifest.probes, *old.probes})),
     )
 
 
-def _grids(old: Manifest, registry: Registry) -> dict[str, Strengths]:
-    """The settings that are still true, by regularizer; what is not registered now has those that it had."""
+class _IdParts(NamedTuple):
+    """The parts of a cell's id."""
+
+    dataset: str
+    architecture: str
+    setting: str  #: `dropout[0.5]`
+    signal: str
+    seed: int
+
+    @property
+    def task(self) -> str:
+        return f"{self.dataset}/{self.architecture}"
+
+    @property
+    def regularizer(self) -> str:
+        return self.setting.partition("[")[0]
+
+
+def _split_id(cell_id: str) -> _IdParts:
+    dataset, architecture, setting_text, signal, seed = cell_id.split("/")
+    return _IdParts(dataset, architecture, setting_text, signal, int(seed.removeprefix("seed")))
+
+
+def _kept_cells(
+    old: Manifest, new: Plan, registry: Registry, hashes: dict[str, str]
+) -> dict[str, str]:
+    """Return id and key of the old cells that are not planned again and still hold."""
+    strengths = _strengths_by_setting(old, registry)
+    for entry in old.entries:
+        with suppress(MembenchError):  # a part of the composition is missing
+            registry = registry.with_composition(entry.name, full=True)
+    # An old cell may have been run with any of the probes that were requested so far.
+    suites = [replace(new.suite, probes=probes) for probes in ((), *old.probes)]
+    kept = {}
+    for cell_id, key in old.cells.items():
+        if cell_id in new.manifest.cells:
+            continue
+        for suite in suites:
+            if _still_holds(cell_id, key, suite, registry, strengths, hashes):
+                kept[cell_id] = key
+                break
+    return kept
+
+
+def _strengths_by_setting(old: Manifest, registry: Registry) -> dict[str, tuple[float, ...]]:
+    """Return the strength of each setting, such as `dropout[0.5]`, that a regularizer still has.
+
+    The grids are those of the registry. A regularizer that is not registered now, such as a
+    composition that was not requested again, has those of the old manifest.
+    """
     for entry in old.entries:
         if entry.full and entry.name in registry.regularizers:
             registry = registry.with_composition(entry.name, full=True)
-    return {
-        e.name: (*e.strengths, *e.full) for e in (*old.entries, *registry.regularizers.values())
-    }
+    grids = {}
+    for entry in old.entries:
+        grids[entry.name] = (*entry.strengths, *entry.full)
+    for plugin in registry.regularizers.values():
+        grids[plugin.name] = (*plugin.strengths, *plugin.full)
+    strengths = {}
+    for name, grid in grids.items():
+        for strength in grid or ((),):
+            strengths[setting(name, strength)] = strength
+    return strengths
 
 
-def _with_full(new: Entry, old: Entry | None, kept: set[str]) -> Entry:
-    """A full grid that was planned before stays on the board when its composition runs without it."""
-    if new.full or old is None or not old.full:
-        return new
-    return replace(
-        new, full=tuple(s for s in old.full if s in new.strengths or setting(new.name, s) in kept)
-    )
-
-
-def _regularizer(cell_id: str) -> str:
-    return cell_id.split("/")[2].partition("[")[0]
-
-
-def _key_today(
+def _still_holds(
     cell_id: str,
+    key: str,
     suite: Suite,
     registry: Registry,
+    strengths: dict[str, tuple[float, ...]],
     hashes: dict[str, str],
-    grids: dict[str, Strengths],
-) -> str | None:
-    """The key that an earlier plan's cell would get now; None where a plugin or the split is not at hand.
-
-    "" for a strength that its regularizer no longer has. A composition that is not asked for now has its old grid.
-    """
-    dataset, architecture, what, signal, seed = cell_id.split("/")
-    name = _regularizer(cell_id)
-    with suppress(MembenchError):  # a part is not at hand
-        registry = registry.with_composition(name, full=True)
-    known = name in registry.regularizers and architecture in registry.architectures
-    known = known and set(suite.probes) <= set(registry.probes)
-    if not (known and parse_signal(signal)[0] in registry.signals and dataset in suite.splits):
-        return None
-    strengths = {setting(name, s): s for s in grids[name] or ((),)}
-    if what not in strengths:
-        return ""
-    cell = Cell(
-        dataset, architecture, name, strengths[what], signal, int(seed.removeprefix("seed"))
+) -> bool:
+    """Say whether an old cell has the same key today, or whether its key cannot be recomputed."""
+    parts = _split_id(cell_id)
+    can_be_recomputed = (
+        parts.regularizer in registry.regularizers
+        and parts.architecture in registry.architectures
+        and parse_signal(parts.signal)[0] in registry.signals
+        and set(suite.probes) <= set(registry.probes)
+        and parts.dataset in suite.splits
     )
-    return Keys(
-        suite, registry, {cell.task: asdict(resolved_recipe(suite, registry, cell.task))}, hashes
-    )(cell)
+    if not can_be_recomputed:
+        return True
+    if parts.setting not in strengths:  # the regularizer does not have this strength any more
+        return False
+    cell = Cell(
+        dataset=parts.dataset,
+        architecture=parts.architecture,
+        regularizer=parts.regularizer,
+        strength=strengths[parts.setting],
+        signal=parts.signal,
+        seed=parts.seed,
+    )
+    key_today = cell_key(
+        cell,
+        registry,
+        arrays=hashes[cell.dataset],
+        split=split_of(suite, cell.dataset),
+        recipe=asdict(recipe_of(suite, registry, cell.task)),
+        probes=suite.probes,
+    )
+    return key_today == key
+
+
+def _merged_entries(old: Manifest, new: Manifest, kept: Collection[str]) -> tuple[Entry, ...]:
+    """Return the entries of the new plan, and the old ones that kept a cell or never had one."""
+    kept_settings = {_split_id(cell_id).setting for cell_id in kept}
+    with_kept_cells = {_split_id(cell_id).regularizer for cell_id in kept}
+    with_old_cells = {_split_id(cell_id).regularizer for cell_id in old.cells}
+    entries = {}
+    for entry in old.entries:
+        if entry.name in with_kept_cells or entry.name not in with_old_cells:
+            entries[entry.name] = entry
+    for entry in new.entries:
+        entries[entry.name] = _with_full_grid(entry, entries.get(entry.name), kept_settings)
+    return tuple(sorted(entries.values(), key=lambda entry: (entry.name != "none", entry.name)))
+
+
+def _with_full_grid(new: Entry, old: Entry | None, kept_settings: set[str]) -> Entry:
+    """Keep a full grid that was planned before, where its composition now runs without it."""
+    if new.full or old is None or not old.full:
+        return new
+    full = []
+    for strength in old.full:
+        if strength in new.strengths or setting(new.name, strength) in kept_settings:
+            full.append(strength)
+    return replace(new, full=tuple(full))

@@ -1,6 +1,7 @@
-"""From a suite and a registry to the cells and packs that are to be trained. Pure: reads no stored result.
+"""Packs: the cells that train stacked, as one job of a worker. Pure.
 
-`make_plan` is called by `plan`, `run` and `status`; no torch, unless a plugin's `skip` must look at a network.
+A plan cuts its cells into packs with `chunk_by_program`. For a GPU, `merge_packs` joins them again
+into wide ones, and `split_pack` cuts those that the device's memory cannot hold.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
-from itertools import groupby
-from itertools import pairwise
 from typing import Any
 
 from membench.api import Recipe
 from membench.api import Split
 from membench.records import Cell
 
+Program = tuple[str, str, str]  #: (dataset, architecture, regularizer)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Cells of one (data set, architecture, regularizer, recipe) that train stacked: one job of a worker.
+    """Cells of one (data set, architecture, regularizer, recipe) that train stacked.
 
-    Its records are written in one go; what kills it costs only these cells.
+    Their records are written in one go; what kills the pack costs only these cells.
     """
 
     cells: tuple[Cell, ...]
@@ -32,11 +33,9 @@ class Pack:
     recipe: Recipe
     split: Split
     compiled: bool
-    read: tuple[
-        int, ...
-    ] = ()  #: epochs at which the cells are read, besides the last; () = the usual ones
-    probes: tuple[str, ...] = ()  #: what is measured there
-    study: str = ""  #: whose own records the names may be
+    read: tuple[int, ...] = ()  #: epochs at which the cells are read besides the last; () = usual
+    probes: tuple[str, ...] = ()  #: what is measured at these epochs
+    study: str = ""  #: the study whose private records the names may be
 
     @property
     def id(self) -> str:
@@ -44,65 +43,99 @@ class Pack:
         return f"{self.cells[0].id} x{len(self.cells)}"
 
     @property
-    def program(self) -> tuple[str, str, str]:
-        """Packs of one program share what was compiled: (dataset, architecture, regularizer)."""
-        cell = self.cells[0]
-        return cell.dataset, cell.architecture, cell.regularizer
+    def program(self) -> Program:
+        """The program of all its cells; packs of one program share what was compiled."""
+        return _program(self.cells[0])
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
+        """Return a JSON-ready dict."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Pack:
-        """The inverse of `to_json`."""
-        cells = tuple(
-            Cell(**{**cell, "strength": tuple(cell["strength"])}) for cell in line["cells"]
+        """Return the pack that `to_json` wrote."""
+        cells = []
+        for cell in line["cells"]:
+            cells.append(Cell(**{**cell, "strength": tuple(cell["strength"])}))
+        return cls(
+            cells=tuple(cells),
+            keys=tuple(line["keys"]),
+            recipe=Recipe(**line["recipe"]),
+            split=Split(**line["split"]),
+            compiled=line["compiled"],
+            read=tuple(line["read"]),
+            probes=tuple(line["probes"]),
+            study=line["study"],
         )
-        tuples = {name: tuple(line[name]) for name in ("keys", "read", "probes")}
-        records = {
-            "cells": cells,
-            "recipe": Recipe(**line["recipe"]),
-            "split": Split(**line["split"]),
-        }
-        return cls(**{**line, **tuples, **records})
 
 
 def chunk_by_program(
     cells: Iterable[Cell], keys: Iterable[str], done: Container[str], width: int
 ) -> Iterator[tuple[tuple[Cell, ...], tuple[str, ...]]]:
-    """Cells and keys of each pack: neighbours of one program whose keys are not `done`, `width` of them at most."""
-    missing = [pair for pair in zip(cells, keys, strict=True) if pair[1] not in done]
-    for _, group in groupby(
-        missing, lambda pair: (pair[0].dataset, pair[0].architecture, pair[0].regularizer)
-    ):
-        pairs = list(group)
-        for start in range(0, len(pairs), width):
-            yield tuple(zip(*pairs[start : start + width], strict=True))
+    """Yield the cells of each pack, and their keys.
+
+    Args:
+        cells: in the order of the plan.
+        keys: of the cells, in the same order.
+        done: keys of the cells that are left out.
+        width: how many neighbours of one program a pack holds at most.
+    """
+    pack_cells: list[Cell] = []
+    pack_keys: list[str] = []
+    for cell, key in zip(cells, keys, strict=True):
+        if key in done:
+            continue
+        is_full = len(pack_cells) == width
+        if pack_cells and (is_full or _program(cell) != _program(pack_cells[0])):
+            yield tuple(pack_cells), tuple(pack_keys)
+            pack_cells, pack_keys = [], []
+        pack_cells.append(cell)
+        pack_keys.append(key)
+    if pack_cells:
+        yield tuple(pack_cells), tuple(pack_keys)
 
 
-def merge_packs(packs: Iterable[Pack], most: int) -> list[Pack]:
-    """Neighbours that differ in their cells only as one pack, or as few of at most `most` lanes."""
-    wide = []
-    for (_, shared), group in groupby(
-        packs, lambda pack: (pack.program, replace(pack, cells=(), keys=()))
-    ):
-        own = list(group)
-        cells, keys = (
-            tuple(c for pack in own for c in pack.cells),
-            tuple(k for pack in own for k in pack.keys),
-        )
-        wide += split_pack(replace(shared, cells=cells, keys=keys), most)
-    return wide
+def merge_packs(packs: Iterable[Pack], max_lanes: int) -> list[Pack]:
+    """Join neighbours that differ only in their cells into packs of at most `max_lanes` lanes."""
+    joined: list[Pack] = []
+    for pack in packs:
+        if joined and _differ_only_in_cells(joined[-1], pack):
+            previous = joined.pop()
+            cells, keys = previous.cells + pack.cells, previous.keys + pack.keys
+            joined.append(replace(previous, cells=cells, keys=keys))
+        else:
+            joined.append(pack)
+    merged = []
+    for pack in joined:
+        merged += split_pack(pack, max_lanes)
+    return merged
 
 
-def split_pack(pack: Pack, lanes: int) -> list[Pack]:
-    """The pack as few of at most `lanes` lanes; all equally wide if half as many again allow it, since each width is
-    compiled anew."""
-    least = -(-len(pack.cells) // lanes)
-    count = next(
-        (n for n in range(least, least + least // 2 + 1) if len(pack.cells) % n == 0), least
-    )
-    bounds = [len(pack.cells) * i // count for i in range(count + 1)]
-    parts = [slice(start, stop) for start, stop in pairwise(bounds)]
-    return [replace(pack, cells=pack.cells[part], keys=pack.keys[part]) for part in parts]
+def split_pack(pack: Pack, max_lanes: int) -> list[Pack]:
+    """Cut a pack into few of at most `max_lanes` lanes.
+
+    All are equally wide if that takes no more than half as many packs again, since each width is
+    compiled anew.
+    """
+    total = len(pack.cells)
+    fewest = -(-total // max_lanes)  # rounded up
+    count = fewest
+    for candidate in range(fewest, fewest + fewest // 2 + 1):
+        if total % candidate == 0:
+            count = candidate
+            break
+    parts = []
+    for index in range(count):
+        lanes = slice(total * index // count, total * (index + 1) // count)
+        parts.append(replace(pack, cells=pack.cells[lanes], keys=pack.keys[lanes]))
+    return parts
+
+
+def _program(cell: Cell) -> Program:
+    return cell.dataset, cell.architecture, cell.regularizer
+
+
+def _differ_only_in_cells(one: Pack, other: Pack) -> bool:
+    if one.program != other.program:
+        return False
+    return replace(one, cells=(), keys=()) == replace(other, cells=(), keys=())

@@ -1,6 +1,7 @@
-"""From a suite and a registry to the cells and packs that are to be trained. Pure: reads no stored result.
+"""From a suite and a registry to the cells that are to be trained, and their keys. Pure.
 
-`make_plan` is called by `plan`, `run` and `status`; no torch, unless a plugin's `skip` must look at a network.
+`membench plan`, `run` and `status` call `make_plan`. It needs no torch, unless the `skip` of a
+plugin must look at a network.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from itertools import product
 from membench.api import Recipe
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.planning.keys import Hash
-from membench.planning.keys import Keys
-from membench.planning.keys import resolved_recipe
+from membench.planning.keys import ArraysHash
+from membench.planning.keys import cell_key
 from membench.planning.packs import Pack
+from membench.planning.packs import Program
 from membench.planning.packs import chunk_by_program
 from membench.planning.suites import Suite
+from membench.planning.suites import recipe_of
 from membench.planning.suites import split_of
 from membench.records import Cell
 from membench.records import Entry
@@ -30,12 +32,12 @@ from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 
-#: What a selection brings along, because rows are compared with it; the other controls run when they are asked for.
+#: Added to every selection because rows are compared with them; other controls run on request.
 BASELINES = ("none", "low-lr", "placebo")
-Select = Callable[[str], bool]
-Skip = Callable[
-    [str, str, str], str | None
-]  #: (dataset, architecture, regularizer) -> why it cannot act there
+
+Select = Callable[[str], bool]  #: id of a cell -> whether it is selected
+#: (dataset, architecture, regularizer) -> why it cannot act there, or None if it can
+Skip = Callable[[str, str, str], str | None]
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,19 @@ class Plan:
     suite: Suite
     manifest: Manifest
     cells: tuple[Cell, ...]
-    problems: tuple[
-        PluginProblem, ...
-    ] = ()  #: what was left out of it, since its plugin failed when asked
+    problems: tuple[PluginProblem, ...] = ()  #: regularizers left out because their `skip` failed
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
-        """The cells whose keys are not `done`, cut into packs as the plan orders them."""
+        """Cut the cells whose keys are not `done` into packs, in the order of the plan."""
         keys = [self.manifest.cells[cell.id] for cell in self.cells]
         packs = []
-        for cells, own in chunk_by_program(self.cells, keys, done, self.suite.width):
-            recipe, sizes = (
-                Recipe(**self.manifest.recipes[cells[0].task]),
-                split_of(self.suite, cells[0].dataset),
-            )
+        for cells, pack_keys in chunk_by_program(self.cells, keys, done, self.suite.width):
+            first = cells[0]
             pack = Pack(
                 cells=cells,
-                keys=own,
-                recipe=recipe,
-                split=sizes,
+                keys=pack_keys,
+                recipe=Recipe(**self.manifest.recipes[first.task]),
+                split=split_of(self.suite, first.dataset),
                 compiled=self.suite.compiled,
                 probes=self.suite.probes,
             )
@@ -70,100 +67,158 @@ class Plan:
         return packs
 
 
-def check_names(registry: Registry, **names: Iterable[str]) -> None:
-    """Raises `MembenchError` (exit 4) for a name, of a table of the registry, that nobody registered."""
-    for table, some in names.items():
-        for name in some:
-            registry.entry(table, parse_signal(name)[0])
-
-
 def make_plan(
-    suite: Suite, registry: Registry, hash_of: Hash, skip: Skip, select: Select | None = None
+    suite: Suite, registry: Registry, hash_of: ArraysHash, skip: Skip, select: Select | None = None
 ) -> Plan:
     """Plan a suite.
 
     Args:
         suite: what to train, already narrowed.
-        registry: where names and code hashes come from.
+        registry: gives the names and code hashes.
         hash_of: gives the hash of a data set's arrays.
-        skip: asks a regularizer's `skip`.
-        select: picks cells by id; the `YARDSTICKS` of the tasks it touches are added. None = all.
+        skip: gives the answer of a regularizer's `skip`.
+        select: picks cells by id; the `BASELINES` of the tasks it touches are added. None = all.
 
     Raises:
-        MembenchError: an unknown name (exit 4), or nothing is selected (exit 5).
+        MembenchError: a name is unknown (exit 4), or nothing is selected (exit 5).
     """
-    chosen = registry.regularizers.values()
     check_names(
         registry,
-        **{
-            axis: getattr(suite, axis)
-            for axis in ("datasets", "architectures", "signals", "probes")
-        },
+        datasets=suite.datasets,
+        architectures=suite.architectures,
+        signals=suite.signals,
+        probes=suite.probes,
     )
-    skipped = {
-        (d, a, e.name): reason
-        for d, a, e in product(suite.datasets, suite.architectures, chosen)
-        if e.has_skip and (reason := skip(d, a, e.name)) is not None
-    }
-    cells = [
-        c
-        for e in chosen
-        for c in _cells(suite, e)
-        if (c.dataset, c.architecture, e.name) not in skipped
-    ]
+    skipped = _skipped(suite, registry, skip)
+    cells = []
+    for entry in registry.regularizers.values():
+        for cell in _cells(suite, entry):
+            if (cell.dataset, cell.architecture, cell.regularizer) not in skipped:
+                cells.append(cell)
     if select is not None:
         cells = _selected(cells, suite, registry, select)
     if not cells:
         raise MembenchError(
             "no cell is selected: see `membench plan` for the ids", ExitCode.NOTHING
         )
-    tasks = sorted({c.task for c in cells}, key=lambda t: t)
-    entries = _entries(
-        {c.regularizer for c in cells} | {n for _, _, n in skipped}, registry, skipped
-    )
-    recipes = {task: asdict(resolved_recipe(suite, registry, task)) for task in tasks}
-    hashes = {d: hash_of(d) for d in {c.dataset for c in cells}}
-    key_of = Keys(suite, registry, recipes, hashes)
-    manifest = Manifest(
-        suite.name,
-        suite.version,
-        tuple(tasks),
-        suite.signals,
-        tuple(suite.seeds),
-        recipes,
-        hashes,
-        entries,
-        {c.id: key_of(c) for c in cells},
-        probes=(suite.probes,) if suite.probes else (),
-    )
-    return Plan(suite, manifest, tuple(cells))
+    manifest = _manifest(suite, registry, hash_of, cells, skipped)
+    return Plan(suite=suite, manifest=manifest, cells=tuple(cells))
+
+
+def check_names(registry: Registry, **names: Iterable[str]) -> None:
+    """Check that names are registered; each keyword is a table of the registry.
+
+    Raises:
+        MembenchError: a name is unknown (exit 4).
+    """
+    for kind, names_of_kind in names.items():
+        for name in names_of_kind:
+            registry.entry(kind, parse_signal(name)[0])
+
+
+def _skipped(suite: Suite, registry: Registry, skip: Skip) -> dict[Program, str]:
+    """Return where regularizers cannot act, and why."""
+    reasons = {}
+    for dataset, architecture in product(suite.datasets, suite.architectures):
+        for entry in registry.regularizers.values():
+            reason = skip(dataset, architecture, entry.name) if entry.has_skip else None
+            if reason is not None:
+                reasons[dataset, architecture, entry.name] = reason
+    return reasons
 
 
 def _cells(suite: Suite, entry: PluginEntry) -> list[Cell]:
-    settings = tuple(dict.fromkeys((*entry.strengths, *entry.full))) or ((),)
-    axes = (suite.datasets, suite.architectures, settings, suite.signals, suite.seeds)
-    return [Cell(d, a, entry.name, s, signal, seed) for d, a, s, signal, seed in product(*axes)]
+    """Return the cells of a regularizer; a strength that is in both its grids is trained once."""
+    strengths = list(dict.fromkeys([*entry.strengths, *entry.full])) or [()]
+    axes = product(suite.datasets, suite.architectures, strengths, suite.signals, suite.seeds)
+    cells = []
+    for dataset, architecture, strength, signal, seed in axes:
+        cell = Cell(
+            dataset=dataset,
+            architecture=architecture,
+            regularizer=entry.name,
+            strength=strength,
+            signal=signal,
+            seed=seed,
+        )
+        cells.append(cell)
+    return cells
 
 
 def _selected(cells: list[Cell], suite: Suite, registry: Registry, select: Select) -> list[Cell]:
-    """The picked cells, and what they are compared with."""
-    picked = {c for c in cells if select(c.id)}
-    tasks = {c.task for c in picked}
+    """Return the selected cells and the baselines of their tasks, in the order of the plan."""
+    selected = {cell for cell in cells if select(cell.id)}
+    tasks = {cell.task for cell in selected}
     for entry in registry.regularizers.values():
         if entry.name in BASELINES:
-            picked |= {c for c in _cells(suite, entry) if c.task in tasks}
-    order = {name: i for i, name in enumerate(registry.regularizers)}
-    place = {c: i for i, c in enumerate(cells)}
-    return sorted(picked, key=lambda c: (order[c.regularizer], place.get(c, 0), c))
+            selected |= {cell for cell in _cells(suite, entry) if cell.task in tasks}
+    rank = {name: index for index, name in enumerate(registry.regularizers)}
+    position = {cell: index for index, cell in enumerate(cells)}
+
+    def order(cell: Cell) -> tuple[int, int, Cell]:
+        return rank[cell.regularizer], position.get(cell, 0), cell
+
+    return sorted(selected, key=order)
+
+
+def _manifest(
+    suite: Suite,
+    registry: Registry,
+    hash_of: ArraysHash,
+    cells: list[Cell],
+    skipped: dict[Program, str],
+) -> Manifest:
+    """Return what the suite planned, with the key of every cell."""
+    tasks = sorted({cell.task for cell in cells})
+    recipes = {task: asdict(recipe_of(suite, registry, task)) for task in tasks}
+    hashes = {dataset: hash_of(dataset) for dataset in {cell.dataset for cell in cells}}
+    keys = {}
+    for cell in cells:
+        keys[cell.id] = cell_key(
+            cell,
+            registry,
+            arrays=hashes[cell.dataset],
+            split=split_of(suite, cell.dataset),
+            recipe=recipes[cell.task],
+            probes=suite.probes,
+        )
+    return Manifest(
+        suite=suite.name,
+        version=suite.version,
+        tasks=tuple(tasks),
+        signals=suite.signals,
+        seeds=tuple(suite.seeds),
+        recipes=recipes,
+        datasets=hashes,
+        entries=_entries(registry, cells, skipped),
+        cells=keys,
+        probes=(suite.probes,) if suite.probes else (),
+    )
 
 
 def _entries(
-    names: set[str], registry: Registry, skipped: dict[tuple[str, str, str], str]
+    registry: Registry, cells: list[Cell], skipped: dict[Program, str]
 ) -> tuple[Entry, ...]:
+    """Return an entry for each regularizer that has a cell, or that is skipped somewhere."""
+    names = {cell.regularizer for cell in cells} | {name for _, _, name in skipped}
     entries = []
-    for e in registry.regularizers.values():
-        if e.name in names:
-            where = {f"{d}/{a}": reason for (d, a, n), reason in skipped.items() if n == e.name}
-            text = (e.acts_on, e.summary, e.source, e.origin)
-            entries.append(Entry(e.name, e.group, e.strengths, *text, where, e.full))
+    for plugin in registry.regularizers.values():
+        if plugin.name not in names:
+            continue
+        reasons = {}
+        for (dataset, architecture, name), reason in skipped.items():
+            if name == plugin.name:
+                reasons[f"{dataset}/{architecture}"] = reason
+        entry = Entry(
+            name=plugin.name,
+            group=plugin.group,
+            strengths=plugin.strengths,
+            acts_on=plugin.acts_on,
+            summary=plugin.summary,
+            source=plugin.source,
+            origin=plugin.origin,
+            skipped=reasons,
+            full=plugin.full,
+        )
+        entries.append(entry)
     return tuple(entries)

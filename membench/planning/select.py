@@ -1,4 +1,11 @@
-"""The `-k` expressions of the command line: pytest's grammar over words that may be any part of a cell's id. Pure."""
+"""The `-k` expressions of the command line. Pure.
+
+The grammar is pytest's, over words that may be any part of a cell's id:
+
+    expression = conjunction ("or" conjunction)*
+    conjunction = operand ("and" operand)*
+    operand = "not" operand | "(" expression ")" | word
+"""
 
 from __future__ import annotations
 
@@ -12,99 +19,104 @@ Predicate = Callable[[str], bool]
 _TOKEN = re.compile(
     r"[ \t]*(?:(?P<token>[()]|[\w:+\-.\[\]\\/@,=]+)|(?P<end>\Z)|(?P<bad>.))", re.DOTALL
 )
-_DEPTH = 100  #: of brackets and `not`s; Python's own stack would end a little later
+_MAX_DEPTH = 100  #: of nested brackets and `not`s; Python's own stack would end a little later
 
 
-def compile_expression(expr: str) -> Predicate:
-    """A test of cell ids: words are looked for anywhere in the id, whatever their case; "" selects all.
+def compile_expression(expression: str) -> Predicate:
+    """Return the test of cell ids that an expression describes.
 
-    `mlp and not dropout`, `randY or mixed@0.4`, `(l1 or l2) and [0.1]`, `digits/mlp/none`.
+    A word matches anywhere in the id, in upper or lower case. Examples: `mlp and not dropout`,
+    `randY or mixed@0.4`, `(l1 or l2) and [0.1]`, `digits/mlp/none`. The empty expression matches
+    all.
 
     Raises:
         MembenchError: the expression is not well formed; the message names the column.
     """
-    if not expr.strip():
+    if not expression.strip():
         return lambda cell: True
-    parser = _Parser(expr, _tokens(expr))
-    accept = parser.any_of()
+    parser = _Parser(expression, _tokens(expression))
+    accepts = parser.expression()
     if parser.token != "":
         raise parser.error("expected and, or, or the end")
-    return lambda cell: accept(cell.lower())
+    return lambda cell: accepts(cell.lower())
 
 
-def _tokens(expr: str) -> list[tuple[str, int]]:
-    """Words, brackets and a final "", each with its column from 1."""
+def _tokens(text: str) -> list[tuple[str, int]]:
+    """Return words, brackets and a final "", each with its position from 0."""
     tokens = []
-    for match in _TOKEN.finditer(expr):
+    for match in _TOKEN.finditer(text):
         if match["bad"] is not None:
-            raise _error(expr, match.start("bad"), f"unexpected character {match['bad']!r}")
+            raise _error(text, match.start("bad"), f"unexpected character {match['bad']!r}")
         tokens.append((match["token"] or "", match.start("token" if match["token"] else "end")))
     return tokens
 
 
-def _error(expr: str, start: int, message: str) -> MembenchError:
-    return MembenchError(f"-k {expr!r}: column {start + 1}: {message}")
+def _error(text: str, position: int, message: str) -> MembenchError:
+    return MembenchError(f"-k {text!r}: column {position + 1}: {message}")
 
 
 @dataclass
 class _Parser:
-    """Recursive descent: `any_of` is a chain of or, `all_of` of and, `one` a word, a bracket or a not."""
+    """A recursive descent parser; its methods are named after the rules of the grammar."""
 
-    expr: str
+    text: str
     tokens: list[tuple[str, int]]
-    at: int = 0
+    index: int = 0
     depth: int = 0
 
     @property
     def token(self) -> str:
-        return self.tokens[self.at][0]
+        return self.tokens[self.index][0]
 
     def error(self, message: str) -> MembenchError:
-        got = repr(self.token) if self.token else "the end"
-        return _error(self.expr, self.tokens[self.at][1], f"{message}; got {got}")
+        given = repr(self.token) if self.token else "the end"
+        return _error(self.text, self.tokens[self.index][1], f"{message}; got {given}")
 
-    def any_of(self) -> Predicate:
-        parts = [self.all_of()]
-        while self.take("or"):
-            parts.append(self.all_of())
+    def accept(self, token: str) -> bool:
+        """Take the next token if it is this one."""
+        if self.token != token:
+            return False
+        self.index += 1
+        return True
+
+    def expression(self) -> Predicate:
+        parts = [self.conjunction()]
+        while self.accept("or"):
+            parts.append(self.conjunction())
         return lambda cell: any(part(cell) for part in parts)
 
-    def all_of(self) -> Predicate:
-        parts = [self.one()]
-        while self.take("and"):
-            parts.append(self.one())
+    def conjunction(self) -> Predicate:
+        parts = [self.operand()]
+        while self.accept("and"):
+            parts.append(self.operand())
         return lambda cell: all(part(cell) for part in parts)
 
-    def one(self) -> Predicate:
+    def operand(self) -> Predicate:
         self.depth += 1
-        if self.depth > _DEPTH:
+        if self.depth > _MAX_DEPTH:
             raise self.error("too deep")
-        part = self.negated() or self.bracketed() or self.word()
+        if self.accept("not"):
+            predicate = self.negation()
+        elif self.accept("("):
+            predicate = self.bracket()
+        else:
+            predicate = self.word()
         self.depth -= 1
-        return part
+        return predicate
 
-    def negated(self) -> Predicate | None:
-        if not self.take("not"):
-            return None
-        part = self.one()
-        return lambda cell: not part(cell)
+    def negation(self) -> Predicate:
+        operand = self.operand()
+        return lambda cell: not operand(cell)
 
-    def bracketed(self) -> Predicate | None:
-        if not self.take("("):
-            return None
-        part = self.any_of()
-        if not self.take(")"):
+    def bracket(self) -> Predicate:
+        inner = self.expression()
+        if not self.accept(")"):
             raise self.error("expected )")
-        return part
+        return inner
 
     def word(self) -> Predicate:
-        word = self.token.lower()
         if self.token in ("", "(", ")", "and", "or"):
             raise self.error("expected a word, ( or not")
-        self.at += 1
+        word = self.token.lower()
+        self.index += 1
         return lambda cell: word in cell
-
-    def take(self, token: str) -> bool:
-        found = self.token == token
-        self.at += found
-        return found

@@ -1,6 +1,6 @@
-"""From a study's arms to the cells and packs that are to be trained: what `plan` is for suites. Pure.
+"""From the arms of a study to the cells that are to be trained: what `plan` is for suites. Pure.
 
-`membench reproduce` plans each study by itself, so that a fault in one costs that one.
+`membench reproduce` plans each study by itself, so that an error in one costs only that one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from membench.errors import MembenchError
-from membench.planning.keys import Hash
+from membench.planning.keys import ArraysHash
 from membench.planning.keys import cell_key
 from membench.planning.packs import Pack
 from membench.planning.packs import chunk_by_program
@@ -26,7 +26,7 @@ from membench.studies import Study
 
 @dataclass(frozen=True, kw_only=True)
 class ArmPlan:
-    """One arm's cells and their keys."""
+    """The cells of one arm, and their keys."""
 
     study: str
     arm: Arm
@@ -35,18 +35,17 @@ class ArmPlan:
     skipped: tuple[str, ...] = ()  #: "dataset/architecture/regularizer: why it cannot act there"
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
-        """The cells whose keys are not `done`, cut into packs of one architecture and regularizer each."""
-        arm = self.arm
+        """Cut the cells whose keys are not `done` into packs."""
         packs = []
-        for cells, keys in chunk_by_program(self.cells, self.keys, done, arm.width):
+        for cells, keys in chunk_by_program(self.cells, self.keys, done, self.arm.width):
             pack = Pack(
                 cells=cells,
                 keys=keys,
-                recipe=arm.recipe,
-                split=arm.split,
-                compiled=arm.compiled,
-                read=arm.read,
-                probes=arm.probes,
+                recipe=self.arm.recipe,
+                split=self.arm.split,
+                compiled=self.arm.compiled,
+                read=self.arm.read,
+                probes=self.arm.probes,
                 study=self.study,
             )
             packs.append(pack)
@@ -54,57 +53,97 @@ class ArmPlan:
 
 
 def plan_arms(
-    study: Study, scale: str, registry: Registry, hash_of: Hash, skip: Skip
+    study: Study, scale: str, registry: Registry, hash_of: ArraysHash, skip: Skip
 ) -> tuple[ArmPlan, ...]:
-    """Every arm of the study at a scale.
+    """Plan every arm of a study at a scale.
 
     Args:
         study: the live record.
         scale: a key of its `arms`.
         registry: as the study's cells see it, `Registry.for_study(study.name)`.
         hash_of: gives the hash of a data set's arrays.
-        skip: asks a regularizer's `skip`.
+        skip: gives the answer of a regularizer's `skip`.
 
     Raises:
-        MembenchError: it has no such scale, or an arm names what is not registered.
+        MembenchError: the study has no such scale, or an arm names what is not registered.
     """
     if scale not in study.arms:
         raise MembenchError(
             f"study {study.name!r} has no scale {scale!r}: it has {', '.join(study.arms)}"
         )
-    return tuple(_plan(study.name, arm, registry, hash_of, skip) for arm in study.arms[scale])
+    return tuple(_plan_arm(study.name, arm, registry, hash_of, skip) for arm in study.arms[scale])
 
 
-def _plan(study: str, arm: Arm, registry: Registry, hash_of: Hash, skip: Skip) -> ArmPlan:
+def _plan_arm(study: str, arm: Arm, registry: Registry, hash_of: ArraysHash, skip: Skip) -> ArmPlan:
     for name in arm.regularizers:
         registry = registry.with_composition(name, full=True)
-    names = {"architectures": arm.architectures, "signals": arm.signals, "probes": arm.probes}
-    check_names(registry, datasets=(arm.dataset,), **names)
-    skipped, cells = [], []
-    for architecture, (name, asked) in product(arm.architectures, arm.regularizers.items()):
-        entry = registry.entry("regularizers", name)
-        why = skip(arm.dataset, architecture, name) if entry.has_skip else None
-        if why is not None:
-            skipped.append(f"{arm.dataset}/{architecture}/{name}: {why}")
-            continue
-        settings = _settings(name, entry.strengths if asked is None else asked, len(entry.off))
-        axes = product(settings, arm.signals, arm.seeds)
-        cells += [
-            Cell(arm.dataset, architecture, name, s, signal, seed) for s, signal, seed in axes
-        ]
-    data, recipe = hash_of(arm.dataset), asdict(arm.recipe)
-    keys = tuple(
-        cell_key(cell, registry, data, arm.split, recipe, arm.probes, arm.read) for cell in cells
+    check_names(
+        registry,
+        datasets=[arm.dataset],
+        architectures=arm.architectures,
+        signals=arm.signals,
+        probes=arm.probes,
     )
-    return ArmPlan(study=study, arm=arm, cells=tuple(cells), keys=keys, skipped=tuple(skipped))
-
-
-def _settings(name: str, strengths: Strengths, parts: int) -> Strengths:
-    """One tuple of floats a cell; () for `none`. Raises `MembenchError` for a strength of another length."""
-    settings = tuple(tuple(map(float, strength)) for strength in strengths) or ((),)
-    wrong = next((s for s in settings if len(s) != parts), None)
-    if wrong is not None:
-        raise MembenchError(
-            f"regularizer {name!r}: strength {wrong} must be a tuple of {parts}, one value a part"
+    cells: list[Cell] = []
+    skipped = []
+    for architecture, regularizer in product(arm.architectures, arm.regularizers):
+        entry = registry.entry("regularizers", regularizer)
+        reason = skip(arm.dataset, architecture, regularizer) if entry.has_skip else None
+        if reason is None:
+            cells += _cells(arm, architecture, regularizer, registry)
+        else:
+            skipped.append(f"{arm.dataset}/{architecture}/{regularizer}: {reason}")
+    arrays = hash_of(arm.dataset)
+    recipe = asdict(arm.recipe)
+    keys = []
+    for cell in cells:
+        key = cell_key(
+            cell,
+            registry,
+            arrays=arrays,
+            split=arm.split,
+            recipe=recipe,
+            probes=arm.probes,
+            read=arm.read,
         )
-    return settings
+        keys.append(key)
+    return ArmPlan(
+        study=study, arm=arm, cells=tuple(cells), keys=tuple(keys), skipped=tuple(skipped)
+    )
+
+
+def _cells(arm: Arm, architecture: str, regularizer: str, registry: Registry) -> list[Cell]:
+    """Return the arm's cells of one architecture and regularizer."""
+    cells = []
+    strengths = _strengths(arm, regularizer, registry)
+    for strength, signal, seed in product(strengths, arm.signals, arm.seeds):
+        cell = Cell(
+            dataset=arm.dataset,
+            architecture=architecture,
+            regularizer=regularizer,
+            strength=strength,
+            signal=signal,
+            seed=seed,
+        )
+        cells.append(cell)
+    return cells
+
+
+def _strengths(arm: Arm, regularizer: str, registry: Registry) -> Strengths:
+    """Return the strengths that the arm lists, or else the regularizer's grid; ((),) for `none`.
+
+    Raises:
+        MembenchError: a strength does not have one value for each part of the regularizer.
+    """
+    entry = registry.entry("regularizers", regularizer)
+    listed = arm.regularizers[regularizer]
+    grid = entry.strengths if listed is None else listed
+    strengths = tuple(tuple(map(float, strength)) for strength in grid) or ((),)
+    parts = len(entry.off)
+    for strength in strengths:
+        if len(strength) != parts:
+            raise MembenchError(
+                f"regularizer {regularizer!r}: strength {strength} must be a tuple of {parts}, "
+                "one value a part"
+            )
+    return strengths

@@ -41,7 +41,7 @@ from membench.registry.registry import discover
 
 OWN = Recipe(lr=0.5, batch=10, epochs=3)
 SUITE = Suite(
-    "small",
+    name="small",
     version=1,
     summary="",
     datasets=("dots",),
@@ -658,15 +658,17 @@ def test_keys_of_the_committed_board_are_what_they_were_and_probes_and_reading_t
         SUITES["quick"].splits["mnist5k"],
         plan.manifest.recipes[plan.cells[0].task],
     )
-    key = partial(key_module.cell_key, cell, found, committed.datasets["mnist5k"])
-    assert key(split, recipe) == plan.manifest.cells[cell.id]
-    asked = [
-        key(split, recipe, ("csr",)),
-        key(split, recipe, (), (1, 2)),
-        key(replace(split, fixed=0), recipe),
-        key(replace(split, share=0.7), recipe),
+    key = partial(
+        key_module.cell_key, cell, found, arrays=committed.datasets["mnist5k"], recipe=recipe
+    )
+    assert key(split=split) == plan.manifest.cells[cell.id]
+    others = [
+        key(split=split, probes=["csr"]),
+        key(split=split, read=(1, 2)),
+        key(split=replace(split, fixed=0)),
+        key(split=replace(split, share=0.7)),
     ]
-    assert len({key(split, recipe), *asked}) == 5
+    assert len({key(split=split), *others}) == 5
 
 
 def test_the_order_in_which_probes_are_asked_for_is_not_in_the_key() -> None:

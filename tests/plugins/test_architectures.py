@@ -355,7 +355,7 @@ def test_what_cannot_act_on_a_network_is_skipped_with_its_reason_and_all_else_is
         found = discover(folder=REPO)
         data = DatasetLoader(found, None)
         suite = narrow(SUITES["smoke"], (), names, (0,))
-        plan = make_plan(suite, found, data.hash, SkipAnswers(found, data, network.inspect_network))
+        plan = make_plan(suite, found, data.hash, SkipAnswers(found, data, network.inspect_network).reason)
     skipped = {
         e.name: {k.partition("/")[2]: why for k, why in e.skipped.items()}
         for e in plan.manifest.entries
