@@ -51,18 +51,18 @@ class Plain(nn.Module):
         return self.head(F.relu(self.body_norm(self.body(h))))
 
 
-def inputs(world: ToyRun, lane: int) -> Tensor:
-    d = world.data
+def inputs(toy_run: ToyRun, lane: int) -> Tensor:
+    d = toy_run.data
     return (d.images[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
 
 
-def plain_loop(world: ToyRun, lane: int) -> Plain:
+def plain_loop(toy_run: ToyRun, lane: int) -> Plain:
     """The lane in plain torch."""
-    module = Plain(network.initial_weights(NORM, SHAPE, CLASSES, 100 + world.seeds[lane]))
-    optimizer, x = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9), inputs(world, lane)
-    for order in world.orders(epochs=EPOCHS):
+    module = Plain(network.initial_weights(NORM, SHAPE, CLASSES, 100 + toy_run.seeds[lane]))
+    optimizer, x = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9), inputs(toy_run, lane)
+    for order in toy_run.orders(epochs=EPOCHS):
         for index in order[lane]:
-            loss = F.cross_entropy(module(x[index]), world.data.labels[lane, index])
+            loss = F.cross_entropy(module(x[index]), toy_run.data.labels[lane, index])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -75,10 +75,10 @@ def buffers(trainer: Any, lane: int) -> dict[str, Tensor]:
 
 def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
     """Running means and variances, weights, and the logits in eval mode."""
-    world = ToyRun((), ((), ()), NORM)
-    trainer = world.trained(epochs=EPOCHS)
+    toy_run = ToyRun((), ((), ()), NORM)
+    trainer = toy_run.trained(epochs=EPOCHS)
     for lane in (0, 1):
-        theirs, mine = plain_loop(world, lane), buffers(trainer, lane)
+        theirs, mine = plain_loop(toy_run, lane), buffers(trainer, lane)
         assert list(mine) == [
             f"{n}_norm.running_{what}" for n in ("stem", "body") for what in ("mean", "var")
         ]
@@ -86,7 +86,7 @@ def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
             if not name.endswith("num_batches_tracked"):
                 assert torch.allclose(mine[name], b, atol=1e-4, rtol=1e-3), name
         params = {name: w[lane] for name, w in trainer.state["params"].items()}
-        x = inputs(world, lane)
+        x = inputs(toy_run, lane)
         logits = trainer.program.logits(params, x, mine)
         assert torch.allclose(logits, theirs.eval()(x), atol=2e-3)
         assert not torch.allclose(
@@ -96,23 +96,23 @@ def test_one_lane_is_torch_s_own_batch_norm_loop() -> None:
 
 @pytest.mark.parametrize("eval_lanes", [1, 2])
 def test_evaluation_uses_each_lane_s_own_running_statistics(eval_lanes: int) -> None:
-    world = ToyRun((), ((), ()), NORM)
-    trainer = world.trained(epochs=EPOCHS)
+    toy_run = ToyRun((), ((), ()), NORM)
+    trainer = toy_run.trained(epochs=EPOCHS)
     trainer.eval_lanes = eval_lanes
     before = {name: b.clone() for name, b in trainer.state["buffers"].items()}
     _, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert finite.all() and bitwise_equal(before, trainer.state["buffers"])
     for lane in (0, 1):
         theirs = F.cross_entropy(
-            plain_loop(world, lane).eval()(inputs(world, lane)), world.data.labels[lane]
+            plain_loop(toy_run, lane).eval()(inputs(toy_run, lane)), toy_run.data.labels[lane]
         )
         assert loss[lane].item() == pytest.approx(theirs.item(), rel=2e-3)
 
 
 @pytest.mark.parametrize("name", ["none", "dropout", "sam"])
 def test_one_lane_alone_is_the_same_lane_among_others(name: str) -> None:
-    world = ToyRun(parts(name), ((0.3,), (0.5,), (0.8,)), NORM)
-    together, alone = world.trained(epochs=EPOCHS), world.trained([1], epochs=EPOCHS)
+    toy_run = ToyRun(parts(name), ((0.3,), (0.5,), (0.8,)), NORM)
+    together, alone = toy_run.trained(epochs=EPOCHS), toy_run.trained([1], epochs=EPOCHS)
     for tree in ("params", "buffers"):
         for path, w in lane_of(alone.state[tree], 0).items():
             assert torch.allclose(w, lane_of(together.state[tree], 1)[path], atol=1e-5), path
@@ -148,9 +148,9 @@ def test_training_mode_uses_batch_statistics_and_eval_mode_running_ones() -> Non
         seen["main"] = logits.detach()
         return losses
 
-    world = ToyRun((Regularizer("mine", (1.0,), loss=loss),), ((1.0,),), NORM)
-    trainer = world.trained(epochs=1)
-    step = one_lane(trainer, world.orders()[0], t=3)
+    toy_run = ToyRun((Regularizer("mine", (1.0,), loss=loss),), ((1.0,),), NORM)
+    trainer = toy_run.trained(epochs=1)
+    step = one_lane(trainer, toy_run.orders()[0], t=3)
     step.gradient(step.params, 1)
     assert torch.equal(seen["train"], seen["main"])
     assert torch.allclose(
@@ -163,9 +163,9 @@ def test_statistics_of_a_lane_that_diverged_stay_as_they_were_and_the_others_go_
     bomb = Regularizer(
         "mine", (1.0,), loss=lambda v, z, y, lane: v / (1 - lane.strength * (lane.step == 4))
     )
-    world = ToyRun((bomb,), ((0.0,), (1.0,)), NORM)
-    trained, before = world.trained(epochs=EPOCHS), world.trainer()
-    first, second = world.orders(epochs=2)
+    toy_run = ToyRun((bomb,), ((0.0,), (1.0,)), NORM)
+    trained, before = toy_run.trained(epochs=EPOCHS), toy_run.trainer()
+    first, second = toy_run.orders(epochs=2)
     before.train_epoch(first)
     before.train_epoch(second[:, :1])
     assert trained.state["diverged_at"].tolist() == [-1, 4]
@@ -177,33 +177,33 @@ def test_readout_weights_get_their_own_statistics_as_from_torch_s_update_bn() ->
     def half(params: dict, lane: Any) -> dict:
         return {name: w * (1 - lane.strength / 2) for name, w in params.items()}
 
-    world = ToyRun((Regularizer("mine", (1.0,), readout=half),), ((0.5,), (1.0,)), NORM)
-    trainer = world.trained(epochs=EPOCHS)
+    toy_run = ToyRun((Regularizer("mine", (1.0,), readout=half),), ((0.5,), (1.0,)), NORM)
+    trainer = toy_run.trained(epochs=EPOCHS)
     kept = {name: b.clone() for name, b in trainer.state["buffers"].items()}
     _, loss, _ = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert bitwise_equal(kept, trainer.state["buffers"])
     for lane, share in enumerate((0.75, 0.5)):
         module = Plain({name: share * w[lane] for name, w in trainer.state["params"].items()})
-        torch.optim.swa_utils.update_bn(inputs(world, lane).split(world.recipe.batch), module)
-        theirs = F.cross_entropy(module.eval()(inputs(world, lane)), world.data.labels[lane])
+        torch.optim.swa_utils.update_bn(inputs(toy_run, lane).split(toy_run.recipe.batch), module)
+        theirs = F.cross_entropy(module.eval()(inputs(toy_run, lane)), toy_run.data.labels[lane])
         assert loss[lane].item() == pytest.approx(theirs.item(), rel=1e-4)
 
 
 def test_an_interrupted_run_carries_its_statistics_on() -> None:
-    world = ToyRun((), ((),), NORM)
-    first, second = world.orders(epochs=2)
-    trainer = world.trainer()
+    toy_run = ToyRun((), ((),), NORM)
+    first, second = toy_run.orders(epochs=2)
+    trainer = toy_run.trainer()
     trainer.train_epoch(first)
-    other = world.trainer()
+    other = toy_run.trainer()
     other.state, other.step_index = trainer.state, trainer.step_index
     other.train_epoch(second)
-    assert bitwise_equal(other.state, world.trained(epochs=2).state)
+    assert bitwise_equal(other.state, toy_run.trained(epochs=2).state)
 
 
 @pytest.mark.slow
 def test_the_compiled_step_carries_the_statistics() -> None:
-    world = ToyRun(parts("dropout"), ((0.3,), (0.5,)), NORM)
-    eager, compiled = world.trained(), world.trained(compiled=True)
+    toy_run = ToyRun(parts("dropout"), ((0.3,), (0.5,)), NORM)
+    eager, compiled = toy_run.trained(), toy_run.trained(compiled=True)
     for tree in ("params", "buffers"):
         for name, w in eager.state[tree].items():
             assert torch.allclose(w, compiled.state[tree][name], atol=1e-4), name

@@ -142,10 +142,10 @@ def test_a_lane_is_bitwise_the_same_alone(medium: None, monkeypatch: pytest.Monk
     both = ToyRun(parts("dropout"), ((0.3,), (0.5,)), data=data, seeds=(0, 0))
     alone = ToyRun(parts("dropout"), ((0.5,),), data=data.of_lanes([1]), seeds=(0,))
     trained = []
-    for world in (both, alone):
-        lanes = world.trainer()
-        assert lanes.compile(world.orders()[0]) == ""
-        lanes.train_epoch(world.orders()[0])
+    for toy_run in (both, alone):
+        lanes = toy_run.trainer()
+        assert lanes.compile(toy_run.orders()[0]) == ""
+        lanes.train_epoch(toy_run.orders()[0])
         trained.append(lanes.state["params"])
     assert bitwise_equal(lane_of(trained[0], 1), lane_of(trained[1], 0))
     assert all(w.dtype == torch.float32 for w in trained[0].values())
@@ -159,10 +159,10 @@ def test_a_lane_is_bitwise_the_same_in_another_group(
 ) -> None:
     monkeypatch.setattr(bf16, "MIN_MULTIPLICATIONS", 1)
     monkeypatch.setattr(compiled, "L2_BYTES", 0)
-    world, ended = ToyRun(parts(name), ((0.1,), (0.2,), (0.3,), (0.5,))), []
+    toy_run, ended = ToyRun(parts(name), ((0.1,), (0.2,), (0.3,), (0.5,))), []
     for best in (1, 2, 4):
         monkeypatch.setattr(compiled, "GROUP_SIZE", best)
-        lanes, orders = world.trainer(), world.orders(epochs=2)
+        lanes, orders = toy_run.trainer(), toy_run.orders(epochs=2)
         assert lanes.compile(orders[0]) == ""
         assert len(lanes.groups) == 4 // best
         for order in orders:

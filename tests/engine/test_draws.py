@@ -225,8 +225,8 @@ def test_a_lane_permutes_and_all_permutations_are_equally_likely() -> None:
 
 
 def step_of(*regularizers: Regularizer, strengths: tuple[float, ...] = (), t: int = 0) -> Any:
-    world = ToyRun(regularizers, (strengths or (0.5,) * len(regularizers),))
-    return one_lane(world.trainer(), world.orders()[0], t)
+    toy_run = ToyRun(regularizers, (strengths or (0.5,) * len(regularizers),))
+    return one_lane(toy_run.trainer(), toy_run.orders()[0], t)
 
 
 def noting(seen: list[Tensor]) -> Callable:
@@ -284,10 +284,10 @@ def test_two_parts_that_use_forward_do_not_share_its_draws() -> None:
 def test_every_step_and_lane_draws_anew() -> None:
     seen: list[Tensor] = []
     note = Regularizer("note", (1.0,), hidden=noting(seen))
-    world = ToyRun((note,), ((1.0,), (1.0,)))
-    trainer = world.trainer()
+    toy_run = ToyRun((note,), ((1.0,), (1.0,)))
+    trainer = toy_run.trainer()
     for t, index in ((0, 0), (1, 0), (0, 1)):
-        step = one_lane(trainer, world.orders()[0], t, index)
+        step = one_lane(trainer, toy_run.orders()[0], t, index)
         step.gradient(step.params, 1)
     masks = seen[::2]
     assert not torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])

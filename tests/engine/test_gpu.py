@@ -17,14 +17,14 @@ import pytest
 import torch
 from support.cuda import ARCHITECTURES
 from support.cuda import NAMES
-from support.cuda import apart
 from support.cuda import lanes_on
+from support.cuda import largest_difference
 from support.cuda import orders_on
-from support.cuda import toy_world
+from support.cuda import toy_run_of
+from support.cuda import toy_run_with
 from support.cuda import trained
 from support.cuda import trained_on
 from support.cuda import without_compiler
-from support.cuda import world_of
 from support.engine import Plugins
 from support.engine import ToyRun
 from support.engine import blobs
@@ -67,9 +67,9 @@ every_regularizer = pytest.mark.parametrize("name", NAMES)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def captured(world: ToyRun, epochs: int = 2) -> Trainer:
-    """The world's lanes on the GPU, trained by replaying a graph."""
-    trainer, orders = Trainer(*lanes_on(world, "cuda")), orders_on(world, "cuda", epochs)
+def captured(toy_run: ToyRun, epochs: int = 2) -> Trainer:
+    """The toy run's lanes on the GPU, trained by replaying a graph."""
+    trainer, orders = Trainer(*lanes_on(toy_run, "cuda")), orders_on(toy_run, "cuda", epochs)
     assert trainer.compile(orders[0]) == ""
     assert trainer.graph is not None
     return trained(trainer, orders)
@@ -91,8 +91,8 @@ def waiting_is_an_error() -> Iterator[None]:
 
 
 def test_the_debug_mode_sees_a_regularizer_that_waits() -> None:
-    world = toy_world(hidden=lambda h, lane: h * lane.step.item())
-    trainer, orders = Trainer(*lanes_on(world, "cuda")), orders_on(world, "cuda")
+    toy_run = toy_run_with(hidden=lambda h, lane: h * lane.step.item())
+    trainer, orders = Trainer(*lanes_on(toy_run, "cuda")), orders_on(toy_run, "cuda")
     with waiting_is_an_error(), pytest.raises(RuntimeError, match="synchronizing"):
         trained(trainer, orders)
 
@@ -100,8 +100,8 @@ def test_the_debug_mode_sees_a_regularizer_that_waits() -> None:
 @every_architecture
 @every_regularizer
 def test_the_step_never_waits_for_the_device(name: str, architecture: str) -> None:
-    world = world_of(name, architecture)
-    trainer, (first, second) = Trainer(*lanes_on(world, "cuda")), orders_on(world, "cuda")
+    toy_run = toy_run_of(name, architecture)
+    trainer, (first, second) = Trainer(*lanes_on(toy_run, "cuda")), orders_on(toy_run, "cuda")
     trainer.train_epoch(first)  # libraries set themselves up, and may wait
     with waiting_is_an_error():
         trainer.train_epoch(second)
@@ -114,8 +114,8 @@ def test_the_step_of_a_larger_network_never_waits_either(architecture: str) -> N
 
 def test_an_epoch_returns_before_the_device_has_done_it(monkeypatch: pytest.MonkeyPatch) -> None:
     without_compiler(monkeypatch)
-    world = world_of("dropout")
-    trainer, order = captured(world), orders_on(world, "cuda")[0]
+    toy_run = toy_run_of("dropout")
+    trainer, order = captured(toy_run), orders_on(toy_run, "cuda")[0]
     torch.cuda.synchronize()
     torch.cuda._sleep(2_000_000_000)  # cycles: about a second
     trainer.train_epoch(order)
@@ -134,27 +134,27 @@ def test_a_replay_is_the_eager_step(
 ) -> None:
     """Captured without the compiler, so that only the capture can make a difference."""
     without_compiler(monkeypatch)
-    world = world_of(name, architecture)
-    replayed, eager = captured(world, epochs=3), trained_on(world, "cuda", epochs=3)
+    toy_run = toy_run_of(name, architecture)
+    replayed, eager = captured(toy_run, epochs=3), trained_on(toy_run, "cuda", epochs=3)
     assert replayed.step_index == eager.step_index == 9
-    assert apart(replayed.state, eager.state) <= SAME
+    assert largest_difference(replayed.state, eager.state) <= SAME
 
 
 @every_regularizer
 def test_a_replay_of_the_compiled_step_is_the_eager_step(name: str) -> None:
-    world = world_of(name)
-    assert apart(captured(world).state, trained_on(world, "cuda").state) <= NEAR
+    toy_run = toy_run_of(name)
+    assert largest_difference(captured(toy_run).state, trained_on(toy_run, "cuda").state) <= NEAR
 
 
 @pytest.mark.parametrize("name", ["none", "dropout", "sam"])
 def test_a_replay_of_the_cnn_s_compiled_step_is_the_eager_step(name: str) -> None:
-    world = world_of(name, "cnn")
-    assert apart(captured(world).state, trained_on(world, "cuda").state) <= NEAR
+    toy_run = toy_run_of(name, "cnn")
+    assert largest_difference(captured(toy_run).state, trained_on(toy_run, "cuda").state) <= NEAR
 
 
 def test_a_replay_takes_no_more_memory() -> None:
-    world = world_of("dropout")
-    trainer, orders = captured(world), orders_on(world, "cuda", epochs=5)
+    toy_run = toy_run_of("dropout")
+    trainer, orders = captured(toy_run), orders_on(toy_run, "cuda", epochs=5)
     before = torch.cuda.memory_allocated()
     trained(trainer, orders)
     torch.cuda.synchronize()
@@ -213,9 +213,9 @@ def test_normal_draws_are_those_of_the_cpu_to_six_digits() -> None:
 @every_architecture
 @every_regularizer
 def test_a_lane_ends_near_the_same_lane_on_the_cpu(name: str, architecture: str) -> None:
-    world = world_of(name, architecture)
-    here, there = trained_on(world, "cpu"), trained_on(world, "cuda")
-    assert apart(here.state, there.state) <= NEAR
+    toy_run = toy_run_of(name, architecture)
+    here, there = trained_on(toy_run, "cpu"), trained_on(toy_run, "cuda")
+    assert largest_difference(here.state, there.state) <= NEAR
     for mine, theirs in zip(read(here), read(there), strict=True):
         assert torch.allclose(mine, theirs.cpu(), atol=1e-3)
 
@@ -357,9 +357,12 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     without_compiler(monkeypatch)
-    world = toy_world(hidden=lambda h, lane: h * (1 + lane.step.item()))
-    trainer, orders = Trainer(*lanes_on(world, "cuda")), orders_on(world, "cuda")
+    toy_run = toy_run_with(hidden=lambda h, lane: h * (1 + lane.step.item()))
+    trainer, orders = Trainer(*lanes_on(toy_run, "cuda")), orders_on(toy_run, "cuda")
     assert trainer.compile(orders[0]).startswith("ran uncompiled: ")
     assert trainer.graph is None and trainer.step_index == 0
     trained(trainer, orders)
-    assert trainer.step_index == 6 and apart(trainer.state, trained_on(world, "cuda").state) <= SAME
+    assert (
+        trainer.step_index == 6
+        and largest_difference(trainer.state, trained_on(toy_run, "cuda").state) <= SAME
+    )

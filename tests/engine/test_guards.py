@@ -11,20 +11,20 @@ import pytest
 import torch
 from support.cuda import ARCHITECTURES
 from support.cuda import NAMES
+from support.cuda import FakeCudaTensor
 from support.cuda import PlacementGuard
 from support.cuda import Refused
-from support.cuda import SaysCuda
 from support.cuda import SyncGuard
 from support.cuda import Tape
-from support.cuda import apart
 from support.cuda import fake_cuda
 from support.cuda import lanes_on
+from support.cuda import largest_difference
 from support.cuda import one_graph
 from support.cuda import orders_on
-from support.cuda import toy_world
+from support.cuda import toy_run_of
+from support.cuda import toy_run_with
 from support.cuda import trained
 from support.cuda import trained_on
-from support.cuda import world_of
 from support.engine import ToyRun
 from support.engine import bitwise_equal
 from support.engine import parts
@@ -54,8 +54,8 @@ def test_a_run_of_the_cnn_neither_waits_for_the_device_nor_leaves_it(name: str) 
     The second of the two steps has a state. The shipped checks no-wait and one-device do the same
     on an MLP (tests/plugins/test_contract.py).
     """
-    world = world_of(name, "cnn")
-    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta", epochs=1)
+    toy_run = toy_run_of(name, "cnn")
+    lanes, orders = lanes_on(toy_run, "meta"), orders_on(toy_run, "meta", epochs=1)
     with PlacementGuard("meta"), SyncGuard():
         trainer = trained(Trainer(*lanes), [order[:, :2] for order in orders])
         right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
@@ -105,15 +105,15 @@ WAITING = {
 @pytest.mark.parametrize("what", WAITING)
 @pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")
 def test_the_guard_refuses_a_regularizer_that_waits(what: str) -> None:
-    world = toy_world(hidden=WAITING[what])
-    trainer, orders = world.trainer(), world.orders()
+    toy_run = toy_run_with(hidden=WAITING[what])
+    trainer, orders = toy_run.trainer(), toy_run.orders()
     with (
         SyncGuard(),
         pytest.raises(Refused, match=r"waits for the device|copies between|copied from the host"),
     ):
         trained(trainer, orders)
     if what != "a copy to another device":
-        trained(world.trainer(), orders)  # the guard refuses it, not vmap
+        trained(toy_run.trainer(), orders)  # the guard refuses it, not vmap
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_the_guard_looks_into_every_stage(stage: str) -> None:
         assert args[-1].step.item() >= 0
         return {"batch": args[:2], "penalty": 0, "update": {}}.get(stage, args[0])
 
-    world = toy_world(**{stage: act})
-    trained(world.trainer(), world.orders())
-    trainer, orders = world.trainer(), world.orders()
+    toy_run = toy_run_with(**{stage: act})
+    trained(toy_run.trainer(), toy_run.orders())
+    trainer, orders = toy_run.trainer(), toy_run.orders()
     with SyncGuard(), pytest.raises(Refused, match="_local_scalar_dense"):
         trained(trainer, orders)
 
@@ -147,9 +147,9 @@ STRAY = {
 
 @pytest.mark.parametrize("what", STRAY)
 def test_a_tensor_made_without_a_device_is_refused(what: str) -> None:
-    world = toy_world(**STRAY[what])
-    trained(world.trainer(), world.orders())  # on a CPU nothing shows
-    lanes, orders = lanes_on(world, "meta"), orders_on(world, "meta")
+    toy_run = toy_run_with(**STRAY[what])
+    trained(toy_run.trainer(), toy_run.orders())  # on a CPU nothing shows
+    lanes, orders = lanes_on(toy_run, "meta"), orders_on(toy_run, "meta")
     with (
         PlacementGuard("meta"),
         pytest.raises(Refused, match="on cpu, not on meta; name the device"),
@@ -167,21 +167,23 @@ VALUES = {
 @pytest.mark.parametrize("what", VALUES)
 def test_values_read_past_the_dispatcher_are_refused_where_there_are_none(what: str) -> None:
     """On a CPU, lists and NumPy read memory, unseen by dispatch modes; meta tensors have none."""
-    world = toy_world(batch=VALUES[what])
-    trained(world.trainer(), world.orders())
+    toy_run = toy_run_with(batch=VALUES[what])
+    trained(toy_run.trainer(), toy_run.orders())
     with pytest.raises((NotImplementedError, TypeError), match="meta"):
-        trained_on(world, "meta")
+        trained_on(toy_run, "meta")
 
 
 # --- one graph ------------------------------------------------------------------------------------
 
 
-def check_one_graph(world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    eager, trainer, orders = world.trainer(), world.trainer(), world.orders(epochs=2)
+def check_one_graph(toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    eager, trainer, orders = toy_run.trainer(), toy_run.trainer(), toy_run.orders(epochs=2)
     with one_graph(monkeypatch):
         assert trainer.compile(orders[0]) == ""
         trained(trainer, orders)
-    assert apart(trainer.state["params"], trained(eager, orders).state["params"]) < 1e-5
+    assert (
+        largest_difference(trainer.state["params"], trained(eager, orders).state["params"]) < 1e-5
+    )
 
 
 #: One regularizer for each stage.
@@ -213,7 +215,7 @@ def test_a_step_with_every_stage_is_one_graph_that_is_traced_once(
 def test_the_step_is_one_graph_that_is_traced_once(
     name: str, architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_one_graph(world_of(name, architecture), monkeypatch)
+    check_one_graph(toy_run_of(name, architecture), monkeypatch)
 
 
 def test_a_graph_break_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,19 +223,21 @@ def test_a_graph_break_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         torch._dynamo.graph_break()
         return h
 
-    world = toy_world(hidden=hidden)
+    toy_run = toy_run_with(hidden=hidden)
     with pytest.raises(Refused), one_graph(monkeypatch):
-        assert world.trainer().compile(world.orders()[0]).startswith("ran uncompiled: Unsupported")
+        assert (
+            toy_run.trainer().compile(toy_run.orders()[0]).startswith("ran uncompiled: Unsupported")
+        )
 
 
 def test_a_recompilation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     scale = [1.0]
-    world = toy_world(hidden=lambda h, lane: h * scale[0])
-    order = world.orders()[0]
+    toy_run = toy_run_with(hidden=lambda h, lane: h * scale[0])
+    order = toy_run.orders()[0]
     with one_graph(monkeypatch):
-        assert world.trainer().compile(order) == ""
+        assert toy_run.trainer().compile(order) == ""
         scale[0] = 2.0
-        assert world.trainer().compile(order).startswith("ran uncompiled: RecompileError")
+        assert toy_run.trainer().compile(order).startswith("ran uncompiled: RecompileError")
 
 
 # --- the captured step ----------------------------------------------------------------------------
@@ -242,10 +246,10 @@ def test_a_recompilation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestCapture:
     """With a tape for a graph; test_gpu.py does the same with real ones."""
 
-    def captured(self, world: ToyRun, monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    def captured(self, toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> Trainer:
         fake_cuda(monkeypatch)
-        trainer = world.trainer()
-        assert trainer.compile(world.orders()[0].as_subclass(SaysCuda)) == ""
+        trainer = toy_run.trainer()
+        assert trainer.compile(toy_run.orders()[0].as_subclass(FakeCudaTensor)) == ""
         assert trainer.graph is not None
         return trainer
 
@@ -253,42 +257,42 @@ class TestCapture:
     def test_replays_train_the_numbers_of_the_plain_loop(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        world = world_of(name)
-        trainer, orders = self.captured(world, monkeypatch), world.orders(epochs=3)
+        toy_run = toy_run_of(name)
+        trainer, orders = self.captured(toy_run, monkeypatch), toy_run.orders(epochs=3)
         # the capture has trained nothing
-        assert bitwise_equal(trainer.state, world.trainer().state) and trainer.step_index == 0
+        assert bitwise_equal(trainer.state, toy_run.trainer().state) and trainer.step_index == 0
         trained(trainer, orders)
-        plain = trained_on(world, "cpu", epochs=3)
+        plain = trained_on(toy_run, "cpu", epochs=3)
         assert bitwise_equal(trainer.state, plain.state)
         assert trainer.step_index == plain.step_index == 9
 
     def test_a_replay_reads_the_new_epoch_s_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        world = ToyRun(*NOISY)
-        first, second = world.orders(epochs=2)
-        trainer = trained(self.captured(world, monkeypatch), [first, second])
-        assert bitwise_equal(trainer.state, trained(world.trainer(), [first, second]).state)
-        assert not bitwise_equal(trainer.state, trained(world.trainer(), [first, first]).state)
+        toy_run = ToyRun(*NOISY)
+        first, second = toy_run.orders(epochs=2)
+        trainer = trained(self.captured(toy_run, monkeypatch), [first, second])
+        assert bitwise_equal(trainer.state, trained(toy_run.trainer(), [first, second]).state)
+        assert not bitwise_equal(trainer.state, trained(toy_run.trainer(), [first, first]).state)
 
     def test_the_caller_may_reuse_the_memory_of_an_order(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fake_cuda(monkeypatch)
-        world = ToyRun(*NOISY)
-        trainer, order = world.trainer(), world.orders()[0]
+        toy_run = ToyRun(*NOISY)
+        trainer, order = toy_run.trainer(), toy_run.orders()[0]
         captured = CapturedStep(trainer.step, lambda index: None, order[:, 0].clone())
         given = order.clone()
         captured.index.zero_()  # what it was captured with does not matter either
         captured.epoch(given)
         given.zero_()
-        assert bitwise_equal(trainer.state, trained(world.trainer(), [order]).state)
+        assert bitwise_equal(trainer.state, trained(toy_run.trainer(), [order]).state)
 
     def test_a_replay_runs_no_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Numbers from Python are constants of a capture; running Python again would hide it."""
         calls = count(1)
-        world = toy_world(hidden=lambda h, lane: h * (1 + 1 / next(calls)))
-        trainer = self.captured(world, monkeypatch)
+        toy_run = toy_run_with(hidden=lambda h, lane: h * (1 + 1 / next(calls)))
+        trainer = self.captured(toy_run, monkeypatch)
         used = next(calls)
-        trained(trainer, world.orders())
+        trained(trainer, toy_run.orders())
         assert next(calls) == used + 1
 
     def test_a_capture_that_fails_leaves_the_eager_step_and_says_why(
@@ -299,10 +303,11 @@ class TestCapture:
         def update(params: dict[str, Tensor], lane: Any) -> dict[str, Tensor]:
             return {"n": lane.state["n"] + (lane.step.item() >= 0)}
 
-        world = toy_world(init=lambda params, lane: {"n": lane.step * 0}, update=update)
+        toy_run = toy_run_with(init=lambda params, lane: {"n": lane.step * 0}, update=update)
         fake_cuda(monkeypatch)
         self.check_eager(
-            world, "ran uncompiled: Refused: aten._local_scalar_dense.default waits for the device"
+            toy_run,
+            "ran uncompiled: Refused: aten._local_scalar_dense.default waits for the device",
         )
 
     @pytest.mark.parametrize(
@@ -319,9 +324,11 @@ class TestCapture:
         fake_cuda(monkeypatch, Broken)
         self.check_eager(ToyRun(*NOISY), f"ran uncompiled: RuntimeError: {why.splitlines()[0]}")
 
-    def check_eager(self, world: ToyRun, note: str) -> None:
-        trainer, orders = world.trainer(), world.orders(epochs=2)
-        assert trainer.compile(orders[0].as_subclass(SaysCuda)) == note
+    def check_eager(self, toy_run: ToyRun, note: str) -> None:
+        trainer, orders = toy_run.trainer(), toy_run.orders(epochs=2)
+        assert trainer.compile(orders[0].as_subclass(FakeCudaTensor)) == note
         assert trainer.graph is None and trainer.step_index == 0
-        assert bitwise_equal(trainer.state, world.trainer().state)
-        assert bitwise_equal(trained(trainer, orders).state, trained(world.trainer(), orders).state)
+        assert bitwise_equal(trainer.state, toy_run.trainer().state)
+        assert bitwise_equal(
+            trained(trainer, orders).state, trained(toy_run.trainer(), orders).state
+        )

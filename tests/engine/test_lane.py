@@ -62,8 +62,8 @@ def lanes(group: str = "other") -> dict[str, LaneView]:
         return function
 
     acting = Regularizer("all", (1.0,), group=group, **{stage: act(stage) for stage in STAGES})
-    world = ToyRun((acting,), ((0.5,),))
-    trainer, order = world.trainer(), world.orders()[0]
+    toy_run = ToyRun((acting,), ((0.5,),))
+    trainer, order = toy_run.trainer(), toy_run.orders()[0]
     trainer.train_epoch(order)
     with torch.no_grad():
         trainer.evaluate(trainer.data.rows, trainer.data.labels)
@@ -177,8 +177,8 @@ def test_the_api_page_names_the_fields_that_there_are() -> None:
 
 
 def step(strength: float = 0.5, t: int = 7, **stages: Any) -> Any:
-    world = ToyRun((Regularizer("part", (1.0,), **stages),), ((strength,),), steps=40)
-    return one_lane(world.trainer(), world.orders()[0], t)
+    toy_run = ToyRun((Regularizer("part", (1.0,), **stages),), ((strength,),), steps=40)
+    return one_lane(toy_run.trainer(), toy_run.orders()[0], t)
 
 
 def test_common_fields_hold_what_their_names_say() -> None:
@@ -195,11 +195,11 @@ def test_common_fields_hold_what_their_names_say() -> None:
 
 @pytest.mark.parametrize("float_pool", [False, True])
 def test_a_pixel_is_one_grey_level_in_units_of_x(float_pool: bool) -> None:
-    world = ToyRun(
+    toy_run = ToyRun(
         (Regularizer("part", (1.0,)),), ((1.0,),), data=lane_data(1, float_pool=float_pool)
     )
-    s = one_lane(world.trainer(), world.orders()[0])
-    raw = world.data.images[world.data.rows[0, s.index]].float()
+    s = one_lane(toy_run.trainer(), toy_run.orders()[0])
+    raw = toy_run.data.images[toy_run.data.rows[0, s.index]].float()
     grey = raw * (255 if float_pool else 1)
     pixel = s.lane(0, "batch").pixel
     assert pixel.shape == (1, 1, 1)
@@ -213,8 +213,8 @@ def test_taps_are_counted_and_branches_named() -> None:
         found.append((lane.tap, lane.kind, tuple(h.shape)))
         return h
 
-    world = ToyRun((Regularizer("note", (1.0,), hidden=hidden),), ((1.0,),), architecture=CNN)
-    s = one_lane(world.trainer(), world.orders()[0])
+    toy_run = ToyRun((Regularizer("note", (1.0,), hidden=hidden),), ((1.0,),), architecture=CNN)
+    s = one_lane(toy_run.trainer(), toy_run.orders()[0])
     s.gradient(s.params, 1)
     assert found == [(0, "hidden", (8, 5, 2, 2)), (1, "branch", (8, 20))]
 

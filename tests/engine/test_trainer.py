@@ -60,15 +60,15 @@ def regularizer(**stages: Any) -> Regularizer:
 # --- the oracle -----------------------------------------------------------------------------------
 
 
-def plain_loop(world: ToyRun, lane: int, make: Callable, epochs: int) -> dict[str, Tensor]:
+def plain_loop(toy_run: ToyRun, lane: int, make: Callable, epochs: int) -> dict[str, Tensor]:
     """The same lane in plain torch: module, optimizer and loss are torch's own."""
-    module = world.architecture.build(SHAPE, CLASSES)
+    module = toy_run.architecture.build(SHAPE, CLASSES)
     module.load_state_dict(
-        network.initial_weights(world.architecture, SHAPE, CLASSES, 100 + world.seeds[lane])
+        network.initial_weights(toy_run.architecture, SHAPE, CLASSES, 100 + toy_run.seeds[lane])
     )
-    optimizer, d = make(module.parameters()), world.data
+    optimizer, d = make(module.parameters()), toy_run.data
     x = (d.images[d.rows[lane]].float() - d.mean[lane]) / d.std[lane]
-    for order in world.orders(epochs=epochs):
+    for order in toy_run.orders(epochs=epochs):
         for index in order[lane]:
             loss = F.cross_entropy(module(x[index], untapped), d.labels[lane, index])
             optimizer.zero_grad()
@@ -87,12 +87,12 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_one_lane_is_the_plain_torch_loop(architecture: str, optimizer: str) -> None:
     recipe = Recipe(optimizer, lr=0.1 if optimizer == "sgd" else 0.01, batch=8)
-    world = ToyRun((), ((), ()), ARCHITECTURES[architecture], recipe)
-    stacked = world.trained(epochs=EPOCHS)
-    start = lane_of(world.trainer().state["params"], 1)
+    toy_run = ToyRun((), ((), ()), ARCHITECTURES[architecture], recipe)
+    stacked = toy_run.trained(epochs=EPOCHS)
+    start = lane_of(toy_run.trainer().state["params"], 1)
     for lane in (0, 1):
         mine = lane_of(stacked.state["params"], lane)
-        for name, w in plain_loop(world, lane, OPTIMIZERS[optimizer], EPOCHS).items():
+        for name, w in plain_loop(toy_run, lane, OPTIMIZERS[optimizer], EPOCHS).items():
             assert torch.allclose(mine[f"/{name}"], w, atol=2e-5, rtol=1e-4), name
     assert any((mine[name] - start[name]).abs().max() > 0.05 for name in start)  # it did train
 
@@ -140,18 +140,18 @@ def test_an_unknown_optimizer_or_schedule_is_refused(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize("name", ["dropout", "mixup", "sam", "input-noise", "weight-noise"])
 def test_one_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit(name: str) -> None:
-    world = ToyRun(parts(name), SETTINGS, registry().architecture("mlp"))
-    together = world.trained(epochs=4)
+    toy_run = ToyRun(parts(name), SETTINGS, registry().architecture("mlp"))
+    together = toy_run.trained(epochs=4)
     for lanes in ([1], [2, 1], [1, 0, 2]):
-        some = world.trained(lanes, epochs=4)
+        some = toy_run.trained(lanes, epochs=4)
         at = lanes.index(1)
         assert bitwise_equal(lane_of(some.state, at), lane_of(together.state, 1))
 
 
 def test_one_cnn_lane_alone_is_nearly_the_same_lane_among_others() -> None:
     """Its patches are one batched matmul, blocked by the number of lanes: 1e-5 after 12 steps."""
-    world = ToyRun(parts("dropout"), SETTINGS, registry().architecture("cnn"))
-    together, alone = world.trained(epochs=4), world.trained([1], epochs=4)
+    toy_run = ToyRun(parts("dropout"), SETTINGS, registry().architecture("cnn"))
+    together, alone = toy_run.trained(epochs=4), toy_run.trained([1], epochs=4)
     for name, w in lane_of(alone.state["params"], 0).items():
         assert torch.allclose(w, lane_of(together.state["params"], 1)[name], atol=1e-5), name
 
@@ -163,12 +163,12 @@ def test_a_compiled_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit
 
     With 3 classes and batches of 8, one lane alone gets other kernels, and differs by 3e-8.
     """
-    world = ToyRun(
+    toy_run = ToyRun(
         parts(name), SETTINGS, registry().architecture("mlp"), Recipe(lr=0.1, batch=100), classes=10
     )
-    together = world.trained(epochs=4, compiled=True)
+    together = toy_run.trained(epochs=4, compiled=True)
     for lanes in ([1], [2, 1]):
-        some = world.trained(lanes, epochs=4, compiled=True)
+        some = toy_run.trained(lanes, epochs=4, compiled=True)
         assert bitwise_equal(lane_of(some.state, lanes.index(1)), lane_of(together.state, 1))
 
 
@@ -177,8 +177,8 @@ def test_a_compiled_mlp_lane_alone_is_the_same_lane_among_others_to_the_last_bit
 @pytest.mark.parametrize("name", ["none", "dropout", "sam", "input-noise"])
 def test_the_compiled_step_is_the_eager_one(name: str, architecture: str) -> None:
     """Sums in another order: 1e-4 of the weights after six steps."""
-    world = ToyRun(parts(name), SETTINGS[:2], registry().architecture(architecture))
-    eager, compiled = world.trained(), world.trained(compiled=True)
+    toy_run = ToyRun(parts(name), SETTINGS[:2], registry().architecture(architecture))
+    eager, compiled = toy_run.trained(), toy_run.trained(compiled=True)
     assert compiled.step_index.item() == eager.step_index.item() == 6
     for k, w in eager.state["params"].items():
         assert torch.allclose(w, compiled.state["params"][k], atol=1e-4), k
@@ -190,11 +190,11 @@ BOMB = regularizer(
 
 
 def test_a_lane_that_is_not_finite_is_frozen_and_marked_and_its_neighbours_do_not_notice() -> None:
-    world = ToyRun((BOMB,), ((0.0,), (1.0,), (0.5,)))
-    trained = world.trained(epochs=4)
+    toy_run = ToyRun((BOMB,), ((0.0,), (1.0,), (0.5,)))
+    trained = toy_run.trained(epochs=4)
     assert trained.state["diverged_at"].tolist() == [-1, 4, -1]
-    orders = world.orders(epochs=2)
-    before = world.trainer()
+    orders = toy_run.orders(epochs=2)
+    before = toy_run.trainer()
     before.train_epoch(orders[0])
     before.train_epoch(orders[1][:, :1])
     for tree in ("params", "slots"):
@@ -208,8 +208,8 @@ def test_nan_weights_of_one_lane_do_not_reach_the_others() -> None:
     blow = regularizer(
         weights=lambda params, lane: {k: w / (1 - lane.strength) for k, w in params.items()}
     )
-    world = ToyRun((blow,), ((0.0,), (1.0,), (0.0,)))
-    trained, alone = world.trained(), world.trained([2])
+    toy_run = ToyRun((blow,), ((0.0,), (1.0,), (0.0,)))
+    trained, alone = toy_run.trained(), toy_run.trained([2])
     # step 1 has the loss at the weights that step 0 left
     assert trained.state["diverged_at"].tolist() == [-1, 1, -1]
     assert bitwise_equal(lane_of(trained.state, 2), lane_of(alone.state, 0))
@@ -249,8 +249,8 @@ MB = 1 << 20
 def test_the_step_never_waits_for_the_device_where_there_are_branches(name: str) -> None:
     """Of the networks in test_guards.py none has one."""
     strengths = registry().regularizers[name].strengths[:2] or ((),)
-    world = ToyRun(parts(name), strengths, ARCHITECTURES["cnn"])
-    trainer, order = world.trainer(), world.orders()[0]
+    toy_run = ToyRun(parts(name), strengths, ARCHITECTURES["cnn"])
+    trainer, order = toy_run.trainer(), toy_run.orders()[0]
     with SyncGuard():
         trainer.train_epoch(order)
 
@@ -281,8 +281,8 @@ def test_every_step_is_one_graph(
     name: str, architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     strengths = registry().regularizers[name].strengths[:2] or ((),)
-    world = ToyRun(parts(name), strengths, registry().architecture(architecture))
-    eager, traced, order = world.trainer(), world.trainer(), world.orders()[0]
+    toy_run = ToyRun(parts(name), strengths, registry().architecture(architecture))
+    eager, traced, order = toy_run.trainer(), toy_run.trainer(), toy_run.orders()[0]
     monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: aot_eager(graph, inputs))
     assert traced.compile(order) == ""
     eager.train_epoch(order)
@@ -298,8 +298,8 @@ def test_a_process_compiles_more_programs_than_dynamo_s_limit(
     monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: graph)
     with torch._dynamo.config.patch(recompile_limit=1):
         for lanes in (1, 2):
-            world = ToyRun((), ((),) * lanes)
-            assert world.trainer().compile(world.orders()[0]) == ""
+            toy_run = ToyRun((), ((),) * lanes)
+            assert toy_run.trainer().compile(toy_run.orders()[0]) == ""
 
 
 def test_lanes_stepped_in_groups_end_with_the_weights_of_all_stepped_together(
@@ -307,11 +307,11 @@ def test_lanes_stepped_in_groups_end_with_the_weights_of_all_stepped_together(
 ) -> None:
     monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: graph)
     monkeypatch.setattr(compiled, "L2_BYTES", 0)
-    world = ToyRun(parts("ema"), ((0.2,), (0.5,)) * 3)
+    toy_run = ToyRun(parts("ema"), ((0.2,), (0.5,)) * 3)
     ended = []
     for best, groups in ((2, [2] * 3), (9, [6])):
         monkeypatch.setattr(compiled, "GROUP_SIZE", best)
-        trainer, orders = world.trainer(), world.orders(epochs=2)
+        trainer, orders = toy_run.trainer(), toy_run.orders(epochs=2)
         assert trainer.compile(orders[0]) == ""
         assert [group.lanes.stop - group.lanes.start for group in trainer.groups] == groups
         for order in orders:
@@ -358,8 +358,8 @@ def test_inductor_is_asked_again_with_fewer_fusions_after_a_key_error(
         return graph
 
     monkeypatch.setattr(compiled, "compile_fx", stumbles)
-    world = ToyRun((), ((),))
-    assert world.trainer().compile(world.orders()[0]) == ""
+    toy_run = ToyRun((), ((),))
+    assert toy_run.trainer().compile(toy_run.orders()[0]) == ""
     assert asked[1] == {**asked[0], "cpp.max_horizontal_fusion_size": 1} != asked[0]
 
 
@@ -369,8 +369,8 @@ def test_inductor_is_not_asked_again_after_other_errors(monkeypatch: pytest.Monk
         raise InductorError(RuntimeError("No working C++ compiler found"), None)
 
     monkeypatch.setattr(compiled, "compile_fx", fails)
-    world = ToyRun((), ((),))
-    assert "No working C++ compiler found" in world.trainer().compile(world.orders()[0])
+    toy_run = ToyRun((), ((),))
+    assert "No working C++ compiler found" in toy_run.trainer().compile(toy_run.orders()[0])
 
 
 def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(
@@ -384,12 +384,12 @@ def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(
         return step
 
     monkeypatch.setattr(compiled, "lower", translated)
-    world = ToyRun((), ((),), steps=41)
-    trainer, order = world.trainer(), world.orders()[0]
+    toy_run = ToyRun((), ((),), steps=41)
+    trainer, order = toy_run.trainer(), toy_run.orders()[0]
     assert trainer.compile(order) == "ran uncompiled: RuntimeError: no C++ compiler"
     assert trainer.step_index == 0
     trainer.train_epoch(order)
-    assert bitwise_equal(trainer.state, world.trained(epochs=1).state)
+    assert bitwise_equal(trainer.state, toy_run.trained(epochs=1).state)
 
 
 # --- the stages, against their formulas -----------------------------------------------------------
@@ -398,8 +398,8 @@ def test_a_program_that_cannot_be_compiled_runs_eagerly_and_says_so(
 def step_of(
     *regularizers: Regularizer, strengths: tuple[float, ...] = (), architecture: Architecture = MLP
 ) -> Any:
-    world = ToyRun(regularizers, (strengths or (0.5,) * len(regularizers),), architecture)
-    return one_lane(world.trainer(), world.orders()[0], t=1)
+    toy_run = ToyRun(regularizers, (strengths or (0.5,) * len(regularizers),), architecture)
+    return one_lane(toy_run.trainer(), toy_run.orders()[0], t=1)
 
 
 def plain_gradient(
@@ -548,9 +548,9 @@ def test_update_sees_the_new_weights_and_readout_is_for_evaluation_only() -> Non
         },
         readout=lambda params, lane: {k: w * 0 for k, w in lane.state["last"].items()},
     )
-    world, plain = ToyRun((log,), ((1.0,),)), ToyRun((), ((),))
-    trainer, other = world.trainer(), plain.trainer()
-    for order in world.orders()[0].split(1, dim=1):
+    toy_run, plain = ToyRun((log,), ((1.0,),)), ToyRun((), ((),))
+    trainer, other = toy_run.trainer(), plain.trainer()
+    for order in toy_run.orders()[0].split(1, dim=1):
         before = {k: w.clone() for k, w in other.state["params"].items()}
         trainer.train_epoch(order)
         other.train_epoch(order)
@@ -570,13 +570,13 @@ def test_a_state_by_example_is_written_at_the_batch_s_examples() -> None:
         },
         update=lambda params, lane: {"t": lane.state["t"].index_copy(0, lane.index, lane.y)},
     )
-    world = ToyRun((targets,), ((1.0,), (1.0,)))
-    trainer = world.trainer()
-    trainer.train_epoch(world.orders()[0][:, :1])
-    state, seen = trainer.state["states"][0]["t"], world.orders()[0][:, 0]
+    toy_run = ToyRun((targets,), ((1.0,), (1.0,)))
+    trainer = toy_run.trainer()
+    trainer.train_epoch(toy_run.orders()[0][:, :1])
+    state, seen = trainer.state["states"][0]["t"], toy_run.orders()[0][:, 0]
     for lane in (0, 1):
         assert torch.equal(
-            state[lane, seen[lane]], one_hot(world.data.labels[lane, seen[lane]], CLASSES)
+            state[lane, seen[lane]], one_hot(toy_run.data.labels[lane, seen[lane]], CLASSES)
         )
         assert state[lane].sum() == len(seen[lane])
 
@@ -733,9 +733,9 @@ BROKEN = [
     ("stages", "why"), BROKEN, ids=lambda v: "+".join(v) if isinstance(v, dict) else ""
 )
 def test_a_stage_that_changes_a_shape_a_type_or_an_entry_is_named(stages: dict, why: str) -> None:
-    world = ToyRun((regularizer(**stages),), ((1.0,), (2.0,)))
+    toy_run = ToyRun((regularizer(**stages),), ((1.0,), (2.0,)))
     with pytest.raises(MembenchError) as error:
-        trainer = world.trained(epochs=1)
+        trainer = toy_run.trained(epochs=1)
         trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert str(error.value).startswith(f"regularizer 'mine': {why}")
 
@@ -808,8 +808,8 @@ def test_one_hot_and_cross_entropy_are_torch_s() -> None:
 def test_inputs_are_standardised_with_each_lane_s_own_statistics(float_pool: bool) -> None:
     data = lane_data(2, float_pool=float_pool)
     data = replace(data, mean=torch.tensor([[1.0], [2.0]]), std=torch.tensor([[2.0], [4.0]]))
-    world = ToyRun((), ((), ()), data=data)
-    trainer, order = world.trainer(), world.orders()[0]
+    toy_run = ToyRun((), ((), ()), data=data)
+    trainer, order = toy_run.trainer(), toy_run.orders()[0]
     for lane, (mean, std) in enumerate(((1, 2), (2, 4))):
         step = one_lane(trainer, order, lane=lane)
         raw = data.images[data.rows[lane, order[lane, 0]]].float()
@@ -823,20 +823,20 @@ def test_evaluation_in_batches_is_that_of_the_plain_network(
     monkeypatch: pytest.MonkeyPatch, eval_lanes: int
 ) -> None:
     monkeypatch.setattr(evaluate, "EVAL_BATCH", 7)  # 24 examples: the last chunk is short
-    world = ToyRun(parts("dropout"), SETTINGS)
-    trainer = world.trained()
+    toy_run = ToyRun(parts("dropout"), SETTINGS)
+    trainer = toy_run.trained()
     trainer.eval_lanes = eval_lanes
     right, loss, finite = trainer.evaluate(trainer.data.rows, trainer.data.labels)
     assert right.shape == (3, 24) and finite.all()
     for lane in range(3):
         params = {k: w[lane] for k, w in trainer.state["params"].items()}
         x = (
-            world.data.images[world.data.rows[lane]].float() - world.data.mean[lane]
-        ) / world.data.std[lane]
+            toy_run.data.images[toy_run.data.rows[lane]].float() - toy_run.data.mean[lane]
+        ) / toy_run.data.std[lane]
         logits = functional_call(trainer.program.module, params, (x, untapped))
-        assert torch.equal(right[lane], logits.argmax(1) == world.data.labels[lane])
+        assert torch.equal(right[lane], logits.argmax(1) == toy_run.data.labels[lane])
         assert loss[lane].item() == pytest.approx(
-            F.cross_entropy(logits, world.data.labels[lane]).item(), rel=1e-5
+            F.cross_entropy(logits, toy_run.data.labels[lane]).item(), rel=1e-5
         )
 
 

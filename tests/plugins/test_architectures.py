@@ -18,8 +18,8 @@ from support.cuda import SyncGuard
 from support.cuda import lanes_on
 from support.cuda import one_graph
 from support.cuda import orders_on
+from support.cuda import toy_run_of
 from support.cuda import trained
-from support.cuda import world_of
 from support.engine import SHAPE
 from support.engine import ToyRun
 from support.engine import bitwise_equal
@@ -324,7 +324,7 @@ def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(
 
 @every(TRAINED)
 def test_its_step_waits_for_no_device_and_strays_to_none(name: str) -> None:
-    lanes = world_of("dropout", name)
+    lanes = toy_run_of("dropout", name)
     trainer, orders = lanes.trainer(), lanes.orders()
     with SyncGuard():
         trained(trainer, orders)
@@ -338,7 +338,7 @@ def test_its_step_waits_for_no_device_and_strays_to_none(name: str) -> None:
     KNOWN, slow={*KNOWN} - {"resnet8"}
 )  # seconds each; it has batch norm, branches and an odd shortcut
 def test_its_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    lanes = world_of("none", name)
+    lanes = toy_run_of("none", name)
     eager, trainer, orders = lanes.trainer(), lanes.trainer(), lanes.orders()
     with one_graph(monkeypatch):
         assert trainer.compile(orders[0]) == ""

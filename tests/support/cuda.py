@@ -83,7 +83,7 @@ class Tape(TorchDispatchMode):
                     old.copy_(new)
 
 
-class SaysCuda(Tensor):
+class FakeCudaTensor(Tensor):
     """A tensor on the CPU whose device reads `cuda`; results computed from it are ordinary."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -130,25 +130,25 @@ def one_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise Refused(f"{dict(counters['graph_break'])} {dict(counters['stats'])}")
 
 
-def toy(name: str = "toy", **stages: Any) -> Regularizer:
+def toy_regularizer(name: str = "toy", **stages: Any) -> Regularizer:
     """A regularizer of the test's own."""
     return Regularizer(name, (1.0,), **stages)
 
 
-def world_of(name: str, architecture: str = "mlp") -> ToyRun:
+def toy_run_of(name: str, architecture: str = "mlp") -> ToyRun:
     """Two lanes of a shipped regularizer at its first two strengths, on a shipped architecture."""
     strengths = tuple(s for s in registry().regularizers[name].strengths if s)[:2] or ((), ())
     return ToyRun(parts(name), strengths, registry().architecture(architecture))
 
 
-def toy_world(**stages: Any) -> ToyRun:
+def toy_run_with(**stages: Any) -> ToyRun:
     """Two lanes of a regularizer of the test's own."""
-    return ToyRun((toy(**stages),), ((0.5,), (1.0,)))
+    return ToyRun((toy_regularizer(**stages),), ((0.5,), (1.0,)))
 
 
-def lanes_on(world: ToyRun, device: str) -> tuple[Any, ...]:
-    """What a `Trainer` of the world's lanes takes, all of it on the device."""
-    here = world.trainer()
+def lanes_on(toy_run: ToyRun, device: str) -> tuple[Any, ...]:
+    """What a `Trainer` of the toy run's lanes takes, all of it on the device."""
+    here = toy_run.trainer()
     data = here.data.to(device)
     initial = here.constants["initial"]
     weights = [
@@ -163,9 +163,9 @@ def lanes_on(world: ToyRun, device: str) -> tuple[Any, ...]:
     )
 
 
-def orders_on(world: ToyRun, device: str, epochs: int = 2) -> list[Tensor]:
-    """The world's orders, on the device."""
-    return [order.to(device) for order in world.orders(epochs=epochs)]
+def orders_on(toy_run: ToyRun, device: str, epochs: int = 2) -> list[Tensor]:
+    """The toy run's orders, on the device."""
+    return [order.to(device) for order in toy_run.orders(epochs=epochs)]
 
 
 def trained(trainer: Trainer, orders: Iterable[Tensor]) -> Trainer:
@@ -175,12 +175,12 @@ def trained(trainer: Trainer, orders: Iterable[Tensor]) -> Trainer:
     return trainer
 
 
-def trained_on(world: ToyRun, device: str, epochs: int = 2) -> Trainer:
-    """The world's lanes, trained eagerly on the device."""
-    return trained(Trainer(*lanes_on(world, device)), orders_on(world, device, epochs))
+def trained_on(toy_run: ToyRun, device: str, epochs: int = 2) -> Trainer:
+    """The toy run's lanes, trained eagerly on the device."""
+    return trained(Trainer(*lanes_on(toy_run, device)), orders_on(toy_run, device, epochs))
 
 
-def apart(one: Any, other: Any) -> float:
+def largest_difference(one: Any, other: Any) -> float:
     """The largest difference between two trees of tensors, on whatever devices they are."""
     one, other = leaves(one), leaves(other)
     assert one.keys() == other.keys()
