@@ -1,0 +1,110 @@
+"""Records that break the contract are refused, with the correction."""
+
+from __future__ import annotations
+
+import pytest
+from support.workspace import Workspace
+from support.workspace import registering
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("grid('Bad_Name')", "illegal name 'Bad_Name'; write [a-z0-9][a-z0-9-]*"),
+        ("grid('line\\n')", "illegal name"),
+        ("grid(3)", "regularizer 3: illegal name 3"),
+        ("grid('x', group='No Group')", "illegal group"),
+        ("grid('x', strengths=(1, 2, 3))", "strengths has 3 values; give exactly 5"),
+        ("grid('x', strengths=(), group='control')", "strengths has 0 values"),
+        ("grid('x', strengths=0.5)", "strengths must be a tuple, not a float"),
+        ("grid('x', strengths=(0, 1, 2, 3, 4))", "strengths hold off (0), which is never trained"),
+        ("grid('x', strengths=(1, 2, 3, 4, math.inf), off=math.inf)", "strengths hold off (inf)"),
+        ("grid('x', strengths=(1, 1, 2, 3, 4))", "two strengths are the same"),
+        (
+            "grid('x', strengths=(1, 1.0000001, 2, 3, 4))",
+            "two strengths are the same to six digits",
+        ),
+        ("grid('x', strengths=(math.nan, 1, 2, 3, 4))", "strength nan is not a number"),
+        ("grid('x', strengths=('1', 1, 2, 3, 4))", "strength '1' is not a number"),
+        ("grid('x', strengths=(True, 2, 3, 4, 5))", "strength True is not a number"),
+        ("grid('x', off=None)", "off must be one number or inf, not None"),
+        ("grid('x', weights=3)", "weights must be a function, not an int"),
+        ("grid('x', weights=None)", "acts nowhere; give it a function for a stage: batch, perturb"),
+        ("grid('x', init=act)", "init makes a state that nothing changes; add update"),
+        ("grid('x', redraw=True)", 'only group="control"'),
+        ("grid('x', version='1')", "version must be an int"),
+        ("grid('x', summary=None)", "summary and source must be strings"),
+        ("grid('none')", "regularizer 'none' is already registered by membench"),
+        (
+            "grid('control')",
+            "regularizer 'control': the board's own row has this name; take another",
+        ),
+        ("grid('x'), grid('x')", "regularizer 'x' is registered twice; rename one"),
+        ("Architecture('Net', act)", "architecture 'Net': illegal name"),
+        ("Architecture('net', None)", "build must be a function, not None"),
+        ("Architecture('net', act, recipe={})", "recipe must be a membench.Recipe, not a dict"),
+        (
+            "Architecture('net', act, recipe=Recipe(optimizer='adam'))",
+            "must be 'sgd' or 'adamw', not 'adam'",
+        ),
+        (
+            "Architecture('net', act, recipe=Recipe(batch=0))",
+            "recipe.batch must be a whole number from 1",
+        ),
+        (
+            "Architecture('net', act, recipe=Recipe(lr=math.inf))",
+            "recipe.lr must be a number from 0, not inf",
+        ),
+        ("Dataset('dots', act, fetch=3)", "dataset 'dots': fetch must be a function, not an int"),
+        (
+            "Signal('rand_y', act, noise=None)",
+            "signal 'rand_y': illegal name 'rand_y'; write [A-Za-z0-9-]+",
+        ),
+        ("Signal('randY', act, noise='label')", 'noise must be "labels", "inputs" or None'),
+        (
+            "Composite('a', ((1,),) * 5)",
+            "the name must be two or more different regularizers joined by +",
+        ),
+        ("Composite('a+a', ((1, 1),) * 5)", "the name must be two or more different regularizers"),
+        ("Composite('a+B', ((1, 1),) * 5)", "illegal part 'B'"),
+        ("Composite('a+b', ((1, 1),) * 3)", "strengths must be 5 tuples, one a setting"),
+        ("Composite('a+b', ((1, 1),) * 5)", "two settings are the same"),
+        (
+            "Composite('a+b', ((1,), (2,), (3,), (4,), (5,)))",
+            "setting (1,) must hold 2 numbers, one for each of a, b",
+        ),
+        (
+            "Composite('good+gone', tuple((i, 1) for i in range(5)))",
+            "unknown regularizer in 'good+gone', 'gone'",
+        ),
+        (
+            "grid('a'), grid('b'), Composite('a+b', tuple((i, 0) for i in range(5)))",
+            "is off for every part",
+        ),
+        (
+            "grid('a'), Composite('a+none', tuple((i, 0) for i in range(5)))",
+            "none trains the plain network",
+        ),
+    ],
+)
+def test_an_invalid_record_is_refused_with_the_correction(
+    workspace: Workspace, expression: str, message: str
+) -> None:
+    assert message in workspace.problem_of(registering(expression))
+
+
+def test_a_control_may_redraw(workspace: Workspace) -> None:
+    record = "grid('again', weights=None, redraw=True, group='control')"
+    workspace.write("plugins/a.py", registering(record))
+    registry = workspace.discover()
+    assert registry.problems == ()
+    assert registry.regularizers["again"].redraw
+
+
+def test_a_control_may_have_another_number_of_strengths(workspace: Workspace) -> None:
+    workspace.write(
+        "plugins/a.py", registering("grid('slow', strengths=(1, 2, 3), group='control')")
+    )
+    registry = workspace.discover()
+    assert registry.problems == ()
+    assert registry.regularizers["slow"].strengths == ((1,), (2,), (3,))
