@@ -46,19 +46,19 @@ COMMANDS = (
     Command(
         name="plan",
         function="plan:plan",
-        help="Show what `membench run` would train; without --all or -k, the whole suite.",
+        help="Show what a run would train; by default the whole suite.",
         add_options=options.add_plan_options,
     ),
     Command(
         name="run",
         function="run:run",
-        help="Train the missing cells of a suite and write the leaderboard; resumes if repeated.",
+        help="Train a suite's missing cells and write the board; resumable.",
         add_options=options.add_run_options,
     ),
     Command(
         name="reproduce",
         function="reproduce:reproduce",
-        help="Train the missing cells of studies and write their page; resumes if repeated.",
+        help="Train studies, test their claims, write their page; resumable.",
         add_options=options.add_reproduce_options,
     ),
     Command(
@@ -70,19 +70,19 @@ COMMANDS = (
     Command(
         name="report",
         function="report:report",
-        help="Write the leaderboard's pages again from the stored records, without torch.",
+        help="Write the leaderboard again from the records; needs no torch.",
         add_options=options.add_report_options,
     ),
     Command(
         name="check",
         function="check:check",
-        help="Check that plugins keep the contract, and say how to mend what does not.",
+        help="Check plugins against the contract and say how to mend them.",
         add_options=options.add_check_options,
     ),
     Command(
         name="new",
         function="new:new",
-        help="Write a regularizer's file to start from, which passes `membench check`.",
+        help="Write the file of a new regularizer, which passes the check.",
         add_options=options.add_new_options,
     ),
     Command(
@@ -93,13 +93,13 @@ COMMANDS = (
             Command(
                 name="fetch",
                 function="data:fetch",
-                help="Download data sets, resume partial downloads and verify their checksums.",
+                help="Download data sets, resume partial downloads, verify checksums.",
                 add_options=options.add_fetch_options,
             ),
             Command(
                 name="verify",
                 function="data:verify",
-                help="Show which data sets are whole, absent or damaged, and how to mend them.",
+                help="Show whole, absent and damaged data sets, and how to mend them.",
                 add_options=options.add_verify_options,
             ),
         ),
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `membench.errors.ExitCode`."""
     parsed = build_parser().parse_args(arguments)
     try:
-        return _load(parsed.function)(parsed)
+        return load(parsed.function)(parsed)
     except MembenchError as error:
         return fail(str(error), error.code)
     except BrokenPipeError:  # `membench list | head` reads no more than it needs: not an error
@@ -168,7 +168,7 @@ def _add_commands(
             _add_commands(subparser, command.actions, metavar="ACTION", required=False)
 
 
-def _load(function: str) -> Callable[[argparse.Namespace], int]:
+def load(function: str) -> Callable[[argparse.Namespace], int]:
     """Import a command's module, and return its function."""
     module, _, name = function.partition(":")
     loaded: Callable[[argparse.Namespace], int] = getattr(

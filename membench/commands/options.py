@@ -43,7 +43,7 @@ def add_reproduce_options(parser: argparse.ArgumentParser) -> None:
         "--scale",
         choices=("quick", "paper"),
         default="quick",
-        help="train at this scale; paper: the sizes of the study's paper; default: %(default)s",
+        help="choose the sizes; paper: those of the study's paper; default: %(default)s",
     )
     add_training(parser)
     add_results_folder(parser, Path("leaderboard/paper"))
@@ -56,7 +56,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; exit with 1 if the pages are not what the records say",
+        help="write nothing; exit with 1 if the pages are out of date",
     )
     add_results_folder(parser)
 
@@ -67,7 +67,7 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
         "targets",
         nargs="*",
         metavar="PATH|NAME",
-        help="a file, a folder, a module or a registered name to check",
+        help="a file, folder, module or registered name to check",
     )
     parser.add_argument("--all", action="store_true", help="check every plugin that is found")
     parser.add_argument(
@@ -112,7 +112,7 @@ def add_new_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="the regularizer's name: lower-case letters, digits and hyphens",
+        help="the name: lower-case letters, digits and hyphens",
     )
     parser.add_argument(
         "--stage",
@@ -224,7 +224,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--lf",
         action="store_true",
-        help="train only the cells that failed or timed out last time",
+        help="train only cells that failed or timed out last time",
     )
     group.add_argument(
         "--collect-only",
@@ -264,7 +264,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--accept-env",
         action="store_true",
-        help="count records of other torch versions, devices and machines too",
+        help="count records of other torch, devices and machines too",
     )
 
 
@@ -277,7 +277,7 @@ def add_results_folder(
         type=Path,
         default=default,
         metavar="DIR",
-        help="keep records and pages in this folder; default: %(default)s",
+        help="use this folder of records and pages; default: %(default)s",
     )
 
 
@@ -287,7 +287,7 @@ def add_data_folder(parser: argparse.ArgumentParser) -> None:
         "--data-dir",
         type=_folder,
         metavar="DIR",
-        help="look for data sets in this folder; default: $MEMBENCH_DATA, else a cache folder",
+        help="look for data sets here; default: $MEMBENCH_DATA, else a cache",
     )
 
 

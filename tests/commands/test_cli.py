@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from support.cli import Cli
-from support.cli import Shell
 
+from membench.cli import COMMANDS
+from membench.cli import build_parser
+from membench.cli import load
 from membench.errors import ExitCode
 from membench.registry.discovery import shipped_folder
 
@@ -25,7 +27,10 @@ def weights(params, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("mine", strengths=(1, 2, 3, 4, 5), weights=weights, summary={summary!r}, group="other")]
+    strengths = (1, 2, 3, 4, 5)
+    return [
+        Regularizer("mine", strengths, weights=weights, summary={summary!r}, group="other")
+    ]
 """
 SMOKE = ("run", "--suite", "smoke")
 TORCHVISION = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
@@ -37,7 +42,7 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         ([], 4, "the following arguments are required: COMMAND (see membench --help)"),
         (["ran"], 4, "invalid choice: 'ran'"),
@@ -80,17 +85,17 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_mistake_is_one_line_with_the_way_out(
-    cli: Cli, words: list[str], code: int, said: str
+def test_a_usage_error_is_one_line_that_says_how_to_mend_it(
+    cli: Cli, words: list[str], code: int, message: str
 ) -> None:
-    got, out, err = cli(*words)
-    assert (got, out) == (code, "")
+    exit_code, out, err = cli(*words)
+    assert (exit_code, out) == (code, "")
     assert err.startswith("membench: ")
-    assert said in err
+    assert message in err
     assert len(err.splitlines()) == 1
 
 
-def test_a_mistake_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+def test_a_usage_error_writes_nothing(cli: Cli, tmp_path: Path) -> None:
     for words in (
         ["run"],
         ["run", "--all", "--suite", "quik"],
@@ -101,13 +106,34 @@ def test_a_mistake_writes_nothing(cli: Cli, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_and_version_are_no_errors(cli: Cli) -> None:
+def test_help_and_version_exit_with_0(cli: Cli) -> None:
     code, out, _ = cli("--help")
     assert code == 0
     for command in ("list", "plan", "run", "reproduce", "status", "report", "check", "new"):
         assert command in out
         assert cli(command, "--help")[0] == 0
     assert cli("--version")[:2] == (0, "membench 0.1.0\n")
+
+
+def test_every_command_and_every_option_has_its_help_and_its_function() -> None:
+    (subparsers,) = (a for a in build_parser()._actions if isinstance(a.choices, dict))
+    parsers = dict(subparsers.choices)
+    (actions,) = (a for a in parsers["data"]._actions if isinstance(a.choices, dict))
+    parsers |= actions.choices
+    assert {command.name for command in COMMANDS} < set(parsers)
+    for parser in parsers.values():
+        assert parser.description.endswith(".")
+        assert callable(load(parser.get_default("function")))
+        for option in parser._actions:
+            assert option.help or isinstance(option.choices, dict), option
+
+
+def test_the_command_line_is_light_until_a_command_is_called() -> None:
+    code = "import sys, membench.cli as cli; cli.build_parser(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not {"torch", "rich", "numpy", "membench.commands.session"} & set(done.stdout.split())
 
 
 def test_list_json_has_the_promised_shape(cli: Cli) -> None:
@@ -163,21 +189,32 @@ def test_list_shows_every_name(cli: Cli) -> None:
     assert {plugin["name"] for kind in found.values() for plugin in kind} <= starts
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["list"],
-        ["run", "--all", "--collect-only"],
-        [*SMOKE, "--all", "--collect-only"],
-        ["plan"],
-        ["status"],
-    ],
+WITHOUT_TRAINING = (
+    ["list"],
+    ["run", "--all", "--collect-only"],
+    [*SMOKE, "--all", "--collect-only"],
+    ["plan"],
+    ["status"],
 )
-def test_looking_is_quick_and_needs_no_torch(
-    shell: Shell, tmp_path: Path, environ: dict[str, str], words: list[str]
+
+
+@pytest.fixture(scope="module")
+def filled_cache(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fill the caches of plugins and of `skip`: a first call imports the plugins and torch."""
+    code = f"from membench.cli import main\nfor words in {WITHOUT_TRAINING}: main(words)"
+    folder = tmp_path_factory.mktemp("filled")
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environ, check=True, timeout=280)
+
+
+@pytest.mark.usefixtures("filled_cache")
+@pytest.mark.parametrize("words", WITHOUT_TRAINING, ids=" ".join)
+def test_commands_that_train_nothing_are_quick_and_load_no_torch(
+    tmp_path: Path, environ: dict[str, str], words: list[str]
 ) -> None:
-    shell(words, tmp_path)  # fills the cache
-    code = f"import sys; from membench.cli import main; print(main({words!r})); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from membench.cli import main; "
+        f"print(main({words!r})); sys.exit('torch' in sys.modules)"
+    )
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -190,9 +227,8 @@ def test_looking_is_quick_and_needs_no_torch(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "0"
-    assert (
-        resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2.0
-    )  # seconds of work; a third of one on an idle machine
+    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    assert seconds < 2.0  # of work; a third of one on an idle machine
 
 
 def ids(out: str) -> list[str]:
@@ -202,7 +238,7 @@ def ids(out: str) -> list[str]:
     return cells
 
 
-def test_a_selection_brings_what_it_is_compared_with(cli: Cli) -> None:
+def test_a_selection_includes_the_baselines(cli: Cli) -> None:
     code, out, _ = cli(
         "run", "-k", "mlp and dropout[0.5] and not spatial and randY and seed1", "--collect-only"
     )
@@ -218,7 +254,7 @@ def test_a_selection_brings_what_it_is_compared_with(cli: Cli) -> None:
 
 
 def settings(cli: Cli, each: bool = True) -> int:
-    """How many settings the regularizers have together that act on `small-mlp`, `none` one; or how many there are."""
+    """Count the strengths of the regularizers that act on `small-mlp`, or those regularizers."""
     listed = [
         e
         for e in json.loads(cli("list", "--json")[1])["regularizers"]
@@ -227,7 +263,7 @@ def settings(cli: Cli, each: bool = True) -> int:
     return sum(max(1, len(entry["strengths"])) if each else 1 for entry in listed)
 
 
-def test_all_is_every_cell_of_the_suite(cli: Cli) -> None:
+def test_all_selects_every_cell_of_the_suite(cli: Cli) -> None:
     _, out, _ = cli(*SMOKE, "--all", "--collect-only")
     cells = ids(out)
     assert len(cells) == len(set(cells)) == 3 * 3 * settings(cli)
@@ -254,7 +290,7 @@ def test_seeds_beyond_the_suite_get_a_table_of_their_own(cli: Cli) -> None:
     )
 
 
-def test_a_composition_can_be_asked_for(cli: Cli) -> None:
+def test_r_adds_a_composition(cli: Cli) -> None:
     code, out, _ = cli(*SMOKE, "-r", "dropout+mixup", "-k", "dropout+mixup", "--collect-only")
     mixed = [cell for cell in ids(out) if "/dropout+mixup[" in cell]
     assert code == 0
@@ -262,7 +298,7 @@ def test_a_composition_can_be_asked_for(cli: Cli) -> None:
     assert all(re.search(r"dropout\+mixup\[[\d.]+,[\d.]+\]/", cell) for cell in mixed)
 
 
-def test_a_full_grid_is_all_with_all(cli: Cli) -> None:
+def test_a_full_grid_has_every_combination_of_strengths(cli: Cli) -> None:
     words = ["-r", "dropout+mixup", "-k", "dropout+mixup and real", "--collect-only"]
     code, out, _ = cli(*SMOKE, *words, "--grid", "full")
     found = [cell.split("/")[2] for cell in ids(out) if "/dropout+mixup[" in cell]
@@ -278,7 +314,7 @@ def test_a_full_grid_is_all_with_all(cli: Cli) -> None:
     )
 
 
-def test_a_full_grid_may_join_grids_of_different_lengths(cli: Cli) -> None:
+def test_a_full_grid_may_combine_grids_of_different_lengths(cli: Cli) -> None:
     words = [
         "-r",
         "dropout+early-stop",
@@ -291,7 +327,7 @@ def test_a_full_grid_may_join_grids_of_different_lengths(cli: Cli) -> None:
     assert (code, sum("/dropout+early-stop[" in cell for cell in ids(out))) == (0, 20)
 
 
-def test_a_full_grid_of_nothing_is_refused(cli: Cli) -> None:
+def test_a_full_grid_without_a_composition_is_refused(cli: Cli) -> None:
     code, _, err = cli(*SMOKE, "--all", "--grid", "full", "--collect-only")
     assert (code, err) == (
         4,
@@ -355,10 +391,8 @@ def test_a_skip_that_raises_costs_its_regularizer_one_line_and_exit_1(
         code, out, err = cli(*words)
         assert (code, "dropout" in out, "picky" in out) == (ExitCode.FAILED, True, False)
         (line,) = err.splitlines()
-        assert (
-            line
-            == "plugins/mine.py: picky is left out: its skip raised KeyError: 'no.such' (plugins/mine.py:7)"
-        )
+        reason = "its skip raised KeyError: 'no.such' (plugins/mine.py:7)"
+        assert line == f"plugins/mine.py: picky is left out: {reason}"
 
 
 NARROW = """
@@ -382,7 +416,7 @@ def test_an_architecture_that_cannot_be_built_is_named(cli: Cli, tmp_path: Path)
     )
 
 
-def test_an_unreadable_plugin_is_one_line_and_exit_1_and_the_rest_is_there(
+def test_an_unreadable_plugin_is_one_line_and_exit_1_and_the_others_work(
     cli: Cli, tmp_path: Path
 ) -> None:
     write_plugin(tmp_path, "import no_such_thing\n")
@@ -395,7 +429,7 @@ def test_an_unreadable_plugin_is_one_line_and_exit_1_and_the_rest_is_there(
         assert "no_such_thing" in err
 
 
-def test_a_plugin_is_found_in_the_working_folder_and_by_p(cli: Cli, tmp_path: Path) -> None:
+def test_plugins_are_found_in_the_working_folder_and_by_p(cli: Cli, tmp_path: Path) -> None:
     write_plugin(tmp_path)
     (tmp_path / "plugins" / "mine.py").rename(tmp_path / "there.py")
     assert '"mine"' not in cli("list", "--json")[1]
@@ -422,7 +456,7 @@ def test_a_plugin_cannot_break_the_terminal(cli: Cli, tmp_path: Path) -> None:
     assert "[red]a" in err
 
 
-def test_data_that_are_not_at_hand_say_how_to_get_them(
+def test_an_absent_data_set_says_how_to_get_it(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEMBENCH_CACHE", str(tmp_path / "empty"))
@@ -460,9 +494,7 @@ def test_a_folder_that_cannot_be_written_stops_the_run_at_once(cli: Cli, tmp_pat
     assert len(err.splitlines()) == 1
 
 
-def test_a_device_that_is_not_there_is_said_before_anything_is_written(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_an_absent_device_is_reported_before_anything_is_written(cli: Cli, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     code, _, err = cli(*SMOKE, "-k", "ema", "--device", "cuda")
@@ -470,9 +502,7 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_defect_of_membench_has_a_code_of_its_own(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_defect_of_membench_exits_with_3(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("membench.commands.report.Store", None)
     code, _, err = cli("status")
     assert code == ExitCode.INTERNAL
@@ -491,7 +521,7 @@ def test_status_of_nothing_says_how_to_start(cli: Cli) -> None:
     )
 
 
-def test_nobody_reading_on_is_no_error(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(environ: dict[str, str], tmp_path: Path) -> None:
     command = f"{sys.executable} -m membench list | head -1"
     done = subprocess.run(
         command,

@@ -1,9 +1,10 @@
-"""`membench reproduce`: a tiny study from its cells to its row, resumed, broken in every way that a study can be."""
+"""`membench reproduce`: a tiny study from its cells to its row, resumed and broken in every way."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from support.cli import REPO
 from support.cli import Cli
 from support.cli import Shell
+from support.records import make_record
 
 from membench.cli import build_parser
 from membench.commands import report
@@ -50,6 +52,11 @@ def again(done: Path, tmp_path: Path, cli: Cli) -> Path:
     return tmp_path
 
 
+def total(out: str) -> str:
+    """The last line of a run's summary: `8 ok in 0:12`."""
+    return next(line for line in out.splitlines() if re.search(r" in \d+:\d\d", line)).strip("─ ")
+
+
 def page(folder: Path) -> str:
     return (folder / "out/README.md").read_text()
 
@@ -58,10 +65,11 @@ def rows(folder: Path) -> list[str]:
     return [line for line in page(folder).splitlines() if "](#study-" in line]
 
 
-def test_the_page_has_a_row_and_a_section_with_all_that_the_study_found(done: Path) -> None:
+def test_the_page_has_a_row_and_a_section_of_the_study(done: Path) -> None:
     (row,) = rows(done)
     assert row.startswith(
-        "| [tiny](#study-tiny) | Fig. 5 | The wider network fits random labels better. | fit, wide - n"
+        "| [tiny](#study-tiny) | Fig. 5 | The wider network fits random labels better. "
+        "| fit, wide - n"
     )
     assert row.split("**")[-2] in ("holds", "does not hold", "undecided at this scale")
     for text in (
@@ -109,7 +117,7 @@ def test_another_network_is_another_cell(again: Path, cli: Cli) -> None:
     assert keys() == before
 
 
-def test_what_is_missing_is_trained_and_no_more(again: Path, cli: Cli) -> None:
+def test_only_missing_cells_are_trained(again: Path, cli: Cli) -> None:
     text = (again / "tiny.py").read_text().replace("seeds=(0, 1)", "seeds=(0, 1, 2)")
     (again / "tiny.py").write_text(text)
     code, out, _ = cli(*SHORT, "tiny")
@@ -148,15 +156,70 @@ def test_a_broken_study_costs_its_own_row_only(again: Path, cli: Cli, fault: str
     assert "[tiny]" in tiny and "failed" not in tiny
 
 
-def test_failed_cells_are_told_and_tried_again_on_request(again: Path, cli: Cli) -> None:
+def test_failed_cells_are_reported_and_lf_trains_them_again(again: Path, cli: Cli) -> None:
     text = (again / "tiny.py").read_text()
     fails = "assert len(params['two.weight'].T) < 32 or lane.epoch < 3\n    return"
     (again / "tiny.py").write_text(text.replace('return {"norm"', f'{fails} {{"norm"'))
     code, out, _ = cli(*SHORT, "tiny")
     assert code == 1 and "4 ok" in out and "4 failed" in out and "tiny: failed" in out
     assert "4 of 8 cells measured, 4 failed" in page(again)
+    text = (again / "tiny.py").read_text().replace("seeds=(0, 1)", "seeds=(0, 1, 2)")
+    (again / "tiny.py").write_text(text)
     code, out, _ = cli(*SHORT, "tiny", "--lf")
-    assert code == 1 and "4 of them in the store already" in out and "4 failed" in out
+    assert code == 1 and "12 cells, 4 of them in the store already" in out and "4 failed" in out
+    assert total(out).startswith("4 failed, "), total(out)  # and none of the new seed's cells
+
+
+@pytest.fixture
+def failed(again: Path) -> Path:
+    """The working folder of `cli`, in whose records the four cells of the wide network failed."""
+    folder = again / "out/records"
+    records = [r for r in Store(folder).read().records.values() if r.architecture == "mlp-w8"]
+    wide = [r for r in Store(folder).read().records.values() if r.architecture == "mlp-w32"]
+    for record in wide:
+        told = {"id": record.id, "env": record.env, "status": "timeout", "reason": "too slow"}
+        records.append(make_record(record.cell, key=record.key, **told))
+    shutil.rmtree(folder)
+    with Store(folder).writer() as writer:
+        writer.append(records)
+    return again
+
+
+WIDE = [f"tiny/main: digits/mlp-w32/none/{s}/seed{i}" for s in ("real", "randY") for i in (0, 1)]
+
+
+def test_without_lf_failed_cells_are_not_tried_again(failed: Path, cli: Cli) -> None:
+    code, out, _ = cli(*SHORT, "tiny")
+    assert code == 1 and "8 cells, 8 of them in the store already" in out
+    assert "4 cells failed in an earlier run: --lf tries them again" in out
+
+
+def test_lf_selects_the_failed_cells_only(failed: Path, cli: Cli) -> None:
+    text = (failed / "tiny.py").read_text().replace("seeds=(0, 1)", "seeds=(0, 1, 2)")
+    (failed / "tiny.py").write_text(text)
+    code, out, _ = cli(*SHORT, "tiny", "--lf", "--collect-only")
+    assert code == 0
+    assert out.splitlines() == [*WIDE, "tiny: 4 cells in 1 arms, 60 steps", "4 cells"]
+
+
+def test_lf_selects_the_failed_cells_of_a_study_that_was_mended(failed: Path, cli: Cli) -> None:
+    text = (failed / "tiny.py").read_text().replace(".relu()", ".tanh()")
+    (failed / "tiny.py").write_text(text)
+    code, out, _ = cli(*SHORT, "tiny", "--lf", "--collect-only")
+    assert code == 0
+    assert out.splitlines()[:-2] == WIDE
+
+
+def test_lf_leaves_the_failed_cells_of_other_studies(failed: Path, cli: Cli) -> None:
+    text = (failed / "tiny.py").read_text().replace('Study("tiny"', 'Study("other"')
+    (failed / "other.py").write_text(text.replace("epochs=3", "epochs=4"))
+    code, out, err = cli(*SHORT, "-p", "other.py", "other", "--lf", "--collect-only")
+    assert (code, out, err) == (5, "", "membench: no cell of other in out has failed\n")
+
+
+def test_lf_without_a_failed_cell_exits_with_5(again: Path, cli: Cli) -> None:
+    code, out, err = cli(*SHORT, "tiny", "--lf")
+    assert (code, out, err) == (5, "", "membench: no cell of tiny in out has failed\n")
 
 
 def test_a_study_that_was_measured_stays_on_the_page(again: Path, cli: Cli) -> None:
@@ -206,7 +269,10 @@ def test_a_scale_that_a_study_lacks_is_its_problem(again: Path, cli: Cli) -> Non
 
 
 def test_a_study_and_its_page_need_no_torch() -> None:
-    code = f"import sys, runpy, membench.report.paper; runpy.run_path({str(STUDY)!r}); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, runpy, membench.report.paper; "
+        f"runpy.run_path({str(STUDY)!r}); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
