@@ -51,7 +51,8 @@ def reproduce(options: argparse.Namespace) -> int:
     """
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
-    planner = StudyPlanner(registry, options.data_dir, data_needed=not options.collect_only)
+    data_needed = options.lf or not options.collect_only  # a failed cell is found by its key
+    planner = StudyPlanner(registry, options.data_dir, data_needed)
     jobs = [planner.plan(name, options.scale) for name in names]
     if options.collect_only and not options.lf:
         return print_cells(jobs, registry, options)
@@ -62,10 +63,12 @@ def reproduce(options: argparse.Namespace) -> int:
     store = Store(options.out / "records")
     contents = store.read()
     accepted = training.accepted_environments(environments, contents, options.accept_env)
-    retry = _failed_keys(jobs, planner, accepted, contents, options.out) if options.lf else None
-    if options.collect_only and retry is not None:
-        return print_cells([job.narrowed(retry) for job in jobs], registry, options)
-    job = _training_job(options, registry, jobs, environments[0], accepted, retry)
+    failed = None
+    if options.lf:
+        failed = _failed_keys(jobs, planner, accepted, contents, options.out)
+        if options.collect_only:
+            return print_cells([job.narrowed(failed) for job in jobs], registry, options)
+    job = _training_job(options, registry, jobs, environments[0], accepted, failed)
     outcome = training.train_missing(job, store, contents, options)
 
     contents = store.read()
@@ -77,8 +80,8 @@ def reproduce(options: argparse.Namespace) -> int:
     if outcome.failed_before:
         print(f"{outcome.failed_before} cells failed in an earlier run: --lf tries them again")
     print_problems(registry.problems)
-    without_finding = any(row.finding is None for row in rows)
-    return outcome.exit_code(bool(registry.problems) or without_finding)
+    faulty = any(row.problem for row in rows)
+    return outcome.exit_code(faulty or bool(registry.problems))
 
 
 def _requested_names(options: argparse.Namespace, registry: Registry) -> list[str]:
@@ -151,7 +154,7 @@ def _training_job(
     jobs: Sequence[StudyJob],
     environment: Mapping[str, Any],
     accepted: Sequence[str],
-    retry: Collection[str] | None,
+    failed: Collection[str] | None,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
 
@@ -161,7 +164,7 @@ def _training_job(
         jobs: the requested studies.
         environment: of the workers.
         accepted: environments whose records count.
-        retry: keys of the cells that `--lf` trains; None without `--lf`.
+        failed: keys of the cells that `--lf` trains; None without `--lf`.
     """
     names = [job.entry.name for job in jobs]
 
@@ -175,7 +178,7 @@ def _training_job(
         packs=packs,
         environment=environment,
         accepted=accepted,
-        retry=retry,
+        retry=failed,
     )
 
 

@@ -138,9 +138,9 @@ def test_the_command_line_is_light_until_a_command_is_called() -> None:
 
 def test_list_json_has_the_promised_shape(cli: Cli) -> None:
     code, out, err = cli("list", "--json")
-    found = json.loads(out)
+    listed = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(found) == [
+    assert list(listed) == [
         "regularizers",
         "architectures",
         "datasets",
@@ -151,10 +151,10 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
     ]
     fields = {"name", "group", "summary", "source", "origin", "acts_on"}
     for kind in ("regularizers", "architectures", "datasets", "signals", "probes", "studies"):
-        for plugin in found[kind]:
+        for plugin in listed[kind]:
             assert fields <= set(plugin), plugin["name"]
             assert plugin["summary"], plugin["name"]
-    names = {kind: {plugin["name"] for plugin in found[kind]} for kind in found}
+    names = {kind: {plugin["name"] for plugin in listed[kind]} for kind in listed}
     assert names["regularizers"] >= {
         "none",
         "dropout",
@@ -182,11 +182,11 @@ def test_every_shipped_regularizer_cites_its_source(cli: Cli) -> None:
 
 
 def test_list_shows_every_name(cli: Cli) -> None:
-    found = json.loads(cli("list", "--json")[1])
+    listed = json.loads(cli("list", "--json")[1])
     code, out, _ = cli("list")
     starts = {line.split(" ")[0] for line in out.splitlines()}
     assert code == 0
-    assert {plugin["name"] for kind in found.values() for plugin in kind} <= starts
+    assert {plugin["name"] for kind in listed.values() for plugin in kind} <= starts
 
 
 WITHOUT_TRAINING = (
@@ -301,15 +301,15 @@ def test_r_adds_a_composition(cli: Cli) -> None:
 def test_a_full_grid_has_every_combination_of_strengths(cli: Cli) -> None:
     words = ["-r", "dropout+mixup", "-k", "dropout+mixup and real", "--collect-only"]
     code, out, _ = cli(*SMOKE, *words, "--grid", "full")
-    found = [cell.split("/")[2] for cell in ids(out) if "/dropout+mixup[" in cell]
+    full = [cell.split("/")[2] for cell in ids(out) if "/dropout+mixup[" in cell]
     _, out, _ = cli(*SMOKE, *words)
     paired = {cell.split("/")[2] for cell in ids(out) if "/dropout+mixup[" in cell}
     assert code == 0
-    assert (len(found), len(set(found)), len(paired)) == (25 * 3, 25, 5)
-    assert paired < set(found)
+    assert (len(full), len(set(full)), len(paired)) == (25 * 3, 25, 5)
+    assert paired < set(full)
     assert (
-        len({name.partition(",")[0] for name in found})
-        == len({name.partition(",")[2] for name in found})
+        len({name.partition(",")[0] for name in full})
+        == len({name.partition(",")[2] for name in full})
         == 5
     )
 
@@ -433,11 +433,11 @@ def test_plugins_are_found_in_the_working_folder_and_by_p(cli: Cli, tmp_path: Pa
     write_plugin(tmp_path)
     (tmp_path / "plugins" / "mine.py").rename(tmp_path / "there.py")
     assert '"mine"' not in cli("list", "--json")[1]
-    found = json.loads(cli("list", "--json", "-p", "there.py")[1])
-    assert [r["origin"] for r in found["regularizers"] if r["name"] == "mine"] == ["there.py"]
+    listed = json.loads(cli("list", "--json", "-p", "there.py")[1])
+    assert [r["origin"] for r in listed["regularizers"] if r["name"] == "mine"] == ["there.py"]
     (tmp_path / "there.py").rename(tmp_path / "plugins" / "mine.py")
-    found = json.loads(cli("list", "--json")[1])
-    assert [r["origin"] for r in found["regularizers"] if r["name"] == "mine"] == [
+    listed = json.loads(cli("list", "--json")[1])
+    assert [r["origin"] for r in listed["regularizers"] if r["name"] == "mine"] == [
         "plugins/mine.py"
     ]
 

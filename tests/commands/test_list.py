@@ -88,8 +88,8 @@ def test_problems_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) 
 
 def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> None:
     print_plugins(REGISTRY, SUITES, as_json=True)
-    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert list(told) == [
+    listed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert list(listed) == [
         "regularizers",
         "architectures",
         "datasets",
@@ -98,9 +98,9 @@ def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> Non
         "studies",
         "suites",
     ]
-    names = [plugin["name"] for plugin in told["regularizers"]]
+    names = [plugin["name"] for plugin in listed["regularizers"]]
     assert names == ["none", "gradient-clipping+sam", "beta", "zeta", "eta"]
-    assert told["regularizers"][3] == {
+    assert listed["regularizers"][3] == {
         "name": "zeta",
         "group": "data",
         "summary": "a [bold red]b[/] [31m c d",
@@ -109,7 +109,7 @@ def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> Non
         "acts_on": ["batch"],
         "strengths": [[0.1], [0.2], [0.5], [1.0], ["inf"]],
     }
-    assert told["signals"] == [
+    assert listed["signals"] == [
         {
             "name": "randY",
             "group": "",
@@ -119,12 +119,12 @@ def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> Non
             "acts_on": ["labels"],
         }
     ]
-    suites = {suite["name"]: suite for suite in told["suites"]}
+    suites = {suite["name"]: suite for suite in listed["suites"]}
     assert suites["quick"]["seeds"] == 5
     assert suites["quick"]["architectures"] == ["mlp", "cnn"]
 
 
-def test_problems_of_a_real_terminal_are_red(
+def test_problems_are_red_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -141,7 +141,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_study_costs_its_own_row_only(again: Path, cli: Cli, fault: str) -> None:
-    old, new, said = BROKEN[fault]
+    old, new, message = BROKEN[fault]
     text = (again / "tiny.py").read_text().replace('Study("tiny"', 'Study("broken"')
     assert old in text
     (again / "broken.py").write_text(text.replace(old, new.format(old)))
@@ -150,7 +150,7 @@ def test_a_broken_study_costs_its_own_row_only(again: Path, cli: Cli, fault: str
     broken, tiny = rows(again)
     assert (
         "[broken]" in broken
-        and said in broken.replace("\\_", "_")
+        and message in broken.replace("\\_", "_")
         and broken.endswith("| **failed** |")
     )
     assert "[tiny]" in tiny and "failed" not in tiny
@@ -177,8 +177,8 @@ def failed(again: Path) -> Path:
     records = [r for r in Store(folder).read().records.values() if r.architecture == "mlp-w8"]
     wide = [r for r in Store(folder).read().records.values() if r.architecture == "mlp-w32"]
     for record in wide:
-        told = {"id": record.id, "env": record.env, "status": "timeout", "reason": "too slow"}
-        records.append(make_record(record.cell, key=record.key, **told))
+        fields = {"id": record.id, "env": record.env, "status": "timeout", "reason": "too slow"}
+        records.append(make_record(record.cell, key=record.key, **fields))
     shutil.rmtree(folder)
     with Store(folder).writer() as writer:
         writer.append(records)
@@ -252,15 +252,15 @@ def test_all_is_every_study_that_is_registered(again: Path, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["tinny"], "unknown study 'tinny': did you mean tiny?"),
         ([], "say what to reproduce: --all, or names of studies ("),
     ],
 )
-def test_a_mistake_is_one_line(again: Path, cli: Cli, words: list[str], said: str) -> None:
+def test_a_usage_error_is_one_line(again: Path, cli: Cli, words: list[str], message: str) -> None:
     code, out, err = cli(*SHORT, *words)
-    assert (code, out) == (4, "") and said in err and len(err.splitlines()) == 1
+    assert (code, out) == (4, "") and message in err and len(err.splitlines()) == 1
 
 
 def test_a_scale_that_a_study_lacks_is_its_problem(again: Path, cli: Cli) -> None:

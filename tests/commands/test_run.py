@@ -266,20 +266,20 @@ def test_interrupted_killed_and_resumed_the_board_is_the_same(
         rest = driver.stdout.read()
     assert driver.returncode == ExitCode.INTERRUPTED
     assert "interrupted: the same command goes on from here" in rest
-    kept = records(tmp_path)
-    assert 0 < len(kept) < 114
+    after_interrupt = records(tmp_path)
+    assert 0 < len(after_interrupt) < 114
 
     with start_until_first_pack(tmp_path, env) as driver:
         driver.kill()
     assert driver.returncode == -signal.SIGKILL
-    more = records(tmp_path)
-    assert set(kept) < set(more)
-    assert len(more) < 114
+    after_kill = records(tmp_path)
+    assert set(after_interrupt) < set(after_kill)
+    assert len(after_kill) < 114
 
     done = tiny(tmp_path, *ONE, *OWN)  # with one worker: how many there are is no matter either
     assert done.returncode == 0
-    assert f"{len(more)} reused" in total(done)
-    assert all(records(tmp_path)[i] == record for i, record in more.items())
+    assert f"{len(after_kill)} reused" in total(done)
+    assert all(records(tmp_path)[i] == record for i, record in after_kill.items())
     assert board(tmp_path) == board(whole[0])
 
 
