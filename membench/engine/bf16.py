@@ -91,10 +91,10 @@ def _rewrite_product(graph: Graph, node: Node, rounded: Bfloat16Nodes) -> None:
 def _round(graph: Graph, node: Node, rounded: Bfloat16Nodes) -> Node:
     """Return a node in bfloat16, rounded once for all products that it is a factor of.
 
-    Of weights, inputs and errors there are two or three. A view of a node becomes the same view of
-    that node rounded: if a convolution's patches were rounded after they are laid out, Inductor
-    would write them in a loop over the view's shape that it cannot vectorize: 208 us a lane-step,
-    not 8.
+    Weights, inputs and errors are each a factor of two or three. A view of a node becomes the same
+    view of that node rounded: if a convolution's patches were rounded after they are laid out,
+    Inductor would write them in a loop over the view's shape that it cannot vectorize: 208 us a
+    lane-step, not 8.
     """
     if node in rounded:
         return rounded[node]

@@ -264,10 +264,8 @@ def test_forwards_of_a_part_have_fresh_draws_that_restart_with_the_objective() -
     step = step_of(Regularizer("twice", (1.0,), hidden=noting(seen), loss=loss))
     step.gradient(step.params, 1)
     step.gradient(step.params, 1)
-    once, again = (
-        seen[:6],
-        seen[6:],
-    )  # main, first and second forward, two taps each; none without train
+    # main, first and second forward, two taps each; none without train
+    once, again = seen[:6], seen[6:]
     assert len(again) == 6 and all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
     assert len({tuple(v.flatten()[:8].tolist()) for v in once}) == 6
 

@@ -38,10 +38,8 @@ pytestmark = pytest.mark.usefixtures("worker_like")
 
 every_regularizer = pytest.mark.parametrize("name", NAMES)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
-NOISY = (
-    parts("input-noise"),
-    ((0.5,), (1.0,)),
-)  #: draws in every step: what is stale shows in the numbers
+#: a regularizer and strengths with draws in every step: what is stale shows in the numbers
+NOISY = (parts("input-noise"), ((0.5,), (1.0,)))
 
 
 # --- nothing waits for the device, nothing leaves it ----------------------------------------------

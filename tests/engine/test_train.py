@@ -99,13 +99,8 @@ def test_a_record_says_which_cell_it_is_of_and_how_it_was_made(digits: list[Reco
         assert r.key == r.id == r.cell.id and (r.status, r.reason) == ("ok", "")
         assert r.pack == f"{digits[0].id} x3" and r.seconds > 0
         assert r.env == digest(r.versions) and r.versions["torch"] == torch.__version__
-        assert (r.num_classes, r.num_train, r.num_test, r.steps, r.cost) == (
-            10,
-            100,
-            797,
-            5 * 8,
-            1.0,
-        )
+        assert (r.num_classes, r.num_train, r.num_test) == (10, 100, 797)
+        assert (r.steps, r.cost) == (5 * 8, 1.0)
         assert Record.from_json(json.loads(json.dumps(r.to_json()))) == r
         name, level = parse_signal(r.signal)
         arrays, signal = load_arrays(registry().dataset("digits")), registry().signal(name)
@@ -119,9 +114,8 @@ def test_curves_have_a_value_at_each_checkpoint(digits: list[Record]) -> None:
         assert r.epochs == checkpoints(8)
         assert {len(c) for c in (r.train, r.loss, r.val, r.test, r.wrong)} == {len(r.epochs)}
         assert all(0 <= v <= 1 for v in (*r.train, *r.val)) and all(v > 0 for v in r.loss)
-        assert [v is not None for v in r.test] == [
-            e == 8 for e in r.epochs
-        ]  # 8 is also where the compute is equal
+        # 8 is also where the compute is equal
+        assert [v is not None for v in r.test] == [e == 8 for e in r.epochs]
 
 
 def test_bits_are_the_last_accuracies(digits: list[Record]) -> None:
@@ -252,9 +246,8 @@ def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() 
     random, real = trained(cell(signal=INPUTS), cell())
     assert numbers(real) == numbers(plain())
     assert (random.status, set(random.wrong)) == ("ok", {None}) and random.arrays != real.arrays
-    assert (
-        random.train[-1] > 0.9 and random.val[-1] < real.val[-1]
-    )  # noise is fitted, and says nothing of real images
+    # noise is fitted, and says nothing of real images
+    assert random.train[-1] > 0.9 and random.val[-1] < real.val[-1]
     run = run_of(cell(signal=INPUTS), cell(), cell(signal=INPUTS, seed=1))
     trainer = run.trainer()
     assert run.data.rows["train"][[0, 2]].flatten().tolist() == list(range(60, 120))
@@ -354,9 +347,8 @@ def test_lanes_that_do_not_fit_into_memory_train_in_parts_with_the_same_records(
 ) -> None:
     cells, shares = [cell(signal=s, seed=i) for s in (REAL, NOISE) for i in (0, 1, 2, 3)], []
     whole = trained(*cells)
-    monkeypatch.setattr(
-        costs, "lane_memory", lambda program, shape: 1 << 30
-    )  # beside which the data are nothing
+    # beside so much, the data are nothing
+    monkeypatch.setattr(costs, "lane_memory", lambda program, shape: 1 << 30)
     for room, widths in ((3.5, [2] * 4), (6.5, [4] * 2), (0.1, [1] * 8)):
         monkeypatch.setattr(costs, "free_memory", lambda device, room=room: int(room * (1 << 30)))
         shares.clear()
@@ -388,10 +380,8 @@ def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_and_a_reading_wr
     weights = 4 * sum(w[0].numel() for w in run.trainer().state["params"].values())
     lane = costs.lane_memory(run.program(), run.data.shape)
     images = 4 * (RECIPE.batch + SPLIT.train) * 64
-    kept, written = (
-        3 * weights,
-        3 * weights + 2 * images,
-    )  # weights, momentum, initial; gradients and both anew, images
+    kept = 3 * weights  # weights, momentum, initial
+    written = 3 * weights + 2 * images  # gradients and both anew, images
     assert 2 * kept + written < lane < 10 * (2 * kept + written)
 
 

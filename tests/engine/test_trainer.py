@@ -816,9 +816,8 @@ def test_inputs_are_standardised_with_each_lane_s_own_statistics(float_pool: boo
         assert torch.allclose(step.x, (raw - mean) / std)
 
 
-@pytest.mark.parametrize(
-    "eval_lanes", [1, 2, 3]
-)  # a CPU takes one lane, a GPU all of them; 2 leaves one over
+# a CPU takes one lane, a GPU all of them; 2 leaves one over
+@pytest.mark.parametrize("eval_lanes", [1, 2, 3])
 def test_evaluation_in_batches_is_that_of_the_plain_network(
     monkeypatch: pytest.MonkeyPatch, eval_lanes: int
 ) -> None:

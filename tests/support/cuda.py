@@ -33,15 +33,11 @@ from support.engine import leaves
 from support.engine import parts
 from support.engine import registry
 
-__all__ = [
-    "PlacementGuard",
-    "Refused",
-    "SyncGuard",
-]  #: those of `membench.testing`, for the tests that use this module
+#: those of `membench.testing`, for the tests that use this module
+__all__ = ["PlacementGuard", "Refused", "SyncGuard"]
 
-NAMES = tuple(
-    registry().regularizers
-)  #: every shipped regularizer, the controls and the compositions too
+#: every shipped regularizer, the controls and the compositions too
+NAMES = tuple(registry().regularizers)
 #: Those that every regularizer is tried on; the others are in test_architectures.py, with a few.
 ARCHITECTURES = ("cnn", "mlp")
 
