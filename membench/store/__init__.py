@@ -1,1 +1,1 @@
-"""Records on disk: appended durably, merged, and which of them count."""
+"""Records on disk: appended durably, merged into sorted files, and which of them count."""

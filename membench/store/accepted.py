@@ -1,4 +1,18 @@
-"""`membench report` and `membench status`: from the store to pages and counts, without torch and without plugins."""
+"""Decide which stored record counts for a cell.
+
+The store keeps every environment's record of a key (`membench.records`), and a failure until the
+key is measured. A board needs one record a cell, so its manifest names the environments that it
+accepts, the preferred one first. Of a cell's records, in this order:
+
+1. a measurement (`ok`, `diverged`, `skipped`) in an accepted environment counts, that in the
+   preferred environment first;
+2. else a failure (`failed`, `timeout`) in any environment counts, since it says nothing about the
+   environment: it stands as the worst result until the cell is measured in an accepted one;
+3. else the cell has no record, even if it was measured in an environment that is not accepted:
+   numbers of two machines differ by rounding, and a row must not mix them unasked.
+
+Whoever accepts no environment in particular, with an empty list, accepts all of them.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +26,30 @@ from membench.store.store import Contents
 
 
 def accepted_records(manifest: Manifest, contents: Contents) -> list[Record]:
-    """The records that the manifest's cells stand for: one a key, of the environments it accepts."""
+    """Return the records that count for the manifest's cells, at most one for each cell."""
     return list(accepted_by_key(manifest.cells.values(), manifest.envs, contents).values())
 
 
 def accepted_by_key(
-    keys: Iterable[str], envs: Sequence[str], contents: Contents
+    keys: Iterable[str], environments: Sequence[str], contents: Contents
 ) -> dict[str, Record]:
-    """Key -> the record that counts for it, where there is one.
-
-    A failure says nothing of an environment, so it counts until the cell is measured in an accepted one.
+    """Map each key to the record that counts for it; a key without one is left out.
 
     Args:
         keys: of the cells.
-        envs: environments whose records count, the preferred one first; () = any.
+        environments: those accepted, the preferred one first; empty accepts all.
         contents: of the store.
     """
-    place = {env: i for i, env in enumerate(envs)}
-    keys, best = set(keys), {}
-    for (key, env), record in contents.records.items():
-        if key in keys and (env in place or record.status not in MEASURED or not place):
-            rank = (record.status not in MEASURED, place.get(env, len(place)), env)
-            best[key] = min(best.get(key, (rank, record)), (rank, record), key=lambda pair: pair[0])
+    wanted = set(keys)
+    preference = {environment: place for place, environment in enumerate(environments)}
+    best: dict[str, tuple[tuple[bool, int, str], Record]] = {}
+    for (key, environment), record in contents.records.items():
+        failed = record.status not in MEASURED
+        accepted = not preference or environment in preference
+        if key not in wanted or not (accepted or failed):
+            continue
+        # Measurements before failures, then by preference; the name makes it definite.
+        rank = (failed, preference.get(environment, len(preference)), environment)
+        if key not in best or rank < best[key][0]:
+            best[key] = (rank, record)
     return {key: record for key, (_, record) in best.items()}

@@ -1,6 +1,8 @@
-"""How records lie on disk: one line of canonical JSON with a checksum each, in shards that only one process writes.
+"""The files of records: one line of canonical JSON with a checksum for each record.
 
-`Writer` appends packs, all lines or none; `read_shard` and `read_merged` give back what is whole and say what is not.
+A shard is written by one process, in packs that end with a commit line: `Writer` appends a pack
+whole or not at all. A merged file holds records alone, sorted. `read_shard` and `read_merged`
+return what is whole and report what is not.
 """
 
 from __future__ import annotations
@@ -27,31 +29,30 @@ from membench.files import write_all
 from membench.records import Record
 from membench.records import canonical
 
-_CRC = b',"crc":"'
-_FIELD = len(_CRC) + 9  # 8 hex digits and the closing quote
+_CRC_PREFIX = b',"crc":"'
+_CRC_FIELD_SIZE = len(_CRC_PREFIX) + 9  #: bytes: 8 hex digits and the closing quote
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CorruptLines:
-    """Lines that were once whole and are not any more, or that another membench wrote."""
+    """Lines that were whole once and are not any more, or that another membench wrote."""
 
     path: Path
     line: int  #: the bad line, from 1
-    first: int  #: first and last line that go with it: its pack in a shard, itself in a merged file
-    last: int
-    why: str
+    first: int  #: first line that is lost with it: of its pack in a shard, itself in a merged file
+    last: int  #: last line that is lost with it
+    reason: str
 
     def error(self) -> MembenchError:
-        """What is wrong, where, and how to mend it."""
-        lines = (
-            f"line {self.first}"
-            if self.first == self.last
-            else f"lines {self.first} to {self.last}"
+        """Return the error that says what is wrong, where, and how to mend it."""
+        lines = f"lines {self.first} to {self.last}"
+        if self.first == self.last:
+            lines = f"line {self.first}"
+        message = (
+            f"{self.path}:{self.line} is damaged: {self.reason}; restore the file, or delete "
+            f"{lines} (sed -i {self.first},{self.last}d): their cells are trained again"
         )
-        fix = f"restore the file, or delete {lines} (sed -i {self.first},{self.last}d): their cells are trained again"
-        return MembenchError(
-            f"{self.path}:{self.line} is damaged: {self.why}; {fix}", ExitCode.STORE
-        )
+        return MembenchError(message, ExitCode.STORE)
 
 
 @dataclass
@@ -64,34 +65,42 @@ class FileContents:
 
 
 def encode_line(value: dict[str, Any]) -> bytes:
-    """One stored line: the value's canonical JSON with its own CRC-32 added as the field `crc`."""
+    """Return one stored line: the value's canonical JSON with its CRC-32 as the field `crc`."""
     line = canonical({**value, "crc": "00000000"}).encode()
-    at = line.find(_CRC)
-    rest = line[:at] + line[at + _FIELD :]
-    return b'%s%s%08x"%s\n' % (line[:at], _CRC, zlib.crc32(rest), line[at + _FIELD :])
+    start = line.find(_CRC_PREFIX)
+    before, after = line[:start], line[start + _CRC_FIELD_SIZE :]
+    return b'%s%s%08x"%s\n' % (before, _CRC_PREFIX, zlib.crc32(before + after), after)
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
-    """The inverse of `seal`, without the end of the line. Raises `ValueError`.
+    """Return the value of a stored line, given without its line end: the inverse of `encode_line`.
 
-    The checksum is of the bytes as they are, not of what they parse to: any flipped bit is seen, `1e5` -> `1E5` too.
+    The checksum is of the bytes, not of what they parse to, so that any flipped bit is seen: one
+    that turns `1e5` into `1E5` too.
+
+    Raises:
+        ValueError: the checksum does not match.
     """
-    at = line.find(
-        _CRC
-    )  # the first is the top level's: within strings a quote has a backslash before it
-    rest = line[:at] + line[at + _FIELD :]
-    if at < 0 or line[at : at + _FIELD] != b'%s%08x"' % (_CRC, zlib.crc32(rest)):
+    # The first such bytes are the top level's: within a string, a quote has a backslash before it.
+    start = line.find(_CRC_PREFIX)
+    end = start + _CRC_FIELD_SIZE
+    rest = line[:start] + line[end:]
+    if start < 0 or line[start:end] != b'%s%08x"' % (_CRC_PREFIX, zlib.crc32(rest)):
         raise ValueError("its checksum does not match")
     return json.loads(rest)
 
 
 def encode(record: Record) -> bytes:
-    """The record's line."""
+    """Return the record's line."""
     return encode_line(record.to_json())
 
 
 def decode(line: bytes) -> Record:
-    """The line's record. Raises `ValueError`."""
+    """Return the record of a line, given without its line end.
+
+    Raises:
+        ValueError: the line is damaged, or another version of membench wrote it.
+    """
     value = decode_line(line)
     try:
         return Record.from_json(value)
@@ -99,11 +108,64 @@ def decode(line: bytes) -> Record:
         raise ValueError(f"another version of membench wrote it ({error})") from error
 
 
-def _committed(line: bytes) -> int | None:
-    """How many lines the pack has that this line ends; `None`: it is not such a line."""
-    if not line.startswith(
-        b'{"commit":'
-    ):  # records start with their first field in alphabetical order
+def read_shard(path: Path, data: bytes) -> FileContents:
+    """Return the whole packs of a shard.
+
+    A damaged line costs its pack; the lines of a pack without its commit line are torn.
+
+    Args:
+        path: names the shard in what is reported.
+        data: its bytes.
+    """
+    contents = FileContents()
+    pack: list[bytes] = []
+    first = 1  #: number of the pack's first line
+    *lines, unended = data.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        count = _commit_count(line)
+        if count is None:
+            pack.append(line)
+            continue
+        records, damaged = _decode_lines(path, pack, first, last=number)
+        if not damaged and len(records) != count:
+            reason = f"its pack has {len(records)} of {count} lines"
+            damaged = [
+                CorruptLines(path=path, line=number, first=first, last=number, reason=reason)
+            ]
+        if damaged:
+            contents.damaged += damaged
+        else:
+            contents.records += records
+        pack = []
+        first = number + 1
+    contents.torn = b"\n".join([*pack, unended])
+    return contents
+
+
+def read_merged(path: Path, data: bytes) -> FileContents:
+    """Return the records of a merged file.
+
+    Each line stands for itself. The file was written atomically, so that a torn end is damage.
+
+    Args:
+        path: names the file in what is reported.
+        data: its bytes.
+    """
+    contents = FileContents()
+    *lines, unended = data.split(b"\n")
+    if unended:
+        lines.append(unended)
+    for number, line in enumerate(lines, start=1):
+        records, damaged = _decode_lines(path, [line], number, last=number)
+        contents.records += records
+        contents.damaged += damaged
+    return contents
+
+
+def _commit_count(line: bytes) -> int | None:
+    """Return how many lines the pack has that this commit line ends; None for any other line."""
+    # No record starts so: its fields are sorted, and `architecture` comes first.
+    if not line.startswith(b'{"commit":'):
         return None
     try:
         return decode_line(line)["commit"]
@@ -111,54 +173,31 @@ def _committed(line: bytes) -> int | None:
         return None
 
 
-def read_shard(path: Path, data: bytes) -> FileContents:
-    """The whole packs of a shard; a damaged line costs its pack, a pack without its last line is torn."""
-    part, pack, first = FileContents(), [], 1
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        count = _committed(line)
-        if count is None:
-            pack.append(line)
-            continue
-        records, damaged = _decode_all(path, pack, first, last=number)
-        if not damaged and len(records) != count:
-            damaged = [
-                CorruptLines(
-                    path, number, first, number, f"its pack has {len(records)} of {count} lines"
-                )
-            ]
-        part.records += [] if damaged else records
-        part.damaged += damaged
-        pack, first = [], number + 1
-    part.torn = b"\n".join([*pack, lines[-1]])
-    return part
-
-
-def read_merged(path: Path, data: bytes) -> FileContents:
-    """The lines of a merged file; each stands for itself. It was written atomically: a torn end is damage."""
-    part = FileContents()
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], start=1):
-        records, damaged = _decode_all(path, [line], number, last=number)
-        part.records += records
-        part.damaged += damaged
-    return part
-
-
-def _decode_all(
+def _decode_lines(
     path: Path, lines: list[bytes], first: int, last: int
 ) -> tuple[list[Record], list[CorruptLines]]:
-    records, damaged = [], []
+    """Decode lines from number `first` on; what is damaged costs all lines up to `last`."""
+    records = []
+    damaged = []
     for number, line in enumerate(lines, start=first):
         try:
             records.append(decode(line))
         except ValueError as error:
-            damaged.append(CorruptLines(path, number, first, last, str(error)))
+            damaged.append(
+                CorruptLines(path=path, line=number, first=first, last=last, reason=str(error))
+            )
     return records, damaged
 
 
 class Writer:
-    """Appends packs to a shard of its own, which it holds locked: while it lives, no merge takes the shard away."""
+    """Appends packs to a new shard, which it holds locked so that no merge takes it away.
+
+    Args:
+        folder: where the shard is made.
+
+    Raises:
+        MembenchError: with `ExitCode.DISK`; the folder cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
         with disk_errors("write", folder):
@@ -170,18 +209,19 @@ class Writer:
         """Make a pack's records durable, all or none.
 
         Raises:
-            MembenchError: with `ExitCode.DISK`. The shard takes nothing more then: after a failed fsync the kernel
-                calls the lost pages clean, so that a second try would lie.
+            MembenchError: with `ExitCode.DISK`. The shard takes nothing more then: after a failed
+                fsync the kernel calls the lost pages clean, so that a second try would lie.
             ValueError: a number is not finite, or a key is not hexadecimal; nothing was written.
         """
         if not self._usable:
             raise MembenchError(
                 f"cannot write {self.path}: a write failed before; start again", ExitCode.DISK
             )
-        data = b"".join([*map(_checked, records), encode_line({"commit": len(records)})])
-        self._usable = False  # also if a signal's exception ends the write half-way
+        lines = [_encode_checked(record) for record in records]
+        lines.append(encode_line({"commit": len(records)}))
+        self._usable = False  # stays so if the write fails, or a signal's exception ends it
         with disk_errors("write", self.path):
-            write_all(self._fd, data)
+            write_all(self._fd, b"".join(lines))
             os.fsync(self._fd)
         self._usable = True
 
@@ -201,33 +241,36 @@ class Writer:
         self.close()
 
 
-def _checked(record: Record) -> bytes:
-    """The record's line, if its key can name a merged file."""
+def _encode_checked(record: Record) -> bytes:
+    """Return the record's line, if its key can name a merged file."""
     if not re.fullmatch("[0-9a-f]+", record.key):
         raise ValueError(f"the key of {record.id} is not hexadecimal: {record.key!r}")
     return encode(record)
 
 
 def _open_shard(folder: Path) -> tuple[Path, int]:
+    """Make and lock a new shard. Returns its path and a file descriptor."""
     host = re.sub("[^A-Za-z0-9]+", "_", platform.node()) or "host"
     while True:
         path = folder / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(path, flags, 0o644)
         fcntl.flock(fd, fcntl.LOCK_EX)
-        if (
-            path.exists()
-        ):  # else a merge took the empty file for a dead writer's before it was locked
+        # Before it was locked, a merge may have removed it as an empty shard of a dead writer.
+        if path.exists():
             sync_folder(folder)
             return path, fd
         os.close(fd)
 
 
 def lock(path: Path) -> int | None:
-    """An open file descriptor that holds the file's lock; `None` if a live process has it or we may not."""
+    """Lock a shard. Returns an open file descriptor, to be closed by the caller.
+
+    Returns None if a live process holds the lock, or if we may not open the file.
+    """
     try:
-        fd = os.open(
-            path, os.O_RDWR | os.O_CLOEXEC
-        )  # NFS locks exclusively only what is open for writing
+        # NFS locks exclusively only what is open for writing.
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
     try:

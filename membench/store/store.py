@@ -1,6 +1,8 @@
-"""The records that were measured, on disk: written by workers, one shard each, read by the plan and the report.
+"""The store of records: a folder that workers write, and the plan and the report read.
 
-`leaderboard/records` holds merged files, which git keeps; `shards` in it what was not merged yet, which git ignores.
+The folder holds merged files, which git keeps, and manifests of suites; `shards` in it holds what
+is not merged yet, one file a writer, which git ignores. `leaderboard/records/README.md` documents
+the format.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,27 +36,28 @@ from membench.store.shards import lock
 from membench.store.shards import read_merged
 from membench.store.shards import read_shard
 
-#: A cell that ended so was measured. Any other status says what went wrong, until a measurement of the same key comes.
+#: Statuses of a measured cell. Another one says what went wrong, until the same key is measured.
 MEASURED = ("ok", "diverged", "skipped")
+#: Fields in which two measurements of one key in one environment may differ.
 _NOT_METRICS = ("reason", "pack", "seconds")
 
 
 @dataclass(frozen=True)
 class Conflict:
-    """Measurements of one key in one environment that do not agree: the engine or a plugin is not deterministic."""
+    """Measurements of one key in one environment that differ, so something is not deterministic."""
 
-    kept: Record
+    kept: Record  #: the one that is used
     others: tuple[Record, ...]
 
     def __str__(self) -> str:
         return f"{self.kept.id} was measured {1 + len(self.others)} times, with different results"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """What the store holds."""
 
-    records: dict[tuple[str, str], Record]  #: (key, env) -> record, sorted
+    records: dict[tuple[str, str], Record]  #: (key, environment) -> record, sorted
     torn: int = 0  #: lines of packs that their writer did not live to end
     conflicts: tuple[Conflict, ...] = ()
     damaged: tuple[CorruptLines, ...] = ()
@@ -61,43 +65,60 @@ class Contents:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of records. Reading needs no lock; any number of processes write, each with a `Writer` of its own."""
+    """A folder of records, which any number of processes may read and write.
+
+    Reading needs no lock; each process writes through its own `Writer`.
+    """
 
     folder: Path
 
     @property
     def shards(self) -> Path:
-        """Where writers append."""
+        """The folder in which writers append."""
         return self.folder / "shards"
 
     def writer(self) -> Writer:
-        """A writer with a new shard. Raises `MembenchError` (DISK) if the folder cannot be written."""
+        """Return a writer with a new shard.
+
+        Raises:
+            MembenchError: with `ExitCode.DISK`; the folder cannot be written.
+        """
         return Writer(self.shards)
 
     def read(self, *, damaged_ok: bool = False) -> Contents:
-        """All records that are whole.
+        """Return all records that are whole.
+
+        Args:
+            damaged_ok: leave damaged lines out and list them, instead of raising.
 
         Raises:
-            MembenchError: with `ExitCode.STORE`, naming the file, the line and the fix, if one is damaged; with
-                `damaged_ok`, such lines are left out and listed instead.
+            MembenchError: with `ExitCode.STORE`; a file is damaged. Names the file, the line and
+                the fix.
         """
-        parts = self._parts()
-        damaged = tuple(damage for part in parts for damage in part.damaged)
+        files = self._read_files()
+        damaged: list[CorruptLines] = []
+        torn = 0
+        for file in files:
+            damaged += file.damaged
+            torn += _count_lines(file.torn)
         if damaged and not damaged_ok:
             raise damaged[0].error()
-        torn = sum(
-            part.torn.count(b"\n") + (not part.torn.endswith(b"\n")) for part in parts if part.torn
+        records, conflicts = _by_environment(deduplicate(_all_records(files)))
+        return Contents(
+            records=records, torn=torn, conflicts=tuple(conflicts), damaged=tuple(damaged)
         )
-        records, conflicts = _by_environment(
-            deduplicate(record for part in parts for record in part.records)
-        )
-        return Contents(records, torn, conflicts, damaged)
 
     def merge(self) -> int:
-        """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`; count those shards.
+        """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`.
 
-        The bytes depend on the records alone, not on the order of writing or merging. Killed at any point, nothing is
-        lost: shards go only when what they held is durable elsewhere. Raises as `read` does, and for disk errors.
+        The bytes depend on the records alone, not on the order of writing or merging. A merge that
+        is killed loses nothing: a shard is removed only when what it held is durable elsewhere.
+
+        Returns:
+            How many shards were merged and removed.
+
+        Raises:
+            MembenchError: with `ExitCode.STORE` as `read` does, or with `ExitCode.DISK`.
         """
         if not self.shards.is_dir():
             return 0
@@ -105,61 +126,86 @@ class Store:
             _acquire(self.shards / ".lock", stack)
             for leftover in self.shards.glob("*.tmp"):
                 leftover.unlink()
-            dead = {
-                path: size
-                for path in sorted(self.shards.glob("*.jsonl"))
-                if (size := _abandoned_size(path)) is not None
-            }
+            abandoned: dict[Path, int] = {}
+            for path in sorted(self.shards.glob("*.jsonl")):
+                size = _abandoned_size(path)
+                if size is not None:
+                    abandoned[path] = size
             self._write_merged()
-            retired = sum(_remove(path, size) for path, size in dead.items())
+            removed = 0
+            for path, size in abandoned.items():
+                removed += _remove(path, size)
             sync_folder(self.shards)
-        return retired
+        return removed
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Keep what a suite planned, as `<suite>.plan.json`."""
-        text = json.dumps(manifest.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
-        path = self.folder / f"{manifest.suite}.plan.json"
+        """Keep what a suite planned, as `<suite>.plan.json`; an equal file is left alone.
+
+        Raises:
+            MembenchError: with `ExitCode.DISK`; the file cannot be written.
+            ValueError: the suite's name cannot name a file.
+        """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", manifest.suite):
             raise ValueError(f"{manifest.suite!r} cannot name a file")
+        text = json.dumps(manifest.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+        path = self.folder / f"{manifest.suite}.plan.json"
         if not path.is_file() or path.read_bytes() != text.encode():
             with disk_errors("write", path):
                 make_folder(self.shards)
                 replace_file(path, text.encode(), scratch=self.shards)
 
     def manifests(self) -> dict[str, Manifest]:
-        """Suite -> its manifest. Raises `MembenchError` (STORE) for a file that is none."""
-        found = [_manifest(path) for path in sorted(self.folder.glob("*.plan.json"))]
-        return {manifest.suite: manifest for manifest in found}
+        """Return the manifests by suite.
 
-    def _parts(self) -> list[FileContents]:
-        """Every file. Shards first: what a merge moves meanwhile is then read twice, the other way round not at all."""
-        shards = [_shard(path) for path in sorted(self.shards.glob("*.jsonl"))]
-        return shards + [
-            read_merged(path, path.read_bytes()) for path in sorted(self.folder.glob("?.jsonl"))
-        ]
+        Raises:
+            MembenchError: with `ExitCode.STORE`; a file is damaged.
+        """
+        manifests = [_read_manifest(path) for path in sorted(self.folder.glob("*.plan.json"))]
+        return {manifest.suite: manifest for manifest in manifests}
+
+    def _read_files(self) -> list[FileContents]:
+        """Read every file of records.
+
+        Shards come first: what a merge moves meanwhile is then read twice. The other way round it
+        would not be read at all.
+        """
+        shards = [_read_live_shard(path) for path in sorted(self.shards.glob("*.jsonl"))]
+        merged = []
+        for path in sorted(self.folder.glob("?.jsonl")):
+            merged.append(read_merged(path, path.read_bytes()))
+        return shards + merged
 
     def _write_merged(self) -> None:
-        parts = self._parts()
-        for damage in (damage for part in parts for damage in part.damaged):
-            raise damage.error()
-        files: dict[str, list[bytes]] = {path.name: [] for path in self.folder.glob("?.jsonl")}
-        for record in deduplicate(record for part in parts for record in part.records):
-            files.setdefault(f"{record.key[0]}.jsonl", []).append(encode(record))
-        for name, lines in files.items():
+        """Write all records that are on disk into the merged files that they belong to."""
+        files = self._read_files()
+        for file in files:
+            for damage in file.damaged:
+                raise damage.error()
+        lines_by_name: dict[str, list[bytes]] = {}
+        for path in self.folder.glob("?.jsonl"):
+            lines_by_name[path.name] = []
+        for record in deduplicate(_all_records(files)):
+            lines_by_name.setdefault(f"{record.key[0]}.jsonl", []).append(encode(record))
+        for name, lines in lines_by_name.items():
             path, data = self.folder / name, b"".join(lines)
             if not path.is_file() or path.read_bytes() != data:
                 replace_file(path, data, scratch=self.shards)
 
 
 def deduplicate(records: Iterable[Record]) -> list[Record]:
-    """What is worth keeping, sorted by key, environment and line; the same for any order and grouping of the records.
+    """Return the records that are worth keeping, sorted by key, environment and line.
 
-    One of equal measurements, all different ones of a key (a conflict), and what went wrong only without any of these.
+    Of equal measurements of a key, one is kept; of measurements that differ (a conflict), all;
+    and what went wrong only if the key has no measurement. The result is the same for any order
+    and grouping of the records.
     """
     by_key: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_key[record.key].append(record)
-    return [record for key in sorted(by_key) for record in _deduplicate_key(by_key[key])]
+    kept: list[Record] = []
+    for key in sorted(by_key):
+        kept += _deduplicate_key(by_key[key])
+    return kept
 
 
 def _deduplicate_key(records: list[Record]) -> list[Record]:
@@ -168,54 +214,71 @@ def _deduplicate_key(records: list[Record]) -> list[Record]:
     measured = [record for record in records if record.status in MEASURED]
     kept: dict[tuple[str, str], Record] = {}
     for record in sorted(measured or records, key=lambda record: (record.env, encode(record))):
-        kept.setdefault((record.env, _metrics(record) if measured else ""), record)
+        metrics = _metrics(record) if measured else ""  # of failures, one for each environment
+        kept.setdefault((record.env, metrics), record)
     return list(kept.values())
 
 
 def _metrics(record: Record) -> str:
-    """What two measurements of the same key in the same environment must agree in."""
-    return canonical(
-        {name: value for name, value in record.to_json().items() if name not in _NOT_METRICS}
-    )
+    """Return the fields in which measurements of one key in one environment must agree."""
+    fields = record.to_json()
+    for name in _NOT_METRICS:
+        del fields[name]
+    return canonical(fields)
 
 
 def _by_environment(
-    settled: list[Record],
-) -> tuple[dict[tuple[str, str], Record], tuple[Conflict, ...]]:
-    """(key, env) -> the first record, and where there are others."""
+    records: list[Record],
+) -> tuple[dict[tuple[str, str], Record], list[Conflict]]:
+    """Return the first record of each key and environment, and the conflicts with it."""
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in settled:
+    for record in records:
         groups[record.key, record.env].append(record)
-    conflicts = tuple(
-        Conflict(first, tuple(others)) for first, *others in groups.values() if others
-    )
-    return {at: group[0] for at, group in groups.items()}, conflicts
+    first_records = {}
+    conflicts = []
+    for key_and_environment, (first, *others) in groups.items():
+        first_records[key_and_environment] = first
+        if others:
+            conflicts.append(Conflict(first, tuple(others)))
+    return first_records, conflicts
 
 
-def _shard(path: Path) -> FileContents:
-    """A shard's packs; a live writer's last lines are not torn but on their way."""
-    fd = lock(path)  # before reading: who is dead now stays dead
+def _all_records(files: Iterable[FileContents]) -> Iterator[Record]:
+    for file in files:
+        yield from file.records
+
+
+def _count_lines(data: bytes) -> int:
+    """Count lines, a last one without its line end included."""
+    unended = bool(data) and not data.endswith(b"\n")
+    return data.count(b"\n") + unended
+
+
+def _read_live_shard(path: Path) -> FileContents:
+    """Read a shard whose writer may be alive; its last lines are then not torn but on their way."""
+    fd = lock(path)  # before reading: a writer that is dead now stays dead
     try:
-        part = read_shard(path, path.read_bytes())
-    except (
-        FileNotFoundError
-    ):  # a merge took it; its records are in the merged files, which are read later
+        contents = read_shard(path, path.read_bytes())
+    except FileNotFoundError:
+        # A merge removed it; its records are in the merged files, which are read later.
         return FileContents()
     finally:
         if fd is not None:
             os.close(fd)
-    return part if fd is not None else FileContents(part.records, b"", part.damaged)
+    if fd is None:
+        contents.torn = b""
+    return contents
 
 
 def _acquire(path: Path, stack: ExitStack) -> None:
-    """Wait for the lock of merging, and keep it for the stack's life."""
+    """Wait for the lock of merging, and hold it until the stack is closed."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     stack.callback(os.close, fd)
     fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def _abandoned_size(path: Path) -> int | None:
-    """The size of a shard whose writer is dead; `None` if it lives."""
+    """Return the size of a shard whose writer is dead; None if the writer lives."""
     fd = lock(path)
     if fd is None:
         return None
@@ -226,9 +289,17 @@ def _abandoned_size(path: Path) -> int | None:
 
 
 def _remove(path: Path, size: int) -> bool:
-    """Remove a shard whose packs are merged; what its writer did not end is put aside, to be looked at.
+    """Remove a shard whose packs are merged, and put its torn lines aside, to be looked at.
 
-    A shard that was empty may be one that its writer had not locked yet: not if it is locked, or has grown, by now.
+    An empty shard may be one that its writer had not locked yet when the merge began. If it is
+    locked or has grown by now, it stays.
+
+    Args:
+        path: the shard.
+        size: its bytes when the merge began.
+
+    Returns:
+        Whether it was removed.
     """
     fd = lock(path)
     if fd is None:
@@ -245,7 +316,7 @@ def _remove(path: Path, size: int) -> bool:
         os.close(fd)
 
 
-def _manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.from_json(json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
