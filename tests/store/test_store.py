@@ -1,4 +1,4 @@
-"""The store: what was acknowledged is there, what is not whole is said, and no order of events changes the bytes."""
+"""The store: acknowledged records stay, damage is reported, no order of events changes bytes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from support.cli import REPO
+from support.stored_records import VERSIONS
+from support.stored_records import make_record
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -33,33 +36,6 @@ from membench.store.shards import read_merged
 from membench.store.shards import read_shard
 from membench.store.store import Store
 from membench.store.store import deduplicate
-
-REPO = Path(__file__).parents[2]
-VERSIONS = {"torch": "2.15.0", "device": "cpu", "threads": 1}
-
-
-def make_record(
-    seed: int = 0, status: str = "ok", accuracy: float = 0.1, **changes: object
-) -> Record:
-    """A record that is like a real one in every kind of field."""
-    base = Record(
-        key=digest(seed),
-        env=digest(VERSIONS),
-        id=f"digits/mlp/dropout[0.5]/randY/seed{seed}",
-        dataset="digits",
-        architecture="mlp",
-        regularizer="dropout",
-        strength=(0.5,),
-        signal="randY",
-        seed=seed,
-        status=status,
-        epochs=(1, 2),
-        train=(accuracy, 1 / 3),
-        test=(None, 1e-05),
-        train_bits="ff07",
-        versions=VERSIONS,
-    )
-    return replace(base, **changes)
 
 
 def write(store: Store, *packs: list[Record]) -> Path:
@@ -376,7 +352,10 @@ def test_a_failed_fsync_is_a_disk_error_and_the_shard_takes_nothing_more(
 
 FILL = """
 import resource, sys
-from store.test_store import *
+from pathlib import Path
+from support.stored_records import make_record
+from membench.errors import MembenchError
+from membench.store.store import Store
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 writer, done = Store(Path(sys.argv[1])).writer(), 0
 try:
@@ -390,9 +369,12 @@ except MembenchError as error:
 
 def test_a_full_disk_is_exit_code_11_and_keeps_what_was_acknowledged(store: Store) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FILL, store.folder], capture_output=True, text=True, cwd=REPO / "tests", check=True,
+        [sys.executable, "-c", FILL, store.folder],
+        capture_output=True,
+        text=True,
+        check=True,
         env={"PYTHONPATH": f"{REPO}:{REPO / 'tests'}"},
-    )  # fmt: skip
+    )
     packs, code, message = done.stdout.split(" ", 2)
     assert int(packs) > 1 and int(code) == 11 and "File too large" in message
     contents = store.read()
@@ -458,7 +440,9 @@ def test_the_readme_describes_every_field() -> None:
 
 WRITE_MANY = """
 import sys
-from store.test_store import *
+from pathlib import Path
+from support.stored_records import make_record
+from membench.store.store import Store
 with Store(Path(sys.argv[1])).writer() as writer:
     for i in range(50):
         writer.append([make_record(1000 * int(sys.argv[2]) + 20 * i + j) for j in range(20)])
