@@ -1,4 +1,4 @@
-"""Expressions over cell ids: pytest's grammar, with the characters that ids are made of."""
+"""Expressions over the ids of cells: pytest's grammar, with the characters of such ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CELL = "mnist5k/mlp/dropout+mixup[0.5,0.3]/mixed@0.4/seed0"
 
 
 @pytest.mark.parametrize(
-    ("expr", "expected"),
+    ("expression", "expected"),
     [
         ("mlp", True),
         ("MLP", True),
@@ -43,12 +43,12 @@ CELL = "mnist5k/mlp/dropout+mixup[0.5,0.3]/mixed@0.4/seed0"
         ("  ", True),
     ],
 )
-def test_an_expression_picks_cells(expr: str, expected: bool) -> None:
-    assert compile_expression(expr)(CELL) is expected
+def test_an_expression_selects_cells(expression: str, expected: bool) -> None:
+    assert compile_expression(expression)(CELL) is expected
 
 
 @pytest.mark.parametrize(
-    ("expr", "column", "said"),
+    ("expression", "column", "message"),
     [
         ("mlp cnn", 5, "expected and, or, or the end; got 'cnn'"),
         ("mlp and", 8, "expected a word, ( or not; got the end"),
@@ -65,15 +65,15 @@ def test_an_expression_picks_cells(expr: str, expected: bool) -> None:
         ("not " * 5000, 401, "too deep"),
     ],
 )
-def test_a_mistake_is_named_with_its_column(expr: str, column: int, said: str) -> None:
+def test_a_mistake_is_reported_with_its_column(expression: str, column: int, message: str) -> None:
     with pytest.raises(MembenchError) as caught:
-        compile_expression(expr)
+        compile_expression(expression)
     assert f"column {column}: " in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.code == ExitCode.USAGE
 
 
-def test_long_chains_are_no_deep_ones() -> None:
+def test_a_long_chain_is_not_too_deep() -> None:
     assert compile_expression(" or ".join(["cnn"] * 5000 + ["mlp"]))(CELL)
 
 
@@ -91,16 +91,16 @@ EXPRESSIONS = st.recursive(
 
 
 @given(EXPRESSIONS)
-def test_the_logic_is_pythons(expr: str) -> None:
-    truth = expr
+def test_and_or_and_not_mean_what_they_mean_in_python(expression: str) -> None:
+    python = expression
     for word in ("mlp", "cnn", "@0.4", "[0.5", "real"):
-        truth = truth.replace(word, str(word in CELL))
-    assert compile_expression(expr)(CELL) is eval(truth)
+        python = python.replace(word, str(word in CELL))
+    assert compile_expression(expression)(CELL) is eval(python)
 
 
 @given(st.text(alphabet="ma@,.[]()/ =-+\\andort\n'&", max_size=12))
-def test_any_text_is_an_expression_or_one_line_of_error(expr: str) -> None:
+def test_any_text_is_an_expression_or_gives_a_one_line_error(expression: str) -> None:
     try:
-        compile_expression(expr)(CELL)
+        compile_expression(expression)(CELL)
     except MembenchError as error:
         assert "\n" not in str(error)
