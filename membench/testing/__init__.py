@@ -1,6 +1,8 @@
-"""The contract suite: what `membench check` finds out about a plugin, and what an author's own tests can call.
+"""The contract suite: what `membench check` finds out about a plugin, for authors' tests too.
 
-`subject` says what a check is, `table` lists them; the modules that act (`world`, `stages`, `runs` and so on) import
-torch, and are imported when the first check runs. `pytest_plugin` brings the fixtures, `harness` gives each plugin a
-process of its own. Importing this package imports nothing.
+`check` says what a check is, `catalogue` lists them all, `subject` runs them on one record of a
+plugin. The functions stand in `static` and the `*_checks` modules, and are imported when the first
+check runs, since most need torch. Those of regularizers share a `bench` of tiny runs, on the
+networks of `toy`. `runner` gives each plugin file a process; `pytest_plugin` brings the fixtures
+for authors. Importing this package imports nothing.
 """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch import nn
@@ -24,157 +24,211 @@ from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
 from membench.testing.toy import lane_data
 
-SIZES = (((1, 28, 28), 10), ((3, 32, 32), 7))
-FIT_EPOCHS, WORK = (
-    20,
-    4_000_000,
-)  #: of three steps each; weights times epochs, so that large networks take seconds too
+Shape = tuple[int, int, int]  #: channels, height, width
+GREY: Shape = (1, 28, 28)
+SIZES = ((GREY, 10), ((3, 32, 32), 7))  #: (images, classes) that it must build for
+MAX_EPOCHS = 20  #: of three steps each
+MAX_WORK = 4_000_000  #: weights times epochs, so that large networks take seconds too
 
 
-def _module(
-    subject: Subject, shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10, seed: int = 0
-) -> nn.Module:
+def _build(subject: Subject, shape: Shape = GREY, classes: int = 10) -> nn.Module:
+    """Build the network with weights from seed 0, leaving torch's random state alone."""
     (record,) = subject.records
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return record.build(shape, classes)
+        torch.manual_seed(0)
+        module: nn.Module = record.build(shape, classes)
+    return module
 
 
-def _images(n: int, shape: tuple[int, int, int] = (1, 28, 28)) -> Tensor:
-    return torch.from_numpy(
-        Draws(1).normal("images", n * int(np.prod(shape))).reshape(n, *shape).copy()
-    )
+def _images(n: int, shape: Shape = GREY) -> Tensor:
+    """Draw n standard normal images."""
+    numbers = Draws(1).normal("images", n * math.prod(shape))
+    return torch.from_numpy(numbers.reshape(n, *shape).copy())
+
+
+def _build_location(subject: Subject) -> str:
+    return source_location(subject.records[0].build)
+
+
+def _forward_location(module: nn.Module) -> str:
+    return source_location(type(module).forward)
+
+
+def _training_logits(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compute logits in training mode, leaving the module as it is.
+
+    The running statistics are handed in too, as the engine does: what the module assigns to them
+    ends in our dict.
+
+    Returns:
+        The logits, and the parameters that they can be differentiated in.
+    """
+    params = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+    buffers = {name: b.clone() for name, b in module.named_buffers()}
+    logits: Tensor = functional_call(module.train(), {**params, **buffers}, (x, untapped))
+    return logits, params
+
+
+# --- what it computes -----------------------------------------------------------------------------
 
 
 def builds(subject: Subject) -> str:
-    """28x28x1 with 10 classes, 32x32x3 with 7."""
-    modules = [_module(subject, shape, classes) for shape, classes in SIZES]
-    for module in modules:
+    """Check that it builds for grey images of 10 classes and for colour images of 7."""
+    sizes = []
+    for shape, classes in SIZES:
+        module = _build(subject, shape, classes)
         if not isinstance(module, nn.Module):
             raise Fault(
                 f"build returned a {type(module).__name__}, not an nn.Module",
-                source_location(subject.records[0].build),
+                _build_location(subject),
             )
-    sizes = [sum(p.numel() for p in module.parameters()) for module in modules]
+        sizes.append(sum(p.numel() for p in module.parameters()))
     return " and ".join(f"{size} weights" for size in sizes)
 
 
 def logits(subject: Subject) -> None:
-    """In evaluation mode, for batches of four and one."""
+    """Check that logits are finite and of [n, classes] in evaluation mode, for one image too."""
     for shape, classes in SIZES:
-        module = _module(subject, shape, classes).eval()
+        module = _build(subject, shape, classes).eval()
         for n in (4, 1):
             out = module(_images(n, shape), untapped)
             if not isinstance(out, Tensor) or tuple(out.shape) != (n, classes):
                 got = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
                 raise Fault(
                     f"{n} images of {list(shape)} give {got}, not [{n}, {classes}]",
-                    _forward(module),
+                    _forward_location(module),
                 )
             if not out.isfinite().all():
-                raise Fault("logits are not finite at the initial weights", _forward(module))
-
-
-def _forward(module: nn.Module) -> str:
-    return source_location(type(module).forward)
-
-
-def _training(module: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The logits in training mode, differentiable in the parameters that come with them. The module stays as it is.
-
-    The running statistics are handed in too, as the engine does: what the module assigns to them ends in our dict.
-    """
-    params = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
-    buffers = {name: b.clone() for name, b in module.named_buffers()}
-    return functional_call(module.train(), {**params, **buffers}, (x, untapped)), params
+                raise Fault(
+                    "logits are not finite at the initial weights", _forward_location(module)
+                )
 
 
 def float32(subject: Subject) -> None:
-    """Parameters."""
-    for name, p in _module(subject).named_parameters():
-        if p.dtype != torch.float32:
-            raise Fault(f"{name} is {p.dtype}", source_location(subject.records[0].build))
+    """Check that all parameters are float32."""
+    for name, parameter in _build(subject).named_parameters():
+        if parameter.dtype != torch.float32:
+            raise Fault(f"{name} is {parameter.dtype}", _build_location(subject))
 
 
 def same_weights(subject: Subject) -> None:
-    """As the engine builds them."""
-    one, again, other = (
-        initial_weights(subject.records[0], (1, 28, 28), 10, seed) for seed in (1, 1, 2)
+    """Check that torch's seed decides the initial weights, and that another seed gives others."""
+    weights, again, other = (
+        initial_weights(subject.records[0], GREY, 10, seed) for seed in (1, 1, 2)
     )
-    where = source_location(subject.records[0].build)
-    if not all(torch.equal(one[k], again[k]) for k in one):
-        raise Fault("the same seed gives other weights", where)
-    if all(torch.equal(one[k], other[k]) for k in one):
-        raise Fault("another seed gives the same weights", where)
+    if not all(torch.equal(weights[name], again[name]) for name in weights):
+        raise Fault("the same seed gives other weights", _build_location(subject))
+    if all(torch.equal(weights[name], other[name]) for name in weights):
+        raise Fault("another seed gives the same weights", _build_location(subject))
 
 
 def taps(subject: Subject) -> str:
-    """Each tap's result is doubled in turn; the logits must notice."""
-    module, x = _module(subject).eval(), _images(4)
-    seen: list[tuple[str, Tensor]] = []
-    plain = module(x, lambda h, kind="hidden": seen.append((kind, h)) or h)
-    if not seen:
+    """Check that hidden activations go through the tap, and that what it returns is used.
+
+    The result of each tap is doubled in turn; the logits must change.
+    """
+    module = _build(subject).eval()
+    where = _forward_location(module)
+    x = _images(4)
+    tapped: list[tuple[str, Tensor]] = []
+
+    def record(h: Tensor, kind: str = "hidden") -> Tensor:
+        tapped.append((kind, h))
+        return h
+
+    plain = module(x, record)
+    if not tapped:
         raise Fault(
-            "forward never calls its tap: regularizers of the hidden layers would do nothing",
-            _forward(module),
+            "forward never calls its tap: regularizers of the hidden layers would do nothing", where
         )
-    for i, (kind, h) in enumerate(seen):
+    for number, (kind, h) in enumerate(tapped):
         if kind not in ("hidden", "branch") or h.dim() not in (2, 3, 4) or h.shape[0] != len(x):
-            raise Fault(f"tap {i} gets a {kind!r} of shape {list(h.shape)}", _forward(module))
-        if torch.equal(module(x, _doubling(i)), plain) and h.any():
-            raise Fault(f"what tap {i} returns is not used", _forward(module))
-    return f"{len(seen)} taps"
+            raise Fault(f"tap {number} gets a {kind!r} of shape {list(h.shape)}", where)
+        if torch.equal(module(x, _doubling(number)), plain) and h.any():
+            raise Fault(f"what tap {number} returns is not used", where)
+    return f"{len(tapped)} taps"
 
 
 def _doubling(chosen: int) -> Callable[..., Tensor]:
-    count = iter(range(1 << 20))
-    return lambda h, kind="hidden": 2 * h if next(count) == chosen else h
+    """Return a tap that doubles what it gets the given time."""
+    calls = 0
+
+    def tap(h: Tensor, kind: str = "hidden") -> Tensor:
+        nonlocal calls
+        calls += 1
+        return 2 * h if calls - 1 == chosen else h
+
+    return tap
 
 
 def steady(subject: Subject) -> None:
-    """Twice in each mode, from other random states."""
-    module, x = _module(subject), _images(4)
+    """Check that the same images give the same logits from other random states, in both modes."""
+    module = _build(subject)
+    x = _images(4)
+
+    def evaluation_logits() -> Tensor:
+        out: Tensor = module.eval()(x, untapped)
+        return out
+
+    def training_logits() -> Tensor:
+        return _training_logits(module, x)[0]
+
     with torch.random.fork_rng(devices=[]):
-        for logits in (lambda: module.eval()(x, untapped), lambda: _training(module, x)[0]):
-            if not torch.equal(*((torch.manual_seed(seed), logits())[1] for seed in (1, 2))):
-                raise Fault("the logits are random", _forward(module))
+        for compute in (evaluation_logits, training_logits):
+            torch.manual_seed(1)
+            first = compute()
+            torch.manual_seed(2)
+            if not torch.equal(first, compute()):
+                raise Fault("the logits are random", _forward_location(module))
+
+
+# --- how it trains --------------------------------------------------------------------------------
 
 
 def gradients(subject: Subject) -> None:
-    """Of the cross-entropy of eight images."""
-    module, x = _module(subject), _images(8)
+    """Check that every weight gets a finite gradient from the cross-entropy of eight images."""
+    module = _build(subject)
     y = torch.eye(10)[torch.arange(8)]
-    out, params = _training(module, x)
-    grads = torch.autograd.grad(
-        cross_entropy(out, y).mean(), list(params.values()), allow_unused=True
-    )
-    for name, g in zip(params, grads, strict=True):
-        if g is None or not g.isfinite().all():
-            raise Fault(
-                f"{name} gets {'no' if g is None else 'a'} gradient{'' if g is None else ' that is not finite'}",
-                _forward(module),
-            )
+    out, params = _training_logits(module, _images(8))
+    loss = cross_entropy(out, y).mean()
+    found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+    for name, gradient in zip(params, found, strict=True):
+        if gradient is None:
+            raise Fault(f"{name} gets no gradient", _forward_location(module))
+        if not gradient.isfinite().all():
+            raise Fault(f"{name} gets a gradient that is not finite", _forward_location(module))
 
 
 def trains(subject: Subject) -> str:
-    """Two lanes of eight 8x8 images, or of the smallest that it builds for, by the engine's own step."""
-    record = subject.records[0]
+    """Check that the engine trains it, in two stacked lanes of 24 images, and the loss falls."""
+    (record,) = subject.records
     try:
         weights = initial_weights(record, SHAPE, CLASSES, 0)
     except (RuntimeError, ValueError) as error:
         raise NotApplicable("it does not build for the 8x8 images of this check") from error
-    epochs = max(2, min(FIT_EPOCHS, WORK // sum(w.numel() for w in weights.values())))
-    recipe = Recipe(
-        record.recipe.optimizer, record.recipe.lr, record.recipe.momentum, batch=8, epochs=epochs
+    size = sum(w.numel() for w in weights.values())
+    epochs = max(2, min(MAX_EPOCHS, MAX_WORK // size))
+    steps = 3 * epochs
+    run = ToyRun(
+        strengths=((0.0,), (0.0,)),
+        architecture=record,
+        recipe=Recipe(
+            optimizer=record.recipe.optimizer,
+            lr=record.recipe.lr,
+            momentum=record.recipe.momentum,
+            batch=8,
+            epochs=epochs,
+        ),
+        steps=steps,
+        data=lane_data(2, n=24),
     )
-    world = ToyRun((), ((0.0,), (0.0,)), record, recipe, 3 * epochs, data=lane_data(2, n=24))
-    trainer = world.trainer()
+    trainer = run.trainer()
     before = trainer.evaluate(trainer.data.rows, trainer.data.labels)[1]
-    for order in world.orders(epochs=epochs):
+    for order in run.orders(epochs=epochs):
         trainer.train_epoch(order)
     after = trainer.evaluate(trainer.data.rows, trainer.data.labels)[1]
     if not (after < before).all():
         raise Fault(
-            f"{3 * epochs} steps take the loss of 24 images from {before.max():.3g} to {after.max():.3g}"
+            f"{steps} steps take the loss of 24 images from {before.max():.3g} to {after.max():.3g}"
         )
-    return f"loss {before.mean():.2f} to {after.mean():.2f} in {3 * epochs} steps"
+    return f"loss {before.mean():.2f} to {after.mean():.2f} in {steps} steps"

@@ -1,6 +1,7 @@
-"""The tiny runs of one regularizer that its checks share, and single steps whose stages can be called one by one.
+"""The tiny runs of one regularizer that its checks share, and steps to call single stages of.
 
-Everything is made when it is first asked for. All runs are of the networks in `toy`, of three steps an epoch.
+Everything is made when it is first asked for. Runs train the networks of `toy`, three steps an
+epoch.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Bench:
 
     @property
     def barely_on(self) -> Setting:
-        """A thousandth of the way from off to the weakest strength; 1e4 or more where off is infinite."""
+        """A thousandth of the way from off to the weakest strength; large if off is infinite."""
         setting = []
         for off, weakest in zip(self.off, self.strengths[0], strict=True):
             if math.isinf(off):
@@ -223,7 +224,7 @@ class Bench:
         return call(self.parts[0], stage, *tensors, lane)
 
     def first_call_error(self, stage: str) -> BaseException | None:
-        """Call the function at the stage twice at the strongest strength, the second time under audit.
+        """Call the function at the stage twice at the strongest strength, then under audit.
 
         It is called once for all checks: the outcome is remembered.
 
@@ -316,7 +317,7 @@ def stage_inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any
 
     # What an optimizer's step may have made of the weights.
     stepped = tree_map(lambda w: w + 0.01 * (1 + w), params)
-    fields_after_step = {
+    fields_after_step: dict[str, dict[str, Any]] = {
         "weights": {"before": params},
         "update": {**batch, "before": params, "logits": logits},
         "readout": {},

@@ -1,4 +1,4 @@
-"""Checks of data sets and signals. No torch."""
+"""Checks of data sets and signals. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,151 +17,184 @@ from membench.testing.check import NotApplicable
 from membench.testing.check import source_location
 from membench.testing.subject import Subject
 
-N = 40  #: examples of a signal's tries
-
+Array = np.ndarray[Any, Any]
 
 # --- data sets ------------------------------------------------------------------------------------
 
 
-def _arrays(subject: Subject) -> Arrays:
+def _load(subject: Subject) -> Arrays:
+    """Load the data set.
+
+    Raises:
+        NotApplicable: Its files have not been downloaded.
+    """
     (record,) = subject.records
     try:
-        return record.load(cache_folder() / "data" / record.name)
+        arrays: Arrays = record.load(cache_folder() / "data" / record.name)
     except FileNotFoundError as error:
         raise NotApplicable(f"it is not at hand: {error}") from error
+    return arrays
+
+
+def _load_location(subject: Subject) -> str:
+    return source_location(subject.records[0].load)
 
 
 def loads(subject: Subject) -> str:
-    """Shapes, types, range of the labels."""
-    arrays = _arrays(subject)
+    """Check that `load` gives what `Arrays` promises: shapes, types, range of the labels."""
+    arrays = _load(subject)
     if not isinstance(arrays, Arrays):
         raise Fault(
             f"load returned a {type(arrays).__name__}, not membench.Arrays",
-            source_location(subject.records[0].load),
+            _load_location(subject),
         )
     check_arrays(subject.entry.name, arrays)
     return f"{len(arrays.y)} images {list(arrays.x.shape[1:])}, {arrays.num_classes} classes"
 
 
 def same_arrays(subject: Subject) -> None:
-    """Loaded twice."""
-    if arrays_digest(_arrays(subject)) != arrays_digest(_arrays(subject)):
-        raise Fault("the second load gives other arrays", source_location(subject.records[0].load))
+    """Check that loading twice gives identical arrays."""
+    if arrays_digest(_load(subject)) != arrays_digest(_load(subject)):
+        raise Fault("the second load gives other arrays", _load_location(subject))
 
 
 def values(subject: Subject) -> None:
-    """Of the training images."""
-    arrays, where = _arrays(subject), source_location(subject.records[0].load)
+    """Check that training images are finite, in range and not all alike, and all classes occur."""
+    arrays = _load(subject)
+    where = _load_location(subject)
     x = arrays.x
     if x.dtype == np.float32 and not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
         raise Fault(
             f"float32 images must lie in 0 to 1: they go from {x.min():g} to {x.max():g}", where
         )
-    if arrays.num_classes < 2 or len(np.unique(arrays.y)) < arrays.num_classes:
-        raise Fault(
-            f"{arrays.num_classes} classes are promised, {len(np.unique(arrays.y))} occur", where
-        )
+    classes = len(np.unique(arrays.y))
+    if arrays.num_classes < 2 or classes < arrays.num_classes:
+        raise Fault(f"{arrays.num_classes} classes are promised, {classes} occur", where)
     if x.min() == x.max():
         raise Fault("all pixels of all images are the same", where)
 
 
 def no_shared_images(subject: Subject) -> None:
-    """By their bytes."""
-    arrays = _arrays(subject)
+    """Check that no training image is in the test set, byte for byte."""
+    arrays = _load(subject)
     if arrays.test is None:
         raise NotApplicable("the harness cuts the test set off")
-    train = {image.tobytes() for image in arrays.x}
-    doubles = sum(image.tobytes() in train for image in arrays.test[0])
-    if doubles:
+    train_images = {image.tobytes() for image in arrays.x}
+    test_images = arrays.test[0]
+    shared = sum(image.tobytes() in train_images for image in test_images)
+    if shared:
         raise Fault(
-            f"{doubles} of {len(arrays.test[0])} test images are training images too",
-            source_location(subject.records[0].load),
+            f"{shared} of {len(test_images)} test images are training images too",
+            _load_location(subject),
         )
 
 
 # --- signals --------------------------------------------------------------------------------------
 
+EXAMPLES = 40
+CLASSES = 4
 
-def _try(subject: Subject, key: int = 1, train: bool = True) -> tuple[Any, Any, tuple[Any, ...]]:
-    """(x, y, result) of random images; level 0.5 where the signal has levels."""
+
+def _examples() -> tuple[Array, Array]:
+    """Make random images [40, 1, 8, 8] of uint8 and their labels 0 to 3 [40]."""
+    pixels = Draws(5).uniform("x", EXAMPLES * 64) * 256
+    images = pixels.astype(np.uint8).reshape(EXAMPLES, 1, 8, 8)
+    return images, np.arange(EXAMPLES, dtype=np.int64) % CLASSES
+
+
+def _apply(subject: Subject, x: Array, y: Array, key: int = 1, train: bool = True) -> Any:
+    """Apply the signal to images and labels, at level 0.5 if it has levels.
+
+    Args:
+        subject: The signal.
+        x: Images [n, 1, 8, 8].
+        y: Labels [n].
+        key: The key of its draws.
+        train: Whether the split is the training split.
+
+    Returns:
+        What the signal returned: (x, y, changed) if it is sound.
+    """
     (record,) = subject.records
-    x = (Draws(5).uniform("x", N * 64) * 256).astype(np.uint8).reshape(N, 1, 8, 8)
-    y = np.arange(N, dtype=np.int64) % 4
-    draw = Draws(key, 4, Draws(key + 1000, 4))  # the world's own stream
+    draw = Draws(key, CLASSES, Draws(key + 1000, CLASSES))  # the second is the world's own stream
     try:
-        return x, y, record.apply(x, y, None, draw, train)
-    except TypeError:  # None is no number: it has levels
-        return x, y, record.apply(x, y, 0.5, draw, train)
+        return record.apply(x, y, None, draw, train)
+    except TypeError:  # None is no number, so the signal has levels
+        return record.apply(x, y, 0.5, draw, train)
+
+
+def _apply_location(subject: Subject) -> str:
+    return source_location(subject.records[0].apply)
 
 
 def applies(subject: Subject) -> None:
-    """On training and other splits."""
-    where = source_location(subject.records[0].apply)
+    """Check that `apply` gives (x, y, changed) of the right shapes and types, on every split."""
+    where = _apply_location(subject)
     for train in (True, False):
-        x, y, result = _try(subject, train=train)
-        if (
-            not isinstance(result, tuple)
-            or len(result) != 3
-            or not all(isinstance(v, np.ndarray) for v in result)
-        ):
+        x, y = _examples()
+        result = _apply(subject, x, y, train=train)
+        is_triple = isinstance(result, tuple) and len(result) == 3
+        if not is_triple or not all(isinstance(array, np.ndarray) for array in result):
             raise Fault("apply must return three numpy arrays: x, y, changed", where)
-        new_x, new_y, hit = result
-        if (new_x.shape, new_y.shape, hit.shape) != (x.shape, y.shape, y.shape):
+        new_x, new_y, changed = result
+        if (new_x.shape, new_y.shape, changed.shape) != (x.shape, y.shape, y.shape):
             raise Fault(
-                f"shapes {new_x.shape}, {new_y.shape}, {hit.shape} for {x.shape}, {y.shape}", where
+                f"shapes {new_x.shape}, {new_y.shape}, {changed.shape} for {x.shape}, {y.shape}",
+                where,
             )
-        if (
-            hit.dtype != bool
-            or new_y.dtype.kind not in "iu"
-            or not 0 <= new_y.min() <= new_y.max() < 4
-        ):
+        are_labels = new_y.dtype.kind in "iu" and 0 <= new_y.min() <= new_y.max() < CLASSES
+        if changed.dtype != bool or not are_labels:
             raise Fault(
                 "changed must be bool, and labels whole numbers below draw.num_classes", where
             )
 
 
 def arrays_untouched(subject: Subject) -> None:
-    """The images and labels that were handed over."""
-    x, y, _ = _try(subject)
-    fresh = (
-        (Draws(5).uniform("x", N * 64) * 256).astype(np.uint8).reshape(N, 1, 8, 8),
-        np.arange(N) % 4,
-    )
-    if not (np.array_equal(x, fresh[0]) and np.array_equal(y, fresh[1])):
-        raise Fault("apply changes its arrays in place", source_location(subject.records[0].apply))
+    """Check that `apply` leaves the images and labels that it was given alone."""
+    x, y = _examples()
+    _apply(subject, x, y)
+    fresh_x, fresh_y = _examples()
+    if not (np.array_equal(x, fresh_x) and np.array_equal(y, fresh_y)):
+        raise Fault("apply changes its arrays in place", _apply_location(subject))
 
 
 def same_bytes(subject: Subject) -> None:
-    """Compared by hash."""
-    one, again, other = (array_digest(_try(subject, key)[2]) for key in (1, 1, 2))
-    where = source_location(subject.records[0].apply)
-    if one != again:
-        raise Fault("the same draw gives other bytes", where)
-    if subject.records[0].noise and one == other:
-        raise Fault("another draw gives the same noise", where)
+    """Check that the same draw gives the same bytes, and another draw other noise."""
+    digests = [array_digest(_apply(subject, *_examples(), key=key)) for key in (1, 1, 2)]
+    if digests[0] != digests[1]:
+        raise Fault("the same draw gives other bytes", _apply_location(subject))
+    if subject.records[0].noise and digests[0] == digests[2]:
+        raise Fault("another draw gives the same noise", _apply_location(subject))
 
 
 def changed(subject: Subject) -> None:
-    """Of a training split."""
-    x, y, (new_x, new_y, hit) = _try(subject)
-    if not (np.array_equal(new_x[~hit], x[~hit]) and np.array_equal(new_y[~hit], y[~hit])):
+    """Check that training examples which are not marked as changed are as they were."""
+    x, y = _examples()
+    new_x, new_y, is_changed = _apply(subject, x, y)
+    kept = ~is_changed
+    if not (np.array_equal(new_x[kept], x[kept]) and np.array_equal(new_y[kept], y[kept])):
         raise Fault(
             "examples that are not marked in `changed` are not what they were",
-            source_location(subject.records[0].apply),
+            _apply_location(subject),
         )
 
 
 def noise(subject: Subject) -> None:
-    """What the record says of itself."""
+    """Check that the record's `noise` names what changes, and that only training data changes.
+
+    Other splits may change as training does: then the signal describes another world.
+    """
     (record,) = subject.records
-    x, y, (new_x, new_y, _) = _try(subject)
-    where = source_location(record.apply)
+    where = _apply_location(subject)
+    x, y = _examples()
+    new_x, new_y, _ = _apply(subject, x, y)
     if record.noise == "labels" and not np.array_equal(new_x, x):
         raise Fault('noise="labels", and inputs change', where)
     if record.noise == "inputs" and not np.array_equal(new_y, y):
         raise Fault('noise="inputs", and labels change', where)
-    other_x, other_y, _ = _try(subject, train=False)[2]
-    kept = np.array_equal(other_x, x) and np.array_equal(other_y, y)
-    same_world = np.array_equal(other_x, new_x) and np.array_equal(other_y, y)
-    if record.noise and not (kept or same_world):
+    test_x, test_y, _ = _apply(subject, *_examples(), train=False)
+    labels_unchanged = np.array_equal(test_y, y)
+    as_before = np.array_equal(test_x, x) and labels_unchanged
+    as_in_training = np.array_equal(test_x, new_x) and labels_unchanged
+    if record.noise and not (as_before or as_in_training):
         raise Fault("validation and test are changed too, and not as training is", where)

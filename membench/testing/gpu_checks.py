@@ -1,6 +1,7 @@
-"""What would go wrong on a GPU, seen on any device while a step runs: waits for the host, tensors elsewhere.
+"""Checks of what costs time or fails on a GPU: waits for the host, tensors elsewhere, graph breaks.
 
-The checks of strangers' plugins use these, and membench's own tests of its engine.
+Guards see it on any device, while a step runs: `SyncGuard` refuses operations that make the host
+wait, `PlacementGuard` refuses tensors on another device. membench's tests of its engine use them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import torch._dynamo
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils._pytree import tree_map
 
 from membench.engine.contract import call
 from membench.engine.costs import relative_cost
@@ -27,12 +27,25 @@ from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
 from membench.testing.training_checks import source_of_stage
 
+# --- guards ---------------------------------------------------------------------------------------
+
 #: Operations whose result, or its shape, the host must know before it can go on.
 WAITS = (
-    *("_local_scalar_dense", "item", "is_nonzero", "equal", "_linalg_check_errors"),
-    *("nonzero", "masked_select", "bincount"),
-    *("_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive"),
+    "_local_scalar_dense",
+    "item",
+    "is_nonzero",
+    "equal",
+    "_linalg_check_errors",
+    "nonzero",
+    "masked_select",
+    "bincount",
+    "_unique",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "unique_dim_consecutive",
 )
+#: Operations that wait if they are given a mask.
 INDEXED = (
     "index",
     "index_put",
@@ -41,8 +54,9 @@ INDEXED = (
     "_unsafe_index",
     "_unsafe_index_put",
 )
-COPIES = ("_to_copy", "copy", "copy_", "_copy_from")
 MASKS = (torch.bool, torch.uint8)
+#: Operations that wait if they copy from one device to another.
+COPIES = ("_to_copy", "copy", "copy_", "_copy_from")
 
 
 class Refused(AssertionError):
@@ -50,21 +64,29 @@ class Refused(AssertionError):
 
 
 def tensors(tree: Any) -> list[Tensor]:
-    """All tensors in an operation's arguments or results."""
-    return [v for v in tree_leaves(tree) if isinstance(v, Tensor)]
+    """Return all tensors in an operation's arguments or results."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def refuse_waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """
+    """Refuse an operation after which a GPU's host waits for the result.
+
+    Args:
+        func: The operation, as a dispatch mode gets it.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
+
     Raises:
-        Refused: on a GPU the operation makes the host wait.
+        Refused: The operation makes the host wait.
     """
     name = func._overloadpacket.__name__
-    counted = name == "repeat_interleave" and kwargs.get("output_size") is None
-    if name in WAITS or counted:
+    counts_repeats = name == "repeat_interleave" and kwargs.get("output_size") is None
+    if name in WAITS or counts_repeats:
         raise Refused(f"{func} waits for the device")
-    if name in INDEXED and any(i is not None and i.dtype in MASKS for i in args[1]):
-        raise Refused(f"{func} by a mask waits for the device; use torch.where")
+    if name in INDEXED:
+        for index in args[1]:
+            if index is not None and index.dtype in MASKS:
+                raise Refused(f"{func} by a mask waits for the device; use torch.where")
     if name == "lift_fresh":
         raise Refused(
             "a tensor of Python values is copied from the host; use new_full or full_like"
@@ -78,99 +100,138 @@ class SyncGuard(TorchDispatchMode):
         kwargs = kwargs or {}
         refuse_waits(func, args, kwargs)
         out = func(*args, **kwargs)
-        kinds = {v.device.type for v in tensors((args, out))}
-        if func._overloadpacket.__name__ in COPIES and len(kinds) > 1:
-            raise Refused(f"{func} copies between {' and '.join(sorted(kinds))}")
+        devices = {tensor.device.type for tensor in tensors((args, out))}
+        if func._overloadpacket.__name__ in COPIES and len(devices) > 1:
+            raise Refused(f"{func} copies between {' and '.join(sorted(devices))}")
         return out
 
 
 class PlacementGuard(TorchDispatchMode):
-    """Refuses every tensor that is not on the one device: what `torch.arange(n)` gives where it says no device."""
+    """Refuses every tensor that is not on one device, such as that of a bare `torch.arange(n)`.
+
+    Args:
+        device: The device's type.
+    """
 
     def __init__(self, device: str) -> None:
         super().__init__()
         self.device = device
-        self.numbers: list[
-            Tensor
-        ] = []  #: what functorch makes of a Python number: a kernel's argument, never a copy
+        #: What functorch makes of a Python number: a kernel's argument, never a copy.
+        self.numbers: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if func is torch.ops.aten._to_copy.default and isinstance(args[0], (int, float)):
             self.numbers.append(out)
-        seen = [
-            v
-            for v in tensors((args, kwargs, out))
-            if all(v is not number for number in self.numbers)
-        ]
-        elsewhere = {v.device.type for v in seen} - {self.device}
-        if elsewhere:
-            raise Refused(
-                f"{func} has a tensor on {elsewhere.pop()}, not on {self.device}; name the device"
-            )
+        for tensor in tensors((args, kwargs, out)):
+            is_number = any(tensor is number for number in self.numbers)
+            if tensor.device.type != self.device and not is_number:
+                raise Refused(
+                    f"{func} has a tensor on {tensor.device.type}, not on {self.device}; "
+                    "name the device"
+                )
         return out
 
 
-MAX_COST, MAX_SECONDS = 10.0, 40.0  #: times the plain step: its arithmetic, its operations
+# --- waits and devices ----------------------------------------------------------------------------
 
 
 def no_wait(subject: Subject) -> None:
-    """One epoch under a guard that sees every operation."""
+    """Check that neither a step nor an evaluation makes a GPU wait for the host."""
     bench = subject.bench
-    world = bench.toy_run(bench.off, bench.strongest)
-    trainer, order = world.trainer(), world.orders()[0][:, :1]
+    run = bench.toy_run(bench.off, bench.strongest)
+    trainer, order = run.trainer(), _first_step(run)
     with SyncGuard():
         trainer.train_epoch(order)
         trainer.evaluate(trainer.data.rows, trainer.data.labels)
 
 
 def one_device(subject: Subject) -> None:
-    """The whole on the meta device, which has no memory: what is made elsewhere shows."""
+    """Check that a step makes every tensor on the lane's device.
+
+    All of it stands on the meta device, which has no memory, so that what is made elsewhere shows.
+    """
     bench = subject.bench
-    world = bench.toy_run(bench.off, bench.strongest)
-    here = world.trainer()
-    far = lambda tree: tree_map(lambda v: v.to("meta"), tree)  # noqa: E731
-    weights = [
-        {name: w[lane].to("meta") for name, w in here.constants["initial"].items()}
-        for lane in range(2)
-    ]
-    data = here.data.to("meta")
-    fixed, order = (
-        far({k: here.constants[k] for k in ("strengths", "key")}),
-        world.orders()[0][:, :1].to("meta"),
-    )
+    run = bench.toy_run(bench.off, bench.strongest)
+    trainer = run.trainer()
+    weights = []
+    for lane in range(2):
+        initial = trainer.constants["initial"]
+        weights.append({name: w[lane].to("meta") for name, w in initial.items()})
+    strengths = trainer.constants["strengths"].to("meta")
+    keys = trainer.constants["key"].to("meta")
+    data = trainer.data.to("meta")
+    order = _first_step(run).to("meta")
     try:
         with PlacementGuard("meta"):
-            Trainer(here.program, weights, fixed["strengths"], fixed["key"], data).train_epoch(
-                order
-            )
+            Trainer(trainer.program, weights, strengths, keys, data).train_epoch(order)
     except Refused:
         raise
     except (NotImplementedError, RuntimeError, TypeError) as error:
-        if "meta" in str(error).lower():
-            raise Fault(
-                "a function reads values, or makes a tensor, on the host: on a meta tensor there are none"
-            ) from error
-        raise
+        if "meta" not in str(error).lower():
+            raise
+        raise Fault(
+            "a function reads values, or makes a tensor, on the host: "
+            "on a meta tensor there are none"
+        ) from error
+
+
+def _first_step(run: ToyRun) -> Tensor:
+    """Return the batches of the first step alone, [lanes, 1, batch]."""
+    return run.orders()[0][:, :1]
+
+
+# --- compilation, warnings, cost ------------------------------------------------------------------
+
+
+def one_graph(subject: Subject) -> None:
+    """Check that torch.compile takes each function in one graph.
+
+    Each function is traced by itself and not translated, in a tenth of the time of the whole step.
+    """
+    bench = subject.bench
+    for stage in bench.stages:
+        _check_one_graph(subject, stage)
+
+
+def _check_one_graph(subject: Subject, stage: str) -> None:
+    bench = subject.bench
+    part = bench.parts[0]
+    step = bench.step(bench.strongest)
+    arguments, fields = stage_inputs(step, stage)
+
+    def call_stage(arguments: Any) -> Any:
+        return call(part, stage, *arguments, step.lane(0, stage, **dict(fields)))
+
+    torch._dynamo.reset()
+    try:
+        torch.compile(call_stage, fullgraph=True, dynamic=False, backend="eager")(arguments)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Fault(
+            f"{stage} cannot be traced: {reason[:300]}", source_location(getattr(part, stage))
+        ) from error
 
 
 def no_warnings(subject: Subject) -> None:
-    """A stacked step, eagerly."""
+    """Check that a stacked step raises no warning."""
     bench = subject.bench
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        world = bench.toy_run(bench.off, bench.strongest)
-        world.trainer().train_epoch(world.orders()[0][:, :1])
-    for warning in seen:
-        raise Fault(
-            f"{warning.category.__name__}: {str(warning.message).splitlines()[0][:300]}",
-            source_of_stage(bench),
-        )
+        run = bench.toy_run(bench.off, bench.strongest)
+        run.trainer().train_epoch(_first_step(run))
+    for warning in caught:
+        message = str(warning.message).splitlines()[0][:300]
+        raise Fault(f"{warning.category.__name__}: {message}", source_of_stage(bench))
 
 
-class Operations(TorchDispatchMode):
-    """How many operations run inside."""
+MAX_ARITHMETIC = 10.0  #: times that of a plain step
+MAX_OPERATIONS = 40.0  #: times those of a plain step
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts the operations that run inside."""
 
     count = 0
 
@@ -180,42 +241,23 @@ class Operations(TorchDispatchMode):
 
 
 def cost(subject: Subject) -> str:
-    """Arithmetic as the board counts it, and the number of operations: a loop in Python has many small ones."""
+    """Check that a step has at most 10 times the arithmetic of a plain one, and 40 its operations.
+
+    Arithmetic is counted as the board does; a loop in Python shows in its many small operations.
+    """
     bench = subject.bench
-    world = bench.toy_run(bench.strongest)
-    work = relative_cost(world.program, SHAPE)
-    operations = _operations(world) / _operations(replace(world, regularizers=()))
-    said = f"{work:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
-    if work > MAX_COST or operations > MAX_SECONDS:
-        raise Fault(f"a step has {said}", source_of_stage(bench))
-    return said
+    run = bench.toy_run(bench.strongest)
+    arithmetic = relative_cost(run.program, SHAPE)
+    operations = _count_operations(run) / _count_operations(replace(run, regularizers=()))
+    remark = f"{arithmetic:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
+    if arithmetic > MAX_ARITHMETIC or operations > MAX_OPERATIONS:
+        raise Fault(f"a step has {remark}", source_of_stage(bench))
+    return remark
 
 
-def _operations(world: ToyRun) -> int:
-    trainer, order = world.trainer(), world.orders()[0][:, :1]
-    with Operations() as counter:
+def _count_operations(run: ToyRun) -> int:
+    """Count the operations of one step."""
+    trainer, order = run.trainer(), _first_step(run)
+    with OperationCounter() as counter:
         trainer.train_epoch(order)
     return counter.count
-
-
-def one_graph(subject: Subject) -> None:
-    """Traced, not translated; each function by itself, in a tenth of the time of the whole step."""
-    bench = subject.bench
-    for stage in bench.stages:
-        step = bench.step(bench.strongest)
-        args, fields = stage_inputs(step, stage)
-        part = bench.parts[0]
-
-        def act(
-            args: Any, step: Any = step, stage: str = stage, fields: Any = fields, part: Any = part
-        ) -> Any:
-            return call(part, stage, *args, step.lane(0, stage, **dict(fields)))
-
-        torch._dynamo.reset()
-        try:
-            torch.compile(act, fullgraph=True, dynamic=False, backend="eager")(args)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise Fault(
-                f"{stage} cannot be traced: {reason[:300]}", source_location(getattr(part, stage))
-            ) from error

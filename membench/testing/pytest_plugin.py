@@ -1,4 +1,6 @@
-"""pytest plugin for authors of plugins: `membench_check`, each check as a test; `membench_act`, a function by hand.
+"""pytest plugin for authors of plugins.
+
+`membench_check` makes each check a test; `membench_act` calls a stage function on given tensors.
 
 ```python
 import pytest
@@ -12,7 +14,8 @@ def test_the_formula(membench_act):
     assert torch.equal(membench_act("src/mine.py", "hidden", 0.5, h), 0.5 * h)
 ```
 
-It acts on tests that ask for these fixtures and on no others; torch is imported when such a test is collected or run.
+It acts on tests that ask for these fixtures and on no others; torch is imported when such a test is
+collected or run.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -27,6 +31,8 @@ from typing import Any
 import pytest
 
 if TYPE_CHECKING:
+    from membench.registry.entry import PluginEntry
+    from membench.registry.registry import Registry
     from membench.testing.subject import Subject
 
 
@@ -39,24 +45,27 @@ class ContractWarning(UserWarning):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The mark is known, so that `--strict-markers` lets it pass."""
+    """Register the mark, so that `--strict-markers` lets it pass."""
     config.addinivalue_line(
         "markers", f"{MARK}(*plugins): files, modules or names that `membench_check` checks"
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A case for each check of each record."""
+    """Make a case of each check of each record, for a test that takes `membench_check`."""
     if "membench_check" not in metafunc.fixturenames:
         return
     from membench.testing.catalogue import CHECKS
 
-    cases = [(s, check) for s in _asked(metafunc) for check in CHECKS[s.entry.kind].values()]
-    ids = [f"{subject.id}-{check.name}" for subject, check in cases]
-    metafunc.parametrize("membench_check", cases, ids=ids, indirect=True)
+    cases = []
+    for subject in _marked_subjects(metafunc):
+        for check in CHECKS[subject.entry.kind].values():
+            cases.append(pytest.param((subject, check), id=f"{subject.id}-{check.name}"))
+    metafunc.parametrize("membench_check", cases, indirect=True)
 
 
-def _asked(metafunc: pytest.Metafunc) -> list[Subject]:
+def _marked_subjects(metafunc: pytest.Metafunc) -> list[Subject]:
+    """Return what `membench check` gave, else what the test's mark names."""
     given = metafunc.config.stash.get(GIVEN, None)
     if given is not None:
         return given
@@ -65,90 +74,123 @@ def _asked(metafunc: pytest.Metafunc) -> list[Subject]:
         raise pytest.UsageError(
             f'{metafunc.definition.nodeid}: say which plugin: @pytest.mark.{MARK}("mine.py")'
         )
-    return subjects(names, metafunc.config.rootpath)
+    return find_subjects(names, metafunc.config.rootpath)
 
 
-def subjects(names: Iterable[str], folder: Path) -> list[Subject]:
-    """What files, folders, modules or registered names stand for; relative to the folder.
+def find_subjects(names: Iterable[str], folder: Path) -> list[Subject]:
+    """Find the records that names stand for.
+
+    Args:
+        names: Files, folders, modules or registered names.
+        folder: Where relative paths begin.
+
+    Returns:
+        The records that have checks, in the order of the names.
 
     Raises:
-        pytest.UsageError: one is not there, or cannot be read.
+        pytest.UsageError: A name stands for nothing, or its file cannot be read.
     """
     from membench.errors import MembenchError
+
+    subjects: list[Subject] = []
+    try:
+        for name in names:
+            if _is_registered_name(name, folder):
+                subjects += _registered_subjects(name, folder)
+            else:
+                subjects += _subjects_of_files(name, folder)
+    except MembenchError as error:
+        raise pytest.UsageError(str(error)) from error
+    return subjects
+
+
+def _is_registered_name(text: str, folder: Path) -> bool:
+    """Return whether the text is neither a path nor a module."""
+    is_path = text.endswith(".py") or "/" in text or (folder / text).exists()
+    return not is_path and "." not in text
+
+
+def _registered_subjects(name: str, folder: Path) -> list[Subject]:
+    from membench.registry.registry import discover
+    from membench.testing.subject import Subject
+
+    registry = discover(folder=folder)
+    entries = [entry for entry in _checked_entries(registry) if entry.name == name]
+    if not entries:
+        problems = "; ".join(str(problem) for problem in registry.problems)
+        raise pytest.UsageError(problems or f"{name!r} registers nothing: see `membench list`")
+    return [Subject(entry, registry) for entry in entries]
+
+
+def _subjects_of_files(name: str, folder: Path) -> list[Subject]:
+    """Find what a file, a folder or a module registers."""
+    from membench.registry.discovery import PluginSource
     from membench.registry.discovery import requested_sources
     from membench.registry.registry import discover
     from membench.testing.subject import Subject
 
-    found: list[Subject] = []
-    try:
-        for name in names:
-            files = [] if _is_name(name, folder) else requested_sources(name, folder)
-            registry = discover([] if not files else [name], folder=folder)
-            paths = {str(source.path) for source in files}
-            tables = (
-                registry.regularizers,
-                registry.architectures,
-                registry.datasets,
-                registry.signals,
-            )
-            entries = [
-                e
-                for table in tables
-                for e in table.values()
-                if e.path in paths or (not files and e.name == name)
-            ]
-            wrong = [
-                str(p)
-                for p in registry.problems
-                if not files or any(s.label in p.origin for s in files)
-            ]
-            if not entries or (files and wrong):
-                raise pytest.UsageError(
-                    "; ".join(wrong) or f"{name!r} registers nothing: see `membench list`"
-                )
-            found += [Subject(entry, registry) for entry in entries]
-    except MembenchError as error:
-        raise pytest.UsageError(str(error)) from error
-    return found
+    sources = requested_sources(name, folder)
+    registry = discover([name], folder=folder)
+    paths = {str(source.path) for source in sources if isinstance(source, PluginSource)}
+    labels = [source.label for source in sources if isinstance(source, PluginSource)]
+    entries = [entry for entry in _checked_entries(registry) if entry.path in paths]
+    problems = []
+    for problem in registry.problems:
+        if any(label in problem.origin for label in labels):
+            problems.append(str(problem))
+    if problems or not entries:
+        what = "; ".join(problems) or f"{name!r} registers nothing: see `membench list`"
+        raise pytest.UsageError(what)
+    return [Subject(entry, registry) for entry in entries]
 
 
-def _is_name(text: str, folder: Path) -> bool:
-    """Neither a path nor a module."""
-    return not (text.endswith(".py") or "/" in text or "." in text or (folder / text).exists())
+def _checked_entries(registry: Registry) -> Iterator[PluginEntry]:
+    """Yield the entries of the kinds that have checks."""
+    from membench.testing.catalogue import CHECKS
+
+    for kind in CHECKS:
+        yield from getattr(registry, kind).values()
 
 
 @pytest.fixture
 def membench_check(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """A function that runs this case's check: passes, skips, warns with `ContractWarning`, or fails."""
+    """Give a function that runs this case's check.
+
+    The function passes, skips, warns with `ContractWarning`, or fails.
+    """
     from membench.testing.catalogue import CHECKS
 
     subject, check = request.param
 
     def run() -> None:
-        found = subject.outcome(check, CHECKS[subject.entry.kind])
-        request.node.user_properties.append((MARK, vars(found)))
-        said = f"{subject.id}: {check.title}: {found.what}\n  at {found.where}\n  to mend it: {found.mend}"
-        if found.status == "failed":
-            pytest.fail(said, pytrace=False)
-        if found.status == "warned":
-            warnings.warn(said, ContractWarning, stacklevel=2)
-        if found.status == "skipped":
-            pytest.skip(found.what)
+        outcome = subject.outcome(check, CHECKS[subject.entry.kind])
+        request.node.user_properties.append((MARK, vars(outcome)))
+        message = (
+            f"{subject.id}: {check.title}: {outcome.what}\n"
+            f"  at {outcome.where}\n"
+            f"  to mend it: {outcome.mend}"
+        )
+        if outcome.status == "failed":
+            pytest.fail(message, pytrace=False)
+        if outcome.status == "warned":
+            warnings.warn(message, ContractWarning, stacklevel=2)
+        if outcome.status == "skipped":
+            pytest.skip(outcome.what)
 
     return run
 
 
 @pytest.fixture
 def membench_act(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """`act(plugin, stage, strength, *tensors, **fields)`: a stage function on tensors of the test's own.
+    """Give `act(plugin, stage, strength, *tensors, **fields)`: a stage function on given tensors.
 
-    The lane is that of a tiny network's third step; `fields` replace or add fields of it, as in `state={...}`.
+    The lane is that of a tiny network's third step; `fields` replace or add fields of it, as in
+    `state={...}`.
     """
 
     def act(plugin: str, stage: str, strength: float, *tensors: Any, **fields: Any) -> Any:
-        (subject,) = (
-            s for s in subjects([plugin], request.config.rootpath) if s.entry.kind == "regularizers"
-        )
+        subjects = find_subjects([plugin], request.config.rootpath)
+        (subject,) = (s for s in subjects if s.entry.kind == "regularizers")
         return subject.bench.call_on_tensors(stage, (strength,), tensors, fields)
 
     return act

@@ -1,4 +1,4 @@
-"""Checks that a plugin has no side effects: at import, on global state, between calls, outside its arguments."""
+"""Checks that a plugin has no side effects: at import, on global state, between calls, on files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from membench.testing.subject import Subject
 
 
 def import_is_quiet(subject: Subject) -> None:
-    """Importing the file changes no global state: its code is run once more, under another name."""
+    """Check that importing the file changes no global state.
+
+    Its code is run once more, under another name.
+    """
     source = subject.entry.plugin_source
     if source is None or source.module:
         raise NotApplicable("it is no file of its own")
@@ -42,9 +45,9 @@ def import_is_quiet(subject: Subject) -> None:
 
 
 def globals_untouched(subject: Subject) -> None:
-    """No function changes global state.
+    """Check that no function changes global state.
 
-    Functions are called unstacked: in a stacked step torch's generators raise, and nothing would show.
+    Functions are called unstacked: in a stacked step torch's generators raise, and nothing shows.
     """
     bench = subject.bench
     for stage in bench.stages:
@@ -59,7 +62,7 @@ def globals_untouched(subject: Subject) -> None:
 
 
 def keeps_nothing(subject: Subject) -> None:
-    """Functions keep nothing between calls, one by one or in a stacked run where the plugin stacks."""
+    """Check that functions keep nothing between calls, nor in a stacked run if it stacks."""
     bench = subject.bench
     for stage in bench.stages:
         bench.first_call_error(stage)
@@ -75,14 +78,14 @@ def keeps_nothing(subject: Subject) -> None:
 
 
 def _function_location(subject: Subject, name: str) -> str:
-    """Return the place of the function that a fingerprint's name begins with, as in `weights.count`."""
+    """Return the place of the function that a name begins with, as in `weights.count`."""
     stage = name.partition(".")[0].partition(" ")[0]
     function = getattr(subject.records[0], stage, None)
     return source_location(function) if callable(function) else ""
 
 
 def looks_nowhere(subject: Subject) -> None:
-    """Functions cause no audit event: they open no file, walk no stack and start nothing."""
+    """Check that functions cause no audit event: open no file, walk no stack, start nothing."""
     bench = subject.bench
     for stage in bench.stages:
         bench.first_call_error(stage)

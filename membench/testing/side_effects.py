@@ -1,8 +1,8 @@
 """Instruments that show what a plugin's functions do besides computing their result.
 
-Three kinds of side effect can be seen: changes of the process's global state (`global_state`), data that a function
-keeps between calls (`fingerprint`), and files, frames or processes that it reaches for (`Audit`).
-`side_effect_checks` uses them. Only the snapshot of global state imports torch.
+Three kinds of side effect can be seen: changes of the process's global state (`global_state`), data
+that a function keeps between calls (`fingerprint`), and files, frames or processes that it reaches
+for (`Audit`). `side_effect_checks` uses them. Only the snapshot of global state imports torch.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def changed_state(before: dict[str, Any]) -> list[str]:
 def preserved_globals() -> Iterator[None]:
     """Restore random states and torch's settings afterwards.
 
-    Inside, random states are others than before and settings are the defaults, so that a function which
-    sets either to a fixed value is seen to change it on every call.
+    Inside, random states are others than before and settings are the defaults, so that a function
+    which sets either to a fixed value is seen to change it on every call.
     """
     import torch
 
@@ -94,8 +94,8 @@ _MAX_DEPTH = 6  #: levels of containers that are looked into
 def fingerprint(parts: Iterable[Any], paths: tuple[str, ...]) -> dict[str, str]:
     """Describe all data that the functions of a regularizer's parts can reach.
 
-    That is closures, defaults, attributes, and the globals of the plugin's own modules. Equal data have equal
-    descriptions, so a function that keeps something between calls changes one of them.
+    That is closures, defaults, attributes, and the globals of the plugin's own modules. Equal data
+    have equal descriptions, so a function that keeps something between calls changes one of them.
 
     Args:
         parts: The regularizer's records.
@@ -159,7 +159,7 @@ def describe_data(value: Any, paths: tuple[str, ...], depth: int) -> str:
     Args:
         value: What to describe.
         paths: The plugin's files; functions defined elsewhere are described by their names alone.
-        depth: Levels of containers to look into; below them, and for modules, the type's name is all.
+        depth: Levels of containers to look into; below them the type's name is all.
 
     Returns:
         The description.
@@ -226,7 +226,7 @@ _STDLIB = sysconfig.get_path("stdlib")
 class Audit:
     """While active, records which of the `EVENTS` a plugin's own code causes.
 
-    Python cannot remove an audit hook, so one hook is installed for the process and asks which audit is active.
+    Python cannot remove an audit hook, so one is installed and asks which audit is active.
 
     Args:
         paths: The plugin's files.

@@ -1,7 +1,7 @@
 """Checks that call the functions of a regularizer one by one, in one lane without vmap.
 
-They look at shapes, values and gradients: in an ordinary step, at off, on extreme arguments, and in batches of
-other sizes.
+They look at shapes, values and gradients: in an ordinary step, at off, on extreme arguments, and in
+batches of other sizes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def function_location(bench: Bench, stage: str) -> str:
 
 
 def skip(subject: Subject) -> str | None:
-    """`skip` returns None or a reason, and the same when asked again."""
+    """Check that `skip` returns None or a reason, and the same when asked again."""
     skips = [part.skip for part in subject.records if part.skip]
     if not skips:
         raise NotApplicable("it has no skip")
@@ -76,7 +76,7 @@ def skip(subject: Subject) -> str | None:
 
 
 def lane_only(subject: Subject) -> None:
-    """Functions use the lane's documented fields alone, also where they catch the refusal."""
+    """Check that functions use documented fields alone, also where they catch the refusal."""
     bench = subject.bench
     for stage in bench.stages:
         error = bench.first_call_error(stage)
@@ -89,7 +89,7 @@ def lane_only(subject: Subject) -> None:
 
 
 def calls(subject: Subject) -> None:
-    """Every function can be called. A wrong shape is left to `shapes`."""
+    """Check that every function can be called. A wrong shape is left to `shapes`."""
     bench = subject.bench
     for stage in bench.stages:
         error = bench.first_call_error(stage)
@@ -98,7 +98,7 @@ def calls(subject: Subject) -> None:
 
 
 def shapes(subject: Subject) -> None:
-    """Every function returns the shapes and types that it was given, by the engine's own test."""
+    """Check that every function returns the shapes and types that it was given."""
     bench = subject.bench
     for stage in bench.stages:
         error = bench.first_call_error(stage)
@@ -111,7 +111,7 @@ def _is_about_shapes(error: BaseException) -> bool:
 
 
 def labels(subject: Subject) -> None:
-    """Labels stay shares that add up to 1, at the weakest and the strongest strength."""
+    """Check that labels stay shares that add up to 1, at the weakest and the strongest strength."""
     bench = subject.bench
     (stage,) = bench.stages_among("batch")
     for setting in dict.fromkeys((bench.strengths[0], bench.strongest)):
@@ -131,7 +131,7 @@ def labels(subject: Subject) -> None:
 
 
 def inputs_untouched(subject: Subject) -> None:
-    """Functions leave their arguments, the state and all tensors of the lane as they were.
+    """Check that functions leave their arguments, the state and the lane's tensors as they were.
 
     Bits and version counters are compared, so that writing the old value back shows too.
     """
@@ -163,7 +163,7 @@ def _versions(tree: Any) -> dict[str, int]:
 
 
 def off_value(subject: Subject) -> None:
-    """At off each function is the identity to the last bit, and so is its gradient."""
+    """Check that at off each function is the identity to the last bit, and so is its gradient."""
     bench = subject.bench
     for stage in bench.stages_among(*VALUED):
         step = bench.step(bench.off)
@@ -218,7 +218,7 @@ def _weighted_sum(tree: Any) -> Tensor:
 
 
 def penalty_gradient(subject: Subject) -> str:
-    """The penalty's gradient is that of finite differences.
+    """Check that the penalty's gradient is that of finite differences.
 
     Computed in float64 along two random directions, with the draws held fixed.
     """
@@ -281,7 +281,7 @@ def _in_float64(step: Step) -> Step:
 
 
 def finite_at_edges(subject: Subject) -> None:
-    """Values and gradients of each function are finite on extreme arguments, weak and strong."""
+    """Check that values and gradients are finite on extreme arguments, weak and strong."""
     bench = subject.bench
     for setting in (bench.strongest, bench.strengths[0]):
         for stage in bench.stages_among(*VALUED):
@@ -335,12 +335,12 @@ def _check_finite(bench: Bench, stage: str, edge: str, arguments: Any, lane: Any
 
 
 def last_batch(subject: Subject) -> None:
-    """A batch of five instead of eight examples works, by hand and in training."""
+    """Check that a batch of five instead of eight examples works, by hand and in training."""
     _check_batch_size(subject.bench, 5)
 
 
 def batch_of_one(subject: Subject) -> None:
-    """A batch of one example works, by hand and in training, and stays finite."""
+    """Check that a batch of one example works, by hand and in training, and stays finite."""
     _check_batch_size(subject.bench, 1)
 
 

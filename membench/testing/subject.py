@@ -1,6 +1,6 @@
 """One record of a plugin under test: runs the checks on it and remembers what they found.
 
-Checks are named in `catalogue` and imported when the first of them runs, so this module imports no torch.
+Checks are named in `catalogue` and imported when the first of them runs: this imports no torch.
 """
 
 from __future__ import annotations
@@ -99,10 +99,8 @@ class Subject:
         if check.name not in self.outcomes:
             failed = [name for name in check.needs if _blocks(self.outcome(table[name], table))]
             started = time.perf_counter()
-            if failed:
-                outcome = self._skipped(check, f"{NEEDS} {failed[0]}")
-            else:
-                outcome = self._run(check)
+            missing = f"{NEEDS} {failed[0]}" if failed else ""
+            outcome = self._skipped(check, missing) if missing else self._run(check)
             seconds = round(time.perf_counter() - started, 3)
             self.outcomes[check.name] = replace(outcome, seconds=seconds)
         return self.outcomes[check.name]
@@ -178,11 +176,12 @@ def describe_error(error: BaseException) -> str:
 
 
 _NEW_TENSOR = "write a new tensor: x * 2 instead of x *= 2 on what membench handed over"
-#: (a word of torch's message about a function that cannot be stacked over lanes, what to write instead)
+#: (word of torch's message about a function that cannot be stacked, what to write instead)
 REMEDIES = (
     (
         "random",
-        "draw from lane.uniform, lane.normal or lane.permutation: torch's generators are not the lane's",
+        "draw from lane.uniform, lane.normal or lane.permutation: "
+        "torch's generators are not the lane's",
     ),
     (
         "data-dependent control flow",
@@ -190,11 +189,13 @@ REMEDIES = (
     ),
     (
         ".item()",
-        "keep lane.strength and all that comes from it tensors: no float(), int(), .item() and no if",
+        "keep lane.strength and all that comes from it tensors: "
+        "no float(), int(), .item() and no if",
     ),
     (
         "escaped",
-        "keep no tensor between calls: what must last goes into the state that init and update return",
+        "keep no tensor between calls: "
+        "what must last goes into the state that init and update return",
     ),
     (
         "dynamic shape",

@@ -1,4 +1,9 @@
-"""The tiny networks of the checks, on [n, 1, 8, 8] inputs with 3 classes: every kind of tap and of weight is in one."""
+"""Toy networks, data and runs, small enough for checks and tests to train many of them.
+
+The networks take [n, 1, 8, 8] images of 3 classes; together they have every kind of tap and of
+weight. `ToyRun` trains them through the engine, `one_lane` gives a single step of it, and the
+functions at the end compare trees of tensors.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,6 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
-from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -41,7 +45,7 @@ CLASSES = 3
 
 
 class TinyMLP(nn.Module):
-    """64-6-5-3 with two taps: small enough for exact comparisons, uneven so that a transposed shape shows."""
+    """A network 64-6-5-3 with two taps, uneven so that a transposed shape shows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,13 +53,14 @@ class TinyMLP(nn.Module):
         self.second = nn.Linear(6, 5)
         self.head = nn.Linear(5, CLASSES)
 
-    def forward(self, x: Tensor, tap: Callable) -> Tensor:
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
+        """Return logits [n, classes]; each hidden layer goes through the tap."""
         h = tap(F.relu(self.first(x.flatten(1))))
         return self.head(tap(F.relu(self.second(h))))
 
 
 class TinyCNN(nn.Module):
-    """A 4x4 patch convolution, a branch and a linear layer: taps see [n, c, h, w] and [n, features]."""
+    """A patch convolution, a branch and a linear layer: taps of [n, c, h, w] and [n, features]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,13 +68,14 @@ class TinyCNN(nn.Module):
         self.body = nn.Linear(20, 20)
         self.head = nn.Linear(20, CLASSES)
 
-    def forward(self, x: Tensor, tap: Callable) -> Tensor:
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
+        """Return logits [n, classes]; each hidden layer goes through the tap."""
         h = tapped(tap, F.relu(self.stem(x.permute(0, 2, 3, 1)))).flatten(1)
         return self.head(h + tap(F.relu(self.body(h)), "branch"))
 
 
 class TinyViT(nn.Module):
-    """Four patches as tokens, one attention and one feed-forward branch: taps see [n, tokens, features]."""
+    """Four patches as tokens, attention and feed-forward: branches of [n, tokens, features]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +88,8 @@ class TinyViT(nn.Module):
         self.down = nn.Linear(7, 6)
         self.head = nn.Linear(6, CLASSES)
 
-    def forward(self, x: Tensor, tap: Callable) -> Tensor:
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
+        """Return logits [n, classes]; each hidden layer goes through the tap."""
         h = self.patches(x.permute(0, 2, 3, 1)).flatten(1, 2) + self.position
         q, k, v = self.qkv(self.norm(h)).chunk(3, dim=-1)
         weights = (q @ k.transpose(-1, -2) / math.sqrt(6)).softmax(dim=-1)
@@ -92,7 +99,7 @@ class TinyViT(nn.Module):
 
 
 class TinyNorm(nn.Module):
-    """A 3x3 convolution and a linear layer, each with batch norm: running statistics, two layouts of taps."""
+    """A convolution and a linear layer with batch norm: running statistics, two layouts of taps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +109,8 @@ class TinyNorm(nn.Module):
         self.body_norm = BatchNorm(6)
         self.head = nn.Linear(6, CLASSES)
 
-    def forward(self, x: Tensor, tap: Callable) -> Tensor:
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
+        """Return logits [n, classes]; each hidden layer goes through the tap."""
         h = tapped(tap, F.relu(self.stem_norm(self.stem(x.permute(0, 2, 3, 1)))))
         return self.head(tap(F.relu(self.body_norm(self.body(h.flatten(1))))))
 
@@ -114,87 +122,139 @@ NORM = Architecture("norm", lambda shape, classes: TinyNorm())
 RECIPE = Recipe(lr=0.1, batch=8, epochs=4)
 
 
+# --- data -----------------------------------------------------------------------------------------
+
+
 def lane_data(
     lanes: int, n: int = 24, float_pool: bool = False, classes: int = CLASSES
 ) -> LaneTensors:
-    """A pool of n random images; each lane sees them in an order, and with labels, of its own."""
-    draw = Draws(word("pool", 0))
-    images = (draw.uniform("x", n * 64) * 256).astype(np.uint8).reshape(n, *SHAPE)
+    """Make random images that all lanes share; each lane has its own order and labels of them.
+
+    Args:
+        lanes: The number of lanes.
+        n: The number of images.
+        float_pool: Images are float32 in 0 to 1 instead of uint8.
+        classes: The number of classes.
+
+    Returns:
+        The tensors that a `Trainer` takes.
+    """
+    draws = Draws(word("pool", 0))
+    pixels = draws.uniform("x", n * math.prod(SHAPE)).reshape(n, *SHAPE)
+    images = (pixels * 256).astype(np.uint8)
     pool = images.astype(np.float32) / 255 if float_pool else images
-    rows = np.stack([draw.permutation(f"rows{i}", n) for i in range(lanes)])
-    labels = np.stack([(draw.uniform(f"y{i}", n) * classes).astype(np.int64) for i in range(lanes)])
-    clean = np.stack([draw.uniform(f"clean{i}", n) < 0.5 for i in range(lanes)])
-    mean, std = pool.astype(np.float64).mean(), pool.astype(np.float64).std()
+    rows = [draws.permutation(f"rows{i}", n) for i in range(lanes)]
+    labels = [(draws.uniform(f"y{i}", n) * classes).astype(np.int64) for i in range(lanes)]
+    clean = [draws.uniform(f"clean{i}", n) < 0.5 for i in range(lanes)]
+    mean = float(pool.astype(np.float64).mean())
+    std = float(pool.astype(np.float64).std())
     return LaneTensors(
         images=torch.from_numpy(pool),
-        rows=torch.from_numpy(rows),
-        labels=torch.from_numpy(labels),
-        clean=torch.from_numpy(clean),
-        mean=torch.full((lanes, 1), float(mean)),
-        std=torch.full((lanes, 1), float(std)),
+        rows=torch.from_numpy(np.stack(rows)),
+        labels=torch.from_numpy(np.stack(labels)),
+        clean=torch.from_numpy(np.stack(clean)),
+        mean=torch.full((lanes, 1), mean),
+        std=torch.full((lanes, 1), std),
     )
+
+
+# --- runs -----------------------------------------------------------------------------------------
 
 
 @dataclass
 class ToyRun:
-    """Lanes of one regularizer that can be cut to any subset; `trainer` builds them, `orders` gives their batches."""
+    """Lanes of one regularizer, of which any subset can be trained.
+
+    Methods take the numbers of the lanes, all of them by default.
+    """
 
     regularizers: tuple[Regularizer, ...] = ()
-    strengths: tuple[tuple[float, ...], ...] = ((0.0,),)
+    strengths: tuple[tuple[float, ...], ...] = ((0.0,),)  #: of each lane, one of each regularizer
     architecture: Architecture = MLP
     recipe: Recipe = RECIPE
-    steps: int = 40
+    steps: int = 40  #: the whole budget, which `lane.progress` is a share of
     classes: int = CLASSES
-    data: LaneTensors | None = None
-    seeds: tuple[int, ...] = field(default=())
-    key: int = 0  #: other draws in training, with all else the same
+    data: LaneTensors | None = None  #: three batches of `lane_data` by default
+    seeds: tuple[int, ...] = ()  #: of each lane: its weights, order and draws; 0, 1, ... by default
+    key: int = 0  #: another key gives other draws in training, with all else the same
 
     def __post_init__(self) -> None:
-        self.seeds = self.seeds or tuple(range(len(self.strengths)))
-        self.data = self.data or lane_data(
-            len(self.strengths), 3 * self.recipe.batch, classes=self.classes
-        )
+        lanes = len(self.strengths)
+        self.seeds = self.seeds or tuple(range(lanes))
+        if self.data is None:
+            self.data = lane_data(lanes, 3 * self.recipe.batch, classes=self.classes)
+
+    @property
+    def _tensors(self) -> LaneTensors:
+        assert self.data is not None  # since __post_init__
+        return self.data
+
+    def _chosen(self, lanes: Iterable[int] | None) -> list[int]:
+        return list(range(len(self.strengths)) if lanes is None else lanes)
 
     @property
     def program(self) -> Program:
-        module = meta_module(self.architecture, SHAPE, self.classes)
+        """What the lanes share, as the engine takes it."""
+        data = self._tensors
         sizes = RunSizes(
             steps=self.steps,
             num_classes=self.classes,
-            num_examples=self.data.rows.shape[1],
-            pixel_scale=1.0 if self.data.images.dtype == torch.uint8 else 1 / 255,
+            num_examples=data.rows.shape[1],
+            pixel_scale=1.0 if data.images.dtype == torch.uint8 else 1 / 255,
         )
-        return Program(module=module, parts=self.regularizers, recipe=self.recipe, sizes=sizes)
+        return Program(
+            module=meta_module(self.architecture, SHAPE, self.classes),
+            parts=self.regularizers,
+            recipe=self.recipe,
+            sizes=sizes,
+        )
 
     def trainer(self, lanes: Iterable[int] | None = None) -> Trainer:
-        lanes = list(range(len(self.strengths)) if lanes is None else lanes)
-        weights = [
-            initial_weights(self.architecture, SHAPE, self.classes, 100 + self.seeds[i])
-            for i in lanes
-        ]
-        strengths = torch.tensor([self.strengths[i] or (0.0,) for i in lanes], dtype=torch.float32)
-        keys = torch.tensor(
-            [[to_int32(word("lane", self.seeds[i]) + self.key)] for i in lanes], dtype=torch.int32
+        """Make an untrained trainer of the lanes."""
+        chosen = self._chosen(lanes)
+        weights, strengths, keys = [], [], []
+        for lane in chosen:
+            seed = self.seeds[lane]
+            weights.append(initial_weights(self.architecture, SHAPE, self.classes, 100 + seed))
+            strengths.append(self.strengths[lane] or (0.0,))
+            keys.append([to_int32(word("lane", seed) + self.key)])
+        return Trainer(
+            self.program,
+            weights,
+            torch.tensor(strengths, dtype=torch.float32),
+            torch.tensor(keys, dtype=torch.int32),
+            self._tensors.of_lanes(chosen),
         )
-        return Trainer(self.program, weights, strengths, keys, self.data.of_lanes(lanes))
 
     def orders(self, lanes: Iterable[int] | None = None, epochs: int = 1) -> list[Tensor]:
-        """For each epoch [L, steps, batch]; a lane's order depends on its seed only."""
-        lanes = list(range(len(self.strengths)) if lanes is None else lanes)
-        n, batch = self.data.rows.shape[1], self.recipe.batch
-        per = n // batch
-        one = lambda i, e: Draws(word("order", self.seeds[i], e)).permutation("o", n)[: per * batch]  # noqa: E731
-        return [
-            torch.from_numpy(np.stack([one(i, e) for i in lanes])).reshape(-1, per, batch)
-            for e in range(epochs)
-        ]
+        """Return each epoch's batches, [lanes, steps, batch]; a lane's depend on its seed only."""
+        n, batch = self._tensors.rows.shape[1], self.recipe.batch
+        steps = n // batch
+        orders = []
+        for epoch in range(epochs):
+            rows = []
+            for lane in self._chosen(lanes):
+                draws = Draws(word("order", self.seeds[lane], epoch))
+                rows.append(draws.permutation("o", n)[: steps * batch])
+            orders.append(torch.from_numpy(np.stack(rows)).reshape(-1, steps, batch))
+        return orders
 
     def trained(
         self, lanes: Iterable[int] | None = None, epochs: int = 2, compiled: bool = False
     ) -> Trainer:
-        lanes = list(range(len(self.strengths)) if lanes is None else lanes)
-        trainer = self.trainer(lanes)
-        orders = self.orders(lanes, epochs)
+        """Train the lanes.
+
+        Args:
+            lanes: Which lanes, all of them by default.
+            epochs: How many epochs.
+            compiled: Whether the step is compiled first.
+
+        Returns:
+            The trainer after the last epoch.
+        """
+        chosen = self._chosen(lanes)
+        trainer = self.trainer(chosen)
+        orders = self.orders(chosen, epochs)
         if compiled:
             assert trainer.compile(orders[0]) == ""
         for order in orders:
@@ -203,41 +263,67 @@ class ToyRun:
 
 
 def one_lane(trainer: Trainer, order: Tensor, t: int = 0, lane: int = 0) -> Step:
-    """One lane's step t, eager and unstacked, its `batch` stages taken: what the trainer vmaps."""
-    cut = lambda tree: tree_map(lambda v: v[lane], tree)  # noqa: E731
-    state, constants, d = cut(trainer.state), cut(trainer.constants), trainer.data
-    step = Step(trainer.program, state, constants, torch.tensor(t, dtype=torch.int32))
+    """Return one lane's step, neither compiled nor stacked: what the trainer vmaps.
+
+    Args:
+        trainer: The lanes, at their present weights.
+        order: An epoch's batches, [lanes, steps, batch].
+        t: The number of the step.
+        lane: The number of the lane.
+
+    Returns:
+        The step, its batch drawn and its `batch` stages taken.
+    """
+
+    def of_lane(tree: Any) -> Any:
+        return tree_map(lambda v: v[lane], tree)
+
+    data = trainer.data
+    step = Step(
+        trainer.program,
+        of_lane(trainer.state),
+        of_lane(trainer.constants),
+        torch.tensor(t, dtype=torch.int32),
+    )
     index = order[lane, t % order.shape[1]]
-    x = standardise(d.images[d.rows[:, index]], d.mean, d.std)[lane]
-    y = one_hot(d.labels[lane, index], CLASSES)
-    step.take_batch({"x": x, "y": y, "index": index, "clean": d.clean[lane, index]})
+    batch = {
+        "x": standardise(data.images[data.rows[:, index]], data.mean, data.std)[lane],
+        "y": one_hot(data.labels[lane, index], CLASSES),
+        "index": index,
+        "clean": data.clean[lane, index],
+    }
+    step.take_batch(batch)
     return step
 
 
+# --- trees of tensors -----------------------------------------------------------------------------
+
+
 def leaves(tree: Any, path: str = "") -> dict[str, Tensor]:
-    """All tensors of a nested dict, list or tuple by their path."""
+    """Return all tensors of a nested dict, list or tuple by their paths, such as `/params/w`."""
     if isinstance(tree, Tensor):
         return {path: tree}
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    return {k: v for key, value in items for k, v in leaves(value, f"{path}/{key}").items()}
+    tensors: dict[str, Tensor] = {}
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        tensors.update(leaves(value, f"{path}/{key}"))
+    return tensors
 
 
 def bitwise_equal(a: Any, b: Any) -> bool:
-    """Equal leaf by leaf, NaN equal to NaN."""
+    """Return whether two trees have the same tensors; NaN is equal to NaN."""
     a, b = leaves(a), leaves(b)
-    return a.keys() == b.keys() and all(
-        torch.equal(a[k].nan_to_num(7e30), b[k].nan_to_num(7e30)) for k in a
-    )
+    if a.keys() != b.keys():
+        return False
+    return all(torch.equal(a[path].nan_to_num(7e30), b[path].nan_to_num(7e30)) for path in a)
 
 
-def max_abs_diff(one: Any, other: Any) -> float:
-    """The largest difference between two trees of equal shape; NaN if anything is."""
-    a, b = leaves(one), leaves(other)
-    return max(
-        ((a[k].double() - b[k].double()).abs().max().item() for k in a if a[k].numel()), default=0.0
-    )
+def max_abs_diff(a: Any, b: Any) -> float:
+    """Return the largest difference between two trees of equal shapes; NaN if anything is."""
+    a, b = leaves(a), leaves(b)
+    largest = [(a[p].double() - b[p].double()).abs().max() for p in a if a[p].numel()]
+    return torch.stack(largest).max().item() if largest else 0.0
 
 
 def lane_of(tree: Any, lane: int) -> dict[str, Tensor]:
-    """One lane of stacked leaves."""
-    return {k: v[lane] for k, v in leaves(tree).items()}
+    """Return one lane of a tree of stacked tensors, by path."""
+    return {path: tensor[lane] for path, tensor in leaves(tree).items()}

@@ -52,12 +52,12 @@ def evaluated_weights(trainer: Trainer) -> list[dict[str, Tensor]]:
 
 
 def stacks(subject: Subject) -> None:
-    """A run stacks: off, barely on and all strengths train side by side."""
+    """Check that a run stacks: off, barely on and all strengths train side by side."""
     _ = subject.bench.grid_run
 
 
 def off_run(subject: Subject) -> None:
-    """Training at off is training without the regularizer: weights, optimizer slots, evaluation."""
+    """Check that training at off is training without it: weights, optimizer slots, evaluation."""
     bench = subject.bench
     lanes = len(bench.grid_run.data.rows)
     _check_off(bench, bench.grid_run, plain_run(bench.architecture, lanes, EPOCHS))
@@ -85,7 +85,10 @@ def _check_off(bench: Bench, trainer: Trainer, plain: Trainer) -> None:
 
 
 def acts(subject: Subject) -> str:
-    """The strongest strength changes the evaluated weights, and is not the second strongest."""
+    """Check that the strongest strength changes the weights, and is not the second strongest.
+
+    The weights are those that are evaluated.
+    """
     bench = subject.bench
     weights = evaluated_weights(bench.grid_run)
     strongest = strength_text(bench.strongest)
@@ -100,7 +103,7 @@ def acts(subject: Subject) -> str:
 
 
 def near_off(subject: Subject) -> None:
-    """A strength that is barely on does nearly nothing.
+    """Check that a strength that is barely on does nearly nothing.
 
     Allowed are a tenth of the largest effect in the grid and a thousandth of a weight.
     """
@@ -117,7 +120,7 @@ def near_off(subject: Subject) -> None:
 
 
 def finite(subject: Subject) -> None:
-    """At every strength the loss of each step, the evaluated weights and the logits are finite."""
+    """Check that losses, evaluated weights and logits are finite at every strength."""
     bench = subject.bench
     trainer = bench.grid_run
     settings = (bench.off, bench.barely_on, *bench.strengths)
@@ -141,7 +144,7 @@ def finite(subject: Subject) -> None:
 
 
 def repeats(subject: Subject) -> None:
-    """Training twice from the start gives the same weights to the last bit."""
+    """Check that training twice from the start gives the same weights to the last bit."""
     bench = subject.bench
     again = bench.toy_run(bench.strongest).trained(epochs=EPOCHS)
     if not bitwise_equal(bench.strongest_run.state, again.state):
@@ -149,7 +152,10 @@ def repeats(subject: Subject) -> None:
 
 
 def draws(subject: Subject) -> str:
-    """A regularizer that draws trains other weights from another key, at one strength at least."""
+    """Check that a regularizer that draws trains other weights from another key.
+
+    At one strength at least it must.
+    """
     bench = subject.bench
     for stage in bench.stages:
         bench.first_call_error(stage)
@@ -169,7 +175,7 @@ def draws(subject: Subject) -> str:
 
 
 def neighbours(subject: Subject) -> None:
-    """A lane alone is the same lane among others, up to rounding.
+    """Check that a lane alone is the same lane among others, up to rounding.
 
     Another number of lanes may take other kernels, hence the tolerance.
     """
@@ -184,7 +190,7 @@ def neighbours(subject: Subject) -> None:
 
 
 def interrupted(subject: Subject) -> None:
-    """A run taken up half-way by a new trainer ends where an uninterrupted one does.
+    """Check that a run taken up half-way by a new trainer ends where an uninterrupted one does.
 
     In between, another run goes on in this process.
     """
@@ -211,12 +217,12 @@ def interrupted(subject: Subject) -> None:
 
 
 def on_cnn(subject: Subject) -> None:
-    """It works on taps of [n, c, h, w], on a branch, and on matrices of other shapes."""
+    """Check that it works on taps of [n, c, h, w], on a branch, and on matrices of other shapes."""
     _check_network(subject.bench, CNN)
 
 
 def on_vit(subject: Subject) -> None:
-    """It works on taps of [n, tokens, features], on branches, and on weights of one dimension."""
+    """Check that it works on taps of [n, tokens, features], on branches, on weights of one axis."""
     _check_network(subject.bench, VIT)
 
 
@@ -237,12 +243,12 @@ def _drop(h: Tensor, lane: Any) -> Tensor:
     return h * kept / (1 - lane.strength)
 
 
-#: Srivastava et al. 2014, under a name that no plugin has, since a name is a part of the draws' key.
+#: Srivastava et al. 2014, under a name that no plugin has: a name is a part of the draws' key.
 DROPOUT = Regularizer("membench-partner", (0.1, 0.2, 0.3, 0.4, 0.5), hidden=_drop)
 
 
 def composes(subject: Subject) -> None:
-    """With dropout on either side it runs, and a dropout at off changes nothing."""
+    """Check that it runs with dropout on either side, and that dropout at off changes nothing."""
     bench = subject.bench
     if len(bench.parts) > 1:
         raise NotApplicable("its parts are checked by themselves")

@@ -1,4 +1,7 @@
-"""The lane of the calls by hand: it refuses what is behind the contract's fields, and counts what is drawn."""
+"""The lane that functions get when checks call them one by one.
+
+It refuses what stands behind the contract's fields, notes what was reached for, and counts draws.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from membench.engine import lane as lane_module
 from membench.engine.lane import LaneView
 from membench.errors import LaneError
 
-_HERE = os.path.dirname(__file__)
+_INSIDE = (os.path.dirname(__file__), lane_module.__file__)  #: code that may use private fields
 
 
 class ContractViolation(LaneError):
@@ -21,46 +24,60 @@ class ContractViolation(LaneError):
 
 
 class Sealed:
-    """`lane.forward` or `lane.gradient` as a function and nothing else."""
+    """`lane.forward` or `lane.gradient`, which can be called and nothing else.
 
-    def __init__(self, name: str, function: Callable, seen: list[str]) -> None:
-        def act(*args: Any, **kwargs: Any) -> Any:
+    Args:
+        name: The field's name.
+        function: The function behind it.
+        violations: Where what a plugin reaches for is noted.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any], violations: list[str]) -> None:
+        def forward_call(*args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
-        object.__setattr__(self, "_act", (name, act, seen))
+        object.__setattr__(self, "_sealed", (name, forward_call, violations))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return object.__getattribute__(self, "_act")[1](*args, **kwargs)
+        """Call the function."""
+        return object.__getattribute__(self, "_sealed")[1](*args, **kwargs)
 
     def __getattribute__(self, name: str) -> Any:
         if name == "__class__":
             return Sealed
-        whose, _, seen = object.__getattribute__(self, "_act")
-        if (
-            sys._getframe(1).f_code.co_filename == functools.__file__
-        ):  # what `functools.wraps` copies if it is there
-            raise AttributeError(name)
-        seen.append(f"lane.{whose}.{name}")
+        field, _, violations = object.__getattribute__(self, "_sealed")
+        if sys._getframe(1).f_code.co_filename == functools.__file__:
+            raise AttributeError(name)  # `functools.wraps` copies what is there
+        violations.append(f"lane.{field}.{name}")
         raise ContractViolation(
-            f"lane.{whose}.{name} is not of the contract: lane.{whose} can only be called"
+            f"lane.{field}.{name} is not of the contract: lane.{field} can only be called"
         )
 
 
 class WatchedLane(LaneView):
-    """A lane that refuses its engine's inside, and counts what is drawn."""
+    """A lane that refuses its private fields and counts draws.
 
-    def __init__(self, lane: LaneView, seen: list[str], drawn: Counter[str]) -> None:
-        fields = {k: v for k, v in vars(lane).items() if not k.startswith("_")}
-        for name in {"forward", "gradient"} & set(fields):
-            fields[name] = Sealed(name, fields[name], seen)
+    Args:
+        lane: The engine's lane.
+        violations: Where what a plugin reaches for is noted.
+        draw_counts: Where draws are counted, by method.
+    """
+
+    state: Any  #: as every field, only at stages that have it
+
+    def __init__(self, lane: LaneView, violations: list[str], draw_counts: Counter[str]) -> None:
+        fields = {name: v for name, v in vars(lane).items() if not name.startswith("_")}
+        for name in ("forward", "gradient"):
+            if name in fields:
+                fields[name] = Sealed(name, fields[name], violations)
         super().__init__(lane._stream, fields)
-        self.__dict__.update(_seen=seen, _drawn=drawn)
+        self.__dict__.update(_violations=violations, _draw_counts=draw_counts)
 
     def __getattribute__(self, name: str) -> Any:
-        inside = sys._getframe(1).f_code.co_filename.startswith((_HERE, lane_module.__file__))
-        if name.startswith("_") and not inside:
-            object.__getattribute__(self, "_seen").append(f"lane.{name}")
+        is_inside = sys._getframe(1).f_code.co_filename.startswith(_INSIDE)
+        if name.startswith("_") and not is_inside:
+            object.__getattribute__(self, "_violations").append(f"lane.{name}")
             raise ContractViolation(f"lane.{name} is not of the contract")
         if name in lane_module.DRAWS:
-            object.__getattribute__(self, "_drawn")[name] += 1
+            object.__getattribute__(self, "_draw_counts")[name] += 1
         return super().__getattribute__(name)

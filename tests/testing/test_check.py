@@ -260,7 +260,7 @@ def test_bugs_of_architectures_data_sets_and_signals_are_found(check: str, tmp_p
 
 def test_the_checks_of_a_network_with_batch_norm_leave_its_running_statistics_alone() -> None:
     module = NORM.build(SHAPE, CLASSES)
-    _, params = architecture_checks._training(module, torch.rand(8, *SHAPE))
+    _, params = architecture_checks._training_logits(module, torch.rand(8, *SHAPE))
     assert params.keys() == {name for name, _ in module.named_parameters()}
     assert all(b.unique().tolist() == [float("var" in name)] for name, b in module.named_buffers())
 
