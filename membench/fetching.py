@@ -1,6 +1,7 @@
-"""Files from the net, resumed where the server allows and checked by MD5: what the shipped data sets fetch with.
+"""Downloads for data sets: resumed where the server allows it, and checked by MD5.
 
-What has arrived of a file lies beside its place as `NAME.part`; the place itself only ever holds a file whose sum fits.
+A file that is not complete lies beside its final path as `NAME.part`; the final path only holds a
+file whose checksum is right.
 """
 
 from __future__ import annotations
@@ -24,114 +25,139 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
 
-Progress = Callable[
-    [int, int], None
-]  #: (bytes that are here, bytes of the file or 0 if unknown), of the file at hand
+#: (bytes that are here, bytes in all or 0 if unknown), of the file in progress
+Progress = Callable[[int, int], None]
 TIMEOUT = 30.0  #: seconds without a byte
-_BLOCK = 1 << 16
+_BLOCK = 1 << 16  #: bytes
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that can be had."""
+    """A file that can be downloaded."""
 
     name: str
     urls: tuple[str, ...]  #: of the same bytes; tried in order
-    md5: str
+    md5: str  #: in hex
 
 
 def fetch_files(folder: Path, files: Iterable[Remote], progress: Progress) -> None:
-    """Bring the files into the folder; one that is there and whole is left alone.
+    """Download files into a folder; a complete one that is there is left alone.
+
+    Args:
+        folder: made if it does not exist.
+        files: to download.
+        progress: called as bytes arrive.
 
     Raises:
-        MembenchError: no address gave the file (FETCH; what has arrived is kept), or the disk did not take it (DISK).
+        MembenchError: no address gave the file (exit code FETCH; what has arrived is kept), or the
+            disk did not take it (DISK).
     """
     with disk_errors("write", folder):
         folder.mkdir(parents=True, exist_ok=True)
     for file in files:
-        place = folder / file.name
-        if not (place.exists() and md5(place) == file.md5):
-            part = folder / f"{file.name}.part"
-            _from_anywhere(file, part, progress)
-            os.replace(part, place)
+        path = folder / file.name
+        if path.exists() and md5(path) == file.md5:
+            continue
+        part = folder / f"{file.name}.part"
+        _fetch_from_any(file, part, progress)
+        os.replace(part, path)
 
 
 def md5(path: Path) -> str:
-    """In hex; against damage, not against malice."""
+    """Compute a file's MD5, in hex: against damage, not against malice."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _from_anywhere(file: Remote, part: Path, progress: Progress) -> None:
-    """The first address that gives the file. Raises `MembenchError` with what each of them said."""
-    said = []
+def _fetch_from_any(file: Remote, part: Path, progress: Progress) -> None:
+    """Download a file from the first address that gives it.
+
+    Raises:
+        MembenchError: no address does; gives the reason of each.
+    """
+    failures = []
     for url in file.urls:
         try:
-            return _whole(url, file.md5, part, progress)
+            return _fetch_checked(url, file.md5, part, progress)
         except (OSError, HTTPException) as error:
-            said.append(f"{url}: {_reason(error)}")
-    kept = f"; {_size(part):,} bytes are kept, the same command goes on" if _size(part) else ""
-    raise MembenchError(f"cannot fetch {file.name} from {'; '.join(said)}{kept}", ExitCode.FETCH)
+            failures.append(f"{url}: {_reason(error)}")
+    message = f"cannot fetch {file.name} from {'; '.join(failures)}"
+    size = _size(part)
+    if size:
+        message += f"; {size:,} bytes are kept, the same command goes on"
+    raise MembenchError(message, ExitCode.FETCH)
 
 
-def _whole(url: str, expected: str, part: Path, progress: Progress) -> None:
-    """All of the file in `part`. Raises `OSError` or `HTTPException` where the address does not give it."""
+def _fetch_checked(url: str, expected: str, part: Path, progress: Progress) -> None:
+    """Complete `part` and check its MD5.
+
+    Raises:
+        OSError: the address does not give a file with that MD5.
+        HTTPException: its answer is broken.
+    """
     resumed = _size(part) > 0
-    _go_on(url, part, progress)
-    found = md5(part)
-    if found == expected:
+    _fetch_rest(url, part, progress)
+    actual = md5(part)
+    if actual == expected:
         return
     part.unlink()
     if not resumed:
-        raise OSError(f"what it gives has MD5 {found}, not {expected}, and was removed")
-    _whole(url, expected, part, progress)  # what lay there may have been another file's beginning
+        raise OSError(f"what it gives has MD5 {actual}, not {expected}, and was removed")
+    # The bytes that were there may have been the beginning of another file.
+    _fetch_checked(url, expected, part, progress)
 
 
-def _go_on(url: str, part: Path, progress: Progress) -> None:
-    """Receive what is missing; a connection that breaks is taken up again as long as each brings something."""
+def _fetch_rest(url: str, part: Path, progress: Progress) -> None:
+    """Receive the missing bytes; after a break, try again as long as each request brings some."""
     while True:
         before = _size(part)
         try:
-            return _receive(url, part, progress)
+            return _request(url, part, progress)
         except (OSError, HTTPException):
             if _size(part) <= before:
                 raise
 
 
-def _receive(url: str, part: Path, progress: Progress) -> None:
-    """One request: the rest of the file where the server can give it, else all of it."""
+def _request(url: str, part: Path, progress: Progress) -> None:
+    """Make one request: for the rest of the file if the server can give it, else for all of it."""
     have = _size(part)
     headers = {"User-Agent": f"membench/{membench.__version__}", "Accept-Encoding": "identity"}
-    wanted = {"Range": f"bytes={have}-"} if have else {}
+    if have:
+        headers["Range"] = f"bytes={have}-"
     try:
-        answer = urlopen(Request(url, headers=headers | wanted), timeout=TIMEOUT)
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
         if have and error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # nothing comes after what is here: the checksum tells whether that is all
+            return  # no byte comes after those that are here: the checksum tells whether all are
         raise
-    with answer:
-        start = have if _starts_at(answer, have) else 0
-        length = answer.headers.get("Content-Length")
+    with response:
+        start = have if _starts_at(response, have) else 0
+        length = response.headers.get("Content-Length")
         total = start + int(length) if length else 0
-        done = _save(answer, part, start, lambda done: progress(done, total))
+        done = _save(response, part, start, lambda done: progress(done, total))
     if done < total:
         raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
 
 
-def _starts_at(answer: HTTPResponse, have: int) -> bool:
-    """Did the server honour the range?"""
-    is_part = answer.status == HTTPStatus.PARTIAL_CONTENT
-    return is_part and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+def _starts_at(response: HTTPResponse, position: int) -> bool:
+    """Tell whether the server honoured a request for the bytes from a position on."""
+    content_range = response.headers.get("Content-Range", "")
+    is_part = response.status == HTTPStatus.PARTIAL_CONTENT
+    return is_part and content_range.startswith(f"bytes {position}-")
 
 
-def _save(answer: HTTPResponse, part: Path, start: int, progress: Callable[[int], None]) -> int:
-    """Append from `start` on, or begin anew at 0. Returns how many bytes are there at the end."""
+def _save(response: HTTPResponse, part: Path, start: int, progress: Callable[[int], None]) -> int:
+    """Append a response to `part`, or write `part` anew if `start` is 0.
+
+    Returns:
+        The size of `part` in the end.
+    """
     done = start
     with disk_errors("write", part):
         file = part.open("ab" if start else "wb", buffering=0)
     with file:
-        while block := answer.read(_BLOCK):
+        while block := response.read(_BLOCK):
             with disk_errors("write", part):
                 file.write(block)
             done += len(block)
@@ -144,7 +170,7 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """In a few words."""
+    """Say in a few words why a download failed."""
     if isinstance(error, HTTPError):
         return f"the server said {error.code} {error.reason}"
     if isinstance(error, URLError) and isinstance(error.reason, OSError):

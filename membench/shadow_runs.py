@@ -1,6 +1,7 @@
-"""Runs that each trained on their own part of one training set: the cells that three studies share, and their reading.
+"""Runs that each trained on a random part of one training set, and their answers.
 
-The studies `memorization`, `membership` and `calibration` read the same runs, so that a store trains each once.
+The studies `memorization`, `membership` and `calibration` share these runs, so that a store trains
+each of them once.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ PAPER = replace(
 _SPLITS = {arm.dataset: arm.split for arm in (QUICK, PAPER)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What the m runs of one setting answered on the n rows of the training set; k of these have wrong labels."""
+    """The answers of m runs of one setting on the n rows of the training set; k rows are canaries.
+
+    A canary is a row whose label is wrong.
+    """
 
     right: NDArray[np.bool_]  #: [m, n], the prediction is the label as given
     inside: NDArray[np.bool_]  #: [m, n], the run trained on the row
@@ -56,20 +60,21 @@ class Runs:
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        """[n]: the label is wrong."""
+        """[n], the row's label is wrong."""
         return np.isin(np.arange(self.right.shape[1]), self.canary)
 
 
 def runs(records: Sequence[Record]) -> Runs:
-    """From the records of one setting's cells, of `QUICK` or of `PAPER`."""
-    n = records[0].num_train
-    bits = [
-        np.unpackbits(np.frombuffer(bytes.fromhex(r.train_bits), np.uint8), count=n)
-        for r in records
-    ]
+    """Collect the answers from the records of one setting's cells, of `QUICK` or of `PAPER`."""
+    right, inside, margin = [], [], []
+    for record in records:
+        packed = np.frombuffer(bytes.fromhex(record.train_bits), np.uint8)
+        right.append(np.unpackbits(packed, count=records[0].num_train))
+        inside.append(trained_rows(_SPLITS[record.dataset], record.cell))
+        margin.append(record.probes["margins"]["margin"][0])
     return Runs(
-        np.array(bits, dtype=bool),
-        np.array([trained_rows(_SPLITS[r.dataset], r.cell) for r in records]),
-        np.array(records[0].probes["margins"]["canary"][0], dtype=np.int64),
-        np.array([r.probes["margins"]["margin"][0] for r in records]),
+        right=np.array(right, dtype=bool),
+        inside=np.array(inside),
+        canary=np.array(records[0].probes["margins"]["canary"][0], dtype=np.int64),
+        margin=np.array(margin),
     )

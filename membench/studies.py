@@ -1,7 +1,8 @@
-"""The contract of studies: which cells are trained, what follows from their records, and what could have refuted it.
+"""The contract of studies: experiments with a plan of cells, a claim, and an analysis to refute it.
 
-`Split`, `Arm` and `Study` are the plan; an analysis takes `Results` and returns a `Finding` of `Test`s. No torch: the
-report calls analyses where there is none. Plugin authors import from here or, what the plan needs, from `membench`.
+`Split`, `Arm` and `Study` are the plan; an analysis takes `Results` and returns a `Finding` of
+`Test`s. No torch: the report calls analyses where there is none. The functions below the records
+help analyses.
 """
 
 from __future__ import annotations
@@ -28,15 +29,14 @@ if TYPE_CHECKING:
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided at this scale"
 SCALES = ("quick", "paper")
 Numbers = TypeVar("Numbers")  #: a float, or a numpy array of floats
-Strengths = tuple[tuple[float, ...], ...]
-Results = Mapping[
-    str, tuple[Record, ...]
-]  #: arm -> records of its cells in the plan's order; look at their status
+Strengths = tuple[tuple[float, ...], ...]  #: one tuple a setting, one float a part
+#: arm -> records of its cells in the plan's order, whatever their status
+Results = Mapping[str, tuple[Record, ...]]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Some cells of a study: every combination of its architectures, settings, signals and seeds."""
+    """Cells of a study: all combinations of its architectures, settings, signals and seeds."""
 
     name: str  #: `[a-z0-9][a-z0-9-]*`, different for each arm of a scale
     dataset: str
@@ -45,28 +45,59 @@ class Arm:
     seeds: tuple[int, ...]
     split: Split
     recipe: Recipe
-    #: name, "a+b" included -> its strengths, a tuple of one float a part for each; None = its own grid
+    #: name, "a+b" included -> its strengths; None = the grid that it is registered with
     regularizers: Mapping[str, Strengths | None] = field(default_factory=lambda: {"none": None})
     probes: tuple[str, ...] = ()
-    read: tuple[
-        int, ...
-    ] = ()  #: epochs at which train and val are read (the last always, test only there); () = usual
+    #: epochs at which train and val are read (the last always, test only there); () = as in suites
+    read: tuple[int, ...] = ()
     width: int = 15  #: lanes in a pack, at most
     compiled: bool = True
 
 
 @dataclass(frozen=True)
 class Study:
-    """One experiment: its plan of cells at each scale, a claim, and the analysis that tests it."""
+    """One experiment: its plan of cells at each scale, a claim, and the analysis that tests it.
+
+    Example:
+        ```python
+        from membench import Arm, Finding, Recipe, Split, Study, Test, hookimpl
+        from membench.studies import mean_interval, select
+
+        RANDOM = Arm(
+            name="random",
+            dataset="digits",
+            architectures=("mlp",),
+            signals=("randY",),
+            seeds=(0, 1, 2),
+            split=Split(test=400, train=300, validation=300),
+            recipe=Recipe(lr=0.05, batch=30, epochs=100),
+        )
+
+        def analyse(results):
+            fits = [record.train[-1] for record in select(results["random"])]
+            value, low, high = mean_interval(fits)
+            return Finding(
+                tests=(Test("fit", value, low, high, threshold=0.9, method="t over seeds"),),
+                table=(("runs", "fit"), (str(len(fits)), f"{value:.3f}")),
+                draw=lambda figure: figure.subplots().plot(fits, "o"),
+                caption="Accuracy on the random training labels, a point a seed.",
+            )
+
+        @hookimpl
+        def register():
+            arms = {"quick": (RANDOM,), "paper": (RANDOM,)}
+            claim = "A network fits random labels."
+            return [Study("random-labels", arms=arms, analyse=analyse, claim=claim)]
+        ```
+    """
 
     name: str  #: `[a-z0-9][a-z0-9-]*`
     arms: Mapping[str, tuple[Arm, ...]]  #: "quick" and "paper" -> arms
     analyse: Callable[[Results], Finding]  #: pure; numpy and scipy, no torch
     claim: str  #: one sentence: what the paper says
     figure: str = ""  #: "Fig. 5"
-    records: tuple[
-        Any, ...
-    ] = ()  #: architectures, data sets, signals, regularizers, probes for this study alone
+    #: architectures, data sets, signals, regularizers and probes for this study alone
+    records: tuple[Any, ...] = ()
     scaled: str = ""  #: how "quick" is smaller than the paper, in a sentence or two
     summary: str = ""  #: one sentence; default: the module docstring's first
     source: str = ""  #: the citation; default: the rest of the module docstring
@@ -75,7 +106,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Test:
-    """One number that could have come out the other way; written so that larger values speak for the claim."""
+    """One number that could have refuted the claim; larger values speak for the claim."""
 
     __test__ = False  # pytest: not a class of tests
 
@@ -88,15 +119,17 @@ class Test:
 
     @property
     def verdict(self) -> str:
-        """Where the interval lies; a bound that is not a number decides nothing."""
+        """The side of the threshold where the interval lies; a NaN bound decides nothing."""
         if self.low > self.threshold:
             return HOLDS
-        return FAILS if self.high < self.threshold else UNDECIDED
+        if self.high < self.threshold:
+            return FAILS
+        return UNDECIDED
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out of a study."""
+    """The outcome of a study."""
 
     tests: tuple[Test, ...]
     table: tuple[tuple[str, ...], ...]  #: the header, then rows; plain text
@@ -106,7 +139,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """It holds if all tests do, and does not if any does not."""
+        """The claim holds if it does in all tests, and does not if it fails in any."""
         verdicts = {test.verdict for test in self.tests}
         if FAILS in verdicts:
             return FAILS
@@ -116,32 +149,36 @@ class Finding:
 def select(
     records: Iterable[Record], status: str | None = "ok", **wanted: Any
 ) -> tuple[Record, ...]:
-    """The records whose fields are as wanted, in their order; `select(r, signal="real", seed=0)`.
+    """Select records by their fields, as in `select(records, signal="real", seed=0)`.
 
     Args:
         records: of one arm or several.
-        status: only these; None = whatever they ended as.
+        status: that they ended with; None: any.
         wanted: values of `Record`'s fields; a set, list or tuple of values allows each of them.
+
+    Returns:
+        The records that fit, in their order.
     """
     if status is not None:
         wanted["status"] = status
-    return tuple(
-        r for r in records if all(_is(getattr(r, name), value) for name, value in wanted.items())
-    )
+    return tuple(record for record in records if _fits(record, wanted))
+
+
+def _fits(record: Record, wanted: Mapping[str, Any]) -> bool:
+    for name, value in wanted.items():
+        actual = getattr(record, name)
+        is_choice = isinstance(value, (set, frozenset, list, tuple))
+        if actual != value and not (is_choice and actual in value):
+            return False
+    return True
 
 
 def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """`dropout[0.5]` -> its records that ended well; both in the order of the records."""
-    found: dict[str, list[Record]] = {}
+    """Group the records with status `ok` by setting, as "dropout[0.5]", in their order."""
+    groups: dict[str, list[Record]] = {}
     for record in select(records):
-        found.setdefault(record.setting, []).append(record)
-    return found
-
-
-def _is(value: Any, wanted: Any) -> bool:
-    return value == wanted or (
-        isinstance(wanted, (set, frozenset, list, tuple)) and value in wanted
-    )
+        groups.setdefault(record.setting, []).append(record)
+    return groups
 
 
 def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -198,13 +235,26 @@ def t_half_width(error: Numbers, freedom: Numbers, confidence: float = 0.95) -> 
 
 
 def shown(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
-    """`0.412 [0.308, 0.517]`: what `mean_interval` and `paired` give, in a sentence."""
-    value, low, high = (format(v, spec) for v in numbers)
-    return f"{value} [{low}, {high}]"
+    """Format a value and its interval for a sentence, as `0.412 [0.308, 0.517]`."""
+    value, low, high = numbers
+    return f"{value:{spec}} [{low:{spec}}, {high:{spec}}]"
 
 
 def paired(
     x: Sequence[float], y: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """`mean_interval` of x - y; [n] each, the i-th of x with the i-th of y. Raises `ValueError` for other lengths."""
-    return mean_interval([float(a) - float(b) for a, b in zip(x, y, strict=True)], confidence)
+    """Compute the mean of paired differences x - y and the ends of its t interval.
+
+    Args:
+        x: [n].
+        y: [n], the i-th paired with the i-th of x.
+        confidence: of the interval.
+
+    Returns:
+        (mean, low, high).
+
+    Raises:
+        ValueError: x and y differ in length, or are empty.
+    """
+    differences = [float(a) - float(b) for a, b in zip(x, y, strict=True)]
+    return mean_interval(differences, confidence)

@@ -1,4 +1,4 @@
-"""Kept for plugins: `membench.shadow_runs` under its first name, which hashed import lines hold."""
+"""The first name of `membench.shadow_runs`, which hashed import lines of plugins hold."""
 
 from membench.shadow_runs import PAPER
 from membench.shadow_runs import QUICK
