@@ -1,6 +1,7 @@
-"""How membench grows with cells, lanes, width and steps: measured, and written into the README beside this file.
+"""Measure how membench grows with cells, lanes, width and steps, and write it into the README.
 
-`python tests/benchmarks/growth.py [--part cells|engine|startup ...]`; the other parts' figures stay as they were.
+The README is that of this folder. `python tests/benchmarks/growth.py [--part cells|engine|startup]`
+measures one part; the figures of the others stay as they were.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- growth:begin -->", "<!-- growth:end -->"
 WIDTHS = (64, 128, 256, 512, 1024)
 COMMANDS = ("list", "run --all --collect-only", "--help")
-ROUNDS = 5  #: of a start
+ROUNDS = 5  #: starts of each command
 
 
 def cells(options: argparse.Namespace) -> Results:
-    """The store's and the report's costs, by planned cells."""
+    """Measure what the store and the report cost, by planned cells."""
     rows = []
-    for size in (size for size in SIZES.values() if size.cells <= options.most):
+    for size in SIZES.values():
+        if size.cells > options.most:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             growth_world.timed("build", size.cells, Path(folder))
             row = {"cells": size.cells, "machine": _machine()}
-            for action in sorted(
-                ACTIONS, key=lambda action: action != "merge"
-            ):  # it leaves the files as a run does
+            # `merge` comes first: it leaves the files as a run does.
+            for action in ["merge", *(name for name in ACTIONS if name != "merge")]:
                 row[action] = growth_world.timed(action, size.cells, Path(folder))
             rows.append(row)
             _say(row)
@@ -50,22 +52,22 @@ def cells(options: argparse.Namespace) -> Results:
 
 
 def engine(options: argparse.Namespace) -> Results:
-    """The step's cost by lanes and width, and a pack's by steps; each width in a process of its own."""
-    lanes = {width: _child("lanes", width) for width in map(str, options.widths)}
-    found = {"lanes": {**lanes, "machine": _machine()}}
-    return (
-        {**found, "steps": {**_child("steps"), "machine": _machine()}} if options.steps else found
-    )
+    """Measure a step's cost by lanes and width, and a pack's by steps; one process a width."""
+    lanes = {str(width): _child("lanes", str(width)) for width in options.widths}
+    measured = {"lanes": {**lanes, "machine": _machine()}}
+    if options.steps:
+        measured["steps"] = {**_child("steps"), "machine": _machine()}
+    return measured
 
 
 def startup(options: argparse.Namespace) -> Results:
-    """Seconds of commands that should answer at once."""
-    found = {
-        words: {"cold": _started(words, warm=False), "warm": _started(words, warm=True)}
-        for words in COMMANDS
-    }
-    _say(found)
-    return {"startup": {**found, "machine": _machine()}}
+    """Measure the seconds of commands that should answer at once."""
+    seconds: Results = {}
+    for words in COMMANDS:
+        cold, warm = _start_seconds(words, warm=False), _start_seconds(words, warm=True)
+        seconds[words] = {"cold": cold, "warm": warm}
+    _say(seconds)
+    return {"startup": {**seconds, "machine": _machine()}}
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {
@@ -78,13 +80,13 @@ PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {
 def _child(*words: str) -> Results:
     command = [sys.executable, str(HERE / "growth_engine.py"), *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    _say({" ".join(words): found})
-    return found
+    measured = json.loads(done.stdout.splitlines()[-1])
+    _say({" ".join(words): measured})
+    return measured
 
 
-def _started(words: str, warm: bool) -> float:
-    """The median; every cold start has a new cache folder."""
+def _start_seconds(words: str, warm: bool) -> float:
+    """Measure the median seconds of a command; every cold start has a new cache folder."""
     spent = []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(ROUNDS + warm):
@@ -99,21 +101,25 @@ def _started(words: str, warm: bool) -> float:
 
 
 def _machine() -> str:
-    lines = (
-        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
-    )
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cores, python = os.cpu_count(), platform.python_version()
-    cpu = models[0] if models else platform.machine()
-    return f"{cpu}, {cores} cores, Python {python}, torch {version('torch')}, {date.today()}"
+    return f"{_cpu()}, {cores} cores, Python {python}, torch {version('torch')}, {date.today()}"
 
 
-def _say(found: Results) -> None:
-    print(json.dumps(found), flush=True)
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _say(measured: Results) -> None:
+    print(json.dumps(measured), flush=True)
 
 
 def write(results: Results) -> None:
-    """Replace what is between the markers, and the figure."""
+    """Replace the README's part between the markers, and the figure."""
     path = HERE / "README.md"
     before, rest = path.read_text("utf-8").split(BEGIN)
     path.write_text(f"{before}{BEGIN}\n{page(results)}\n{END}{rest.split(END)[1]}", "utf-8")
@@ -121,7 +127,7 @@ def write(results: Results) -> None:
 
 
 def main() -> None:
-    """Measure the parts that are asked for, all by default, and write the page."""
+    """Measure the given parts, all by default, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--part", choices=(*PARTS, "page"), action="append", help="page: only write it anew"
@@ -130,13 +136,14 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
     parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
-    kept = HERE / "growth.json"
-    results: Results = json.loads(kept.read_text()) if kept.exists() else {}
+    file = HERE / "growth.json"
+    results: Results = json.loads(file.read_text()) if file.exists() else {}
     for name in options.part or PARTS:
-        for key, value in (PARTS[name](options) if name in PARTS else {}).items():
-            joins = key == "lanes" and key in results
-            results[key] = {**results[key], **value} if joins else value
-        kept.write_text(json.dumps(results, indent=1) + "\n")
+        measured = PARTS[name](options) if name in PARTS else {}
+        if "lanes" in measured and "lanes" in results:  # widths that were not measured now stay
+            measured["lanes"] = {**results["lanes"], **measured["lanes"]}
+        results |= measured
+        file.write_text(json.dumps(results, indent=1) + "\n")
     write(results)
 
 

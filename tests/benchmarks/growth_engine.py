@@ -1,7 +1,7 @@
-"""What a step costs by the number of lanes, the width of the network and the number of steps; one thread, compiled,
-at the precision of a run.
+"""Measure a step by number of lanes, width of the network and number of steps.
 
-`python growth_engine.py lanes WIDTH` and `python growth_engine.py steps` print JSON; `growth.py` starts them.
+One thread, compiled, at the precision of a run. `python growth_engine.py lanes WIDTH` and
+`python growth_engine.py steps` print JSON; `growth.py` starts them.
 """
 
 from __future__ import annotations
@@ -36,28 +36,31 @@ REGULARIZER = "dropout"
 
 
 def by_lanes(width: int) -> dict[int, float]:
-    """Lanes -> milliseconds of a lane-step of the MLP 784-width-width-10, batch 100."""
+    """Measure milliseconds of a lane-step of the MLP 784-width-width-10, batch 100, by lanes."""
     return {lanes: _lane_step(lanes, width) for lanes in LANES}
 
 
 def by_steps() -> dict[int, float]:
-    """Steps -> seconds of the quick suite's pack of 15 lanes: data, compilation, training and reading."""
-    train_pack(
-        pack(15, 1), _source(256), "cpu"
-    )  # what a worker does once: imports, the compiler's own start
+    """Measure seconds of the quick suite's pack of 15 lanes, by steps.
+
+    They include data, compilation, training and reading.
+    """
+    # A first pack takes what a worker pays once: imports, the start of the compiler.
+    train_pack(pack(15, 1), _source(256), "cpu")
     return {steps: _seconds(steps) for steps in STEPS}
 
 
 def _seconds(steps: int) -> float:
-    one = pack(15, 1)
-    asked = pack(15, steps * one.recipe.batch // one.split.train)
+    one_epoch = pack(15, 1)
+    epochs = steps * one_epoch.recipe.batch // one_epoch.split.train
+    measured = pack(15, epochs)
     started = time.perf_counter()
-    train_pack(asked, _source(256), "cpu")
+    train_pack(measured, _source(256), "cpu")
     return time.perf_counter() - started
 
 
 def _lane_step(lanes: int, width: int) -> float:
-    """The median of five stretches of half a second or more."""
+    """Measure milliseconds, the median of five stretches of half a second or more."""
     with precision(compiled=True):
         run = Run(pack(lanes, 50), _source(width), torch.device("cpu"))
         trainer, order = compiled(run)
@@ -65,7 +68,7 @@ def _lane_step(lanes: int, width: int) -> float:
 
 
 def compiled(run: Run) -> tuple[Trainer, torch.Tensor]:
-    """The run's lanes after an epoch, and an order to go on with."""
+    """Return the run's lanes, compiled and trained for an epoch, and an epoch's batch order."""
     trainer, order = run.trainer(), run.data.order(1)
     note = trainer.compile(order)
     if note:
@@ -75,27 +78,27 @@ def compiled(run: Run) -> tuple[Trainer, torch.Tensor]:
 
 
 def stretch(trainer: Trainer, order: torch.Tensor) -> float:
-    """Seconds of one step of all lanes."""
-    steps, started = 0, time.perf_counter()
-    while (spent := time.perf_counter() - started) < 0.5:
+    """Measure seconds of one step of all lanes, over half a second or more."""
+    steps, started, spent = 0, time.perf_counter(), 0.0
+    while spent < 0.5:
         trainer.train_epoch(order)
         steps += order.shape[1]
+        spent = time.perf_counter() - started
     return spent / steps
 
 
 def pack(
     lanes: int, epochs: int, architecture: str = "mlp", regularizer: str = REGULARIZER
 ) -> Pack:
-    """Strengths, signals and seeds of the quick suite, as many as there are lanes."""
+    """Make a pack of the quick suite's strengths, signals and seeds, as many as there are lanes."""
     suite, task = SUITES["quick"], ("mnist5k", architecture)
     strengths = discover().regularizers[regularizer].strengths or ((),)
-    axes = islice(product(suite.seeds, suite.signals, strengths), lanes)
-    cells = tuple(
-        Cell(*task, regularizer, strength, signal, seed) for seed, signal, strength in axes
-    )
+    cells = []
+    for seed, signal, strength in islice(product(suite.seeds, suite.signals, strengths), lanes):
+        cells.append(Cell(*task, regularizer, strength, signal, seed))
     recipe = replace(suite.recipes[task], epochs=epochs)
     return Pack(
-        cells=cells,
+        cells=tuple(cells),
         keys=tuple(cell.id for cell in cells),
         recipe=recipe,
         split=suite.splits[task[0]],
@@ -104,14 +107,19 @@ def pack(
 
 
 def _source(width: int) -> Any:
-    """membench's plugins, with an `mlp` of this width."""
-    found = discover()
-    network = type(found.architecture("mlp").build((1, 28, 28), 10))
-    sized = Architecture(
-        "mlp", lambda shape, classes: network(shape[0] * shape[1] * shape[2], width, classes)
+    """Return membench's plugins, with an `mlp` of this width."""
+    registry = discover()
+    network = type(registry.architecture("mlp").build((1, 28, 28), 10))
+
+    def build(shape: tuple[int, int, int], num_classes: int) -> torch.nn.Module:
+        return network(shape[0] * shape[1] * shape[2], width, num_classes)
+
+    return SimpleNamespace(
+        regularizer=registry.regularizer,
+        signal=registry.signal,
+        dataset=registry.dataset,
+        architecture=lambda name: Architecture("mlp", build),
     )
-    named = {"regularizer": found.regularizer, "signal": found.signal, "dataset": found.dataset}
-    return SimpleNamespace(**named, architecture=lambda name: sized)
 
 
 if __name__ == "__main__":

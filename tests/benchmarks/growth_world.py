@@ -1,7 +1,7 @@
-"""A board of any size, made up from the committed one, and what is measured on it: one action a process.
+"""Make a board of any size from the committed one, and act on it: one action a process.
 
-`python growth_world.py build|merge|plan|report CELLS FOLDER`, in this order; the last line says when and how large the
-process was at the end. `growth.py` and `tests/test_growth.py` start it.
+`python growth_world.py build|merge|plan|report CELLS FOLDER`, in this order; the last line says
+when the process ended and how large it was. `growth.py` and `tests/test_growth.py` start it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ COMMITTED = Path(__file__).parents[2] / "leaderboard" / "records"
 CONTROLS = ("none", "low-lr", "placebo")
 BATCH = 15  #: records in one write, as a pack has
 
-_PLUGIN = '''"""Made-up entry {name}: committed records under another name.  Nobody et al. 2026, arXiv:1706.05394."""
+_PLUGIN = '''"""Made-up entry {name}: committed records under another name.
+
+Nobody et al. 2026, arXiv:1706.05394.
+"""
 from membench import Regularizer, hookimpl
 
 
@@ -48,14 +51,15 @@ def hidden(h, lane):
 
 @hookimpl
 def register():
-    return [Regularizer("{name}", strengths=(0.1, 0.3, 0.5, 0.7, 0.9), group="{group}", hidden=hidden)]
+    grid = (0.1, 0.3, 0.5, 0.7, 0.9)
+    return [Regularizer("{name}", strengths=grid, group="{group}", hidden=hidden)]
 '''
 _GROUPS = ("data", "model", "loss", "gradient", "weights")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is planned."""
+    """The size of a plan."""
 
     tasks: int
     signals: int
@@ -65,7 +69,7 @@ class Size:
 
     @property
     def cells(self) -> int:
-        """`none`, the entries and the controls, everywhere."""
+        """The number of cells: `none`, entries and controls, for each task, signal and seed."""
         return self.tasks * self.signals * self.seeds * (1 + 5 * self.entries + 8 * self.controls)
 
 
@@ -83,7 +87,12 @@ SIZES = {
 
 
 def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
-    """Seconds from the start of a fresh process to the end of its action, and its largest resident memory in MB."""
+    """Run an action in a fresh process.
+
+    Returns:
+        (seconds from the start of the process to the end of its action, largest resident memory in
+        MB).
+    """
     command = [sys.executable, __file__, action, str(cells), str(folder)]
     environment = {**os.environ, "MEMBENCH_CACHE": str(folder / "cache")}
     started = time.time()
@@ -95,13 +104,11 @@ def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
 
 
 def build(size: Size, folder: Path) -> None:
-    """The plugins' files, and a store in which every planned cell has a record that one writer left behind."""
+    """Write the plugins' files, and a store with a record for every cell, left by one writer."""
     _write_plugins(size, folder / "shipped")
     options = build_parser().parse_args(["run", *_words(folder)])
     registry = session.load_registry(options)
-    planned = session.plan_suite(
-        options, registry, DatasetLoader(registry, options.data_dir)
-    )
+    planned = session.plan_suite(options, registry, DatasetLoader(registry, options.data_dir))
     environment = session.expected_environment("cpu", planned.suite.compiled)
     env = digest(environment)
     store = Store(folder / "board" / "records")
@@ -113,19 +120,19 @@ def build(size: Size, folder: Path) -> None:
 
 
 def merge(size: Size, folder: Path) -> None:
-    """What `membench run` does with the shards after training."""
+    """Merge the shards, as `membench run` does after training."""
     Store(folder / "board" / "records").merge()
 
 
 def plan(size: Size, folder: Path) -> None:
-    """`membench run` on the whole store, up to where the first pack would be handed to a worker."""
+    """Do `membench run` on the whole store, up to where the first pack would go to a worker."""
 
     def reached(job: training.TrainingJob, packs: list, *_: object, **__: object) -> None:
         if packs or len(job.keys) != size.cells:
             raise RuntimeError(
                 f"{len(packs)} packs of {len(job.keys)} cells are missing, not 0 of {size.cells}"
             )
-        _ended()
+        _print_end()
         sys.stdout.flush()
         os._exit(0)
 
@@ -134,7 +141,7 @@ def plan(size: Size, folder: Path) -> None:
 
 
 def report(size: Size, folder: Path) -> None:
-    """`membench report`."""
+    """Do `membench report`."""
     main(["report", "--out", str(folder / "board")])
 
 
@@ -143,67 +150,76 @@ def _words(folder: Path) -> list[str]:
 
 
 def _write_plugins(size: Size, folder: Path) -> None:
-    """membench's own but for the regularizers, and those that are made up."""
-    kinds = [
-        "architectures/*.py",
-        "datasets/*.py",
-        "signals/*.py",
-        *(["regularizers/controls.py"] * size.controls),
-    ]
+    """Link the shipped plugins, without the regularizers, and write made-up regularizers."""
+    patterns = ["architectures/*.py", "datasets/*.py", "signals/*.py"]
+    if size.controls:
+        patterns.append("regularizers/controls.py")
     folder.mkdir(parents=True)
-    for path in (path for kind in kinds for path in shipped_folder().glob(kind)):
-        (folder / path.name).symlink_to(path)
+    for pattern in patterns:
+        for path in shipped_folder().glob(pattern):
+            (folder / path.name).symlink_to(path)
     for i in range(size.entries):
-        name = f"entry-{i:03}"
-        (folder / f"{name}.py").write_text(
-            _PLUGIN.format(name=name, group=_GROUPS[i % len(_GROUPS)])
-        )
+        name, group = f"entry-{i:03}", _GROUPS[i % len(_GROUPS)]
+        (folder / f"{name}.py").write_text(_PLUGIN.format(name=name, group=group))
 
 
 def _records(planned: Plan) -> Iterator[Record]:
-    """A record for every cell: one of the committed board's, of the same task and signal, under the cell's name."""
+    """Make a record for every cell, of a committed record of the same task and signal."""
     committed = Store(COMMITTED)
-    real = committed.manifests()["quick"]
-    known = {r.cell: r for r in committed.read().records.values()}
-    entries = [
-        entry for entry in real.entries if entry.group != "control" and entry.name not in CONTROLS
-    ]
-    grid = {entry.name: entry.strengths for entry in planned.manifest.entries}
+    manifest = committed.manifests()["quick"]
+    by_cell = {record.cell: record for record in committed.read().records.values()}
+    entries = []
+    for entry in manifest.entries:
+        # A skipped entry has no records on some task.
+        if entry.group != "control" and entry.name not in CONTROLS and not entry.skipped:
+            entries.append(entry)
+    grids = {entry.name: entry.strengths for entry in planned.manifest.entries}
     for number, cell in enumerate(planned.cells):
-        like = known[_like(cell, entries, grid, len(real.seeds))]
-        name = {"strength": cell.strength, "seed": cell.seed, "regularizer": cell.regularizer}
-        bits = {
-            field: _turned(getattr(like, field), number) for field in ("train_bits", "test_bits")
-        }
-        yield replace(like, key=planned.manifest.cells[cell.id], id=cell.id, **name, **bits)
+        record = by_cell[_committed_cell(cell, entries, grids, len(manifest.seeds))]
+        yield replace(
+            record,
+            key=planned.manifest.cells[cell.id],
+            id=cell.id,
+            regularizer=cell.regularizer,
+            strength=cell.strength,
+            seed=cell.seed,
+            train_bits=_rotate(record.train_bits, number),
+            test_bits=_rotate(record.test_bits, number),
+        )
 
 
-def _like(cell: Cell, entries: list[Entry], grid: dict[str, tuple], seeds: int) -> Cell:
-    """Which committed cell lends its record; entries that share one have its seeds in different orders."""
+def _committed_cell(cell: Cell, entries: list[Entry], grids: dict[str, tuple], seeds: int) -> Cell:
+    """Choose the committed cell whose record stands for this one's.
+
+    Made-up entries that share a committed entry have its seeds in different orders.
+    """
     if cell.regularizer in CONTROLS:
         return replace(cell, seed=cell.seed % seeds)
-    turn, place = divmod(int(cell.regularizer.removeprefix("entry-")), len(entries))
-    strength = entries[place].strengths[grid[cell.regularizer].index(cell.strength)]
-    return replace(
-        cell, regularizer=entries[place].name, strength=strength, seed=(cell.seed + turn) % seeds
-    )
+    shift, number = divmod(int(cell.regularizer.removeprefix("entry-")), len(entries))
+    entry = entries[number]
+    strength = entry.strengths[grids[cell.regularizer].index(cell.strength)]
+    seed = (cell.seed + shift) % seeds
+    return replace(cell, regularizer=entry.name, strength=strength, seed=seed)
 
 
-def _turned(bits: str, number: int) -> str:
-    """No two cells have the same bits, as in a real store: equal ones would be kept in memory once."""
-    at = number % max(1, len(bits))
-    return bits[at:] + bits[:at]
+def _rotate(bits: str, number: int) -> str:
+    """Make bits that differ by cell, as in a real store: equal ones are kept in memory once."""
+    start = number % max(1, len(bits))
+    return bits[start:] + bits[:start]
 
 
-def _ended() -> None:
-    """Not `getrusage`: its peak is the parent's where that was larger before the exec."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    print(json.dumps({"at": time.time(), "peak": peak / 1024}))
+def _print_end() -> None:
+    """Print the time and the process's largest resident memory.
+
+    `getrusage` would give the parent's peak where that was larger before the exec.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            print(json.dumps({"at": time.time(), "peak": int(line.split()[1]) / 1024}))
 
 
 def _act(action: str, cells: str, folder: str) -> None:
-    size, place = SIZES[int(cells)], Path(folder)
+    size, path = SIZES[int(cells)], Path(folder)
     SUITES["growth"] = replace(
         SUITES["quick"],
         name="growth",
@@ -211,15 +227,15 @@ def _act(action: str, cells: str, folder: str) -> None:
         signals=SUITES["quick"].signals[: size.signals],
         seeds=tuple(range(size.seeds)),
     )
-    session.discover = partial(discover, shipped=place / "shipped")
+    session.discover = partial(discover, shipped=path / "shipped")
     actions: dict[str, Callable[[Size, Path], Any]] = {
         "build": build,
         "merge": merge,
         "plan": plan,
         "report": report,
     }
-    actions[action](size, place)
-    _ended()
+    actions[action](size, path)
+    _print_end()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The machine's ceiling as a peer: it "trains" a cell by as many FLOPs of large matrix products as the cell needs."""
+"""The machine's ceiling as a peer: it does as many FLOPs of large products as a cell needs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Ceiling:
         self.owed = 0.0  #: FLOPs, carried from one job to the next
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """Chooses n."""
+        """Choose n."""
         self.side = max(SIDES, key=self._rate)
         self._allocate(self.side)
 
     def train(self, cells: Sequence[Cell]) -> None:
-        """The cells' FLOPs, to the nearest product."""
+        """Do the cells' FLOPs, to the nearest product."""
         self.owed += float(self.work.flops) * self.work.size.steps * len(cells)
         while self.owed > 0:
             self._multiply()
 
     def read(self, trained: None) -> list[tuple[float, float]]:
-        """Nothing was learned."""
+        """Return nothing, since nothing was learned."""
         return []
 
     def _allocate(self, side: int) -> None:
@@ -55,7 +55,7 @@ class Ceiling:
 
 
 def peer(work: Work, precision: str, lanes: int) -> Ceiling:
-    """One process a core, as membench's workers."""
+    """Make the peer for one process a core, as membench's workers are."""
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision(precision)
     return Ceiling(work)

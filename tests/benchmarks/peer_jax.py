@@ -1,4 +1,7 @@
-"""JAX: a lane's whole training as one program, `lax.scan` over epochs and steps, `vmap` over lanes, compiled once."""
+"""JAX as a peer: a lane's whole training is one program, compiled once.
+
+`lax.scan` runs over epochs and steps, `vmap` over lanes.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +27,21 @@ PRECISIONS = {"highest": "highest", "high": "tensorfloat32", "medium": "bfloat16
 
 
 def layers(weights: dict[str, np.ndarray]) -> Layers:
-    """membench's [out, in] matrices, transposed."""
+    """Transpose membench's [out, in] matrices."""
     values = list(weights.values())
-    return [
-        {"w": jnp.asarray(w.T), "b": jnp.asarray(b)}
-        for w, b in zip(values[::2], values[1::2], strict=True)
-    ]
+    params = []
+    for weight, bias in zip(values[::2], values[1::2], strict=True):
+        params.append({"w": jnp.asarray(weight.T), "b": jnp.asarray(bias)})
+    return params
 
 
 def dense(layer: dict[str, Array], x: Array) -> Array:
+    """Apply a linear layer."""
     return x @ layer["w"] + layer["b"]
 
 
 def patches(x: Array, size: int) -> Array:
-    """[n, h, w, c] -> [n, h // size, w // size, size * size * c]."""
+    """Cut x [n, h, w, c] into patches: [n, h // size, w // size, size * size * c]."""
     n, h, w, c = x.shape
     rows, columns = h // size, w // size
     x = x[:, : rows * size, : columns * size].reshape(n, rows, size, columns, size, c)
@@ -45,7 +49,7 @@ def patches(x: Array, size: int) -> Array:
 
 
 def mlp(params: Layers, x: Array, act: Act) -> Array:
-    """Logits [n, classes]."""
+    """Compute the logits [n, classes] of x [n, c, h, w]."""
     *hidden, head = params
     h = x.reshape(len(x), -1)
     for layer in hidden:
@@ -54,7 +58,10 @@ def mlp(params: Layers, x: Array, act: Act) -> Array:
 
 
 def cnn(params: Layers, x: Array, act: Act) -> Array:
-    """The plugin `cnn`; its convolutions do not overlap, so patches x matrix is the same, and here the faster way."""
+    """Compute the logits of the plugin `cnn`.
+
+    Its convolutions do not overlap, so patches x matrix is the same, and is faster here.
+    """
     stem, body, neck, head = params
     h = act(dense(stem, patches(x.transpose(0, 2, 3, 1), 4)))
     h = act(dense(body, patches(h, 2)))
@@ -62,7 +69,7 @@ def cnn(params: Layers, x: Array, act: Act) -> Array:
 
 
 def dropped(keys: Array, rate: Array) -> Act:
-    """ReLU, then dropout with a key of its own at each call."""
+    """Make an activation: ReLU, then dropout, with the next of the keys at each call."""
     upcoming = iter(keys)
 
     def act(h: Array) -> Array:
@@ -75,15 +82,27 @@ def dropped(keys: Array, rate: Array) -> Act:
 def train(
     net: Callable, recipe: Recipe, params: Layers, x: Array, y: Array, rate: Array, key: Array
 ) -> Layers:
-    """One lane's whole budget: the trained layers."""
+    """Train one lane for its whole budget.
+
+    Args:
+        net: `mlp` or `cnn`.
+        recipe: how it is trained.
+        params: the initial layers.
+        x: [n, c, h, w].
+        y: [n] int64.
+        rate: of dropout, 0-d.
+        key: of the random numbers.
+
+    Returns:
+        The trained layers.
+    """
     per_epoch = len(y) // recipe.batch
     taps = len(params) - 1
 
     def loss(params: Layers, x: Array, y: Array, key: Array) -> Array:
         logits = net(params, x, dropped(random.split(key, taps), rate))
-        return -jnp.mean(
-            jnp.sum(jax.nn.one_hot(y, logits.shape[1]) * jax.nn.log_softmax(logits), axis=1)
-        )
+        targets = jax.nn.one_hot(y, logits.shape[1])
+        return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits), axis=1))
 
     def step(carry: Any, batch: Any) -> Any:
         params, momentum = carry
@@ -94,63 +113,66 @@ def train(
 
     def epoch(carry: Any, key: Array) -> Any:
         keys = random.split(key, 1 + per_epoch)
-        order = random.permutation(keys[0], len(y))[: per_epoch * recipe.batch].reshape(
-            per_epoch, recipe.batch
-        )
-        return lax.scan(step, carry, (order, keys[1:]))[0], None
+        order = random.permutation(keys[0], len(y))[: per_epoch * recipe.batch]
+        batches = order.reshape(per_epoch, recipe.batch)
+        return lax.scan(step, carry, (batches, keys[1:]))[0], None
 
     start = params, jax.tree.map(jnp.zeros_like, params)
     return lax.scan(epoch, start, random.split(key, recipe.epochs))[0][0]
 
 
 class JaxPeer:
-    """As many lanes at once as the driver says; one lane without `vmap`."""
+    """Trains as many lanes at once as the driver says; one lane without `vmap`."""
 
     def __init__(self, work: Work, lanes: int) -> None:
         net = cnn if work.size.architecture == "cnn" else mlp
         one = partial(train, net, work.size.recipe)
         self.work, self.lanes = work, lanes
         self.program = jax.jit(jax.vmap(one) if lanes > 1 else one)
-        self.right = jax.jit(
-            lambda params, x, y: jnp.mean(jnp.argmax(net(params, x, jax.nn.relu), axis=1) == y)
-        )
+
+        def accuracy(params: Layers, x: Array, y: Array) -> Array:
+            return jnp.mean(jnp.argmax(net(params, x, jax.nn.relu), axis=1) == y)
+
+        self.accuracy = jax.jit(accuracy)
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """Compiles; what `train` calls is this very program."""
+        """Compile the program that `train` calls."""
         self.program = self.program.lower(*self._inputs(cells)).compile()
 
     def train(self, cells: Sequence[Cell]) -> tuple[Sequence[Cell], Layers]:
-        """The cells and their trained layers, stacked if there are several lanes."""
+        """Return the cells and their trained layers, stacked if there are several lanes."""
         return cells, jax.block_until_ready(self.program(*self._inputs(cells)))
 
     def _inputs(self, cells: Sequence[Cell]) -> tuple[Any, ...]:
-        each = [self._lane(i, cell) for i, cell in enumerate(cells)]
-        return (
-            each[0] if self.lanes == 1 else jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-        )
+        lanes = [self._lane(i, cell) for i, cell in enumerate(cells)]
+        if self.lanes == 1:
+            return lanes[0]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
 
     def _lane(self, i: int, cell: Cell) -> tuple[Any, ...]:
-        e = self.work.of(cell)
-        key, strength = random.fold_in(random.key(cell.seed), i), jnp.float32(cell.strength[0])
+        examples = self.work.of(cell)
         return (
             layers(self.work.weights[cell.seed]),
-            jnp.asarray(e.x),
-            jnp.asarray(e.y),
-            strength,
-            key,
+            jnp.asarray(examples.x),
+            jnp.asarray(examples.y),
+            jnp.float32(cell.strength[0]),
+            random.fold_in(random.key(cell.seed), i),
         )
 
     def read(self, trained: tuple[Sequence[Cell], Layers]) -> list[tuple[float, float]]:
-        """(training accuracy, test accuracy) of each."""
-        cells, params = trained
-        lane = lambda i: params if self.lanes == 1 else jax.tree.map(lambda w: w[i], params)  # noqa: E731
-        return [self._accuracies(self.work.of(cell), lane(i)) for i, cell in enumerate(cells)]
-
-    def _accuracies(self, e: Any, params: Layers) -> tuple[float, float]:
-        return float(self.right(params, e.x, e.y)), float(self.right(params, e.test_x, e.test_y))
+        """Return (training accuracy, test accuracy) of each cell."""
+        cells, stacked = trained
+        accuracies = []
+        for i, cell in enumerate(cells):
+            params = stacked if self.lanes == 1 else jax.tree.map(lambda w, i=i: w[i], stacked)
+            examples = self.work.of(cell)
+            train = float(self.accuracy(params, examples.x, examples.y))
+            test = float(self.accuracy(params, examples.test_x, examples.test_y))
+            accuracies.append((train, test))
+        return accuracies
 
 
 def peer(work: Work, precision: str, lanes: int) -> JaxPeer:
-    """One process of one thread; the driver sets the flags before JAX is imported."""
+    """Make the peer for a process of one thread, whose flags the driver sets before the import."""
     jax.config.update("jax_default_matmul_precision", PRECISIONS[precision])
     return JaxPeer(work, lanes)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with `DataLoader`, all that it would print, log or keep switched off."""
+"""Lightning's Trainer with `DataLoader` as a peer; what it would print, log or keep is off."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Module(lightning.LightningModule):
 
 
 def fit(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
-    """`barebones` is Lightning's own mode for measuring its overhead: no logger, checkpoint, progress bar, summary."""
+    """Train in Lightning's mode for measuring its overhead.
+
+    `barebones` has no logger, checkpoint, progress bar or summary.
+    """
     loader = DataLoader(TensorDataset(x, y), batch_size=recipe.batch, shuffle=True, drop_last=True)
     trainer = lightning.Trainer(
         accelerator="cpu", devices=1, max_epochs=recipe.epochs, barebones=True
@@ -43,9 +46,8 @@ def fit(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
 
 
 def peer(work: Work, precision: str, lanes: int) -> TorchPeer:
-    """Sequential, torch's default threads."""
+    """Make the sequential peer, with torch's default threads."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings(
-        "ignore", module="lightning"
-    )  # it would like more workers, and a longer epoch
+    # Lightning would like more workers, and a longer epoch.
+    warnings.filterwarnings("ignore", module="lightning")
     return TorchPeer(work, precision, fit)

@@ -1,4 +1,4 @@
-"""membench's engine as a worker process runs it. All that the benchmark knows of the engine is in `Stacked.train`."""
+"""membench's engine as a worker process runs it; `Stacked.train` is all that is timed of it."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Trained = tuple[Run, Trainer]
 
 
 class Stacked:
-    """Packs of stacked cells."""
+    """Trains packs of stacked cells."""
 
     def __init__(self, work: Work) -> None:
         self.work, self.source = work, source()
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """Compiles the program of a pack as wide as this one."""
+        """Compile the program of a pack as wide as this one."""
         self._started(cells)
 
     def train(self, cells: Sequence[Cell]) -> Trained:
-        """What `train_pack` does, without reading the lanes."""
+        """Do what `train_pack` does, without reading the lanes."""
         run, trainer = self._started(cells)
         for epoch in range(1, self.work.size.recipe.epochs + 1):
             trainer.train_epoch(run.data.order(epoch))
         return run, trainer
 
     def run(self, cells: Sequence[Cell]) -> Run:
-        """The cells as one pack."""
+        """Return the run of the cells as one pack."""
         size = self.work.size
         pack = Pack(
             cells=tuple(cells),
@@ -60,15 +60,21 @@ class Stacked:
         return run, trainer
 
     def read(self, trained: Trained) -> list[tuple[float, float]]:
-        """(training accuracy, test accuracy) of each lane."""
+        """Return (training accuracy, test accuracy) of each lane."""
         run, trainer = trained
-        read = lambda split: trainer.evaluate(run.data.rows[split], run.data.labels[split])[0]  # noqa: E731
-        train, test = (read(split).float().mean(dim=1).tolist() for split in ("train", "test"))
+        accuracies = []
+        for split in ("train", "test"):
+            right, *_ = trainer.evaluate(run.data.rows[split], run.data.labels[split])
+            accuracies.append(right.float().mean(dim=1).tolist())
+        train, test = accuracies
         return list(zip(train, test, strict=True))
 
 
 def peer(work: Work, precision: str, lanes: int) -> Stacked:
-    """One worker: set up as `membench.execution.worker` does, with empty caches, so that its start is a cold one."""
+    """Make one worker, set up as `membench.execution.worker` does, with a cold start.
+
+    Its caches are empty.
+    """
     _empty_caches()
     environment.configure_torch()
     torch.set_float32_matmul_precision(precision)
@@ -76,7 +82,7 @@ def peer(work: Work, precision: str, lanes: int) -> Stacked:
 
 
 def _empty_caches() -> None:
-    """Nothing compiled before is found; the parsed data sets are, since the other peers are handed theirs."""
+    """Hide what was compiled before, but not the parsed data sets: the other peers get theirs."""
     folder, data = Path(tempfile.gettempdir(), "cache"), cache_folder() / "data"
     folder.mkdir(exist_ok=True)
     with suppress(FileExistsError):  # the other process was here first

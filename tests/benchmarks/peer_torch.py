@@ -1,4 +1,7 @@
-"""Plain PyTorch: with `DataLoader`, as most people write it; with the data resident, as a careful person does."""
+"""Plain PyTorch as a peer, in two ways.
+
+With `DataLoader`, as most people write it, and with the data resident, as a careful person does.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +24,12 @@ from membench.api import Recipe
 from membench.records import Cell
 
 Weights = Mapping[str, np.ndarray]
-Fit = Callable[
-    [nn.Module, Tensor, Tensor, Recipe], None
-]  #: (network, x, labels, recipe) -> trained in place
+#: (network, x, labels, recipe): trains the network in place
+Fit = Callable[[nn.Module, Tensor, Tensor, Recipe], None]
 
 
 def mlp(weights: Weights, strength: float) -> nn.Sequential:
-    """Linear layers of the weights' sizes; dropout after each hidden ReLU."""
+    """Make linear layers of the weights' sizes, with dropout after each hidden ReLU."""
     *hidden, head = [w.shape for w in weights.values() if w.ndim == 2]
     layers: list[nn.Module] = [nn.Flatten()]
     for outputs, inputs in hidden:
@@ -37,23 +38,30 @@ def mlp(weights: Weights, strength: float) -> nn.Sequential:
 
 
 def cnn(weights: Weights, strength: float) -> nn.Sequential:
-    """The plugin `cnn` with torch's own convolutions."""
+    """Make the plugin `cnn` with torch's own convolutions."""
     stem, body, neck, head = [w.shape for w in weights.values() if w.ndim == 2]
     return nn.Sequential(
-        *(nn.Conv2d(stem[1] // 16, stem[0], 4, stride=4), nn.ReLU(), nn.Dropout(strength)),
-        *(nn.Conv2d(stem[0], body[0], 2, stride=2), nn.ReLU(), nn.Dropout(strength)),
+        nn.Conv2d(stem[1] // 16, stem[0], 4, stride=4),
+        nn.ReLU(),
+        nn.Dropout(strength),
+        nn.Conv2d(stem[0], body[0], 2, stride=2),
+        nn.ReLU(),
+        nn.Dropout(strength),
         nn.Flatten(),
-        *(nn.Linear(neck[1], neck[0]), nn.ReLU(), nn.Dropout(strength)),
+        nn.Linear(neck[1], neck[0]),
+        nn.ReLU(),
+        nn.Dropout(strength),
         nn.Linear(head[1], head[0]),
     )
 
 
 def network(weights: Weights, strength: float) -> nn.Sequential:
-    """The size's network, starting from the given weights."""
-    net = (cnn if "stem.linear.weight" in weights else mlp)(weights, strength)
+    """Make the network that the weights are of, starting from them."""
+    build = cnn if "stem.linear.weight" in weights else mlp
+    net = build(weights, strength)
     with torch.no_grad():
-        for own, given in zip(net.parameters(), weights.values(), strict=True):
-            own.copy_(torch.from_numpy(given).reshape(own.shape))
+        for parameter, weight in zip(net.parameters(), weights.values(), strict=True):
+            parameter.copy_(torch.from_numpy(weight).reshape(parameter.shape))
         if isinstance(net[0], nn.Conv2d):
             for layer in (net[0], net[3], net[7]):
                 layer.weight.copy_(_channels_first(layer.weight, net[3].out_channels))
@@ -61,7 +69,10 @@ def network(weights: Weights, strength: float) -> nn.Sequential:
 
 
 def _channels_first(weight: Tensor, channels: int) -> Tensor:
-    """membench's columns run over rows, columns, channels; torch's over channels, rows, columns."""
+    """Reorder a matrix's columns from membench's (rows, columns, channels) to torch's order.
+
+    torch's columns run over channels, rows, columns.
+    """
     if weight.dim() == 4:
         outputs, inputs, size, _ = weight.shape
         return weight.reshape(outputs, size, size, inputs).permute(0, 3, 1, 2).clone()
@@ -70,7 +81,7 @@ def _channels_first(weight: Tensor, channels: int) -> Tensor:
 
 
 def flops(weights: Weights, x: np.ndarray) -> int:
-    """Of one step's forward and backward pass on the batch x."""
+    """Count the FLOPs of one step's forward and backward pass on the batch x."""
     net, y = network(weights, 0.5), torch.zeros(len(x), dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         F.cross_entropy(net(torch.from_numpy(x)), y).backward()
@@ -78,7 +89,7 @@ def flops(weights: Weights, x: np.ndarray) -> int:
 
 
 def fit_from_loader(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
-    """The loop of the tutorials."""
+    """Train with the loop of the tutorials."""
     loader = DataLoader(TensorDataset(x, y), batch_size=recipe.batch, shuffle=True, drop_last=True)
     optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=recipe.momentum)
     for _ in range(recipe.epochs):
@@ -89,16 +100,15 @@ def fit_from_loader(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> Non
 
 
 def fit_resident(net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe) -> None:
-    """No loader, no wait for the device, one kernel for the update; one gather an epoch."""
+    """Train without a loader or a wait: one gather an epoch, one kernel an update."""
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=recipe.momentum, fused=True
     )
     whole = len(y) // recipe.batch * recipe.batch
     for _ in range(recipe.epochs):
         order = torch.randperm(len(y), device=y.device)[:whole]
-        for inputs, labels in zip(
-            x[order].split(recipe.batch), y[order].split(recipe.batch), strict=True
-        ):
+        batches = zip(x[order].split(recipe.batch), y[order].split(recipe.batch), strict=True)
+        for inputs, labels in batches:
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(net(inputs), labels).backward()
             optimizer.step()
@@ -115,11 +125,11 @@ class TorchPeer:
         }
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """One epoch of the first cell."""
+        """Train the first cell for one epoch."""
         self._trained(cells[0], replace(self.work.size.recipe, epochs=1))
 
     def train(self, cells: Sequence[Cell]) -> list[tuple[Cell, nn.Module]]:
-        """The cells with their trained networks."""
+        """Return the cells with their trained networks."""
         return [(cell, self._trained(cell, self.work.size.recipe)) for cell in cells]
 
     def _trained(self, cell: Cell, recipe: Recipe) -> nn.Module:
@@ -130,24 +140,27 @@ class TorchPeer:
 
     @torch.no_grad()
     def read(self, trained: Sequence[tuple[Cell, nn.Module]]) -> list[tuple[float, float]]:
-        """(training accuracy, test accuracy) of each, in evaluation mode."""
-        return [self._accuracies(cell, net.eval()) for cell, net in trained]
+        """Return (training accuracy, test accuracy) of each cell, in evaluation mode."""
+        accuracies = []
+        for cell, net in trained:
+            net.eval()
+            examples = self.work.of(cell)
+            train = _accuracy(net, examples.x, examples.y)
+            accuracies.append((train, _accuracy(net, examples.test_x, examples.test_y)))
+        return accuracies
 
-    def _accuracies(self, cell: Cell, net: nn.Module) -> tuple[float, float]:
-        e = self.work.of(cell)
-        right: Any = lambda x, y: float(
-            (net(torch.from_numpy(x)).argmax(dim=1).numpy() == y).mean()
-        )  # noqa: E731
-        return right(e.x, e.y), right(e.test_x, e.test_y)
+
+def _accuracy(net: nn.Module, x: np.ndarray, y: np.ndarray) -> float:
+    return float((net(torch.from_numpy(x)).argmax(dim=1).numpy() == y).mean())
 
 
 def dataloader(work: Work, precision: str, lanes: int) -> TorchPeer:
-    """Sequential, torch's default threads."""
+    """Make the sequential peer, with torch's default threads."""
     return TorchPeer(work, precision, fit_from_loader)
 
 
 def pool(work: Work, precision: str, lanes: int) -> TorchPeer:
-    """One of the pool's processes: one thread, denormals flushed before the first operation."""
+    """Make the peer of one of the pool's processes: one thread, denormals are flushed first."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     return TorchPeer(work, precision, fit_resident)

@@ -1,7 +1,8 @@
-"""membench against its peers, on the same cells: `python tests/benchmarks/speed.py [--json FILE] [--quick]`.
+"""Compare membench with its peers on the same cells.
 
-Four sizes; at each, every peer trains the cells once from a cold start, then all take turns, round after round: about
-15 minutes. It uses the cores that it is allowed to (`taskset`). `pip install -e '.[bench]'` brings the peers.
+`python tests/benchmarks/speed.py [--json FILE] [--quick]`. Four sizes; at each, every peer trains
+the cells once from a cold start, then all take turns, round after round: about 15 minutes. It uses
+the cores that it is allowed to (`taskset`). `pip install -e '.[bench]'` brings the peers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +21,7 @@ from speed_page import page
 from speed_process import CEILING
 from speed_process import MEMBENCH
 from speed_process import PEERS
+from speed_process import Accuracies
 from speed_process import Kind
 from speed_process import Team
 from speed_process import cores
@@ -31,25 +34,19 @@ PRECISIONS = {"highest": ("highest",), "medium": ("medium",), "both": ("highest"
 TURN = 3.0  #: seconds, of each peer in each round
 QUICK_TURN = 0.2
 TRIAL = 10  #: epochs
-Ratios = dict[
-    str, dict[str, float | None]
-]  #: size -> peer -> membench's cell-steps a second over the peer's
+#: size -> peer -> membench's cell-steps a second over the peer's
+Ratios = dict[str, dict[str, float | None]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the ratios of the first precision."""
     options = _parse(arguments)
+    turn = QUICK_TURN if options.quick else TURN
     ratios: Ratios = {}
     for precision in PRECISIONS[options.precision]:
         for name in options.sizes:
             size = SIZES[name].shortened(epochs=2) if options.quick else SIZES[name]
-            measured = measure(
-                size,
-                options.peers,
-                precision,
-                options.rounds,
-                QUICK_TURN if options.quick else TURN,
-            )
+            measured = measure(size, options.peers, precision, options.rounds, turn)
             print(page(measured), flush=True)
             ratios.setdefault(name, measured.ratios)
     if options.json:
@@ -87,10 +84,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _some_of(known: Sequence[str] | dict) -> object:
+def _some_of(known: Sequence[str] | dict) -> Callable[[str], list[str]]:
+    """Make the type of an option that takes some of the known names, separated by commas."""
+
     def names(text: str) -> list[str]:
         chosen = text.split(",")
-        if unknown := set(chosen) - set(known):
+        unknown = set(chosen) - set(known)
+        if unknown:
             raise argparse.ArgumentTypeError(
                 f"{', '.join(sorted(unknown))}: there are {', '.join(known)}"
             )
@@ -100,10 +100,17 @@ def _some_of(known: Sequence[str] | dict) -> object:
 
 
 def measure(size: Size, peers: Sequence[str], precision: str, rounds: int, turn: float) -> Measured:
-    """One size at one precision: the cold start of each peer, then the rounds."""
-    from speed_world import (
-        draw,  # with torch, which the processes of JAX shall not import along with this file
-    )
+    """Measure one size at one precision: the cold start of each peer, then the rounds.
+
+    Args:
+        size: of the network and its recipe.
+        peers: names of those to compare with.
+        precision: of fp32 matrix products.
+        rounds: in which all peers take turns.
+        turn: seconds of a peer in a round.
+    """
+    # It imports torch, which the processes of JAX shall not import along with this file.
+    from speed_world import draw
 
     work = draw(size, len(cores()))
     result = Measured(work, precision, tuple(peers))
@@ -112,14 +119,13 @@ def measure(size: Size, peers: Sequence[str], precision: str, rounds: int, turn:
         teams = [_cold(kind, result, stack) for kind in (*kinds, MEMBENCH, CEILING)]
         for _ in range(rounds):
             for team in teams:
-                result.rates[team.kind.name].append(
-                    rate(team, result.job_seconds[team.kind.name], turn)
-                )
+                name = team.kind.name
+                result.rates[name].append(rate(team, result.job_seconds[name], turn))
     return result
 
 
 def _cold(kind: Kind, result: Measured, stack: ExitStack) -> Team:
-    """From the start of its processes until it has trained and read all cells; they stay for the rounds."""
+    """Start a peer's processes and let them train and read all cells; they stay for the rounds."""
     lanes = kind.lanes[0] if len(kind.lanes) == 1 else fastest(kind, result.work, result.precision)
     _say(f"{result.work.size.name}, {result.precision}: {kind.name} from cold, {lanes} lanes")
     started = time.perf_counter()
@@ -128,37 +134,42 @@ def _cold(kind: Kind, result: Measured, stack: ExitStack) -> Team:
     stack.callback(team.close)
     answers = team.ask("all")
     seconds = time.perf_counter() - started - team.start_seconds
+    of_all_cells = seconds * len(result.work.cells) / len(work.cells)
+    learned: Accuracies = {}
+    for _, accuracies in answers:
+        learned |= accuracies
     result.start_seconds[kind.name] = team.start_seconds
-    result.cold_seconds[kind.name] = team.start_seconds + seconds * len(result.work.cells) / len(
-        work.cells
-    )
+    result.cold_seconds[kind.name] = team.start_seconds + of_all_cells
     result.job_seconds[kind.name] = max(seconds for seconds, _ in answers)
-    result.learned[kind.name] = {
-        cell: accuracies for _, learned in answers for cell, accuracies in learned.items()
-    }
-    result.memory[kind.name], result.lanes[kind.name] = team.memory, lanes
+    result.learned[kind.name] = learned
+    result.memory[kind.name] = team.memory
+    result.lanes[kind.name] = lanes
     result.rates[kind.name] = []
     return team
 
 
 def fastest(kind: Kind, work: Work, precision: str) -> int:
-    """The number of lanes at which the peer is fastest here, tried for some epochs of as many cells as fill a pack."""
-    found, work = {}, work.shortened(min(TRIAL, work.size.recipe.epochs))
+    """Find the number of lanes at which the peer is fastest on this machine.
+
+    Each is tried for some epochs of as many cells as fill a pack.
+    """
+    rates = {}
+    work = work.shortened(min(TRIAL, work.size.recipe.epochs))
     for lanes in kind.lanes:
         team = Team(kind, work, precision, lanes)
         _rate(team, 1)
-        found[lanes] = _rate(team, WIDTH // lanes)
+        rates[lanes] = _rate(team, WIDTH // lanes)
         team.close()
-    _say(
-        f"  {kind.name}: "
-        + ", ".join(f"{lanes} lanes {r:.0f}" for lanes, r in found.items())
-        + " cell-steps/s"
-    )
-    return max(found, key=lambda lanes: found[lanes])
+    tried = ", ".join(f"{lanes} lanes {rate:.0f}" for lanes, rate in rates.items())
+    _say(f"  {kind.name}: {tried} cell-steps/s")
+    return max(rates, key=rates.__getitem__)
 
 
 def rate(team: Team, job_seconds: float, turn: float) -> float:
-    """Cell-steps a second in a turn of about that many seconds, whole jobs, as many in each process."""
+    """Measure cell-steps a second in a turn of about `turn` seconds.
+
+    Every process does the same number of whole jobs.
+    """
     return _rate(team, max(1, round(turn / job_seconds)))
 
 

@@ -1,4 +1,4 @@
-"""What was measured of one size at one precision, and the tables that say so."""
+"""The measurements of one size at one precision, and their tables."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from speed_work import SIGNALS
 from speed_work import Work
 from tabulate import tabulate
 
-RISK = 0.01  #: that any of a size's comparisons is called void by chance
-SLACK = 0.005  #: of accuracy, where all seeds happen to agree
+RISK = 0.01  #: probability that any of a size's comparisons is called void by chance
+SLACK = 0.005  #: accuracy that may differ where all seeds happen to agree
 INSTALL = "pip install -e '.[bench]'"
 
 
 @dataclass
 class Measured:
-    """By peer; membench and the ceiling among them."""
+    """Measurements by peer; membench and the ceiling are among the peers."""
 
     work: Work
     precision: str
-    asked: tuple[str, ...]
+    requested: tuple[str, ...]  #: the peers to compare with, installed or not
     rates: dict[str, list[float]] = field(default_factory=dict)  #: cell-steps a second, one a round
     job_seconds: dict[str, float] = field(default_factory=dict)
     start_seconds: dict[str, float] = field(default_factory=dict)  #: imports, data, compilation
@@ -39,92 +39,110 @@ class Measured:
 
     @property
     def ratios(self) -> dict[str, float | None]:
-        """membench's rate over the peer's, the median of the rounds; None where the peer is not installed."""
-        return {
-            peer: median(self.over(peer)) if peer in self.rates else None for peer in self.asked
-        }
+        """membench's rate over each peer's, the median of the rounds; None if not installed."""
+        ratios: dict[str, float | None] = {}
+        for peer in self.requested:
+            ratios[peer] = median(self.over(peer)) if peer in self.rates else None
+        return ratios
 
     @property
     def peers(self) -> list[str]:
-        """Those that learned something, membench among them."""
+        """The peers that learned something, membench among them."""
         return [peer for peer in self.rates if peer != CEILING.name]
 
     def over(self, peer: str) -> list[float]:
-        """The same, of each round."""
-        return [
-            own / other
-            for own, other in zip(self.rates[MEMBENCH.name], self.rates[peer], strict=True)
-        ]
+        """Compute membench's rate over the peer's, for each round."""
+        rounds = zip(self.rates[MEMBENCH.name], self.rates[peer], strict=True)
+        return [membench / other for membench, other in rounds]
 
     def accuracies(self, peer: str, strength: float, signal: str) -> np.ndarray:
-        """[seeds]: on random labels the training accuracy, on real ones the test accuracy; [0] if it trained none."""
+        """Collect the accuracies at a strength on a signal.
+
+        Args:
+            peer: whose.
+            strength: of dropout.
+            signal: "randY": training accuracies; "real": test accuracies.
+
+        Returns:
+            [seeds]; [0] if the peer trained no such cell.
+        """
         which = 0 if signal == "randY" else 1
-        cells = [c for c in self.work.cells if c.strength == (strength,) and c.signal == signal]
-        return np.array(
-            [self.learned[peer][c.id][which] for c in cells if c.id in self.learned[peer]]
-        )
+        learned = self.learned[peer]
+        values = []
+        for cell in self.work.cells:
+            if cell.strength == (strength,) and cell.signal == signal and cell.id in learned:
+                values.append(learned[cell.id][which])
+        return np.array(values)
+
+    def is_complete(self, peer: str) -> bool:
+        """Tell whether the peer trained all cells."""
+        return len(self.learned[peer]) == len(self.work.cells)
 
 
 def page(measured: Measured) -> str:
-    """The size's heading, table and remarks, in Markdown."""
-    size, count = measured.work.size, len(measured.work.cells)
-    r, flops = size.recipe, measured.work.flops
-    heading = (
+    """Write the size's heading, table and remarks, in Markdown."""
+    return "\n".join([_heading(measured), _table(measured), "", *_remarks(measured)])
+
+
+def _heading(measured: Measured) -> str:
+    work, size = measured.work, measured.work.size
+    rounds = len(measured.rates[MEMBENCH.name])
+    return (
         f"\n### {size.name}, matmul precision {measured.precision}\n\n"
-        f"{size.dataset}/{size.architecture}, batch {r.batch}, {count} cells of {size.steps} steps of "
-        f"{flops / 1e6:.1f} MFLOP, {len(cores())} cores; {len(measured.rates[MEMBENCH.name])} rounds: "
-        "median (least - most).\n"
+        f"{size.dataset}/{size.architecture}, batch {size.recipe.batch}, "
+        f"{len(work.cells)} cells of {size.steps} steps of {work.flops / 1e6:.1f} MFLOP, "
+        f"{len(cores())} cores; {rounds} rounds: median (least - most).\n"
     )
-    ceiling = [rate * flops / 1e9 / len(cores()) for rate in measured.rates[CEILING.name]]
+
+
+def _remarks(measured: Measured) -> list[str]:
+    gigaflops = measured.work.flops / 1e9 / len(cores())
+    ceiling = [rate * gigaflops for rate in measured.rates[CEILING.name]]
     remarks = [
         f"Ceiling: {_spread(ceiling)} GFLOP/s a core, large fp32 products, all cores at once."
     ]
-    if any(
-        len(m) < len(measured.work.cells)
-        for p, m in measured.learned.items()
-        if p in measured.peers
-    ):
+    if not all(measured.is_complete(peer) for peer in measured.peers):
         remarks.append(
-            f"~: of a sequential peer only the cells @{SHOWN} were trained, the others' time is reckoned."
+            f"~: of a sequential peer only the cells @{SHOWN} were trained, "
+            "the others' time is reckoned."
         )
-    missing = [peer for peer, ratio in measured.ratios.items() if ratio is None]
-    remarks += [f"{peer}: null, since it is not installed here: {INSTALL}" for peer in missing]
+    for peer, ratio in measured.ratios.items():
+        if ratio is None:
+            remarks.append(f"{peer}: null, since it is not installed here: {INSTALL}")
     for peer in measured.peers:
-        remarks += [f"VOID {peer}: {text}" for text in disagreements(measured, peer)]
-    return "\n".join([heading, _table(measured), "", *remarks])
+        for disagreement in disagreements(measured, peer):
+            remarks.append(f"VOID {peer}: {disagreement}")
+    return remarks
 
 
 def _table(m: Measured) -> str:
     headers = [
-        *(
-            "peer",
-            "lanes",
-            "cell-steps/s",
-            "membench / peer",
-            "of ceiling",
-            "start s",
-            "all cells s",
-            "memory MB",
-        ),
-        *(f"fit of randY @{SHOWN}", f"test, real @{SHOWN}"),
+        "peer",
+        "lanes",
+        "cell-steps/s",
+        "membench / peer",
+        "of ceiling",
+        "start s",
+        "all cells s",
+        "memory MB",
+        f"fit of randY @{SHOWN}",
+        f"test, real @{SHOWN}",
     ]
-    rows = [
-        [peer, m.lanes[peer], *_speed(m, peer), *_cost(m, peer), *_learned(m, peer)]
-        for peer in m.peers
-    ]
+    rows = []
+    for peer in m.peers:
+        rows.append([peer, m.lanes[peer], *_speed(m, peer), *_cost(m, peer), *_learned(m, peer)])
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
 
 
 def _speed(m: Measured, peer: str) -> list[str]:
-    share = median(
-        rate / top for rate, top in zip(m.rates[peer], m.rates[CEILING.name], strict=True)
-    )
+    rounds = zip(m.rates[peer], m.rates[CEILING.name], strict=True)
+    share = median(rate / ceiling for rate, ceiling in rounds)
     ratio = "" if peer == MEMBENCH.name else _spread(m.over(peer), 2)
     return [_spread(m.rates[peer]), ratio, f"{share:.0%}"]
 
 
 def _cost(m: Measured, peer: str) -> list[str]:
-    about = "" if len(m.learned[peer]) == len(m.work.cells) else "~"
+    about = "" if m.is_complete(peer) else "~"
     return [
         f"{m.start_seconds[peer]:.1f}",
         f"{about}{m.cold_seconds[peer]:.0f}",
@@ -134,10 +152,11 @@ def _cost(m: Measured, peer: str) -> list[str]:
 
 def _learned(m: Measured, peer: str) -> list[str]:
     void = " VOID" if disagreements(m, peer) else ""
-    means = [
-        (a.mean(), a.std(ddof=1)) for a in (m.accuracies(peer, SHOWN, s) for s in reversed(SIGNALS))
-    ]
-    return [f"{mean:.3f} ± {sd:.3f}{void}" for mean, sd in means]
+    cells = []
+    for signal in ("randY", "real"):
+        accuracies = m.accuracies(peer, SHOWN, signal)
+        cells.append(f"{accuracies.mean():.3f} ± {accuracies.std(ddof=1):.3f}{void}")
+    return cells
 
 
 def _spread(values: list[float], digits: int = 0) -> str:
@@ -146,27 +165,39 @@ def _spread(values: list[float], digits: int = 0) -> str:
 
 
 def disagreements(m: Measured, peer: str) -> list[str]:
-    """Where the peer's mean accuracy is not membench's: two-sided t-tests, one variance for all peers, Bonferroni."""
-    found = []
-    for (strength,), signal in product(sorted({c.strength for c in m.work.cells}), SIGNALS):
-        own, others = (m.accuracies(p, strength, signal) for p in (MEMBENCH.name, peer))
+    """List where the peer's mean accuracy is not membench's.
+
+    Two-sided t tests with one variance for all peers and Bonferroni's correction.
+    """
+    texts = []
+    for strength, signal in product(_strengths(m), SIGNALS):
+        reference = m.accuracies(MEMBENCH.name, strength, signal)
+        accuracies = m.accuracies(peer, strength, signal)
         allowed = _allowed(m, strength, signal)
-        if len(others) and abs(own.mean() - others.mean()) > allowed:
+        if len(accuracies) and abs(reference.mean() - accuracies.mean()) > allowed:
             what = "fit of randY" if signal == "randY" else "test accuracy"
-            found.append(
-                f"{what} @{strength}: {others.mean():.3f}, membench {own.mean():.3f}, allowed ± {allowed:.3f}"
+            texts.append(
+                f"{what} @{strength}: {accuracies.mean():.3f}, "
+                f"membench {reference.mean():.3f}, allowed ± {allowed:.3f}"
             )
-    return found
+    return texts
 
 
 def _allowed(m: Measured, strength: float, signal: str) -> float:
-    from scipy.stats import t  # slow to import, and every peer's process reads this file
+    """Compute how far two peers' mean accuracies may differ by chance."""
+    from scipy.stats import t  # slow to import, and every peer's process imports this file
 
-    groups = [a for a in (m.accuracies(peer, strength, signal) for peer in m.peers) if len(a)]
-    n, comparisons = (
-        len(groups[0]),
-        (len(groups) - 1) * len({c.strength for c in m.work.cells}) * len(SIGNALS),
-    )
-    variance = np.mean([a.var(ddof=1) for a in groups])
+    groups = []
+    for peer in m.peers:
+        accuracies = m.accuracies(peer, strength, signal)
+        if len(accuracies):
+            groups.append(accuracies)
+    n = len(groups[0])
+    comparisons = (len(groups) - 1) * len(_strengths(m)) * len(SIGNALS)
+    variance = np.mean([accuracies.var(ddof=1) for accuracies in groups])
     quantile = t.ppf(1 - RISK / (2 * max(1, comparisons)), len(groups) * (n - 1))
     return float(quantile * np.sqrt(2 * variance / n) + SLACK)
+
+
+def _strengths(m: Measured) -> list[float]:
+    return sorted({cell.strength[0] for cell in m.work.cells})

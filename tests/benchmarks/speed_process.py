@@ -1,4 +1,7 @@
-"""The processes of one peer: started cold, asked to train all cells once, then for turns of some jobs each."""
+"""The processes of one peer.
+
+They are started cold, train all cells once, then take turns of some jobs each.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,16 @@ Accuracies = dict[str, tuple[float, float]]  #: cell id -> (training accuracy, t
 
 
 class Peer(Protocol):
-    """What a peer's module makes in each of its processes, from (work, precision, lanes)."""
+    """A way to train; a peer's module makes one in each process, from (work, precision, lanes)."""
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
-        """Compile, allocate: whatever the first training of that many cells would wait for."""
+        """Compile and allocate what the first training of that many cells would wait for."""
 
     def train(self, cells: Sequence[Cell]) -> Any:
-        """The whole budget, from the initial weights. This is what is timed."""
+        """Train for the whole budget, from the initial weights; this is what is timed."""
 
     def read(self, trained: Any) -> list[tuple[float, float]]:
-        """(training accuracy, test accuracy) of each trained cell."""
+        """Return (training accuracy, test accuracy) of each trained cell."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,8 @@ class Kind:
     name: str
     factory: str  #: module:function
     needs: str = ""  #: a package that may be missing
-    parallel: bool = (
-        True  #: a process a core, each on its core; else one process with the whole machine
-    )
+    #: a process a core, each on its core; else one process with the whole machine
+    parallel: bool = True
     whole: bool = True  #: trains all cells from cold; else those whose accuracies are shown
     lanes: tuple[int, ...] = (1,)  #: cells trained at once; of several the fastest is kept
     environ: dict[str, str] = field(default_factory=dict)
@@ -65,10 +67,8 @@ class Kind:
 
 
 PATIENCE = 10  #: seconds for a process to end by itself
-WORKER = {
-    **KEEP_FREED_MEMORY,
-    **ONE_THREAD,
-}  #: as membench starts its workers: so are all that run as a process a core
+#: the environment of membench's workers, for all peers that run as a process a core
+WORKER = {**KEEP_FREED_MEMORY, **ONE_THREAD}
 XLA = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 PEERS = (
     Kind("dataloader", "peer_torch:dataloader", parallel=False, whole=False),
@@ -87,11 +87,11 @@ CEILING = Kind("ceiling", "peer_ceiling:peer", whole=False, environ=WORKER)
 
 
 class PeerError(Exception):
-    """A peer's process raised; holds its traceback."""
+    """A peer's process raised; the message is its traceback."""
 
 
 def cores() -> list[int]:
-    """Those that this process may use: one, or an even number of them, so that the packs share out evenly."""
+    """List the cores to use: one, or an even number, so that all get as many packs."""
     usable = sorted(os.sched_getaffinity(0))
     return usable[: max(1, len(usable) // 2 * 2)]
 
@@ -99,7 +99,19 @@ def cores() -> list[int]:
 def serve(
     pipe: Connection, kind: Kind, work: Work, precision: str, lanes: int, core: int | None
 ) -> None:
-    """A peer's process: answers "all" with what it took and learned, a number with that many jobs' cell-steps."""
+    """Run a peer's process.
+
+    It answers the command "all" with the seconds of a job and what the cells learned, and a number
+    with the cell-steps of that many jobs.
+
+    Args:
+        pipe: to the driver; None ends the process.
+        kind: of peer.
+        work: to train.
+        precision: of fp32 matrix products.
+        lanes: cells of a job.
+        core: to run on; None: any.
+    """
     try:
         if core is not None:
             os.sched_setaffinity(0, {core})
@@ -110,29 +122,27 @@ def serve(
         pipe.send(None)
         upcoming = cycle(jobs)
         while (command := pipe.recv()) is not None:
-            pipe.send(
-                _all(peer, jobs)
-                if command == "all"
-                else _turn(peer, list(islice(upcoming, command)), work)
-            )
+            if command == "all":
+                pipe.send(_train_all(peer, jobs))
+            else:
+                pipe.send(_train_turn(peer, list(islice(upcoming, command)), work))
     except Exception:
         pipe.send(PeerError(traceback.format_exc()))
 
 
-def _all(peer: Peer, jobs: list[tuple[Cell, ...]]) -> tuple[float, Accuracies]:
-    """Seconds of a job, and what its cells learned."""
+def _train_all(peer: Peer, jobs: list[tuple[Cell, ...]]) -> tuple[float, Accuracies]:
+    """Return the seconds of a job, and what the cells learned."""
     seconds, learned = 0.0, {}
     for job in jobs:
         started = time.perf_counter()
         trained = peer.train(job)
         seconds += time.perf_counter() - started
-        learned |= {
-            cell.id: accuracies for cell, accuracies in zip(job, peer.read(trained), strict=False)
-        }
+        for cell, accuracies in zip(job, peer.read(trained), strict=False):
+            learned[cell.id] = accuracies
     return seconds / len(jobs), learned
 
 
-def _turn(peer: Peer, jobs: list[tuple[Cell, ...]], work: Work) -> int:
+def _train_turn(peer: Peer, jobs: list[tuple[Cell, ...]], work: Work) -> int:
     for job in jobs:
         peer.train(job)
     return work.size.steps * sum(map(len, jobs))
@@ -158,50 +168,51 @@ class Team:
 
     def _start(self, kind: Kind, *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
-        own, others = context.Pipe()
-        process = context.Process(target=serve, args=(others, kind, *arguments), daemon=True)
-        with patch.dict(
-            os.environ, {"TMPDIR": self._folder.name, **kind.environ}
-        ):  # some is read before Python starts
+        pipe, child_end = context.Pipe()
+        process = context.Process(target=serve, args=(child_end, kind, *arguments), daemon=True)
+        # Some variables are read before Python starts.
+        with patch.dict(os.environ, {"TMPDIR": self._folder.name, **kind.environ}):
             process.start()
-        others.close()
+        child_end.close()
         self._processes.append(process)
-        self._pipes.append(own)
+        self._pipes.append(pipe)
 
     def ask(self, command: str | int) -> list[Any]:
-        """All processes at once; waits for all of them."""
+        """Send a command to all processes at once, and wait for all answers."""
         for pipe in self._pipes:
             pipe.send(command)
         return self.answers(watch=command == "all")
 
     def answers(self, watch: bool = True) -> list[Any]:
-        """One a process. The memory is not watched while a turn is timed.
+        """Wait for one answer of each process.
+
+        Args:
+            watch: the memory meanwhile; not while a turn is timed.
 
         Raises:
-            PeerError: of a process that raised or died.
+            PeerError: a process raised or died.
         """
-        found = []
+        answers = []
         for pipe in self._pipes:
             while watch and not pipe.poll(0.1):
                 self.memory = max(self.memory, sum(resident(p.pid) for p in self._processes))
             try:
-                found.append(pipe.recv())
+                answers.append(pipe.recv())
             except EOFError as error:
                 raise PeerError(f"a process of {self.kind.name} died: {self._exits()}") from error
-        for answer in found:
+        for answer in answers:
             if isinstance(answer, PeerError):
                 raise answer
-        return found
+        return answers
 
     def _exits(self) -> str:
         for process in self._processes:
             process.join(1)  # the pipe closes a moment before the process has ended
-        return ", ".join(
-            f"exit code {p.exitcode}" for p in self._processes if p.exitcode is not None
-        )
+        codes = [process.exitcode for process in self._processes]
+        return ", ".join(f"exit code {code}" for code in codes if code is not None)
 
     def close(self) -> None:
-        """Ends the processes and removes what they wrote."""
+        """End the processes and remove what they wrote."""
         for process, pipe in zip(self._processes, self._pipes, strict=True):
             with suppress(OSError):
                 pipe.send(None)
@@ -213,14 +224,12 @@ class Team:
 
 
 def resident(pid: int) -> int:
-    """Bytes in memory of a process and all below it; 0 where there is no /proc."""
+    """Count the resident bytes of a process and its descendants; 0 where there is no /proc."""
+    children = []
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        below = [
-            child
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children += (task / "children").read_text().split()
     except (OSError, IndexError):  # it ended meanwhile
         return 0
-    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in below)
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(resident(int(child)) for child in children)

@@ -1,4 +1,7 @@
-"""What all peers train: four sizes, their cells, and each cell's arrays. No torch: the JAX process reads this too."""
+"""The work of all peers: four sizes, their cells, and each cell's arrays.
+
+No torch: the JAX process imports this too.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,11 @@ class Size:
 
     @property
     def steps(self) -> int:
-        """Of one cell, from its first to its last epoch."""
+        """Optimizer steps of one cell, from its first to its last epoch."""
         return self.split.train // self.recipe.batch * self.recipe.epochs
 
     def shortened(self, epochs: int) -> Size:
-        """The same with fewer epochs, to see that everything runs."""
+        """Return the size with fewer epochs, to see that everything runs."""
         return replace(self, recipe=replace(self.recipe, epochs=epochs))
 
 
@@ -57,57 +60,58 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Examples:
-    """What one cell is trained and read on: inputs [n, c, h, w] float32, standardised; labels [n] int64."""
+    """The examples that one cell is trained and read on."""
 
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-    test_x: NDArray[np.float32]
-    test_y: NDArray[np.int64]
+    x: NDArray[np.float32]  #: [n, c, h, w], standardised
+    y: NDArray[np.int64]  #: [n]
+    test_x: NDArray[np.float32]  #: [m, c, h, w]
+    test_y: NDArray[np.int64]  #: [m]
 
 
 @dataclass(frozen=True)
 class Work:
-    """A size's cells and all that a peer needs to train them."""
+    """A size's cells, and all that a peer needs to train them."""
 
     size: Size
     cells: tuple[Cell, ...]
     examples: dict[tuple[str, int], Examples]  #: (signal, seed) -> arrays
-    weights: dict[
-        int, dict[str, NDArray[np.float32]]
-    ]  #: seed -> what training starts from, in membench's layout
+    #: seed -> initial weights, in membench's layout
+    weights: dict[int, dict[str, NDArray[np.float32]]]
     flops: int  #: of one step of one cell, forward and backward
 
     def share(self, of: int, processes: int) -> Work:
-        """What one of the processes trains."""
+        """Return the work of one of the processes."""
         count = len(self.cells) // processes
         return self._only(self.cells[of * count : (of + 1) * count])
 
     def sample(self) -> Work:
-        """The cells whose accuracies are shown: all that a slow peer trains from cold."""
+        """Return the cells whose accuracies are shown: all that a slow peer trains from cold."""
         return self._only(tuple(c for c in self.cells if c.strength == (SHOWN,)))
 
     def shortened(self, epochs: int) -> Work:
-        """The same cells for fewer epochs."""
+        """Return the same cells for fewer epochs."""
         return replace(self, size=self.size.shortened(epochs))
 
     def _only(self, cells: tuple[Cell, ...]) -> Work:
-        """Some of the cells, and the arrays that those need."""
-        examples = {
-            key: e for key, e in self.examples.items() if key in {(c.signal, c.seed) for c in cells}
-        }
-        weights = {seed: w for seed, w in self.weights.items() if seed in {c.seed for c in cells}}
+        """Return some of the cells, and the arrays that they need."""
+        examples, weights = {}, {}
+        for cell in cells:
+            examples[cell.signal, cell.seed] = self.of(cell)
+            weights[cell.seed] = self.weights[cell.seed]
         return replace(self, cells=cells, examples=examples, weights=weights)
 
     def of(self, cell: Cell) -> Examples:
-        """The cell's arrays."""
+        """Return the cell's arrays."""
         return self.examples[cell.signal, cell.seed]
 
 
 def cells(size: Size, strengths: tuple[float, ...], processes: int) -> tuple[Cell, ...]:
-    """A dropout grid on real and on random labels, in the plan's order; whole packs for 1, 2, 4, 6, ... processes."""
+    """List the cells of a dropout grid on real and on random labels, in the plan's order.
+
+    They fill whole packs for 1, 2, 4, 6, ... processes.
+    """
     seeds = range(SEEDS * max(1, processes // 2))
-    axes = product(strengths, SIGNALS, seeds)
-    return tuple(
-        Cell(size.dataset, size.architecture, "dropout", (s,), signal, seed)
-        for s, signal, seed in axes
-    )
+    grid = []
+    for strength, signal, seed in product(strengths, SIGNALS, seeds):
+        grid.append(Cell(size.dataset, size.architecture, "dropout", (strength,), signal, seed))
+    return tuple(grid)

@@ -1,4 +1,4 @@
-"""Draws the work with membench's own data module and networks, so that all peers train on the arrays that it has."""
+"""Draw the work with membench's data module and networks, so that all peers get its arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from torch import nn
 
 from membench.api import Architecture
 from membench.api import Dataset
-from membench.api import Params
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.data import RunData
@@ -47,10 +46,12 @@ class MLP(nn.Module):
 
 
 def mlp(hidden: int) -> Architecture:
-    """The architecture `mlpHIDDEN`."""
-    return Architecture(
-        f"mlp{hidden}", lambda shape, classes: MLP(int(np.prod(shape)), hidden, classes)
-    )
+    """Make the architecture `mlpHIDDEN`."""
+
+    def build(shape: tuple[int, int, int], num_classes: int) -> MLP:
+        return MLP(int(np.prod(shape)), hidden, num_classes)
+
+    return Architecture(f"mlp{hidden}", build)
 
 
 LOCAL = {architecture.name: architecture for architecture in (mlp(64), mlp(512))}
@@ -58,7 +59,7 @@ LOCAL = {architecture.name: architecture for architecture in (mlp(64), mlp(512))
 
 @dataclass(frozen=True)
 class Source:
-    """What ships with membench, and the benchmark's own networks."""
+    """The plugins that ship with membench, and the benchmark's networks."""
 
     registry: Registry
 
@@ -76,43 +77,59 @@ class Source:
 
 
 def source() -> Source:
-    """Independent of the working folder's plugins."""
+    """Make the source, independent of the working folder's plugins."""
     return Source(discover(folder=Path(__file__).parent))
 
 
 def draw(size: Size, processes: int) -> Work:
-    """The size's cells with their arrays, initial weights and FLOPs."""
-    found = source()
-    arrays = load_arrays(found.dataset(size.dataset))
-    images, architecture = all_images(arrays), found.architecture(size.architecture)
-    chosen = cells(size, found.regularizer("dropout")[0].strengths, processes)
-    drawn = lambda c: draw_run(arrays, size.split, found.signal(c.signal), None, c.task, c.seed)  # noqa: E731
-    started = lambda c: initial_weights(
-        architecture, images.shape[1:], arrays.num_classes, lane_key(c, False)
-    )  # noqa: E731
-    samples = {key: drawn(c) for key, c in {(c.signal, c.seed): c for c in chosen}.items()}
-    weights = {seed: _numpy(started(c)) for seed, c in {c.seed: c for c in chosen}.items()}
-    examples = _examples(images, samples)
+    """Draw the size's cells with their arrays, initial weights and FLOPs."""
+    registry = source()
+    arrays = load_arrays(registry.dataset(size.dataset))
+    images, architecture = all_images(arrays), registry.architecture(size.architecture)
+    work_cells = cells(size, registry.regularizer("dropout")[0].strengths, processes)
+    runs: dict[tuple[str, int], RunData] = {}
+    weights: dict[int, dict[str, np.ndarray]] = {}
+    for cell in work_cells:
+        signal, seed = cell.signal, cell.seed
+        if (signal, seed) not in runs:
+            plugin = registry.signal(signal)
+            runs[signal, seed] = draw_run(arrays, size.split, plugin, None, cell.task, seed)
+        if seed not in weights:
+            params = initial_weights(
+                architecture, images.shape[1:], arrays.num_classes, lane_key(cell, False)
+            )
+            weights[seed] = {name: value.numpy() for name, value in params.items()}
+    examples = _examples(images, runs)
     batch = examples["real", 0].x[: size.recipe.batch]
-    return Work(size, chosen, examples, weights, peer_torch.flops(weights[0], batch))
+    return Work(
+        size=size,
+        cells=work_cells,
+        examples=examples,
+        weights=weights,
+        flops=peer_torch.flops(weights[0], batch),
+    )
 
 
 def _examples(
-    images: np.ndarray, samples: dict[tuple[str, int], RunData]
+    images: np.ndarray, runs: dict[tuple[str, int], RunData]
 ) -> dict[tuple[str, int], Examples]:
-    """By (signal, seed). The test images are the seed's, whatever the signal: one array of them."""
-    tests = {seed: _inputs(images, s, s.test) for (_, seed), s in samples.items()}
-    return {
-        (signal, seed): Examples(_inputs(images, s, s.train), s.train.y, tests[seed], s.test.y)
-        for (signal, seed), s in samples.items()
-    }
+    """Standardise the runs' images, by (signal, seed).
+
+    The test images are the seed's, whatever the signal: one array of them.
+    """
+    tests = {seed: _inputs(images, run, run.test) for (_, seed), run in runs.items()}
+    examples = {}
+    for (signal, seed), run in runs.items():
+        examples[signal, seed] = Examples(
+            x=_inputs(images, run, run.train),
+            y=run.train.y,
+            test_x=tests[seed],
+            test_y=run.test.y,
+        )
+    return examples
 
 
-def _numpy(params: Params) -> dict[str, np.ndarray]:
-    return {name: w.numpy() for name, w in params.items()}
-
-
-def _inputs(images: np.ndarray, s: RunData, part: SplitData) -> np.ndarray:
-    """[n, c, h, w] float32, as the engine standardises them."""
-    x = images[part.rows].astype(np.float32)
-    return (x - s.mean[:, None, None]) / s.std[:, None, None]
+def _inputs(images: np.ndarray, run: RunData, data: SplitData) -> np.ndarray:
+    """Return inputs [n, c, h, w] float32, as the engine standardises them."""
+    x = images[data.rows].astype(np.float32)
+    return (x - run.mean[:, None, None]) / run.std[:, None, None]

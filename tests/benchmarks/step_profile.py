@@ -1,9 +1,11 @@
-"""Where each microsecond of a compiled step goes: `python tests/benchmarks/step_profile.py [--architectures mlp,cnn]`.
+"""Profile a compiled step, kernel by kernel.
 
-The quick suite's networks, 15 lanes as a pack has them, one thread on one core, at the precision of a run. Every kernel
-of the program is in one row, in microseconds of a lane-step, with what Inductor says it computes; what no kernel
-accounts for is the call itself. `--regularizer` takes any that is registered; `gce` is what the README's table is of,
-since it adds nothing to the plain step but a few operations on the losses.
+`python tests/benchmarks/step_profile.py [--architectures mlp,cnn]` takes the quick suite's
+networks, 15 lanes as a pack has them, one thread on one core, at the precision of a run. Every
+kernel of the program is in one row, in microseconds of a lane-step, with what Inductor says it
+computes; the time of no kernel is the call itself. `--regularizer` takes any that is registered;
+the README's table is of `gce`, which adds nothing to the plain step but a few operations on the
+losses.
 """
 
 from __future__ import annotations
@@ -33,10 +35,9 @@ from membench.registry.registry import discover
 
 LANES, EPOCHS = 15, 5
 PRODUCTS = re.compile(r"(?:aten::|aoti_torch_cpu_)(?:baddbmm|addmm|bmm|mm)(?:_out)?")
-LOOP = re.compile(
-    r"graph_\d+_cpp_fused_+(.+)"
-)  #: what Inductor calls a loop: the operations that it fused
-LONGEST = 72  #: letters of a kernel's name
+#: Inductor names a loop after the operations that it fused.
+LOOP = re.compile(r"graph_\d+_cpp_fused_+(.+)")
+MAX_NAME = 72  #: letters of a kernel's name
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,23 @@ class Kernel:
 class Profile:
     """A step's time, in microseconds of a lane-step."""
 
-    unwatched: float  #: median of five stretches
-    whole: float  #: while the kernels were watched
+    unprofiled: float  #: median of five stretches
+    whole: float  #: while the kernels were profiled
     products: Kernel
     loops: tuple[Kernel, ...]  #: the longest first
     megaflops: float  #: of a lane-step's products
 
     @property
     def rest(self) -> float:
-        """What no kernel accounts for: the call, its checks, buffers."""
+        """The time of no kernel: the call, its checks, buffers."""
         return self.whole - sum(k.microseconds for k in (self.products, *self.loops))
 
 
-def profiled(architecture: str, regularizer: str) -> Profile:
-    """
+def profile_step(architecture: str, regularizer: str) -> Profile:
+    """Compile a step and profile it.
+
     Raises:
-        RuntimeError: the step cannot be compiled here.
+        RuntimeError: the step cannot be compiled here, or its products are not recognised.
     """
     with (
         precision(compiled=True),
@@ -75,67 +77,71 @@ def profiled(architecture: str, regularizer: str) -> Profile:
     ):
         run = Run(pack(LANES, 50, architecture, regularizer), discover(), torch.device("cpu"))
         trainer, order = compiled(run)
-        unwatched = 1e6 * median(stretch(trainer, order) for _ in range(5)) / LANES
+        unprofiled = 1e6 * median(stretch(trainer, order) for _ in range(5)) / LANES
         steps = EPOCHS * order.shape[1]
-        with profile(activities=[ProfilerActivity.CPU]) as watched:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
             started = time.perf_counter()
             for _ in range(EPOCHS):
                 trainer.train_epoch(order)
             whole = 1e6 * (time.perf_counter() - started) / steps / LANES
-    seen = [
-        (e.key, e.count / steps, e.self_cpu_time_total / steps / LANES)
-        for e in watched.key_averages()
-    ]
-    multiplied = [(calls, spent) for key, calls, spent in seen if PRODUCTS.fullmatch(key)]
-    if not multiplied:
-        raise RuntimeError(
-            f"no product among {sorted(key for key, *_ in seen)}: how does this torch name them?"
-        )
-    loops = [
-        Kernel(found[1], calls, spent)
-        for key, calls, spent in seen
-        if (found := LOOP.fullmatch(key))
-    ]
+    products, loops = [], []
+    for event in profiler.key_averages():
+        calls = event.count / steps
+        microseconds = event.self_cpu_time_total / steps / LANES
+        loop = LOOP.fullmatch(event.key)
+        if loop:
+            loops.append(Kernel(loop[1], calls, microseconds))
+        elif PRODUCTS.fullmatch(event.key):
+            products.append(Kernel(event.key, calls, microseconds))
+    if not products:
+        names = sorted(event.key for event in profiler.key_averages())
+        raise RuntimeError(f"no product among {names}: how does this torch name them?")
     return Profile(
-        unwatched,
-        whole,
-        Kernel("matrix products", *(sum(column) for column in zip(*multiplied, strict=True))),
-        tuple(sorted(loops, key=lambda kernel: -kernel.microseconds)),
-        count_step(run.program(), run.data.shape).flops / 1e6,
-    )
-
-
-def shown(title: str, found: Profile) -> str:
-    """The table of one network, as Markdown."""
-    rows = [
-        *(
-            (shorten(k.name), f"{k.calls:g}", k.microseconds)
-            for k in (found.products, *found.loops)
+        unprofiled=unprofiled,
+        whole=whole,
+        products=Kernel(
+            name="matrix products",
+            calls=sum(kernel.calls for kernel in products),
+            microseconds=sum(kernel.microseconds for kernel in products),
         ),
-        ("the rest of the call", "", found.rest),
-        ("whole step", "", found.whole),
-    ]
-    cells = [
-        (name, calls, f"{spent:.0f}", f"{spent / found.whole:.1%}") for name, calls, spent in rows
-    ]
-    head = ("kernel", "calls a step", "us a lane-step", "share")
+        loops=tuple(sorted(loops, key=lambda kernel: -kernel.microseconds)),
+        megaflops=count_step(run.program(), run.data.shape).flops / 1e6,
+    )
+
+
+def render(title: str, step: Profile) -> str:
+    """Write the table of one network, as Markdown."""
+    rows = []
+    for kernel in (step.products, *step.loops):
+        calls = f"{kernel.calls:g}"
+        rows.append(_row(step, shorten(kernel.name), calls, kernel.microseconds))
+    rows.append(_row(step, "the rest of the call", "", step.rest))
+    rows.append(_row(step, "whole step", "", step.whole))
     table = tabulate(
-        cells, head, tablefmt="github", disable_numparse=True, colalign=("left", *("right",) * 3)
+        rows,
+        headers=("kernel", "calls a step", "us a lane-step", "share"),
+        tablefmt="github",
+        disable_numparse=True,
+        colalign=("left", "right", "right", "right"),
     )
-    rate = 1000 * found.megaflops / found.products.microseconds
+    rate = 1000 * step.megaflops / step.products.microseconds
     return (
-        f"#### {title}\n\n{table}\n\nProducts: {found.megaflops:.1f} MFLOP, {rate:.0f} GFLOP/s. "
-        f"Unwatched, a lane-step takes {found.unwatched:.0f} us."
+        f"#### {title}\n\n{table}\n\nProducts: {step.megaflops:.1f} MFLOP, {rate:.0f} GFLOP/s. "
+        f"Unwatched, a lane-step takes {step.unprofiled:.0f} us."
     )
+
+
+def _row(step: Profile, name: str, calls: str, microseconds: float) -> tuple[str, ...]:
+    return name, calls, f"{microseconds:.0f}", f"{microseconds / step.whole:.1%}"
 
 
 def shorten(name: str) -> str:
-    """At most `LONGEST` letters of it, and three dots."""
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
+    """Cut a name to `MAX_NAME` letters and three dots."""
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}..."
 
 
 def main(words: list[str]) -> None:
-    """Prints a table for each network."""
+    """Print a table for each network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--architectures", default="mlp,cnn", help="of the quick suite (default %(default)s)"
@@ -144,13 +150,13 @@ def main(words: list[str]) -> None:
         "--regularizer", default="gce", help="any that is registered (default %(default)s)"
     )
     options = parser.parse_args(words)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = (
-        tempfile.mkdtemp()
-    )  # a program from the cache has no watched kernels
+    # A program from the cache has no profiled kernels.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()
     configure_torch()
     for architecture in options.architectures.split(","):
-        found = profiled(architecture, options.regularizer)
-        print(shown(f"{architecture}, {options.regularizer}", found), end="\n\n", flush=True)
+        step = profile_step(architecture, options.regularizer)
+        title = f"{architecture}, {options.regularizer}"
+        print(render(title, step), end="\n\n", flush=True)
 
 
 if __name__ == "__main__":
