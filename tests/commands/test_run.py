@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,13 @@ def env(environ: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def tiny(env: dict[str, str]) -> Tiny:
-    """Run membench, with the suite `tiny`, in a folder."""
+    """Run membench with the suite `tiny` in a folder; keywords are environment variables."""
 
-    def run(folder: Path, *words: str) -> Done:
+    def run(folder: Path, *words: str, **more: str) -> Done:
         return subprocess.run(
             [*MEMBENCH, *words],
             cwd=folder,
-            env=env,
+            env={**env, **more},
             capture_output=True,
             text=True,
             check=False,
@@ -241,37 +242,35 @@ def test_a_damaged_record_is_named_with_its_file(whole: Whole, inside: Tiny) -> 
         path.write_text(text)
 
 
-def start_until_first_pack(folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
-    """Start the run; back as soon as it says that a pack is stored."""
-    driver = subprocess.Popen(
-        [*MEMBENCH, *MINE],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    for line in driver.stdout:
-        if line.startswith("["):
-            return driver
-    raise AssertionError("the run ended before its first pack")
+def wait_until_nobody_works_in(folder: Path) -> None:
+    """Wait for the end of a killed driver's workers, which could still store a pack."""
+    end = time.monotonic() + 20
+    while any(_works_in(process, folder) for process in Path("/proc").glob("[0-9]*")):
+        assert time.monotonic() < end, "a process has outlived its driver"
+        time.sleep(0.01)
+
+
+def _works_in(process: Path, folder: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == folder
+    except OSError:  # it is gone, or a zombie
+        return False
 
 
 def test_interrupted_killed_and_resumed_the_board_is_the_same(
-    whole: Whole, tiny: Tiny, env: dict[str, str], tmp_path: Path
+    whole: Whole, tiny: Tiny, tmp_path: Path
 ) -> None:
+    """Both signals come when the driver has been told of the first stored pack."""
     plugins(tmp_path, PLUGINS)
-    with start_until_first_pack(tmp_path, env) as driver:
-        driver.send_signal(signal.SIGINT)
-        rest = driver.stdout.read()
-    assert driver.returncode == ExitCode.INTERRUPTED
-    assert "interrupted: the same command goes on from here" in rest
+    interrupted = tiny(tmp_path, *MINE, TINY_SIGNAL=str(int(signal.SIGINT)))
+    assert interrupted.returncode == ExitCode.INTERRUPTED
+    assert "interrupted: the same command goes on from here" in interrupted.stdout
     after_interrupt = records(tmp_path)
     assert 0 < len(after_interrupt) < 114
 
-    with start_until_first_pack(tmp_path, env) as driver:
-        driver.kill()
-    assert driver.returncode == -signal.SIGKILL
+    killed = tiny(tmp_path, *MINE, TINY_SIGNAL=str(int(signal.SIGKILL)))
+    assert killed.returncode == -signal.SIGKILL
+    wait_until_nobody_works_in(tmp_path)
     after_kill = records(tmp_path)
     assert set(after_interrupt) < set(after_kill)
     assert len(after_kill) < 114

@@ -1,16 +1,24 @@
-"""`python tests/support/tiny.py run --suite tiny ...`: membench, with a suite that takes seconds; no worker notices.
+"""`python tests/support/tiny.py run --suite tiny ...`: membench with a suite that takes seconds.
 
-Tests of what comes after a run put `TINY` among their own process's suites: a start of Python and torch takes longer.
+Its workers are those of any run. Tests of what comes after a run put `TINY` among the suites of
+their own process instead: a start of Python and torch takes longer than the suite.
+
+With `TINY_SIGNAL` set to a number, the driver sends itself this signal as soon as it has been told
+of the first stored pack. The run then ends with packs stored and packs left, on a machine of any
+speed: until the driver goes on, each worker can store one pack at most.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 
 from membench.api import Recipe
 from membench.api import Split
 from membench.cli import main
+from membench.execution import display
+from membench.execution.protocol import Event
 from membench.planning.suites import SUITES
 
 TINY = replace(
@@ -24,6 +32,21 @@ TINY = replace(
     width=15,
 )
 
+
+class SignallingDisplay(display.Display):
+    """Sends this process a signal at the first stored pack, having shown it."""
+
+    sent = False
+
+    def on_event(self, event: Event) -> None:
+        super().on_event(event)
+        if event.kind == "stored" and not self.sent:
+            self.sent = True
+            os.kill(os.getpid(), int(os.environ["TINY_SIGNAL"]))
+
+
 if __name__ == "__main__":
     SUITES["tiny"] = TINY
+    if "TINY_SIGNAL" in os.environ:
+        display.Display = SignallingDisplay
     sys.exit(main())
