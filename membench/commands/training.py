@@ -22,7 +22,14 @@ from rich.console import Console
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.execution.display import Display
+from membench.execution.display import Header
+from membench.execution.display import by_origin
+from membench.execution.display import print_header
+from membench.execution.display import print_summary
+from membench.execution.pool import run_packs
 from membench.execution.summary import Summary
+from membench.execution.worker import worker_command
 from membench.files import cache_folder
 from membench.planning.packs import Pack
 from membench.planning.packs import merge_packs
@@ -141,7 +148,7 @@ def _report_other_environments(keys: Collection[str], contents: Contents) -> Non
     if measured:
         print(
             f"{len(measured)} cells have records of another torch, device or machine, "
-            "which --accept-env counts; trained anew"
+            "which --accept-env counts; they are trained again"
         )
 
 
@@ -162,14 +169,6 @@ def _train_packs(
         options: as of `train_missing`.
         reused: how many planned cells have records already.
     """
-    from membench.execution.display import Display
-    from membench.execution.display import Header
-    from membench.execution.display import by_origin
-    from membench.execution.display import print_header
-    from membench.execution.display import print_summary
-    from membench.execution.pool import run_packs
-    from membench.execution.worker import worker_command
-
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
     console = Console()
