@@ -47,7 +47,8 @@ class DatasetLoader:
         """Return a data set.
 
         Raises:
-            MembenchError: it cannot be loaded; caused by `FileNotFoundError` if it is missing.
+            MembenchError: it is missing (a `FileNotFoundError` is the cause), or its arrays are
+                invalid.
         """
         if name not in self._arrays:
             self._arrays[name] = load_arrays(self.registry.dataset(name), self.folder)
@@ -61,7 +62,7 @@ class DatasetLoader:
         """Say whether the data set can be loaded; if it is missing, `notes` says how to get it.
 
         Raises:
-            MembenchError: it is missing and needed, or it cannot be loaded.
+            MembenchError: it is missing and needed, or its arrays are invalid.
         """
         try:
             self.arrays(name)

@@ -41,7 +41,7 @@ SMOKE = Suite(
     name="smoke",
     version=3,
     summary=(
-        "the whole way in a minute: 30 digits of 8x8, 50 steps; "
+        "the whole pipeline in a minute: 30 digits of 8x8, 50 steps; "
         "shows that things run, proves little"
     ),
     datasets=("digits",),

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 from support.workspace import Workspace
-
-from membench.registry import loading
+from support.workspace import empty_workspace
 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Nothing shipped, nothing cached, nothing imported before."""
-    monkeypatch.setenv("MEMBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loading, "_imported", {})
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return Workspace(folder=folder, shipped=folder / "shipped")
+    return empty_workspace(tmp_path, monkeypatch)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from membench.registry import loading
 from membench.registry.registry import Registry
 from membench.registry.registry import discover
@@ -79,3 +81,13 @@ class Workspace:
         assert problem.origin == "plugins/bad.py"
         assert "\n" not in str(problem)
         return problem.message
+
+
+def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Make a working folder with nothing shipped, nothing cached and nothing imported before."""
+    monkeypatch.setenv("MEMBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loading, "_imported", {})
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return Workspace(folder=folder, shipped=folder / "shipped")
