@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -163,6 +165,14 @@ def test_progress_is_reported_after_every_epoch() -> None:
 def test_examples_that_fill_no_batch_are_left_out_for_an_epoch() -> None:
     (r,) = trained(cell(), recipe=replace(RECIPE, batch=8, epochs=2))
     assert r.steps == 2 * (30 // 8)
+
+
+def test_a_pack_that_is_not_compiled_does_not_load_the_compiler() -> None:
+    """Dynamo and Inductor take 2.4 s to load."""
+    code = (
+        "import sys, membench.engine.train; sys.exit('torch._inductor.compile_fx' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 # --- what cells share -----------------------------------------------------------------------------
