@@ -53,9 +53,8 @@ def first_error(record: Any) -> str | None:
         names = ", ".join(cls.__name__ for cls in KIND_BY_TYPE)
         given = _with_article(record)
         return f"register() returned {given} among its records; return a list of {names}"
-    for error in _errors(record):
-        return f"{singular(kind)} {record.name!r}: {error}"
-    return None
+    error = next(_errors(record), None)
+    return None if error is None else f"{singular(kind)} {record.name!r}: {error}"
 
 
 def singular(kind: str) -> str:
