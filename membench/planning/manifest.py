@@ -42,11 +42,11 @@ def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manif
         return manifest
     hashes = {**old.datasets, **manifest.datasets}
     recipes = {**old.recipes, **manifest.recipes}
-    kept = _kept_cells(old, new, registry, hashes)
+    kept_cells = _kept_cells(old, new, registry, hashes)
 
     tasks = set(manifest.tasks)
     seeds = set(manifest.seeds)
-    for cell_id in kept:
+    for cell_id in kept_cells:
         parts = _split_id(cell_id)
         tasks.add(parts.task)
         seeds.add(parts.seed)
@@ -57,8 +57,8 @@ def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manif
         seeds=tuple(sorted(seeds)),
         recipes={task: recipes[task] for task in tasks},
         datasets={name: hashes[name] for name in datasets},
-        entries=_merged_entries(old, manifest, kept),
-        cells={**kept, **manifest.cells},
+        entries=_merged_entries(old, manifest, kept_cells),
+        cells={**kept_cells, **manifest.cells},
         probes=tuple(sorted({*manifest.probes, *old.probes})),
     )
 
@@ -168,10 +168,11 @@ def _still_holds(
     return key_today == key
 
 
-def _merged_entries(old: Manifest, new: Manifest, kept: Collection[str]) -> tuple[Entry, ...]:
+def _merged_entries(old: Manifest, new: Manifest, kept_cells: Collection[str]) -> tuple[Entry, ...]:
     """Return the entries of the new plan, and the old ones that kept a cell or never had one."""
-    kept_settings = {_split_id(cell_id).setting for cell_id in kept}
-    with_kept_cells = {_split_id(cell_id).regularizer for cell_id in kept}
+    kept = [_split_id(cell_id) for cell_id in kept_cells]
+    kept_settings = {parts.setting for parts in kept}
+    with_kept_cells = {parts.regularizer for parts in kept}
     with_old_cells = {_split_id(cell_id).regularizer for cell_id in old.cells}
     entries = {}
     for entry in old.entries:

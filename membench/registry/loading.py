@@ -99,7 +99,10 @@ def load_records(entry: PluginEntry) -> tuple[Any, ...]:
         MembenchError: the plugin cannot be imported any more, or has changed since it was read.
     """
     if entry.members:
-        return tuple(record for member in entry.members for record in load_records(member))
+        records: list[Any] = []
+        for member in entry.members:
+            records += load_records(member)
+        return tuple(records)
     if entry.plugin_source is None:
         return ()
     return (_load_record(entry, entry.plugin_source),)
