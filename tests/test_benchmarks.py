@@ -1,4 +1,4 @@
-"""The benchmark against peers: all get the same cells, a step is the same step, and the JSON says what was measured."""
+"""The benchmark against peers: all train the same cells, by the same step; the JSON is right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from support.engine import own_cache
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # a script's own folder: its modules import one another by name
+sys.path.insert(0, str(BENCHMARKS))  # the scripts import one another by name
 
 import peer_membench  # noqa: E402
 import peer_torch  # noqa: E402
@@ -53,7 +53,11 @@ def work(size: str) -> Work:
 
 
 def stepped(work: Work, batch: int) -> tuple[Any, torch.Tensor, np.ndarray]:
-    """One eager step of one engine lane with dropout off: (run, its new weights, the batch's examples)."""
+    """Take one eager step of one engine lane with dropout off.
+
+    Returns:
+        (the cell, its new weights, the batch's examples).
+    """
     size = replace(work.size, recipe=replace(work.size.recipe, batch=batch))
     cell = replace(work.cells[0], strength=(0.0,))
     run = peer_membench.Stacked(replace(work, size=size)).run([cell])
@@ -63,7 +67,7 @@ def stepped(work: Work, batch: int) -> tuple[Any, torch.Tensor, np.ndarray]:
     return cell, weights, order.flatten().numpy()
 
 
-# --- the same work ----------------------------------------------------------------------------------------------------
+# --- the same work -------------------------------------------------------------------------------
 
 
 def test_the_cells_are_a_dropout_grid_on_real_and_random_labels_and_fill_a_pack_a_process() -> None:
@@ -71,9 +75,8 @@ def test_the_cells_are_a_dropout_grid_on_real_and_random_labels_and_fill_a_pack_
         cells = speed_work.cells(SIZES["small"], (0.1, 0.3, 0.5, 0.7, 0.8), processes)
         assert len(cells) == len(set(cells)) and len(cells) % (processes * WIDTH) == 0
         assert {c.signal for c in cells} == set(SIGNALS) and len({c.strength for c in cells}) == 5
-    assert {c.regularizer for c in work("small").cells} == {"dropout"} and len(
-        work("small").cells
-    ) == 30
+    assert {c.regularizer for c in work("small").cells} == {"dropout"}
+    assert len(work("small").cells) == 30
 
 
 @pytest.mark.parametrize("size", ["small", "mlp"])
@@ -81,39 +84,37 @@ def test_every_peer_trains_on_the_arrays_and_weights_that_the_engine_has(size: s
     given = work(size)
     cells = given.cells[:WIDTH]
     run = peer_membench.Stacked(given).run(cells)
-    trainer, lanes = run.trainer(), run.data
+    trainer, pack = run.trainer(), run.data
+    mean, std = trainer.data.mean.numpy(), trainer.data.std.numpy()
     for lane, cell in enumerate(cells):
-        e, data = given.of(cell), trainer.data
-        x = {
-            split: data.images[lanes.rows[split][lane]].float().numpy() for split in ("train", "test")
-        }
-        standard = {
-            k: (v - data.mean[lane, 0].numpy()) / data.std[lane, 0].numpy() for k, v in x.items()
-        }
-        assert np.array_equal(standard["train"], e.x) and np.array_equal(standard["test"], e.test_x)
-        assert np.array_equal(lanes.labels["train"][lane], e.y) and np.array_equal(
-            lanes.labels["test"][lane], e.test_y
-        )
+        examples = given.of(cell)
+        for split, x, y in (
+            ("train", examples.x, examples.y),
+            ("test", examples.test_x, examples.test_y),
+        ):
+            images = trainer.data.images[pack.rows[split][lane]].float().numpy()
+            assert np.array_equal((images - mean[lane, 0]) / std[lane, 0], x)
+            assert np.array_equal(pack.labels[split][lane], y)
         for name, w in trainer.state["params"].items():
             assert np.array_equal(w[lane], given.weights[cell.seed][name])
     arrays = peer_torch.TorchPeer(given, "highest", peer_torch.fit_resident).arrays
-    assert all(np.array_equal(arrays[key][0], e.x) for key, e in given.examples.items())
+    for key, examples in given.examples.items():
+        assert np.array_equal(arrays[key][0], examples.x)
 
 
 @pytest.mark.parametrize("size", list(SIZES))
 def test_a_plain_torch_step_is_an_engine_step(size: str) -> None:
     given, batch = work(size), SIZES[size].recipe.batch
     cell, weights, order = stepped(given, batch)
-    net, e = peer_torch.network(given.weights[cell.seed], 0.0), given.of(cell)
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=SIZES[size].recipe.lr, momentum=SIZES[size].recipe.momentum
-    )
-    F.cross_entropy(net(torch.from_numpy(e.x[order])), torch.from_numpy(e.y[order])).backward()
+    net, examples = peer_torch.network(given.weights[cell.seed], 0.0), given.of(cell)
+    x, y = torch.from_numpy(examples.x[order]), torch.from_numpy(examples.y[order])
+    recipe = SIZES[size].recipe
+    optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=recipe.momentum)
+    F.cross_entropy(net(x), y).backward()
     optimizer.step()
-    for own, engine in zip(
-        net.parameters(), peer_torch.network(weights, 0.0).parameters(), strict=True
-    ):
-        torch.testing.assert_close(own, engine, rtol=1e-4, atol=1e-6)
+    trained = peer_torch.network(weights, 0.0)
+    for actual, expected in zip(net.parameters(), trained.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", list(SIZES))
@@ -125,9 +126,8 @@ def test_a_jax_step_is_an_engine_step(size: str) -> None:
 
     given = work(size)
     e, net = given.of(given.cells[0]), peer_jax.cnn if size == "cnn" else peer_jax.mlp
-    recipe = replace(
-        SIZES[size].recipe, batch=len(e.y), epochs=1
-    )  # one batch of all: its order is the peer's own
+    # One batch holds all examples, because the peer has another order.
+    recipe = replace(SIZES[size].recipe, batch=len(e.y), epochs=1)
     start = peer_jax.layers(given.weights[given.cells[0].seed])
     own = peer_jax.train(
         net, recipe, start, jnp.asarray(e.x), jnp.asarray(e.y), 0.0, jax.random.key(0)
@@ -138,7 +138,7 @@ def test_a_jax_step_is_an_engine_step(size: str) -> None:
             np.testing.assert_allclose(layer[name], engine[name], rtol=1e-4, atol=1e-6)
 
 
-def test_dropout_acts_where_the_engine_s_taps_are() -> None:
+def test_dropout_layers_stand_where_the_engine_has_taps() -> None:
     for size, taps in (("small", 2), ("mlp", 2), ("cnn", 3), ("wide", 2)):
         net = peer_torch.network(work(size).weights[0], 0.3)
         places = [i for i, layer in enumerate(net) if isinstance(layer, torch.nn.Dropout)]
@@ -148,27 +148,24 @@ def test_dropout_acts_where_the_engine_s_taps_are() -> None:
 
 def test_flops_are_those_of_the_matrices() -> None:
     w = [m for m in work("mlp").weights[0].values() if m.ndim == 2]
-    assert work("mlp").flops == 2 * 100 * (
-        3 * sum(m.size for m in w) - w[0].size
-    )  # no gradient for the inputs
+    without_input_gradient = 3 * sum(m.size for m in w) - w[0].size
+    assert work("mlp").flops == 2 * 100 * without_input_gradient
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------
+# --- what is reported ----------------------------------------------------------------------------
 
 
 class FakeTeam:
-    """Trains at a rate that is its name's, and learns what all others learn."""
+    """Trains at the rate that its name has, and learns what all others learn."""
 
     def __init__(self, kind: Any, work: Work, precision: str, lanes: int) -> None:
         self.kind, self.lanes, self.work = kind, lanes, work
         self.start_seconds, self.memory = 1.0, 10**8
 
     def ask(self, command: str | int) -> list[Any]:
-        return (
-            [(2.0, {c.id: (0.5 + c.seed / 100, 0.6) for c in self.work.cells})]
-            if command == "all"
-            else [command]
-        )
+        if command != "all":
+            return [command]
+        return [(2.0, {cell.id: (0.5 + cell.seed / 100, 0.6) for cell in self.work.cells})]
 
     def close(self) -> None:
         pass
@@ -193,23 +190,19 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_json_holds_the_ratio_of_every_size_and_peer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert (
-        speed.main(["--sizes", "small,mlp", "--rounds", "2", "--json", str(tmp_path / "r.json")])
-        == 0
-    )
+    words = ["--sizes", "small,mlp", "--rounds", "2", "--json", str(tmp_path / "r.json")]
+    assert speed.main(words) == 0
     expected = {"dataloader": 12.0, "lightning": 15.0, "pool": 3.0, "jax": 2.0}
     assert json.loads((tmp_path / "r.json").read_text()) == {"small": expected, "mlp": expected}
     text = capsys.readouterr().out
-    assert (
-        "| 12.00 (12.00 - 12.00)" in text
-        and "60%" in text
-        and "VOID" not in text
-        and "null" not in text
-    )
+    assert "| 12.00 (12.00 - 12.00)" in text
+    assert "60%" in text
+    assert "VOID" not in text
+    assert "null" not in text
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_peer_that_is_not_installed_is_null_and_said(
+def test_a_peer_that_is_not_installed_is_null_and_the_page_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed_process.Kind, "installed", property(lambda kind: not kind.needs))
@@ -243,7 +236,7 @@ def test_an_unknown_size_is_refused_with_those_there_are(
 
 
 def measured(off: float) -> Measured:
-    """membench and a pool whose test accuracies are `off` apart."""
+    """Return measurements of membench and a pool whose test accuracies differ by `off`."""
     m = Measured(work("small"), "highest", ("pool",))
     for name, shift in ((MEMBENCH.name, 0.0), ("pool", off), ("ceiling", 0.0)):
         m.rates[name], m.lanes[name], m.memory[name] = [1.0], 1, 0
@@ -254,10 +247,9 @@ def measured(off: float) -> Measured:
 
 def test_accuracies_that_differ_by_more_than_the_seeds_do_make_a_comparison_void() -> None:
     assert disagreements(measured(0.02), "pool") == []
-    found = disagreements(measured(-0.1), "pool")
-    assert len(found) == 5 and found[0].startswith(
-        "test accuracy @0.1: 0.710, membench 0.810, allowed ± 0.0"
-    )
+    texts = disagreements(measured(-0.1), "pool")
+    assert len(texts) == 5
+    assert texts[0].startswith("test accuracy @0.1: 0.710, membench 0.810, allowed ± 0.0")
     assert "VOID pool: test accuracy @0.5" in page(measured(-0.1))
 
 
@@ -291,10 +283,10 @@ def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
     )
 
 
-# --- where the time of a step goes ------------------------------------------------------------------------------------
+# --- the profile of a step -----------------------------------------------------------------------
 
 
-def test_what_no_kernel_accounts_for_is_the_rest_of_the_call() -> None:
+def test_the_time_of_no_kernel_is_the_rest_of_the_call() -> None:
     products, loop = (
         step_profile.Kernel("matrix products", 24.0, 60.0),
         step_profile.Kernel("add" * 30, 3.0, 25.0),

@@ -1,4 +1,4 @@
-"""Memorization, membership and clustered resampling against hand-worked values, closed forms and simulations."""
+"""Estimators against hand-worked values, closed forms and simulations."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import pytest
 from scipy.stats import norm
 from scipy.stats import spearmanr
 
-from membench import estimators as e
+from membench import estimators
 
 
 def test_memorization_is_what_one_counts_by_hand() -> None:
-    # example 0: right in 2 of 2 models that had it, in 1 of 2 that had not; example 1: 1 of 3 and 1 of 1
+    # Example 0: right in 2 of 2 models that trained on it, in 1 of 2 that did not.
+    # Example 1: right in 1 of 3 that did, in 1 of 1 that did not.
     inside = np.array([[1, 1], [1, 1], [0, 1], [0, 0]], dtype=bool)
     right = np.array([[1, 1], [1, 0], [1, 0], [0, 1]], dtype=bool)
-    value, error = e.memorization(right, inside)
+    value, error = estimators.memorization(right, inside)
     np.testing.assert_allclose(value, [0.5, 1 / 3 - 1])
     np.testing.assert_allclose(error, [np.sqrt(0.5 * 0.5 / 2), np.sqrt(1 / 3 * 2 / 3 / 3)])
 
 
 def test_an_example_that_all_models_trained_on_has_no_memorization() -> None:
-    value, error = e.memorization(np.ones((3, 1), bool), np.ones((3, 1), bool))
+    value, error = estimators.memorization(np.ones((3, 1), bool), np.ones((3, 1), bool))
     assert np.isnan([value, error]).all()
 
 
@@ -29,60 +30,64 @@ def subsets(rng: np.random.Generator, models: int, n: int, share: float = 0.7) -
 
 
 def lookup(
-    rng: np.random.Generator, inside: np.ndarray, wrong: np.ndarray, kept: float
+    rng: np.random.Generator, inside: np.ndarray, wrong: np.ndarray, recall: float
 ) -> np.ndarray:
-    """Right [m, n] of a learner that recalls a row it has seen with probability `kept`, else says the real class."""
-    return ~wrong | (inside & (rng.random(inside.shape) < kept))
+    """Simulate the answers [m, n] of a learner by lookup: right or not.
+
+    It recalls the label of a row that it has seen with probability `recall`, else says the real
+    class.
+    """
+    return ~wrong | (inside & (rng.random(inside.shape) < recall))
 
 
 def test_subsets_find_the_leave_one_out_memorization_of_a_learner_with_a_closed_form() -> None:
-    """Exact leave-one-out: kept for a wrong label (kept with it, never without), 0 for a real one (right anyway)."""
+    """Exact leave-one-out: `recall` for a wrong label, 0 for a real one, which is right anyway."""
     rng = np.random.default_rng(0)
-    wrong, kept = np.arange(50) < 20, 0.6
+    wrong, recall = np.arange(50) < 20, 0.6
     inside = subsets(rng, 400, 50)
-    value, error = e.memorization(lookup(rng, inside, wrong, kept), inside)
+    value, error = estimators.memorization(lookup(rng, inside, wrong, recall), inside)
     assert (value[~wrong] == 0).all()
-    assert np.abs((value - kept)[wrong] / error[wrong]).max() < 3.5
-    mean, se, freedom = e.group_memorization(lookup(rng, inside, wrong, kept), inside, wrong)
-    assert abs(mean - kept) < 3 * se
-    assert se == pytest.approx(np.sqrt(kept * (1 - kept) / (400 * 0.7 * 20)), rel=0.15)
+    assert np.abs((value - recall)[wrong] / error[wrong]).max() < 3.5
+    right = lookup(rng, inside, wrong, recall)
+    mean, se, freedom = estimators.group_memorization(right, inside, wrong)
+    assert abs(mean - recall) < 3 * se
+    assert se == pytest.approx(np.sqrt(recall * (1 - recall) / (400 * 0.7 * 20)), rel=0.15)
     assert freedom == 399
 
 
 def test_leaving_each_row_out_once_gives_ridge_regressions_own_leave_one_out() -> None:
-    """The closed form: without row j, ridge predicts yhat_i - h_ij (y_j - yhat_j) / (1 - h_jj), h the hat matrix."""
+    """Without row j, ridge predicts yhat_i - h_ij (y_j - yhat_j) / (1 - h_jj), h the hat matrix."""
     rng = np.random.default_rng(1)
     n, d = 40, 25
     x = rng.normal(size=(n, d))
     y = np.sign(x[:, 0] + 0.1 * rng.normal(size=n)) * np.where(np.arange(n) < 12, -1, 1)
     hat = x @ np.linalg.solve(x.T @ x + np.eye(d), x.T)
     fitted = hat @ y
-    closed = fitted[:, None] - hat * (
-        (y - fitted) / (1 - np.diag(hat))
-    )  # [i, j]: at i, trained without j
+    # [i, j]: at i, trained without j
+    closed = fitted[:, None] - hat * ((y - fitted) / (1 - np.diag(hat)))
     hit = closed * y[:, None] > 0
     exact = (hit.sum(axis=1) - np.diag(hit)) / (n - 1) - np.diag(hit)
 
     inside = ~np.eye(n, dtype=bool)
     weights = [np.linalg.solve(x[s].T @ x[s] + np.eye(d), x[s].T @ y[s]) for s in inside]
     right = np.stack([x @ w * y > 0 for w in weights])
-    np.testing.assert_allclose(e.memorization(right, inside)[0], exact)
+    np.testing.assert_allclose(estimators.memorization(right, inside)[0], exact)
     whole = (fitted * y > 0).astype(float) - np.diag(hit)  # with all of the rows against all but i
     assert whole[:12].mean() > whole[12:].mean() + 0.3
     assert exact[:12].mean() == pytest.approx(whole[:12].mean(), abs=0.05)
 
 
 def test_the_jackknifes_error_is_the_spread_over_repetitions_with_shared_models() -> None:
-    """Half of a model's luck is shared by all examples, which errors of single examples do not see."""
+    """All examples share half of a model's luck, which errors of single examples leave out."""
     rng = np.random.default_rng(2)
     means, errors, naive = [], [], []
     for _ in range(60):
         inside = subsets(rng, 40, 30)
         right = rng.random((40, 30)) < 0.2 + 0.6 * inside * rng.random((40, 1))
-        mean, error, _ = e.group_memorization(right, inside, np.ones(30, bool))
+        mean, error, _ = estimators.group_memorization(right, inside, np.ones(30, bool))
         means.append(mean)
         errors.append(error)
-        naive.append(np.sqrt((e.memorization(right, inside)[1] ** 2).sum()) / 30)
+        naive.append(np.sqrt((estimators.memorization(right, inside)[1] ** 2).sum()) / 30)
     spread = np.std(means, ddof=1)
     assert np.mean(errors) == pytest.approx(spread, rel=0.3)
     assert np.mean(naive) < 0.75 * spread
@@ -91,33 +96,37 @@ def test_the_jackknifes_error_is_the_spread_over_repetitions_with_shared_models(
 def test_a_group_needs_two_models_on_each_side() -> None:
     inside = np.array([[1], [1], [0]], dtype=bool)
     with pytest.raises(ValueError, match="two models"):
-        e.group_memorization(inside, inside, np.ones(1, bool))
+        estimators.group_memorization(inside, inside, np.ones(1, bool))
     with pytest.raises(ValueError, match="two models"):
-        e.membership_scores(inside.astype(float), inside)
+        estimators.membership_scores(inside.astype(float), inside)
 
 
 def test_membership_of_simulated_gaussians_is_found_as_often_as_the_best_test_can() -> None:
-    """Known means d apart, variance 1: the likelihood ratio finds a share Phi(d - z(1 - a)) at a false positives."""
+    """Check against the likelihood ratio for known means d apart and variance 1.
+
+    At a share `a` of false positives it finds a share Phi(d - z(1 - a)) of the members.
+    """
     rng = np.random.default_rng(3)
     inside, d = subsets(rng, 100, 200, 0.5), 2.0
-    hard = 5 * rng.normal(
-        size=200
-    )  # examples differ far more than members do: a common threshold finds few
+    # Examples differ far more than members do: a common threshold finds few.
+    hard = 5 * rng.normal(size=200)
     margin = hard + d * inside + rng.normal(size=inside.shape)
-    scores = e.membership_scores(margin, inside)
+    scores = estimators.membership_scores(margin, inside)
     for at in (0.01, 0.1):
         best = norm.cdf(d - norm.ppf(1 - at))
-        assert e.true_positive_rate(scores, inside, at) == pytest.approx(best, abs=0.03)
-    assert e.true_positive_rate(margin, inside, 0.01) < 0.05
+        assert estimators.true_positive_rate(scores, inside, at) == pytest.approx(best, abs=0.03)
+    assert estimators.true_positive_rate(margin, inside, 0.01) < 0.05
 
 
 def test_a_target_is_not_among_its_own_shadows() -> None:
-    """What leaves a target in its own mean would find members of pure noise."""
+    """An estimator that leaves a target in its mean would find members of pure noise."""
     rng = np.random.default_rng(4)
     inside = subsets(rng, 6, 4000, 0.5)
     few = (inside.sum(axis=0) >= 2) & ((~inside).sum(axis=0) >= 2)
-    scores = e.membership_scores(rng.normal(size=inside.shape)[:, few], inside[:, few])
-    assert e.true_positive_rate(scores, inside[:, few], 0.01) == pytest.approx(0.01, abs=0.006)
+    scores = estimators.membership_scores(rng.normal(size=inside.shape)[:, few], inside[:, few])
+    assert estimators.true_positive_rate(scores, inside[:, few], 0.01) == pytest.approx(
+        0.01, abs=0.006
+    )
 
 
 def test_scores_are_the_written_out_density_ratio() -> None:
@@ -132,7 +141,7 @@ def test_scores_are_the_written_out_density_ratio() -> None:
         return norm.logpdf(margin[0, 0], groups[0].mean(), np.sqrt(square))
 
     expected = density(inside) - density(~inside)
-    assert e.membership_scores(margin, inside)[0, 0] == pytest.approx(expected)
+    assert estimators.membership_scores(margin, inside)[0, 0] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -149,24 +158,29 @@ def test_true_positives_by_hand(at: float, expected: float) -> None:
     scores, members = np.append(scores[:4], [5.0, 3.5, 3.0]), np.append(members[:4], [True] * 3)
     if at == 0.999:
         scores[6] = 1.5
-    assert e.true_positive_rate(scores, members, at) == pytest.approx(expected)
+    assert estimators.true_positive_rate(scores, members, at) == pytest.approx(expected)
 
 
-def test_spearman_is_scipys() -> None:
+def test_spearman_is_that_of_scipy() -> None:
     x, y = np.array([1.0, 2, 2, 4, 9]), np.array([3.0, 1, 5, 5, 7])
-    assert e.spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
-    assert np.isnan(e.spearman(x, np.ones(5)))
+    assert estimators.spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    assert np.isnan(estimators.spearman(x, np.ones(5)))
 
 
 def test_whole_clusters_are_drawn() -> None:
-    seen = []
-    e.cluster_bootstrap(lambda index: seen.append(sorted(index)) or 0.0, "aabbb", "test", draws=50)
-    assert {tuple(s) for s in seen} == {(0, 0, 1, 1), (0, 1, 2, 3, 4), (2, 2, 3, 3, 4, 4)}
+    drawn = set()
+
+    def record(index: np.ndarray) -> float:
+        drawn.add(tuple(sorted(index)))
+        return 0.0
+
+    estimators.cluster_bootstrap(record, "aabbb", "test", draws=50)
+    assert drawn == {(0, 0, 1, 1), (0, 1, 2, 3, 4), (2, 2, 3, 3, 4, 4)}
 
 
 def test_equal_names_give_equal_resamples() -> None:
-    assert (e.resamples(7, 3, "a") == e.resamples(7, 3, "a")).all()
-    assert (e.resamples(7, 30, "a") != e.resamples(7, 30, "b")).any()
+    assert (estimators.resamples(7, 3, "a") == estimators.resamples(7, 3, "a")).all()
+    assert (estimators.resamples(7, 30, "a") != estimators.resamples(7, 30, "b")).any()
 
 
 @pytest.mark.slow
@@ -174,23 +188,20 @@ def test_equal_names_give_equal_resamples() -> None:
 def test_intervals_over_clusters_cover_where_intervals_over_points_do_not(
     clusters: int, least: float
 ) -> None:
-    """Spearman 0 between two values that a cluster's three points have nearly in common."""
-    names = [k for k in range(clusters) for _ in range(3)]
+    """The Spearman correlation is 0; the three points of a cluster are nearly equal."""
+
+    def values(rng: np.random.Generator) -> np.ndarray:
+        return np.repeat(rng.normal(size=clusters), 3) + 0.3 * rng.normal(size=3 * clusters)
 
     def covers(rng: np.random.Generator, groups: list[int]) -> bool:
-        x, y = (
-            np.repeat(rng.normal(size=clusters), 3) + 0.3 * rng.normal(size=3 * clusters)
-            for _ in range(2)
-        )
-        low, high = e.cluster_bootstrap(
-            lambda i: e.spearman(x[i], y[i]), groups, "coverage", draws=200
+        x, y = values(rng), values(rng)
+        low, high = estimators.cluster_bootstrap(
+            lambda i: estimators.spearman(x[i], y[i]), groups, "coverage", draws=200
         )
         return low <= 0 <= high
 
     rng = np.random.default_rng(6)
-    shares = [
-        np.mean([covers(rng, groups) for _ in range(150)])
-        for groups in (names, list(range(3 * clusters)))
-    ]
-    assert shares[0] > least
-    assert shares[1] < shares[0] - 0.1
+    by_cluster = np.mean([covers(rng, [i // 3 for i in range(3 * clusters)]) for _ in range(150)])
+    by_point = np.mean([covers(rng, list(range(3 * clusters))) for _ in range(150)])
+    assert by_cluster > least
+    assert by_point < by_cluster - 0.1

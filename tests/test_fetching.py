@@ -1,4 +1,4 @@
-"""Downloads from a server of our own on 127.0.0.1: resumed, checked, mirrored, and said in a line when they fail."""
+"""Downloads from a local server are resumed, checked and mirrored, and fail with one line."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ SUM = hashlib.md5(BYTES).hexdigest()
 
 @dataclass
 class Site:
-    """What the server gives, and how badly; what it was asked."""
+    """The files that the server gives, its faults, and the requests that it got."""
 
     files: dict[str, bytes]
     ranges: bool = True
-    cut: int = 0  #: bytes after which a connection breaks off; 0 = none
-    length: bool = True  #: say how long an answer is
+    cut: int = 0  #: bytes after which a connection breaks off; 0 = it does not
+    length: bool = True  #: send Content-Length
     address: str = ""
-    asked: list[tuple[str, str]] = field(default_factory=list)  #: (path, Range)
+    requests: list[tuple[str, str]] = field(default_factory=list)  #: (path, Range)
 
     def remote(self, name: str = "a.gz", sum_: str = SUM, mirrors: tuple[str, ...] = ()) -> Remote:
-        """The file here, after the mirrors."""
+        """Describe a file of this site, its address after the mirrors."""
         return Remote(name, (*mirrors, f"{self.address}/{name}"), sum_)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the server's site says."""
+    """Answers as the server's `Site` says."""
 
     def do_GET(self) -> None:
         site: Site = self.server.site
         wanted = self.headers.get("Range", "")
-        site.asked.append((self.path, wanted))
+        site.requests.append((self.path, wanted))
         data = site.files.get(self.path)
         if data is None:
             return self.send_error(404)
@@ -80,67 +80,69 @@ def site() -> Iterator[Site]:
 
 
 def fetch(folder: Path, *files: Remote) -> list[tuple[int, int]]:
-    """All that was told of the progress."""
-    told: list[tuple[int, int]] = []
-    fetch_files(folder, files, lambda done, total: told.append((done, total)))
-    return told
+    """Fetch files and return the progress that was reported."""
+    progress: list[tuple[int, int]] = []
+    fetch_files(folder, files, lambda done, total: progress.append((done, total)))
+    return progress
 
 
-def test_a_file_arrives_whole_with_its_progress_and_nothing_beside_it(
+def test_a_file_arrives_complete_with_its_progress_and_no_part_is_left(
     site: Site, tmp_path: Path
 ) -> None:
-    told = fetch(tmp_path / "new" / "folder", site.remote())
+    progress = fetch(tmp_path / "new" / "folder", site.remote())
     assert (tmp_path / "new" / "folder" / "a.gz").read_bytes() == BYTES
     assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["a.gz"]
-    assert told[-1] == (len(BYTES), len(BYTES))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert progress[-1] == (len(BYTES), len(BYTES))
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
 
 
-def test_a_whole_file_is_not_asked_for_again_and_a_damaged_one_is_replaced(
+def test_a_complete_file_is_not_fetched_again_and_a_damaged_one_is_replaced(
     site: Site, tmp_path: Path
 ) -> None:
     fetch(tmp_path, site.remote())
     fetch(tmp_path, site.remote())
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     (tmp_path / "a.gz").write_bytes(BYTES[:-1] + b"!")
     fetch(tmp_path, site.remote())
     assert md5(tmp_path / "a.gz") == SUM
 
 
-def test_a_partial_file_goes_on_where_it_stopped(site: Site, tmp_path: Path) -> None:
+def test_a_partial_file_is_resumed_where_it_stopped(site: Site, tmp_path: Path) -> None:
     (tmp_path / "a.gz.part").write_bytes(BYTES[:100_000])
-    told = fetch(tmp_path, site.remote())
-    assert site.asked == [("/a.gz", "bytes=100000-")]
-    assert told[0][0] > 100_000
-    assert told[-1] == (len(BYTES), len(BYTES))
+    progress = fetch(tmp_path, site.remote())
+    assert site.requests == [("/a.gz", "bytes=100000-")]
+    assert progress[0][0] > 100_000
+    assert progress[-1] == (len(BYTES), len(BYTES))
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_server_without_ranges_gives_all_of_it_again(site: Site, tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_whole_file_again(site: Site, tmp_path: Path) -> None:
     site.ranges = False
     (tmp_path / "a.gz.part").write_bytes(BYTES[:100_000])
     fetch(tmp_path, site.remote())
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_connection_that_breaks_is_taken_up_again_while_it_brings_something(
+def test_a_broken_connection_is_retried_as_long_as_it_brings_bytes(
     site: Site, tmp_path: Path
 ) -> None:
     site.cut = 100_000
     fetch(tmp_path, site.remote())
-    assert [wanted for _, wanted in site.asked] == ["", "bytes=100000-", "bytes=200000-"]
+    assert [wanted for _, wanted in site.requests] == ["", "bytes=100000-", "bytes=200000-"]
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_truncated_file_is_kept_as_a_part_and_said_so(site: Site, tmp_path: Path) -> None:
+def test_a_truncated_file_is_kept_as_a_part_and_the_message_says_so(
+    site: Site, tmp_path: Path
+) -> None:
     site.cut, site.ranges = 100_000, False
     with pytest.raises(MembenchError) as error:
         fetch(tmp_path, site.remote())
     assert error.value.code is ExitCode.FETCH
     assert (
-        "the connection ended after 100,000 of 262,144 bytes; 100,000 bytes are kept, the same command goes on"
-        in str(error.value)
-    )
+        "the connection ended after 100,000 of 262,144 bytes; "
+        "100,000 bytes are kept, the same command goes on"
+    ) in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["a.gz.part"]
     site.cut, site.ranges = 0, True
     fetch(tmp_path, site.remote())
@@ -154,7 +156,7 @@ def test_a_file_of_unknown_length_is_fetched_too(site: Site, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("part", [BYTES, BYTES + b"more"])
-def test_a_part_that_is_already_whole_or_too_long_ends_well(
+def test_a_part_that_is_already_complete_or_too_long_becomes_the_file(
     site: Site, tmp_path: Path, part: bytes
 ) -> None:
     (tmp_path / "a.gz.part").write_bytes(part)
@@ -162,10 +164,10 @@ def test_a_part_that_is_already_whole_or_too_long_ends_well(
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_part_of_another_file_is_thrown_away_and_fetched_anew(site: Site, tmp_path: Path) -> None:
+def test_a_part_of_another_file_is_discarded(site: Site, tmp_path: Path) -> None:
     (tmp_path / "a.gz.part").write_bytes(b"?" * 100_000)
     fetch(tmp_path, site.remote())
-    assert [wanted for _, wanted in site.asked] == ["bytes=100000-", ""]
+    assert [wanted for _, wanted in site.requests] == ["bytes=100000-", ""]
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
@@ -178,10 +180,10 @@ def test_a_wrong_checksum_is_an_error_and_leaves_no_file(site: Site, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_next_address_goes_on_with_what_the_first_gave(site: Site, tmp_path: Path) -> None:
+def test_the_next_address_resumes_what_the_first_sent(site: Site, tmp_path: Path) -> None:
     (tmp_path / "a.gz.part").write_bytes(BYTES[:100_000])
     fetch(tmp_path, site.remote(mirrors=(f"{site.address}/gone/a.gz",)))
-    assert site.asked == [("/gone/a.gz", "bytes=100000-"), ("/a.gz", "bytes=100000-")]
+    assert site.requests == [("/gone/a.gz", "bytes=100000-"), ("/a.gz", "bytes=100000-")]
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
@@ -191,11 +193,9 @@ def test_every_address_that_failed_is_named_with_its_reason(
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes the connection and never answers
         monkeypatch.setattr(fetching, "TIMEOUT", 0.05)
         silent = f"http://127.0.0.1:{mute.getsockname()[1]}/a.gz"
+        urls = ("http://127.0.0.1:9/a.gz", silent, f"{site.address}/gone")
         with pytest.raises(MembenchError) as error:
-            fetch(
-                tmp_path,
-                Remote("a.gz", ("http://127.0.0.1:9/a.gz", silent, f"{site.address}/gone"), SUM),
-            )
+            fetch(tmp_path, Remote("a.gz", urls, SUM))
     assert str(error.value) == (
         "cannot fetch a.gz from http://127.0.0.1:9/a.gz: Connection refused; "
         f"{silent}: no answer in 0.05 seconds; {site.address}/gone: the server said 404 Not Found"
@@ -211,20 +211,18 @@ def test_an_interrupt_keeps_what_has_arrived(site: Site, tmp_path: Path) -> None
     begun = (tmp_path / "a.gz.part").stat().st_size
     assert 0 < begun < len(BYTES)
     fetch(tmp_path, site.remote())
-    assert site.asked[-1] == ("/a.gz", f"bytes={begun}-")
+    assert site.requests[-1] == ("/a.gz", f"bytes={begun}-")
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
-def test_a_folder_that_cannot_be_written_is_a_matter_of_the_disk(
-    site: Site, tmp_path: Path
-) -> None:
+def test_a_folder_that_cannot_be_written_is_a_disk_error(site: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MembenchError, match=r"cannot write .*file") as error:
         fetch(tmp_path / "file", site.remote())
     assert error.value.code is ExitCode.DISK
 
 
-# --- membench data ----------------------------------------------------------------------------------------------------
+# --- membench data -------------------------------------------------------------------------------
 
 PLUGIN = """\
 import numpy as np
@@ -246,19 +244,21 @@ def register():
 
 
 @pytest.fixture
-def mine(site: Site, tmp_path: Path) -> Site:
-    """A data set that is fetched from the site, as a plugin of the working folder."""
+def fetched_plugin(site: Site, tmp_path: Path) -> Site:
+    """Register a data set that is fetched from the site, as a plugin of the working folder."""
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").write_text(PLUGIN.format(address=site.address, sum=SUM))
     return site
 
 
-def test_fetch_then_verify_then_plan(mine: Site, cli: Cli, tmp_path: Path) -> None:
+def test_a_fetched_data_set_is_verified_and_planned(
+    fetched_plugin: Site, cli: Cli, tmp_path: Path
+) -> None:
     code, _, err = cli("data", "fetch", "mine", "--data-dir", "data")
     assert code == 0, err
     assert (tmp_path / "data" / "mine" / "arrays.sha256").exists()
     code, out, _ = cli("data", "fetch", "mine", "--data-dir", "data")
-    assert (code, len(mine.asked)) == (0, 1)
+    assert (code, len(fetched_plugin.requests)) == (0, 1)
     assert out.startswith("mine is here: 4096 images of 1x8x8, 10 classes, SHA-256 ")
     code, out, _ = cli("data", "verify", "mine", "--data-dir", "data")
     assert code == 0
@@ -268,16 +268,16 @@ def test_fetch_then_verify_then_plan(mine: Site, cli: Cli, tmp_path: Path) -> No
     assert "suite quick-custom" in out
 
 
-def test_the_environment_names_the_folder_too(
-    mine: Site, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_folder_can_be_set_in_the_environment(
+    fetched_plugin: Site, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEMBENCH_DATA", str(tmp_path / "mine-too"))
     assert cli("data", "fetch", "mine")[0] == 0
     assert (tmp_path / "mine-too" / "mine" / "a.gz").exists()
 
 
-def test_other_arrays_than_were_fetched_are_damage_and_said_with_the_way_out(
-    mine: Site, cli: Cli, tmp_path: Path
+def test_arrays_that_changed_since_they_were_fetched_are_reported_as_damaged(
+    fetched_plugin: Site, cli: Cli, tmp_path: Path
 ) -> None:
     cli("data", "fetch", "mine", "--data-dir", "data")
     (tmp_path / "data" / "mine" / "a.gz").write_bytes(BYTES[64:])
@@ -289,7 +289,9 @@ def test_other_arrays_than_were_fetched_are_damage_and_said_with_the_way_out(
     assert cli("data", "verify", "mine", "--data-dir", "data")[0] == 0
 
 
-def test_verify_shows_all_sets_and_fails_for_those_that_were_named(mine: Site, cli: Cli) -> None:
+def test_verify_shows_all_data_sets_and_fails_for_named_ones_only(
+    fetched_plugin: Site, cli: Cli
+) -> None:
     code, out, _ = cli("data", "verify", "--data-dir", "data")
     text = " ".join(out.split())
     assert code == 0
@@ -300,26 +302,26 @@ def test_verify_shows_all_sets_and_fails_for_those_that_were_named(mine: Site, c
     assert "absent" in out
 
 
-def test_offline_is_one_line_with_a_code_of_its_own(mine: Site, cli: Cli) -> None:
-    mine.files.clear()
+def test_a_failed_download_is_one_line_with_exit_code_12(fetched_plugin: Site, cli: Cli) -> None:
+    fetched_plugin.files.clear()
     code, out, err = cli("data", "fetch", "mine", "--data-dir", "data")
     assert (code, out) == (ExitCode.FETCH, "")
     assert err.strip().startswith("membench: cannot fetch a.gz from http://127.0.0.1:")
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_set_that_ships_with_a_package_is_here(cli: Cli) -> None:
+def test_a_data_set_that_ships_with_a_package_needs_no_download(cli: Cli) -> None:
     code, out, _ = cli("data", "fetch", "digits", "--data-dir", "data")
     assert code == 0
     assert "digits is here: 1797 images of 1x8x8" in out
 
 
-def test_a_run_whose_set_is_not_at_hand_says_how_to_get_it_and_asks_nobody(
-    mine: Site, cli: Cli
+def test_a_run_without_its_data_set_says_how_to_get_it_and_downloads_nothing(
+    fetched_plugin: Site, cli: Cli
 ) -> None:
     words = ("--suite", "smoke", "--datasets", "mine", "--data-dir", "data")
     code, _, err = cli("run", "--all", *words)
     assert code == ExitCode.USAGE
     assert "data set 'mine' is not at hand: no a.gz in" in err
     assert "membench data fetch mine" in err
-    assert mine.asked == []
+    assert fetched_plugin.requests == []

@@ -1,4 +1,4 @@
-"""What membench promises at 100 000 planned cells; figures and curves are in tests/benchmarks/README.md."""
+"""membench's promises at 100 000 planned cells; tests/benchmarks/README.md has the measurements."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import growth_world
 
-MOST = max(growth_world.SIZES)
+LARGEST = max(growth_world.SIZES)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a record for each of 100 140 planned cells."""
+    """Build a store with a record for each of 100 140 planned cells."""
     folder = tmp_path_factory.mktemp("growth")
-    growth_world.timed("build", MOST, folder)
+    growth_world.timed("build", LARGEST, folder)
     return folder
 
 
@@ -26,14 +26,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_hundred_thousand_stored_cells_are_planned_and_found_in_half_a_minute_and_a_gigabyte(
     store: Path,
 ) -> None:
-    seconds, megabytes = growth_world.timed("plan", MOST, store)
+    seconds, megabytes = growth_world.timed("plan", LARGEST, store)
     assert seconds < 30
     assert megabytes < 1000
 
 
 @pytest.mark.slow
 def test_the_report_of_a_hundred_thousand_cells_takes_less_than_a_minute(store: Path) -> None:
-    seconds, _ = growth_world.timed("report", MOST, store)
+    seconds, _ = growth_world.timed("report", LARGEST, store)
     assert seconds < 60
 
 

@@ -1,4 +1,4 @@
-"""The integer hashes: the same everywhere, without structure, and every stream of its own."""
+"""The integer hashes are the same everywhere and have no structure; streams are independent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ def sha(a: np.ndarray) -> str:
 
 
 def peak(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest correlation of two streams over all shifts, in standard deviations; of one with itself but at 0."""
+    """Compute the largest correlation of two streams over all shifts, in standard deviations.
+
+    Of a stream with itself, shift 0 does not count.
+    """
     fa, fb = np.fft.rfft(a - a.mean()), np.fft.rfft(b - b.mean())
     r = np.fft.irfft(fa * fb.conj(), len(a)) / (a.std() * b.std() * np.sqrt(len(a)))
     return float(np.abs(r[1:] if a is b else r).max())
@@ -64,11 +67,11 @@ def test_flipping_one_bit_of_a_key_flips_half_of_the_output() -> None:
         assert abs(np.unpackbits(flipped.view(np.uint8)).mean() - 0.5) < 0.02, bit
 
 
-def test_words_know_where_one_part_ends() -> None:
+def test_words_depend_on_where_one_part_ends() -> None:
     assert len({word("ab", "c"), word("a", "bc"), word("abc"), word("ab", "c", "")}) == 4
 
 
-def test_names_and_sites_get_integers_of_their_own() -> None:
+def test_names_and_sites_get_different_integers() -> None:
     names = [f"{a}{b}" for a in "abcdefgh-" for b in ("", "1", "x", "-", "ab")]
     assert len({spell(n) for n in names}) == len(set(names))
     sites = [(a, b, c) for a in range(8) for b in range(8) for c in range(8)]
@@ -114,13 +117,13 @@ def test_two_streams_do_not_correlate_at_any_shift(draw: Callable) -> None:
 
 
 def test_the_search_for_shifts_finds_streams_whose_counters_are_added() -> None:
-    """The trap: with site and element in one sum, site 2's draws are site 1's, shifted."""
+    """With site and element in one sum, site 2's draws are site 1's, shifted."""
     added = [hashes(0, 2 * N)[site * 7919 :][:N] / 2**32 for site in (1, 2)]
     assert peak(*added) > 100
 
 
 @given(st.integers(0, 300), words)
-def test_a_permutation_is_one(n: int, key: int) -> None:
+def test_a_permutation_holds_each_integer_once(n: int, key: int) -> None:
     p = Draws(key).permutation("p", n)
     assert p.dtype == np.int64
     assert sorted(p.tolist()) == list(range(n))
@@ -128,9 +131,9 @@ def test_a_permutation_is_one(n: int, key: int) -> None:
 
 def test_all_permutations_are_equally_likely() -> None:
     runs = 4800
-    seen = Counter(tuple(Draws(key).permutation("p", 4).tolist()) for key in range(runs))
+    counts = Counter(tuple(Draws(key).permutation("p", 4).tolist()) for key in range(runs))
     expected = runs / 24
-    chi2 = sum((seen[p] - expected) ** 2 / expected for p in permutations(range(4)))
+    chi2 = sum((counts[p] - expected) ** 2 / expected for p in permutations(range(4)))
     assert chi2 < 23 + 4 * np.sqrt(2 * 23)
 
 
@@ -142,10 +145,13 @@ def test_draws_depend_on_key_and_name_only() -> None:
 
 
 def test_the_bytes_are_those_of_every_other_machine_and_numpy() -> None:
-    draw = Draws(word("golden", 0))
-    assert {
-        name: sha(getattr(draw, name)(name, 1000)) for name in ("uniform", "normal", "permutation")
-    } == {
+    draws = Draws(word("golden", 0))
+    digests = {
+        "uniform": sha(draws.uniform("uniform", 1000)),
+        "normal": sha(draws.normal("normal", 1000)),
+        "permutation": sha(draws.permutation("permutation", 1000)),
+    }
+    assert digests == {
         "uniform": "86b262cf57dc4eb1460315d75dc0245986d1ff709be90e1e4b959ecbdf071346",
         "normal": "6513e83fd07bab6da43c2253ac2ae0e419057405bff78a6b1284bf16d9375860",
         "permutation": "10af626d0c30b1c43f278a8742a0cb654e92385bcbf294a674ed1d52ad6f69f8",
