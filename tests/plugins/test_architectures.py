@@ -1,4 +1,4 @@
-"""The shipped networks are those of their papers, and train in the engine as the small ones of its own tests do."""
+"""The shipped networks are those of their papers, and train in the engine as toy networks do."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_it_takes_images_of_any_size(name: str, shape: tuple[int, int, int]) -> 
 
 
 class Built:
-    """A network for CIFAR-10 on sixteen inputs; norms and running statistics are no longer all 1 and 0."""
+    """A network for CIFAR-10 and sixteen inputs; its norms and statistics are not all 1 and 0."""
 
     def __init__(self, name: str) -> None:
         architecture = registry().architecture(name)
@@ -123,7 +123,7 @@ class Built:
         return functional_call(self.module.train(train), {**self.p, **self.buffers}, (self.x, tap))
 
     def norm(self, h: Tensor, name: str, train: bool) -> Tensor:
-        """torch's own, on [n, c, ...]: batch norm where there are running statistics, else in groups of 16."""
+        """torch's norm of [n, c, ...]: by batch if there are statistics, else in groups of 16."""
         w, b = self.p[f"{name}.weight"], self.p[f"{name}.bias"]
         if not self.buffers:
             return F.group_norm(h, len(w) // 16, w, b)
@@ -255,7 +255,7 @@ def test_without_its_branches_the_shortcuts_are_left(name: str) -> None:
 
 
 def epochs(name: str) -> int:
-    """Of three steps, after which the loss of 24 images has fallen; batches of eight are small for twenty layers."""
+    """Three steps lower the loss of 24 images; batches of eight are small for twenty layers."""
     return {"mlp-4096": 2, "cifar-cnn": 3, "resnet20": 14, "resnet20-gn": 14}.get(name, 6)
 
 
@@ -279,7 +279,8 @@ def test_it_learns_alone_what_it_learns_among_others(name: str) -> None:
     alone = lanes.trained([1], epochs=epochs(name))
     for tree in ("params", "buffers"):
         assert max_abs_diff(lane_of(trainer.state[tree], 1), lane_of(alone.state[tree], 0)) < 1e-4
-    assert max_abs_diff(lane_of(trainer.state["params"], 0), lane_of(trainer.state["params"], 1)) > 1e-3
+    params = trainer.state["params"]
+    assert max_abs_diff(lane_of(params, 0), lane_of(params, 1)) > 1e-3
 
 
 @every(NORMED, slow=(*SLOW, "cifar-cnn"))
@@ -355,7 +356,8 @@ def test_what_cannot_act_on_a_network_is_skipped_with_its_reason_and_all_else_is
         found = discover(folder=REPO)
         data = DatasetLoader(found, None)
         suite = narrow(SUITES["smoke"], (), names, (0,))
-        plan = make_plan(suite, found, data.hash, SkipAnswers(found, data, network.inspect_network).reason)
+        skips = SkipAnswers(found, data, network.inspect_network)
+        plan = make_plan(suite, found, data.hash, skips.reason)
     skipped = {
         e.name: {k.partition("/")[2]: why for k, why in e.skipped.items()}
         for e in plan.manifest.entries

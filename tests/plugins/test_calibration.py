@@ -1,7 +1,8 @@
-"""The numbers themselves: a plain torch loop that shares nothing with the engine but the data gives the same table.
+"""A plain torch loop that shares nothing with the engine but the data gives the same numbers.
 
-MNIST-5k, 1000 training images, MLP 784-256-256-10, SGD lr 0.02, momentum 0.9, batch 100, 100 epochs, last epoch
-(design, section 4): accuracy on real test images, fit of random labels, accuracy with 40 % of the labels random.
+MNIST-5k, 1000 training images, MLP 784-256-256-10, SGD lr 0.02, momentum 0.9, batch 100, 100
+epochs, last epoch: accuracy on real test images, fit of random labels, accuracy with 40 % of the
+labels random.
 """
 
 from __future__ import annotations
@@ -48,14 +49,22 @@ Table = dict[tuple[str, float | None], np.ndarray]  #: [seeds, 3]
 
 
 def spread(column: int, value: float) -> float:
-    """Standard deviation over seeds: .006 on real, .018 on mixed, .002 (saturated) to .05 (in the middle) on randY."""
+    """Standard deviation over seeds: .006 on real, .018 on mixed, .002 to .05 on randY.
+
+    On randY it is .002 where the fit is saturated, .05 in the middle.
+    """
     return (0.006, 0.002 + 0.19 * value * (1 - value), 0.018)[column]
 
 
 def acting(name: str, strength: float | None) -> tuple[Callable, Callable]:
     """(on the input, on hidden activations), with torch's own generator and dropout."""
-    same = lambda x: x  # noqa: E731
-    noisy = lambda x: x + strength * torch.randn_like(x)  # noqa: E731
+
+    def same(x: Tensor) -> Tensor:
+        return x
+
+    def noisy(x: Tensor) -> Tensor:
+        return x + strength * torch.randn_like(x)
+
     return {
         "none": (same, same),
         "dropout": (same, lambda h: F.dropout(h, strength)),
@@ -74,7 +83,10 @@ def plain_loop(
     optimizer = torch.optim.SGD(
         [*a.parameters(), *b.parameters(), *c.parameters()], lr=0.02, momentum=0.9
     )
-    standard = lambda rows: ((images[rows].float() - s.mean.item()) / s.std.item()).flatten(1)  # noqa: E731
+
+    def standard(rows: slice | Tensor) -> Tensor:
+        return ((images[rows].float() - s.mean.item()) / s.std.item()).flatten(1)
+
     x, y = standard(s.train.rows), torch.from_numpy(s.train.y)
     for _ in range(RECIPE.epochs):
         for i in torch.randperm(len(x)).split(RECIPE.batch):
@@ -144,7 +156,7 @@ def by_engine() -> Table:
 
 
 def off_by(one: Table, seeds: int, other: dict, other_seeds: int) -> list[str]:
-    """The entries whose means differ by more than four standard deviations of the difference, as lines."""
+    """Entries whose means differ by over four standard deviations of the difference, as lines."""
     wrong, scale = [], 4 * math.sqrt(1 / seeds + 1 / other_seeds)
     for key, values in one.items():
         for j, signal in enumerate(SIGNALS):

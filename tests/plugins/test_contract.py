@@ -1,7 +1,7 @@
 """Every shipped regularizer passes the shipped contract suite.
 
 One case is one regularizer, so that its checks share what they train. `test_check.py` does the same
-for the other kinds of plugin; that each check finds the bug that it is meant for is shown there too.
+for the other kinds of plugin, and shows that each check finds the bug that it is meant for.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def records_of(name: str, *strengths: tuple[float, ...], epochs: int) -> list[Re
 
 
 def test_early_stop_ends_where_the_curve_of_none_was() -> None:
-    """The control costs nothing because it is read from a stored curve; that must be what stopping would have given."""
+    """The control is read from a stored curve; that must be what stopping would have given."""
     budget, shares = 20, parts("early-stop")[0].strengths
     (none,), stopped = (
         records_of("none", (), epochs=budget),

@@ -59,7 +59,10 @@ def written_out(x: np.ndarray, number: int, radius: float, iterations: int) -> i
     """Algorithm 1 for one point x [1, 3, 3]: the iteration at which it ends, 0 if it does not."""
     w, b, v = weights()
     scale = PIXEL / 0.3 * radius  # alpha and beta in proportion to r = 0.3
-    logits = lambda z: np.maximum(z.ravel() @ w + b, 0) @ v  # noqa: E731
+
+    def logits(z: np.ndarray) -> np.ndarray:
+        return np.maximum(z.ravel() @ w + b, 0) @ v
+
     k = logits(x).argmax()
     moved = x.copy()
     for i in range(iterations):
@@ -111,7 +114,7 @@ def test_share_counts_all_critical_points_late_and_wrong_some_of_them() -> None:
 
 
 def test_a_change_is_split_into_fewer_wrong_points_and_lower_ratios() -> None:
-    """Five seeds, first and last: wrong points .4 -> .2, ratio among them .5 -> .5, among right ones .1 -> .05."""
+    """Five seeds: wrong points .4 -> .2, ratio among them .5 -> .5, among right ones .1 -> .05."""
     wrong = np.tile([0.4, 0.3, 0.2], (5, 1))
     critical = 0.5 * wrong
     share = critical + (1 - wrong) * np.array([0.1, 0.2, 0.05])
@@ -120,8 +123,8 @@ def test_a_change_is_split_into_fewer_wrong_points_and_lower_ratios() -> None:
     assert "the ratio among wrong points +0.0000 [+0.0000, +0.0000]" in told
     assert "the ratio among right points -0.0350 [-0.0350, -0.0350]" in told
     assert (
-        "from 40.0% to 20.0% of all; the ratio among them from 0.500 to 0.500, among right ones from 0.100"
-        in told
+        "from 40.0% to 20.0% of all; the ratio among them from 0.500 to 0.500, "
+        "among right ones from 0.100" in told
     )
     assert "no split" in STUDY.split("real", share, 0 * wrong, 0 * critical)
 

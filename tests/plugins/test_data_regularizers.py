@@ -1,4 +1,4 @@
-"""The regularizers of inputs and labels: each against its formula, written anew from the paper."""
+"""The regularizers of inputs and labels, each against its paper's formula."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_adversarial_step_is_32_grey_levels_up_the_loss() -> None:
     ).sum()
     (g,) = torch.autograd.grad(loss, x)
     assert torch.allclose(levels, 32 * g.sign(), atol=1e-2)
-    # float32 pixels are 0-1, so that a grey level is 1/255 there: the same images give the same step
+    # float32 pixels are 0-1, so a grey level is 1/255: the same images give the same step
     w = toy_run("adversarial", (1.0,))
     data = lane_data(1, float_pool=True).of_lanes([0])
     other = ToyRun(parts("adversarial"), ((1.0,),), data=data, seeds=(0,))
@@ -117,12 +117,18 @@ def test_pgd_3_walks_three_steps_up_the_loss_inside_the_box() -> None:
     assert torch.allclose(step.x, x, atol=1e-4) and torch.equal(step.y, plain.y)
     moved = ((step.x - plain.x) / grey).abs()
     assert moved.max() <= 32.001 and (moved > 31.99).float().mean() > 0.5
-    loss = lambda z: F.cross_entropy(plain_logits(step, z), labels)  # noqa: E731
+
+    def loss(x: Tensor) -> Tensor:
+        return F.cross_entropy(plain_logits(step, x), labels)
+
     assert loss(step.x) > loss(step_at("adversarial", 1.0).x) > loss(plain.x)
 
 
 def lass(step: Step, x: Tensor, noise: list[Tensor], r: Tensor) -> Tensor | None:
-    """Algorithm 1 of the paper for one image [1, c, h, w], with the direction of its code: None = not critical."""
+    """Run algorithm 1 of the paper on one image [1, c, h, w], with the direction of its code.
+
+    Returns the critical sample, or None if there is none.
+    """
     predicted, moved = plain_logits(step, x).argmax(1), x
     for eta in noise:
         moved = moved + r / 0.3 * (0.25 * sign_of_gradient(step, moved, predicted) + 0.2 * eta)
@@ -160,8 +166,11 @@ def test_lass_strikes_critical_examples_at_the_rate() -> None:
 
 
 def square(centre: Tensor, side: float, size: int) -> list[tuple[int, int]]:
-    """The pixels (row, column) whose middle lies in a square around the centre, in shares of the size."""
-    near = lambda i, c: abs(i + 0.5 - c.item() * size) < side / 2  # noqa: E731
+    """Pixels (row, column) whose middle lies in a square; its centre is in shares of the size."""
+
+    def near(i: int, c: Tensor) -> bool:
+        return abs(i + 0.5 - c.item() * size) < side / 2
+
     return [
         (i, j)
         for i in range(size)

@@ -1,4 +1,4 @@
-"""The dispersion ratio: by hand, against simulated binomials, and what the study concludes from records."""
+"""The dispersion ratio: by hand, against simulated binomials, and in the study's conclusion."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_examples_differ_by_comes_back_as_variance_over_the_binomials() -> 
 
 @pytest.mark.parametrize(("a", "low", "high"), [(0.0, 0.95, 1.0), (1.0, 0.9, 0.99)])
 def test_the_interval_covers_what_it_should(a: float, low: float, high: float) -> None:
-    """With the examples fixed: nearly always where the ratio is 1, and about 95 % of the time where it is not."""
+    """With the examples fixed: nearly always if the ratio is 1, else about 95 % of the time."""
     rng = np.random.default_rng(3)
     p = 0.4 + 0.2 * a * np.sin(np.arange(300))
     true = 1 + 39 * p.var() / (p * (1 - p) + np.square(p - p.mean())).mean()

@@ -1,4 +1,4 @@
-"""First-layer filters: read from each kind of layer, their spectrum, and what the study concludes from records."""
+"""First-layer filters: read from each kind of layer, their spectrum, the study's conclusion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regularizers of the gradient: each against its formula, with the draws that the plugin had."""
+"""The regularizers of the gradient, each against its paper's formula, with the plugin's draws."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from support.regularizers import close
 from support.regularizers import loss_gradient
 from support.regularizers import step_at
 from support.regularizers import trained_step
+from torch import Tensor
 
 from membench.api import Net
 from membench.api import Params
@@ -36,10 +37,13 @@ def test_gradient_clipping_bounds_the_norm_of_the_whole_gradient() -> None:
 
 def test_sam_takes_the_gradient_at_the_radius_along_the_gradient() -> None:
     rho, step = 0.7, step_at("sam", 0.7)
-    f = lambda params: cross_entropy(step.program.logits(params, step.x), step.y).mean()  # noqa: E731
-    first = torch.func.grad(f)(step.params)
+
+    def loss(params: Params) -> Tensor:
+        return cross_entropy(step.program.logits(params, step.x), step.y).mean()
+
+    first = torch.func.grad(loss)(step.params)
     norm = math.sqrt(sum(g.square().sum().item() for g in first.values()))
-    second = torch.func.grad(f)({k: w + rho * first[k] / norm for k, w in step.params.items()})
+    second = torch.func.grad(loss)({k: w + rho * first[k] / norm for k, w in step.params.items()})
     mine = step.gradient(step.params, 1)[0]
     assert all(torch.allclose(mine[k], second[k], atol=1e-6) for k in second)
 
@@ -58,7 +62,7 @@ def groups(step: Step, count: int, params: Params | None = None) -> list[Params]
 def test_dp_sgd_clips_each_group_and_adds_noise_to_the_mean(
     batch: int, count: int, scale: float
 ) -> None:
-    """At four times the weights some examples are fitted for sure, and their gradients are shorter than the bound."""
+    """At four times the weights some examples fit, with gradients shorter than the bound."""
     s, step = 0.3, trained_step("dp-sgd", 0.3, batch=batch, t=0)
     at = {name: scale * w for name, w in step.params.items()}
     each = groups(step, count, at)

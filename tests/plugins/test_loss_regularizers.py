@@ -1,4 +1,4 @@
-"""The regularizers of the loss and of its targets: each against its formula, written anew from the paper."""
+"""The regularizers of the loss and its targets, each against its paper's formula."""
 
 from __future__ import annotations
 
@@ -124,13 +124,13 @@ def test_small_loss_counts_the_example_at_the_border_for_the_fraction() -> None:
 
 def test_small_loss_s_share_rises_over_the_first_tenth_of_the_steps() -> None:
     losses = torch.arange(10.0)
-    cut = lambda at: (
-        (
-            call_stage("small-loss", "loss", 0.4, losses, losses, losses, progress=torch.tensor(at))
-            == 0
-        ).sum()
-        - 1
-    )  # noqa: E731
+
+    def cut(at: float) -> Tensor:
+        out = call_stage(
+            "small-loss", "loss", 0.4, losses, losses, losses, progress=torch.tensor(at)
+        )
+        return (out == 0).sum() - 1  # the first loss is 0 anyhow
+
     assert [cut(at).item() for at in (0.0, 0.05, 0.1, 0.9)] == [0, 2, 4, 4]
 
 
@@ -217,7 +217,10 @@ def test_r_drop_adds_how_far_two_passes_with_dropout_differ() -> None:
     second = passes[0](step.x, train=True)  # the draws of the function's own pass
     first, y = plain_logits(step, step.x), step.y
     log_p, log_q = first.log_softmax(1), second.log_softmax(1)
-    kl = lambda a, b: F.kl_div(b, a, log_target=True, reduction="none").sum(1)  # noqa: E731
+
+    def kl(a: Tensor, b: Tensor) -> Tensor:
+        return F.kl_div(b, a, log_target=True, reduction="none").sum(1)
+
     nll = F.cross_entropy(first, y, reduction="none") + F.cross_entropy(second, y, reduction="none")
     theirs = nll + 0.6 * (kl(log_p, log_q) + kl(log_q, log_p)) / 2
     lane = step.lane(0, "loss", x=step.x, forward=passes[1])

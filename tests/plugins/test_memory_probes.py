@@ -1,4 +1,4 @@
-"""The probes of memorization against values worked by hand, a plain loop and torch.optim; all of them in the engine."""
+"""The probes of memorization against values by hand, a plain loop and torch.optim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The studies of memorization on made-up records whose answer is known, and the runs that they share."""
+"""The studies of memorization on made-up records whose answer is known; the runs they share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def drawn(finding: Finding) -> Figure:
 
 
 def subsets(arm: Any, kept: dict[str, float], models: int) -> tuple[Record, ...]:
-    """Runs that recall a wrong label they trained on with the probability of their regularizer, else never."""
+    """Runs that recall a wrong label they trained on with the probability of their regularizer."""
     wrong = np.arange(arm.split.train) % 3 == 0
     found = []
     for name, strength, signal, seed in cells(arm):
@@ -80,7 +80,7 @@ def test_the_three_studies_of_subsets_train_the_same_cells_once() -> None:
         keys[name, scale] = set(plans[0].keys)
     for scale in ("quick", "paper"):
         assert keys["memorization", scale] == keys["membership", scale]
-        # the plain network, dropout and input noise at one strength each, on the seeds that calibration has
+        # the plain network, dropout and input noise at one strength each, on calibration's seeds
         assert len(keys["calibration", scale] & keys["memorization", scale]) == 3 * 32
 
 
@@ -108,7 +108,7 @@ def test_membership_is_found_where_there_is_memory_and_only_there() -> None:
 
 
 def scored(arm: Any, good: dict[tuple[str, tuple[float, ...]], float]) -> tuple[Record, ...]:
-    """Scores that follow from one number a setting: how much of the damage and of the noise fit it takes away."""
+    """Scores by one number a setting: the share of damage and noise fit that it removes."""
     found = []
     for name, strength, signal, seed in cells(arm):
         g = good.get((name, strength), 0.0)

@@ -1,4 +1,4 @@
-"""The regularizers of activations and of the weights in the forward pass: each against its formula."""
+"""The regularizers of the forward pass, its activations and weights, each against its formula."""
 
 from __future__ import annotations
 
@@ -103,20 +103,26 @@ def tiny_mlp(p: dict[str, Tensor], x: Tensor, blend: Callable[[int, Tensor], Ten
     return h @ p["head.weight"].T + p["head.bias"]
 
 
+def blend_at(place: int, own: Tensor, other: Tensor) -> Callable[[int, Tensor], Tensor]:
+    """Mix each example with another one at one place of the network."""
+
+    def blend(at: int, h: Tensor) -> Tensor:
+        return own * h + (1 - own) * h[other] if at == place else h
+
+    return blend
+
+
 def test_manifold_mixup_blends_one_place_a_step_and_the_labels_alike() -> None:
     w, s = toy_run("manifold-mixup", (0.6,)), 0.6
-    trainer, plain, order, places = (
-        w.trainer(),
-        ToyRun((), ((),), data=w.data).trainer(),
-        w.orders()[0],
-        [],
-    )
+    trainer, order = w.trainer(), w.orders()[0]
+    plain = ToyRun((), ((),), data=w.data).trainer()
+    places = []
     for t in range(12):
         mixed, clean = one_lane(trainer, order, t), one_lane(plain, order, t)
         lane = mixed.lane(0, "batch")
         place = int(3 * lane.uniform((), "place"))
         own, other = 1 - s * lane.uniform((8, 1), "share"), lane.permutation(8, "other")
-        blend = lambda at, h: own * h + (1 - own) * h[other] if at == place else h  # noqa: B023, E731
+        blend = blend_at(place, own, other)
         expected = tiny_mlp(mixed.params, clean.x, blend)
         logits = mixed.objective(mixed.params, mixed.x, mixed.y, mixed.index, None)[1][0]
         assert torch.allclose(logits, expected, atol=1e-5)

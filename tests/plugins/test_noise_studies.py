@@ -33,7 +33,10 @@ def quick(module: Any) -> Arm:
 
 
 def analysed(module: Any, made: Made, broken: tuple[str, int] | None = None) -> Finding:
-    """The finding where each cell of the quick arm gave `made(cell)`; the run of `broken`, (signal, seed), failed."""
+    """The finding if each cell of the quick arm gave `made(cell)`.
+
+    The run of `broken`, (signal, seed), failed.
+    """
     arm, records = quick(module), []
     cells = [
         Cell(arm.dataset, a, "none", (), s, k)
@@ -77,7 +80,7 @@ def drawn(finding: Finding) -> Figure:
 
 
 def saturating(doublings: Mapping[str, float], scatter: float = 0.0) -> Made:
-    """Accuracy has 95 % of its largest value at 32 units, and at 2^doublings times as many where all is noise."""
+    """Accuracy has 95 % of its largest value at 32 units; 2^doublings as many if all is noise."""
 
     def made(cell: Cell) -> Mapping[str, Any]:
         kind, share = level(cell)
@@ -110,9 +113,7 @@ def test_capacity_does_not_hold_where_noise_needs_no_more_units() -> None:
     assert [t.verdict for t in finding.tests] == [UNDECIDED, UNDECIDED]
 
 
-def test_capacity_reads_the_units_between_two_widths_and_takes_the_least_where_they_are_enough() -> (
-    None
-):
+def test_capacity_interpolates_units_and_takes_the_least_that_are_enough() -> None:
     assert CAPACITY.needed((8, 16, 32), (0.0, 0.5, 1.0), 0.75) == pytest.approx(4.5)
     assert CAPACITY.needed((8, 16, 32), (0.9, 1.0, 0.8), 0.9) == 3
     finding = analysed(CAPACITY, saturating({"mixed": -4.0}))
@@ -144,7 +145,7 @@ def test_capacity_draws_a_line_a_level_and_a_cross_where_the_units_are_enough() 
 def ratios(
     height: Mapping[str, float], course: Callable[[float], float], scatter: float = 0.002
 ) -> Made:
-    """The ratio is `height` of the signal times `course` of the log of time, which goes from 0 to 1."""
+    """The ratio is `height` of the signal times `course` of the log of time, from 0 to 1."""
 
     def made(cell: Cell) -> Mapping[str, Any]:
         curve = (
@@ -209,8 +210,11 @@ def test_csr_draws_both_radii_with_a_line_a_signal() -> None:
 def course(
     fall: float, ratio: float, fitted: float, cost: float = 0.5, scatter: float = 0.002
 ) -> Made:
-    """Validation peaks at the fourth of ten checkpoints, higher with less noise, then falls by `fall` if labels are
-    noisy, while the critical sample ratio climbs by `ratio`; the share `fitted` of the wrong labels is at the peak."""
+    """Validation peaks at the fourth of ten checkpoints, higher with less noise.
+
+    Then it falls by `fall` if labels are noisy, while the critical sample ratio climbs by `ratio`;
+    the share `fitted` of the wrong labels is fitted at the peak.
+    """
 
     def made(cell: Cell) -> Mapping[str, Any]:
         kind, share = level(cell)
@@ -231,9 +235,7 @@ def course(
     return made
 
 
-def test_noise_levels_hold_where_validation_falls_while_the_ratio_climbs_and_all_go_by_the_level() -> (
-    None
-):
+def test_noise_levels_hold_if_validation_falls_and_the_ratio_climbs_with_the_level() -> None:
     finding = analysed(LEVELS, course(fall=0.3, ratio=0.4, fitted=0.2))
     assert len(finding.tests) == 2 * 3 + 3
     assert {t.verdict for t in finding.tests} == {HOLDS}

@@ -34,7 +34,10 @@ pytestmark = pytest.mark.usefixtures("worker_like")  # bitwise at one thread, as
 
 def test_weight_decay_s_gradient_is_the_strength_times_the_weight_matrices() -> None:
     s, step = 0.3, step_at("weight-decay", 0.3)
-    penalty = lambda params: step.program.parts[0].penalty(params, step.lane(0, "penalty"))  # noqa: E731
+
+    def penalty(params: Params) -> Tensor:
+        return step.program.parts[0].penalty(params, step.lane(0, "penalty"))
+
     params = tree_map(lambda v: v.double().requires_grad_(), step.params)
     grads = torch.autograd.grad(penalty(params), list(params.values()), allow_unused=True)
     for name, g in zip(params, grads, strict=True):

@@ -1,4 +1,4 @@
-"""The studies of Figures 10 and 11 and of effective capacity on made-up records whose answer is known."""
+"""The studies of Figures 10 and 11 and of effective capacity on records of known answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def test_a_strength_that_another_one_beats_in_both_is_not_on_the_curve() -> None
 
 
 def techniques(cost: dict[str, float], order: tuple[float, float]) -> tuple[Record, ...]:
-    """Each technique suppresses up to .9 of the noise fit at `cost` of accuracy; `order` scales the losses apart."""
+    """Each technique suppresses up to .9 of the noise fit at `cost` of accuracy.
+
+    `order` sets their losses apart.
+    """
     found = []
     for place, (name, points) in enumerate({"none": 0.0, **cost}.items()):
         for level in (0.0,) if name == "none" else (0.3, 0.6, 0.9):
@@ -100,7 +103,7 @@ def test_the_opposite_is_recognised_as_well() -> None:
 
 
 def runs(norm_knows: float) -> tuple[Record, ...]:
-    """Gaps that the data make, and a norm that follows them with the weight `norm_knows`, else chance."""
+    """Gaps made by the data, and a norm that follows them with weight `norm_knows`, else chance."""
     found, arm = [], CAPACITY.QUICK
     settings = [(n, s) for n, grid in arm.regularizers.items() for s in (grid or ((),))]
     for k, (name, strength) in enumerate(settings):

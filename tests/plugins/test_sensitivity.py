@@ -1,4 +1,4 @@
-"""The gradient through the unrolled training: against finite differences, the engine's own weights, and by hand."""
+"""The gradient through unrolled training: against finite differences, the engine, and by hand."""
 
 from __future__ import annotations
 
@@ -141,9 +141,10 @@ def world(recipe: Recipe) -> tuple[dict[str, Tensor], SimpleNamespace, SimpleNam
     x, y = torch.randn(N, 6), CLASS_OF
     initial = {str(i): 0.6 * torch.randn(size) for i, size in enumerate(SIZES)}
     order = torch.cat([torch.randperm(N).reshape(3, 4) for _ in range(3)])
-    forward = lambda x, params: logits(
-        sensitivity.flat(params) if params is None else joined(params), x
-    )  # noqa: E731
+
+    def forward(x: Tensor, params: dict[str, Tensor] | None) -> Tensor:
+        return logits(sensitivity.flat(params) if params is None else joined(params), x)
+
     lane = SimpleNamespace(
         recipe=recipe,
         initial=initial,

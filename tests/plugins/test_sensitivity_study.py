@@ -1,4 +1,4 @@
-"""Figures 3 and 4: the data that the study makes for itself, its classes' names, and its conclusions from records."""
+"""Figures 3 and 4: the study's own data, its classes' names, its conclusions from records."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def course(level: float) -> Made:
 
 
 def examples(*levels: float) -> object:
-    """The finding where real and random inputs reach these levels: digits first, then own classes."""
+    """The finding if real and random inputs reach these levels: digits, then own classes."""
     goal = iter(levels)
     arms = study.LABELS.items()
     return study.analyse_examples(

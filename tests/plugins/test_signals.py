@@ -1,8 +1,6 @@
-"""Every signal on one small array: the same bytes everywhere, and what is random in it, kept or changed."""
+"""Every signal on one small array: the same bytes everywhere; what is random, kept or changed."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from support.engine import registry
 
 from membench.api import Arrays
 from membench.api import Split
+from membench.data import RunData
 from membench.data import all_images
 from membench.data import array_digest
 from membench.data import draw_run
@@ -18,7 +17,8 @@ from membench.rng import word
 
 N, C, H, W, K = 60, 3, 5, 4, 6
 
-#: SHA-256 of (x, y, changed); the numbers of records depend on these bytes. Checked with numpy 1.26, 2.0 and 2.4.
+#: SHA-256 of (x, y, changed); the numbers of records depend on these bytes.
+#: Checked with numpy 1.26, 2.0 and 2.4.
 GOLDEN = {
     "real": "c4ab810bc886ac4f0556b6047b5c3b4a71ff9a44769e84d3bd814af4f2213bd8",
     "randY": "76bca614a32bc8a4e9a0e4dc0c53d1c809e923506a74da9a5a92fe18bd314a1c",
@@ -170,7 +170,10 @@ def test_the_harness_gives_one_world_to_all_splits_of_a_seed_and_another_to_the_
     places = np.tile(np.arange(64, dtype=np.uint8).reshape(1, 1, 8, 8), (40, 1, 1, 1))
     arrays = Arrays(places, np.arange(40) % 2, 2)
     signal = registry().signal("shuffled-pixels")
-    cut: Callable = lambda seed: draw_run(arrays, Split(10, 20, 10), signal, None, "d/mlp", seed)  # noqa: E731
+
+    def cut(seed: int) -> RunData:
+        return draw_run(arrays, Split(10, 20, 10), signal, None, "d/mlp", seed)
+
     worlds = []
     for seed in range(2):
         parts = [(p.x, p) for s in [cut(seed)] for p in (s.train, s.val, s.test)]

@@ -1,4 +1,4 @@
-"""The suite `standard`: shown without its data, run at a small scale, with all of its signals on the board."""
+"""The suite `standard`: shown without its data, and at a small scale with all its signals."""
 
 from __future__ import annotations
 

@@ -57,9 +57,10 @@ def planted(time: Time, budget: int = 400) -> Results:
 
 
 def powers(noisy: float, examples: float, units: float, base: float = 40) -> Time:
-    """`base` epochs at 160 examples and 128 units; noise takes `noisy` times as long, with slopes of its own in log2.
+    """`base` epochs at 160 examples and 128 units; noise takes `noisy` times as long.
 
-    Half as much for noise in a half of the inputs, and so on: nothing is tested there, but it is drawn.
+    Its slopes in log2 are other ones.
+    Half as much for noise in half of the inputs, and so on: that is drawn, not tested.
     """
     shares = {"real": 0.0, "mixed@0.2": 0.2, "mixed@0.5": 0.5, "mixed-inputs@0.5": 0.5}
 
@@ -159,10 +160,8 @@ def test_a_censored_run_at_the_middle_size_has_no_weight_in_the_growth() -> None
     assert cut.low == pytest.approx(growth.low) and cut.high == pytest.approx(growth.high)
 
 
-def test_a_claim_can_fail_though_runs_of_noise_are_censored_where_that_only_helps_to_refute_it() -> (
-    None
-):
-    """Noise that is slowest on the fewest examples: however long those took, time falls with the examples."""
+def test_a_claim_fails_on_censored_runs_if_censoring_only_helps_to_refute_it() -> None:
+    """Noise that is slowest on the fewest examples: however long it took, time falls with them."""
     finding = analysed(powers(2.0, examples=-0.5, units=-0.5), budget=105)
     examples = finding.tests[4]
     assert examples.low == -math.inf

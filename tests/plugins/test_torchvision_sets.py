@@ -1,4 +1,4 @@
-"""The standard sets are read from files in their true formats, found where they lie, and refused when damaged."""
+"""The standard sets are read in their true formats, found in folders, refused when damaged."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def write_svhn(cls: type, folder: Path, patch: Callable, parts: dict) -> None:
 
 
 def write(name: str, folder: Path, patch: Callable) -> Arrays:
-    """A tiny set in its true format, its sums in torchvision's tables; returns what must be read."""
+    """Write a tiny set in its true format, its sums in torchvision's tables; return its content."""
     folder.mkdir(parents=True, exist_ok=True)
     cls = getattr(datasets, {**IDX, **CIFAR, "svhn": "SVHN"}[name])
     shape = (1, 28) if name in IDX else (3, 32)

@@ -93,13 +93,15 @@ def test_ema_evaluates_the_exponential_average_of_all_weights_so_far() -> None:
             average = {k: s * a + (1 - s) * plain.state["params"][k] for k, a in average.items()}
     assert bitwise_equal(trainer.state["params"], plain.state["params"])
     read = trainer.program.readout(
-        *(tree_map(lambda v: v[0], t) for t in (trainer.state, trainer.constants)), trainer.step_index
+        tree_map(lambda v: v[0], trainer.state),
+        tree_map(lambda v: v[0], trainer.constants),
+        trainer.step_index,
     )
     assert all(torch.allclose(read[k], average[k][0], atol=1e-6) for k in read)
 
 
 def weights_by_epoch(name: str, *strengths: float, epochs: int = 4) -> list[tuple[Params, Params]]:
-    """(weights, weights that are evaluated) of each lane's strength after each epoch; 3 of 40 steps an epoch."""
+    """(weights, evaluated weights) of the lanes after each epoch of 3 of 40 steps."""
     w = ToyRun(parts(name), tuple((s,) for s in strengths), data=lane_data(1, n=24))
     w = replace(w, seeds=(0,) * len(strengths), data=_same(len(strengths)))
     trainer, seen = w.trainer(), []

@@ -1,4 +1,4 @@
-"""Plugins with one planted bug each, beside the check that must find it; and the file around them."""
+"""Plugins with one planted bug each, beside the check that must find it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Mutant:
 
 
 NOISE = "def hidden(h, lane):\n    return h + lane.strength * lane.normal(h.shape)"
-SHRINK = "def weights(params, lane):\n    return {k: w * (1 - 0.1 * lane.strength) for k, w in params.items()}"
+SHRINK = (
+    "def weights(params, lane):\n"
+    "    return {k: w * (1 - 0.1 * lane.strength) for k, w in params.items()}"
+)
 
 
 def hidden(*lines: str, before: str = "") -> str:
@@ -74,7 +77,8 @@ MUTANTS = {
     ),
     "the penalty is a vector": Mutant(
         "shapes",
-        "def penalty(params, lane):\n    return lane.strength * next(iter(params.values())).square().sum(1)",
+        "def penalty(params, lane):\n"
+        "    return lane.strength * next(iter(params.values())).square().sum(1)",
     ),
     "an if on the strength": Mutant(
         "stacks", hidden("return 0.5 * h if lane.strength > 0.05 else h")
@@ -84,7 +88,8 @@ MUTANTS = {
     ),
     "a mask that chooses": Mutant(
         "stacks",
-        "def loss(losses, logits, y, lane):\n    return losses + losses[losses > lane.strength].sum()",
+        "def loss(losses, logits, y, lane):\n"
+        "    return losses + losses[losses > lane.strength].sum()",
     ),
     "strength to a number": Mutant("stacks", hidden("return h * (1 - lane.strength.item())")),
     "off is not off": Mutant("off-value", hidden("return h * (0.9 - 0.5 * lane.strength)")),
@@ -103,7 +108,8 @@ MUTANTS = {
     ),
     "weights explode": Mutant(
         "finite",
-        "def weights(params, lane):\n    return {k: w * (1 + 1e30 * lane.strength) for k, w in params.items()}",
+        "def weights(params, lane):\n"
+        "    return {k: w * (1 + 1e30 * lane.strength) for k, w in params.items()}",
     ),
     "log of softmax": Mutant(
         "finite-at-edges",
@@ -113,13 +119,15 @@ MUTANTS = {
     ),
     "a root at zero": Mutant(
         "finite-at-edges",
-        "def penalty(params, lane):\n    return lane.strength * sum(w.square().sum().sqrt() for w in params.values())",
+        "def penalty(params, lane):\n"
+        "    return lane.strength * sum(w.square().sum().sqrt() for w in params.values())",
     ),
     "a quotient by the norm": Mutant(
         "finite-at-edges",
         "def grads(grads, params, lane):\n"
         "    norm = sum(g.square().sum() for g in grads.values()) ** 0.5\n"
-        "    return {k: (1 - lane.strength) * g + lane.strength * g / norm for k, g in grads.items()}",
+        "    return {k: (1 - lane.strength) * g + lane.strength * g / norm\n"
+        "            for k, g in grads.items()}",
     ),
     "labels grow": Mutant(
         "labels", "def batch(x, y, lane):\n    return x, y * (1 + lane.strength)"
@@ -127,7 +135,8 @@ MUTANTS = {
     "written in place": Mutant("inputs-untouched", hidden("return h.mul_(1 - lane.strength)")),
     "the dict is written": Mutant(
         "inputs-untouched",
-        "def weights(params, lane):\n    for k in params:\n        params[k] = params[k] * (1 - lane.strength)\n"
+        "def weights(params, lane):\n    for k in params:\n"
+        "        params[k] = params[k] * (1 - lane.strength)\n"
         "    return params",
     ),
     "the first weights are written": Mutant(
@@ -156,7 +165,8 @@ MUTANTS = {
     ),
     "a tensor kept by default": Mutant(
         "keeps-nothing",
-        "def hidden(h, lane, kept={}):\n    kept['n'] = kept.get('n', 0) + 1\n    return h * (1 - lane.strength)",
+        "def hidden(h, lane, kept={}):\n    kept['n'] = kept.get('n', 0) + 1\n"
+        "    return h * (1 - lane.strength)",
     ),
     "a folder through torch": Mutant(
         "looks-nowhere", hidden("torch.os.listdir('.')", "return h * (1 - lane.strength)")
@@ -189,7 +199,8 @@ MUTANTS = {
     ),
     "a penalty that rounds": Mutant(
         "penalty-gradient",
-        "def penalty(params, lane):\n    q = [w + (10 * w.detach()).cos() for w in params.values()]\n"
+        "def penalty(params, lane):\n"
+        "    q = [w + (10 * w.detach()).cos() for w in params.values()]\n"
         "    return lane.strength * sum(v.square().sum() for v in q)",
     ),
     "eight examples for ever": Mutant(
@@ -198,7 +209,8 @@ MUTANTS = {
     ),
     "the deviation of one": Mutant(
         "batch-of-one",
-        "def batch(x, y, lane):\n    z = x / (x.std(0) + 1e-3)\n    return x + lane.strength * (z - x), y",
+        "def batch(x, y, lane):\n    z = x / (x.std(0) + 1e-3)\n"
+        "    return x + lane.strength * (z - x), y",
     ),
     "one axis of units": Mutant(
         "on-cnn", hidden("return h * (lane.uniform((h.shape[0], h.shape[1])) >= lane.strength)")
@@ -233,7 +245,8 @@ MUTANTS = {
     "a loop over forwards": Mutant(
         "cost",
         "def penalty(params, lane):\n"
-        "    return lane.strength * sum(lane.forward(lane.x * (1 + i)).square().mean() for i in range(40))",
+        "    outputs = [lane.forward(lane.x * (1 + i)) for i in range(40)]\n"
+        "    return lane.strength * sum(out.square().mean() for out in outputs)",
     ),
     "four strengths": Mutant("", SHRINK, grid="(0.1, 0.2, 0.3, 0.4)"),
     "off in the grid": Mutant("", SHRINK, grid="(0.0, 0.1, 0.2, 0.3, 0.4)"),

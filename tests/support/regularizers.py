@@ -1,4 +1,4 @@
-"""What the tests of the shipped regularizers share: little runs, single steps, and plain references."""
+"""Little runs, single steps and plain references, for the tests of the shipped regularizers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plain_logits(step: Step, x: Tensor) -> Tensor:
 def trained_step(
     name: str, strength: float, architecture: Architecture = MLP, batch: int = 8, t: int = 5
 ) -> Step:
-    """A step after three epochs of training, so that weights, state and momentum are not those of the start."""
+    """A step after three epochs, so that weights, state and momentum are not those of the start."""
     w = ToyRun(
         parts(name),
         ((strength,),),

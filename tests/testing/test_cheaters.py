@@ -1,4 +1,4 @@
-"""Plugins that try to tell noise from real and stop learning there: each is caught, or gains nothing in R."""
+"""Plugins that stop learning where they see noise: each is caught, or gains nothing in R."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ CAUGHT = {
     ),
     "a counter in a closure": (
         "keeps-nothing",
-        "def counter():\n    n = 0\n\n    def step():\n        nonlocal n\n        n += 1\n        return n > 500\n\n"
+        "def counter():\n    n = 0\n\n    def step():\n"
+        "        nonlocal n\n        n += 1\n        return n > 500\n\n"
         "    return step\n\n\n" + stopping("NOISY()", "NOISY = counter()"),
     ),
     "what an earlier run left": (
@@ -74,7 +75,8 @@ CAUGHT = {
     ),
     "the mask of wrong labels, behind forward": (
         "lane-only",
-        "def loss(losses, logits, y, lane):\n    return losses * (1 - lane.strength * ~lane.forward.step.clean)",
+        "def loss(losses, logits, y, lane):\n"
+        "    return losses * (1 - lane.strength * ~lane.forward.step.clean)",
     ),
     "the mask of wrong labels, asked for": (
         "calls",
@@ -101,7 +103,8 @@ def test_a_cheater_that_looks_beyond_its_tensors_is_caught(what: str, tmp_path: 
 def _batch(noisy: str) -> str:
     """Learns nothing from a batch that looks like noise: all labels become uniform."""
     return (
-        f"def batch(x, y, lane):\n    noisy = {noisy}\n    flat = torch.full_like(y, 1 / y.shape[1])\n"
+        f"def batch(x, y, lane):\n    noisy = {noisy}\n"
+        "    flat = torch.full_like(y, 1 / y.shape[1])\n"
         "    return x, y + lane.strength * noisy * (flat - y)"
     )
 
@@ -124,7 +127,7 @@ ALLOWED = {
 def test_a_cheater_that_goes_by_its_tensors_gains_nothing_in_the_ranking_score(
     shell: Shell, tmp_path: Path
 ) -> None:
-    """R comes from single networks that must learn the real labels among wrong ones; S can be won, and is flagged."""
+    """R needs networks that learn real labels among wrong ones; S can be won, and is flagged."""
     (tmp_path / "plugins").mkdir()
     for name, body in ALLOWED.items():
         text = Mutant("", body).text.replace('"mutant"', f'"{name}"')

@@ -1,4 +1,4 @@
-"""`membench check` finds each of the planted bugs by the check that is meant for it, and lets sound plugins pass."""
+"""`membench check` finds each planted bug by the check meant for it; sound plugins pass."""
 
 from __future__ import annotations
 
@@ -206,14 +206,21 @@ class Net(nn.Module):
         return self.head(tap(x.flatten(1)))
 RECORD = Architecture("net", lambda shape, k: Net(*shape, k))
 """,
-    "loads": "RECORD = Dataset('set', lambda f: Arrays(np.zeros((9, 8, 8), np.uint8), np.arange(9) % 3, 3))",
+    "loads": """
+def load(folder):
+    return Arrays(np.zeros((9, 8, 8), np.uint8), np.arange(9) % 3, 3)
+RECORD = Dataset("set", load)
+""",
     "same-arrays": """
 def load(folder):
     return Arrays((np.random.rand(9, 1, 8, 8) * 255).astype(np.uint8), np.arange(9) % 3, 3)
 RECORD = Dataset("set", load)
 """,
-    "values": "RECORD = Dataset('set', lambda f: Arrays(np.eye(8, dtype=np.uint8)[None, None].repeat(9, 0), "
-    "np.arange(9) % 3, 4))",
+    "values": """
+def load(folder):
+    return Arrays(np.eye(8, dtype=np.uint8)[None, None].repeat(9, 0), np.arange(9) % 3, 4)
+RECORD = Dataset("set", load)
+""",
     "same-bytes": """
 def apply(x, y, level, draw, train):
     hit = np.random.rand(len(y)) < 0.5
@@ -273,9 +280,12 @@ def test_a_hang_and_a_crash_cost_their_own_plugin_and_are_named(
     shell: Shell, tmp_path: Path
 ) -> None:
     (tmp_path / "plugins").mkdir()
-    put = lambda name, body: (tmp_path / "plugins" / f"{name}.py").write_text(  # noqa: E731
-        Mutant("", body).text.replace('"mutant"', f'"{name}"')
-    )
+
+    def put(name: str, body: str) -> None:
+        (tmp_path / "plugins" / f"{name}.py").write_text(
+            Mutant("", body).text.replace('"mutant"', f'"{name}"')
+        )
+
     put("sound", NOISE)
     put("hangs", hidden("while True: pass"))
     put("crashes", hidden("ctypes.string_at(0)", "return h", before="import ctypes"))

@@ -1,4 +1,4 @@
-"""The fixtures for authors: each check is a test of theirs, and other people's runs do not notice the plugin."""
+"""The fixtures for authors: each check is a test of theirs; other runs do not notice the plugin."""
 
 from __future__ import annotations
 
