@@ -79,7 +79,7 @@ def load_arrays(dataset: Dataset, folder: Path | None = None) -> Arrays:
     try:
         arrays = dataset.load((folder or data_folder()) / dataset.name)
     except FileNotFoundError as error:
-        raise MembenchError(f"data set {dataset.name!r} is not at hand: {error}") from error
+        raise MembenchError(f"data set {dataset.name!r} is missing: {error}") from error
     return check_arrays(dataset.name, arrays)
 
 

@@ -407,7 +407,7 @@ def test_a_missing_data_set_says_how_to_get_it(
         raise FileNotFoundError("put big.zip into the folder")
 
     with pytest.raises(
-        MembenchError, match=r"data set 'big' is not at hand: put big[.]zip into the folder"
+        MembenchError, match=r"data set 'big' is missing: put big[.]zip into the folder"
     ):
         load_arrays(Dataset("big", load))
     assert folders == [tmp_path / "data" / "big"]

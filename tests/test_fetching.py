@@ -322,6 +322,6 @@ def test_a_run_without_its_data_set_says_how_to_get_it_and_downloads_nothing(
     words = ("--suite", "smoke", "--datasets", "mine", "--data-dir", "data")
     code, _, err = cli("run", "--all", *words)
     assert code == ExitCode.USAGE
-    assert "data set 'mine' is not at hand: no a.gz in" in err
+    assert "data set 'mine' is missing: no a.gz in" in err
     assert "membench data fetch mine" in err
     assert fetched_plugin.requests == []

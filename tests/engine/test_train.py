@@ -412,7 +412,7 @@ def test_a_missing_data_set_is_one_line() -> None:
         raise FileNotFoundError("fetch it with `membench data`")
 
     plugins = Plugins(datasets={"blobs": Dataset("blobs", load)})
-    with pytest.raises(MembenchError, match="data set 'blobs' is not at hand: fetch it"):
+    with pytest.raises(MembenchError, match="data set 'blobs' is missing: fetch it"):
         train_pack(pack([cell()], RECIPE, SPLIT), plugins, "cpu")
 
 

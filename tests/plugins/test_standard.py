@@ -53,7 +53,7 @@ def test_a_plan_is_shown_before_anything_is_fetched(
     code, out, err = cli("plan", *words)
     assert code == 0
     assert "suite standard 1: " in out
-    assert "data set 'cifar10' is not at hand: there is no " in err
+    assert "data set 'cifar10' is missing: there is no " in err
     assert "to get it: membench data fetch cifar10" in err
     code, out, _ = cli("run", "--all", *words, "--collect-only")
     assert code == 0
@@ -66,7 +66,7 @@ def test_a_run_needs_the_data(cli: Cli, tmp_path: Path) -> None:
         "run", "--all", "--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path)
     )
     assert (code, out) == (4, "")
-    assert err.startswith("membench: data set 'cifar10' is not at hand: ")
+    assert err.startswith("membench: data set 'cifar10' is missing: ")
 
 
 def test_full_sets_are_used_up_and_batches_leave_no_rest() -> None:
