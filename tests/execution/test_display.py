@@ -69,11 +69,11 @@ def test_a_pack_that_is_tried_again_counts_from_its_beginning() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (187, "3:07"), (7387, "2:03:07")]
 )
-def test_times_read_as_on_a_clock(seconds: float, text: str) -> None:
+def test_durations_are_formatted_as_on_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 
 
-def test_without_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end() -> None:
+def test_without_a_terminal_lines_are_rare_and_the_last_shows_the_end() -> None:
     console = make_console()
     with Display(console, cells=40) as display:
         for index in range(20):
@@ -84,7 +84,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end() ->
     assert last == "[40/40] 100% d/a/good[0.5]/real/seed38 x2: 2 ok  ETA 0:00"
 
 
-def test_what_goes_wrong_is_said_at_once() -> None:
+def test_failures_timeouts_and_retries_are_printed_at_once() -> None:
     console = make_console()
     with Display(console, cells=40) as display:
         for kind in ("retry", "failed", "timeout"):
@@ -188,7 +188,7 @@ def test_the_summary_names_each_failed_pack_and_counts_the_cells() -> None:
     assert not set(printed(console)) & set("\x1b\x07\u202e")
 
 
-def test_of_many_failures_only_the_first_show_their_output() -> None:
+def test_only_the_first_five_failures_show_their_output() -> None:
     console = make_console()
     print_summary(
         console,

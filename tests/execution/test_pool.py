@@ -114,7 +114,7 @@ def test_every_pack_is_trained_and_stored(run: Callable[..., Summary], store: St
     assert store.merge() > 0 and not list(store.shards.glob("*.jsonl"))
 
 
-def test_no_packs_need_no_worker(run: Callable[..., Summary], store: Store) -> None:
+def test_a_run_without_packs_starts_no_worker(run: Callable[..., Summary], store: Store) -> None:
     assert run(command=["/nonexistent"]).ok == 0
     assert not store.folder.exists()
 
@@ -198,7 +198,9 @@ def test_cells_that_come_back_failed_count_as_a_failure(run: Callable[..., Summa
     assert [failure.reason for failure in summary.failures] == ["why"]
 
 
-def test_a_death_is_not_retried_if_that_is_not_wanted(run: Callable[..., Summary]) -> None:
+def test_a_pack_whose_worker_died_is_not_retried_without_retries(
+    run: Callable[..., Summary],
+) -> None:
     assert run(make_pack("die-once"), retries_on_death=0).failed == 2
 
 
@@ -209,7 +211,9 @@ def test_records_that_a_dying_worker_stored_win_over_its_failure(
     assert statuses(store) == {"store-then-die ok": 2}
 
 
-def test_what_a_plugin_prints_or_reads_is_no_message(run: Callable[..., Summary]) -> None:
+def test_a_plugin_that_prints_messages_or_reads_packs_changes_nothing(
+    run: Callable[..., Summary],
+) -> None:
     summary = run(make_pack("print"))
     assert (summary.ok, summary.failures) == (2, ())
 
@@ -225,7 +229,9 @@ def test_the_first_failure_ends_the_run_if_asked(run: Callable[..., Summary]) ->
     )
 
 
-def test_a_worker_keeps_to_its_program(run: Callable[..., Summary]) -> None:
+def test_workers_prefer_packs_of_the_program_they_have_compiled(
+    run: Callable[..., Summary],
+) -> None:
     served: dict[int, list[str]] = {0: [], 1: []}
 
     def note(event: Event) -> None:
@@ -237,11 +243,11 @@ def test_a_worker_keeps_to_its_program(run: Callable[..., Summary]) -> None:
     assert all(len(set(names)) == 1 or names[:4].count(names[0]) == 4 for names in served.values())
 
 
-def test_a_long_pack_fits_through_the_pipe(run: Callable[..., Summary]) -> None:
+def test_a_pack_larger_than_a_pipe_reaches_its_worker(run: Callable[..., Summary]) -> None:
     assert run(make_pack(width=1000)).ok == 1000
 
 
-def test_workers_that_cannot_start_end_the_run(run: Callable[..., Summary], store: Store) -> None:
+def test_the_run_ends_when_workers_cannot_start(run: Callable[..., Summary], store: Store) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no torch here')"]
     with pytest.raises(
         MembenchError, match=r"workers cannot start: .* exit status 1: no torch here"
@@ -250,7 +256,7 @@ def test_workers_that_cannot_start_end_the_run(run: Callable[..., Summary], stor
     assert caught.value.code is ExitCode.INTERNAL
 
 
-def test_a_folder_that_workers_cannot_write_ends_the_run(
+def test_the_run_ends_when_workers_cannot_write_the_store(
     run: Callable[..., Summary], store: Store
 ) -> None:
     store.folder.write_text("a file")
@@ -259,7 +265,7 @@ def test_a_folder_that_workers_cannot_write_ends_the_run(
     assert caught.value.code is ExitCode.DISK
 
 
-def test_a_disk_that_fills_ends_the_run_and_keeps_what_was_stored(
+def test_a_full_disk_ends_the_run_and_keeps_stored_records(
     run: Callable[..., Summary], store: Store
 ) -> None:
     with pytest.raises(
@@ -270,7 +276,7 @@ def test_a_disk_that_fills_ends_the_run_and_keeps_what_was_stored(
     assert statuses(store) == {"good ok": 2}
 
 
-def test_a_listener_that_raises_leaves_no_process(
+def test_no_process_is_left_when_the_listener_raises(
     run: Callable[..., Summary], tmp_path: Path
 ) -> None:
     def stumble(event: Event) -> None:
@@ -342,7 +348,7 @@ def test_an_interrupt_ends_the_run_with_a_summary_and_what_was_stored(
     assert statuses(store)["good ok"] >= 2 and store.read().torn == 0
 
 
-def test_nothing_survives_the_driver(store: Store, tmp_path: Path) -> None:
+def test_no_worker_and_no_child_of_one_survives_the_driver(store: Store, tmp_path: Path) -> None:
     """Not the workers, not one that holds the GIL, not their children."""
     notes = tmp_path / "notes"
     with start_driver(store, "good", "children", "hold-the-gil") as driver:
@@ -374,8 +380,13 @@ def test_the_engine_trains_in_a_worker_and_a_plugins_error_names_its_line(
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN)
     registry = discover([str(plugin)])
-    pick = lambda cell: "mistyped" in cell  # noqa: E731
-    plan = make_plan(SUITES["smoke"], registry, lambda name: "hash", lambda *names: None, pick)
+    plan = make_plan(
+        SUITES["smoke"],
+        registry,
+        lambda name: "hash",
+        lambda *names: None,
+        lambda cell: "mistyped" in cell,
+    )
     packs = [pack for pack in plan.packs() if pack.cells[0].regularizer in ("none", "mistyped")]
     command = worker_command(store.folder, device="cpu", plugins=[str(plugin)])
     summary = run_packs(packs, store=store, command=command, workers=1, time_limit=100)

@@ -38,18 +38,18 @@ def taken(
     return pack.program[2], pack.recipe.epochs
 
 
-def test_the_largest_program_and_its_longest_pack_come_first() -> None:
+def test_the_program_with_most_work_and_its_longest_pack_come_first() -> None:
     queue = Queue([*program("small", 5), *program("large", 2, 4, 3)])
     assert taken(queue, set(), []) == ("large", 4)
 
 
-def test_a_worker_keeps_to_what_it_has_compiled() -> None:
+def test_a_worker_gets_packs_of_programs_it_has_compiled_first() -> None:
     queue = Queue([*program("mine", 1, 1), *program("large", 9)])
     mine = make_pack("mine").program
     assert [taken(queue, {mine}, [])[0] for _ in range(3)] == ["mine", "mine", "large"]
 
 
-def test_a_program_that_nobody_has_comes_before_sharing_a_larger_one() -> None:
+def test_an_unshared_program_comes_before_a_larger_shared_one() -> None:
     queue = Queue([*program("theirs", 9, 9, 9), *program("small", 1)])
     theirs = make_pack("theirs").program
     assert [taken(queue, set(), [theirs])[0] for _ in range(2)] == ["small", "theirs"]
@@ -88,7 +88,7 @@ def test_work_grows_with_width_budget_and_examples() -> None:
 
 
 @given(st.lists(st.integers(1, 30)), st.binary())
-def test_messages_are_whole_however_the_bytes_come(cuts: list[int], junk: bytes) -> None:
+def test_messages_are_whole_however_their_bytes_are_cut(cuts: list[int], junk: bytes) -> None:
     messages = [{"kind": "progress", "done": 0.5}, {"kind": "ready"}]
     data = (
         junk.replace(b"\n", b"")
@@ -105,18 +105,18 @@ def test_messages_are_whole_however_the_bytes_come(cuts: list[int], junk: bytes)
 @pytest.mark.parametrize(
     "line", ["", "[]", "1", '{"kind":"other"}', '{"kind":["ready"]}', "{", '"ready"', "\udc80"]
 )
-def test_what_is_no_message_is_dropped(line: str) -> None:
+def test_a_line_that_is_not_a_message_is_dropped(line: str) -> None:
     assert Inbox(TRAINING_MESSAGES).feed(line.encode(errors="surrogateescape") + b"\n") == []
 
 
-def test_an_endless_line_takes_no_memory() -> None:
+def test_a_line_without_end_is_kept_up_to_the_size_of_a_message() -> None:
     inbox = Inbox(TRAINING_MESSAGES)
     for _ in range(5):
         inbox.feed(b"x" * MAX_MESSAGE)
     assert len(inbox.incomplete) == MAX_MESSAGE
 
 
-def test_a_pipe_gives_what_is_there_and_knows_its_end() -> None:
+def test_a_pipe_returns_what_was_written_and_notices_its_end() -> None:
     read_fd, write_fd = os.pipe()
     pipe = Pipe(read_fd)
     assert (pipe.read(), pipe.open) == (b"", True)

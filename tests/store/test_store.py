@@ -113,7 +113,7 @@ def test_torn_lines_are_counted_and_put_aside_when_merged(store: Store) -> None:
 
 
 @pytest.mark.parametrize("reader", [read_shard, read_merged])
-def test_any_flipped_bit_is_reported_and_never_gives_another_record(
+def test_any_flipped_bit_is_reported_and_gives_no_other_record(
     store: Store, reader: object
 ) -> None:
     packs = [[make_record(0), make_record(1)], [make_record(2)]]
@@ -131,7 +131,9 @@ def test_any_flipped_bit_is_reported_and_never_gives_another_record(
 
 
 @pytest.mark.parametrize("where", ["shard", "merged"])
-def test_damage_names_file_and_line_and_the_named_fix_mends_it(store: Store, where: str) -> None:
+def test_an_error_names_the_damaged_line_and_a_command_that_mends_it(
+    store: Store, where: str
+) -> None:
     path = write(
         store, [make_record(0), make_record(1)], [make_record(2), make_record(3)], [make_record(4)]
     )
@@ -165,7 +167,7 @@ def test_a_line_missing_from_the_middle_of_a_shard_is_damage(store: Store) -> No
 
 
 @pytest.mark.parametrize("change", [{"schema": 2}, {"flavour": "sweet"}])
-def test_a_line_of_another_membench_is_refused(store: Store, change: dict[str, object]) -> None:
+def test_a_line_of_another_version_is_refused(store: Store, change: dict[str, object]) -> None:
     store.folder.mkdir()
     (store.folder / "0.jsonl").write_bytes(encode_line({**make_record().to_json(), **change}))
     with pytest.raises(MembenchError, match=r"0.jsonl:1 .*another version of membench"):
