@@ -275,7 +275,7 @@ def test_interrupted_killed_and_resumed_the_board_is_the_same(
     assert set(after_interrupt) < set(after_kill)
     assert len(after_kill) < 114
 
-    done = tiny(tmp_path, *ONE, *OWN)  # with one worker: how many there are is no matter either
+    done = tiny(tmp_path, *ONE, *OWN)  # the number of workers does not matter either
     assert done.returncode == 0
     assert f"{len(after_kill)} reused" in total(done)
     assert all(records(tmp_path)[i] == record for i, record in after_kill.items())

@@ -349,7 +349,7 @@ def test_an_interrupt_ends_the_run_with_a_summary_and_what_was_stored(
 
 
 def test_no_worker_and_no_child_of_one_survives_the_driver(store: Store, tmp_path: Path) -> None:
-    """Not the workers, not one that holds the GIL, not their children."""
+    """This includes a worker that holds the GIL in C, and a worker's grandchildren."""
     notes = tmp_path / "notes"
     with start_driver(store, "good", "children", "hold-the-gil") as driver:
         acknowledged = read_until(driver, "stored")

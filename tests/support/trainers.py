@@ -27,7 +27,7 @@ REPO = Path(__file__).parents[2]
 def make_pack(
     regularizer: str = "good", index: int = 0, width: int = 2, epochs: int = 1, task: str = "d/a"
 ) -> Pack:
-    """A pack of so many seeds; `index` tells packs of one program apart."""
+    """Return a pack of `width` seeds; packs of one program differ in their `index`."""
     dataset, architecture = task.split("/")
     seeds = range(index * width, (index + 1) * width)
     cells = tuple(Cell(dataset, architecture, regularizer, (0.5,), "real", seed) for seed in seeds)
@@ -42,7 +42,7 @@ def make_pack(
 
 
 def make_records(pack: Pack, status: str = "ok") -> list[Record]:
-    """What a good trainer returns."""
+    """Return what a trainer returns that does its work."""
     shared = {
         "env": digest({}),
         "status": status,
@@ -54,7 +54,7 @@ def make_records(pack: Pack, status: str = "ok") -> list[Record]:
 
 
 def train(pack: Pack, source: None, device: str, on_progress: Progress) -> list[Record]:
-    """Do to this process what the regularizer's name says, then what a good one does."""
+    """Do to this process what the regularizer's name says, then return the pack's records."""
     name = pack.cells[0].regularizer
     on_progress(0.5)
     if name in BEHAVIOURS:
@@ -64,7 +64,7 @@ def train(pack: Pack, source: None, device: str, on_progress: Progress) -> list[
 
 
 def _note(pack: Pack, what: str) -> None:
-    """Append a line to the file that the test looks at."""
+    """Append a line to the file that the test reads."""
     with open(os.environ["POOL_TEST_NOTES"], "a") as notes:
         notes.write(f"{os.getpid()} {what}\n")
 
@@ -82,7 +82,7 @@ def _segfault(pack: Pack) -> None:
 
 
 def _fill_the_pipes(pack: Pack) -> None:
-    """Everything a plugin may print, and messages that are none."""
+    """Print more than a pipe holds, and what looks like messages; read the input."""
     print("x" * 300_000)
     print('{"kind":"stored","counts":{"ok":99}}', flush=True)
     os.write(1, b'{"kind":"raised","reason":"printed"}\n' * 10)
@@ -104,7 +104,7 @@ time.sleep(1000)
 
 
 def _have_children(pack: Pack) -> None:
-    """Sleep with a child and a grandchild, as a data loader would."""
+    """Sleep, with a child and a grandchild as a data loader has them."""
     _note(pack, "worker")
     subprocess.Popen([sys.executable, "-c", _CHILD])
     time.sleep(1000)
@@ -125,7 +125,7 @@ def _die_once(pack: Pack) -> None:
 
 
 def _store_then_die(pack: Pack) -> None:
-    """As if killed between the storing and the saying so."""
+    """Die after the records are stored and before the driver is told."""
     from membench.store.store import Store
 
     with Store(Path(sys.argv[sys.argv.index("--out") + 1])).writer() as writer:
