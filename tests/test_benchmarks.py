@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.cli import REPO
 from support.engine import own_cache
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
@@ -281,6 +283,12 @@ def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
         for peers in ratios.values()
         for name, r in peers.items()
     )
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    text = (BENCHMARKS / "README.md").read_text("utf-8")
+    for path in re.findall(r"`([a-z_/]+\.py)", text):
+        assert (REPO / path).exists() or (BENCHMARKS / path).exists(), path
 
 
 # --- the profile of a step -----------------------------------------------------------------------
