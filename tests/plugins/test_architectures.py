@@ -73,7 +73,7 @@ def every(names: Iterable[str], slow: Iterable[str] = SLOW) -> pytest.MarkDecora
     return pytest.mark.parametrize("name", marked)
 
 
-def test_every_shipped_network_is_in_these_tests_or_in_the_guards_of_all_regularizers() -> None:
+def test_every_shipped_network_is_tested_here_or_in_the_guards() -> None:
     assert {*TRAINED, *ARCHITECTURES} == {*registry().architectures}
 
 
@@ -189,14 +189,14 @@ def transformer(net: Built, train: bool) -> Tensor:
         layer = nn.TransformerEncoderLayer(
             64, 4, 128, 0.0, "gelu", batch_first=True, norm_first=True
         )
-        mine = {
+        actual = {
             k.split(".")[-2:][0]: k
             for k in net.p
             if k.startswith(f"blocks.{i}.") and k.endswith("weight")
         }
         own = {
             names[k] + what: net.p[at.replace("weight", what)]
-            for k, at in mine.items()
+            for k, at in actual.items()
             for what in ("weight", "bias")
         }
         layer.load_state_dict(own)
@@ -234,21 +234,21 @@ REFERENCE = {
 def test_it_computes_what_torch_s_own_layers_do(name: str) -> None:
     net = Built(name)
     modes = [net.logits(train) for train in (True, False)]
-    for mine, train in zip(modes, (True, False), strict=True):
-        assert torch.allclose(mine, REFERENCE[name](net, train), atol=1e-4, rtol=1e-4)
+    for actual, train in zip(modes, (True, False), strict=True):
+        assert torch.allclose(actual, REFERENCE[name](net, train), atol=1e-4, rtol=1e-4)
     assert torch.allclose(*modes) == (name not in NORMED)
 
 
 @pytest.mark.parametrize("name", BRANCHED)
 def test_without_its_branches_the_shortcuts_are_left(name: str) -> None:
     net = Built(name)
-    mine = net.logits(tap=lambda h, kind="hidden": 0 * h if kind == "branch" else h)
+    actual = net.logits(tap=lambda h, kind="hidden": 0 * h if kind == "branch" else h)
     if name.startswith("resnet"):
-        theirs = REFERENCE[name](net, False, branch=0.0)
+        expected = REFERENCE[name](net, False, branch=0.0)
     else:
         h = net.conv(net.x, "patches.linear", 4, stride=4).flatten(2).mT + net.p.get("positions", 0)
-        theirs = net.linear(net.layer_norm(h, "norm").mean(dim=1), "head")
-    assert torch.allclose(mine, theirs, atol=1e-4)
+        expected = net.linear(net.layer_norm(h, "norm").mean(dim=1), "head")
+    assert torch.allclose(actual, expected, atol=1e-4)
 
 
 # --- in the engine --------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_evaluation_after_training_goes_by_the_running_statistics(name: str) -> 
 
 
 @every(TRAINED, slow=(*SLOW, "cifar-cnn"))
-def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(name: str) -> None:
+def test_dropouts_and_stochastic_depth_act_together_and_not_at_off(name: str) -> None:
     names = ("dropout", "spatial-dropout", *(("stochastic-depth",) if name in BRANCHED else ()))
     off, on = (0.0,) * len(names), (0.3, 0.2, 0.4)[: len(names)]
     plain = world(name, strengths=((), ())).trained(epochs=1).state
@@ -324,7 +324,7 @@ def test_dropouts_and_stochastic_depth_act_on_it_together_and_at_off_not_at_all(
 
 
 @every(TRAINED)
-def test_its_step_waits_for_no_device_and_strays_to_none(name: str) -> None:
+def test_its_step_neither_waits_for_the_device_nor_leaves_it(name: str) -> None:
     lanes = toy_run_of("dropout", name)
     trainer, orders = lanes.trainer(), lanes.orders()
     with SyncGuard():
@@ -350,7 +350,7 @@ def test_its_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> No
 # --- in the plan ----------------------------------------------------------------------------------
 
 
-def test_what_cannot_act_on_a_network_is_skipped_with_its_reason_and_all_else_is_planned() -> None:
+def test_what_cannot_act_on_a_network_is_skipped_and_the_rest_is_planned() -> None:
     names = ("resnet8", "resnet8-gn", "mlp-4096")
     with own_cache():
         found = discover(folder=REPO)

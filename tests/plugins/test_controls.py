@@ -36,7 +36,7 @@ def test_placebo_acts_at_no_stage() -> None:
     assert placebo.acts_on == () and placebo.redraw and placebo.group == "control"
 
 
-def test_the_controls_know_their_place() -> None:
+def test_controls_are_of_the_group_control() -> None:
     for name in ("early-stop", "oracle", "focal"):
         assert parts(name)[0].group == "control"
 
@@ -45,8 +45,8 @@ def test_the_controls_know_their_place() -> None:
 def test_low_lr_is_training_at_that_learning_rate(factor: float) -> None:
     w = toy_run("low-lr", (factor,))
     slow = replace(w, regularizers=(), recipe=replace(RECIPE, lr=RECIPE.lr * factor))
-    mine, theirs = (v.trained(epochs=6).state["params"] for v in (w, slow))
-    assert all(torch.allclose(mine[k], theirs[k], atol=1e-5) for k in mine)
+    actual, expected = (v.trained(epochs=6).state["params"] for v in (w, slow))
+    assert all(torch.allclose(actual[k], expected[k], atol=1e-5) for k in actual)
 
 
 def records_of(name: str, *strengths: tuple[float, ...], epochs: int) -> list[Record]:
@@ -114,10 +114,10 @@ def test_focal_loss_weighs_each_example_by_its_miss(gamma: float) -> None:
     step = trained_step("focal", gamma)
     p = variables(step.params)
     right = logits_of(step, p, step.x).softmax(1).gather(1, step.y.argmax(1)[:, None])[:, 0]
-    theirs = (-((1 - right) ** gamma) * right.log()).mean()
+    expected = (-((1 - right) ** gamma) * right.log()).mean()
     grads, loss, *_ = step.gradient(step.params, 1)
-    assert loss.item() == pytest.approx(theirs.item(), rel=1e-5)
-    assert close(grads, dict(zip(p, torch.autograd.grad(theirs, list(p.values())), strict=True)))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert close(grads, dict(zip(p, torch.autograd.grad(expected, list(p.values())), strict=True)))
 
 
 def test_focal_loss_is_finite_where_the_label_is_certain() -> None:

@@ -65,7 +65,7 @@ def test_mixup_blends_inputs_and_labels_with_the_same_weight_and_partner() -> No
 # --- attacks --------------------------------------------------------------------------------------
 
 
-def test_an_adversarial_step_is_32_grey_levels_up_the_loss() -> None:
+def test_an_adversarial_step_goes_32_grey_levels_up_the_loss() -> None:
     plain, step = step_at("none"), step_at("adversarial", 1.0)
     levels = (step.x - plain.x) / step.lane(0, "batch").pixel
     assert set(levels.abs().round(decimals=2).unique().tolist()) <= {0.0, 32.0}

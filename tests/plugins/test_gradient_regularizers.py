@@ -44,8 +44,8 @@ def test_sam_takes_the_gradient_at_the_radius_along_the_gradient() -> None:
     first = torch.func.grad(loss)(step.params)
     norm = math.sqrt(sum(g.square().sum().item() for g in first.values()))
     second = torch.func.grad(loss)({k: w + rho * first[k] / norm for k, w in step.params.items()})
-    mine = step.gradient(step.params, 1)[0]
-    assert all(torch.allclose(mine[k], second[k], atol=1e-6) for k in second)
+    actual = step.gradient(step.params, 1)[0]
+    assert all(torch.allclose(actual[k], second[k], atol=1e-6) for k in second)
 
 
 def groups(step: Step, count: int, params: Params | None = None) -> list[Params]:
@@ -69,25 +69,25 @@ def test_dp_sgd_clips_each_group_and_adds_noise_to_the_mean(
     norms = [math.sqrt(sum(g.pow(2).sum().item() for g in group.values())) for group in each]
     assert (sum(n < 0.3 for n in norms) > 0) == (scale > 1) and max(norms) > 0.3
     lane = step.lane(0, "grads")
-    theirs = {}
+    expected = {}
     for name, w in step.params.items():
         total = sum(g[name] * min(1.0, 0.3 / n) for g, n in zip(each, norms, strict=True))
-        theirs[name] = (total + s * 0.3 * lane.normal(w.shape)) / count
-    assert close(step.gradient(at, 1)[0], theirs)
+        expected[name] = (total + s * 0.3 * lane.normal(w.shape)) / count
+    assert close(step.gradient(at, 1)[0], expected)
 
 
 def test_dp_sgd_s_weakest_strength_is_whole_and_half_of_it_a_mix() -> None:
     step = trained_step("dp-sgd", 0.005)
     lane, norms = step.lane(0, "grads"), []
-    theirs = {name: torch.zeros_like(w) for name, w in step.params.items()}
+    expected = {name: torch.zeros_like(w) for name, w in step.params.items()}
     for group in groups(step, 8):
         norms.append(math.sqrt(sum(g.pow(2).sum().item() for g in group.values())))
-        theirs = {
+        expected = {
             name: total + group[name] * min(1.0, 0.3 / norms[-1]) / 8
-            for name, total in theirs.items()
+            for name, total in expected.items()
         }
     private = {
-        name: total + 0.005 * 0.3 / 8 * lane.normal(total.shape) for name, total in theirs.items()
+        name: total + 0.005 * 0.3 / 8 * lane.normal(total.shape) for name, total in expected.items()
     }
     plain = loss_gradient(step)
     assert close(
@@ -111,12 +111,16 @@ def test_dp_sgd_and_winsorizing_say_where_they_cannot_act() -> None:
 @pytest.mark.parametrize("t", [0, 5])
 def test_gradient_noise_fades_with_the_steps(t: int) -> None:
     eta, step = 0.25, trained_step("gradient-noise", 0.5, t=t)
-    lane, plain, mine = step.lane(0, "grads"), loss_gradient(step), step.gradient(step.params, 1)[0]
+    lane, plain, actual = (
+        step.lane(0, "grads"),
+        loss_gradient(step),
+        step.gradient(step.params, 1)[0],
+    )
     variance = eta / (1 + t) ** 0.55
     assert close(
-        mine, {name: g + math.sqrt(variance) * lane.normal(g.shape) for name, g in plain.items()}
+        actual, {name: g + math.sqrt(variance) * lane.normal(g.shape) for name, g in plain.items()}
     )
-    z = torch.cat([(mine[name] - plain[name]).flatten() for name in plain])
+    z = torch.cat([(actual[name] - plain[name]).flatten() for name in plain])
     assert z.var().item() == pytest.approx(variance, rel=4 * math.sqrt(2 / len(z)))
 
 
@@ -127,11 +131,11 @@ def test_the_median_gradient_is_that_of_three_groups(s: float) -> None:
         loss_gradient(step),
         groups(step, 3),
     )  # two of the eight examples are in no third
-    theirs = {
+    expected = {
         k: (1 - s) * g + s * torch.stack([t[k] for t in thirds]).median(0).values
         for k, g in plain.items()
     }
-    assert close(step.gradient(step.params, 1)[0], theirs)
+    assert close(step.gradient(step.params, 1)[0], expected)
 
 
 @pytest.mark.parametrize("c", [1, 2])
@@ -141,11 +145,11 @@ def test_winsorizing_is_scipy_s_for_whole_numbers(c: int) -> None:
         loss_gradient(step),
         groups(step, 8)[:5],
     )  # three of the eight examples are in no fifth
-    mine = step.gradient(step.params, 1)[0]
+    actual = step.gradient(step.params, 1)[0]
     for name, g in plain.items():
         each = np.stack([single[name].numpy() for single in singles])
         held = np.asarray(winsorize(each, limits=(c / 5, c / 5), axis=0))
-        assert np.allclose(mine[name], g.numpy() + held.mean(0) - each.mean(0), atol=1e-5)
+        assert np.allclose(actual[name], g.numpy() + held.mean(0) - each.mean(0), atol=1e-5)
 
 
 def test_winsorizing_between_whole_numbers_holds_to_bounds_between() -> None:
@@ -154,12 +158,12 @@ def test_winsorizing_between_whole_numbers_holds_to_bounds_between() -> None:
         loss_gradient(step),
         groups(step, 8)[:5],
     )  # three of the eight examples are in no fifth
-    mine = step.gradient(step.params, 1)[0]
+    actual = step.gradient(step.params, 1)[0]
     for name, g in plain.items():
         each = np.sort(np.stack([single[name].numpy() for single in singles]), axis=0)
         low, high = (0.75 * each[a] + 0.25 * each[b] for a, b in ((1, 2), (3, 2)))
         assert np.allclose(
-            mine[name], g.numpy() + each.clip(low, high).mean(0) - each.mean(0), atol=1e-5
+            actual[name], g.numpy() + each.clip(low, high).mean(0) - each.mean(0), atol=1e-5
         )
 
 

@@ -37,10 +37,10 @@ def test_label_smoothing_is_torch_s(s: float) -> None:
         torch.tensor([0, 1, 2, 3, 4, 0]),
     )
     y = F.one_hot(labels, 5).float()
-    mine = call_stage("label-smoothing", "loss", s, cross_entropy(logits, y), logits, y)
-    theirs = F.cross_entropy(logits, labels, label_smoothing=s, reduction="none")
-    assert torch.allclose(mine, theirs, atol=1e-6)
-    grads = [torch.autograd.grad(v.sum(), logits, retain_graph=True)[0] for v in (mine, theirs)]
+    actual = call_stage("label-smoothing", "loss", s, cross_entropy(logits, y), logits, y)
+    expected = F.cross_entropy(logits, labels, label_smoothing=s, reduction="none")
+    assert torch.allclose(actual, expected, atol=1e-6)
+    grads = [torch.autograd.grad(v.sum(), logits, retain_graph=True)[0] for v in (actual, expected)]
     assert torch.allclose(*grads, atol=1e-6)
 
 
@@ -79,11 +79,13 @@ def loss_of(name: str, s: float, logits: Tensor, **fields: Any) -> Tensor:
 @pytest.mark.parametrize("s", [0.02, 0.4, 1.0])
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_loss_is_the_paper_s_in_value_and_gradient(name: str, s: float) -> None:
-    mine, theirs = (LOGITS.clone().requires_grad_() for _ in range(2))
-    a, b = loss_of(name, s, mine), PAPERS[name](theirs, LABELS, s)
+    actual, expected = (LOGITS.clone().requires_grad_() for _ in range(2))
+    a, b = loss_of(name, s, actual), PAPERS[name](expected, LABELS, s)
     assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
     weights = torch.linspace(1, 2, 12)
-    grads = [torch.autograd.grad((v * weights).sum(), z)[0] for v, z in ((a, mine), (b, theirs))]
+    grads = [
+        torch.autograd.grad((v * weights).sum(), z)[0] for v, z in ((a, actual), (b, expected))
+    ]
     assert torch.allclose(*grads, rtol=1e-4, atol=1e-5)
 
 
@@ -92,9 +94,9 @@ def test_flooding_ascends_where_the_mean_loss_is_below_the_level(level: float, s
     logits = LOGITS.clone().requires_grad_()
     plain = F.cross_entropy(logits, LABELS)
     assert 0.5 < plain < 5
-    mine = loss_of("flooding", level, logits).mean()
-    assert torch.allclose(mine, (plain - level).abs() + level)
-    grads = [torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (mine, sign * plain)]
+    actual = loss_of("flooding", level, logits).mean()
+    assert torch.allclose(actual, (plain - level).abs() + level)
+    grads = [torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (actual, sign * plain)]
     assert torch.allclose(*grads, atol=1e-7)
 
 
@@ -168,12 +170,12 @@ def test_elr_s_loss_rewards_agreement_with_the_target() -> None:
     before = torch.rand(24, CLASSES)
     lane.state = {"targets": before / before.sum(1, keepdim=True)}
     ce = F.cross_entropy(logits, step.y.argmax(1), reduction="none")
-    mine = step.program.parts[0].loss(ce, logits, step.y, lane)
+    actual = step.program.parts[0].loss(ce, logits, step.y, lane)
     p = logits.softmax(1)
     t = 0.7 * lane.state["targets"][step.index] + 0.3 * p.detach()
-    theirs = ce + s * torch.log(1 - (p * t).sum(1))
-    assert torch.allclose(mine, theirs, atol=1e-5)
-    grads = [torch.autograd.grad(v.sum(), logits, retain_graph=True)[0] for v in (mine, theirs)]
+    expected = ce + s * torch.log(1 - (p * t).sum(1))
+    assert torch.allclose(actual, expected, atol=1e-5)
+    grads = [torch.autograd.grad(v.sum(), logits, retain_graph=True)[0] for v in (actual, expected)]
     assert torch.allclose(*grads, atol=1e-5)
 
 
@@ -207,8 +209,8 @@ def test_self_distillation_s_loss_mixes_in_the_teacher_s_answer() -> None:
     lane.state = {"teacher": teacher}
     logits = plain_logits(step, step.x)
     target = (1 - s) * step.y + s * step.program.logits(teacher, step.x).softmax(1)
-    mine = step.program.parts[0].loss(cross_entropy(logits, step.y), logits, step.y, lane)
-    assert torch.allclose(mine, F.cross_entropy(logits, target, reduction="none"), atol=1e-6)
+    actual = step.program.parts[0].loss(cross_entropy(logits, step.y), logits, step.y, lane)
+    assert torch.allclose(actual, F.cross_entropy(logits, target, reduction="none"), atol=1e-6)
 
 
 def test_r_drop_adds_how_far_two_passes_with_dropout_differ() -> None:
@@ -222,10 +224,10 @@ def test_r_drop_adds_how_far_two_passes_with_dropout_differ() -> None:
         return F.kl_div(b, a, log_target=True, reduction="none").sum(1)
 
     nll = F.cross_entropy(first, y, reduction="none") + F.cross_entropy(second, y, reduction="none")
-    theirs = nll + 0.6 * (kl(log_p, log_q) + kl(log_q, log_p)) / 2
+    expected = nll + 0.6 * (kl(log_p, log_q) + kl(log_q, log_p)) / 2
     lane = step.lane(0, "loss", x=step.x, forward=passes[1])
-    mine = step.program.parts[0].loss(cross_entropy(first, y), first, y, lane)
-    assert torch.allclose(mine, theirs / 2, atol=1e-5)
+    actual = step.program.parts[0].loss(cross_entropy(first, y), first, y, lane)
+    assert torch.allclose(actual, expected / 2, atol=1e-5)
     assert not torch.allclose(first, second, atol=1e-2)
 
 

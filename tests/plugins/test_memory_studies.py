@@ -127,9 +127,7 @@ def scored(arm: Any, good: dict[tuple[str, tuple[float, ...]], float]) -> tuple[
 
 
 @pytest.mark.parametrize(("sign", "verdict"), [(1, HOLDS), (-1, FAILS)])
-def test_scores_that_order_settings_as_memorization_does_are_told_from_those_that_do_not(
-    sign: int, verdict: str
-) -> None:
+def test_scores_that_follow_memorization_are_told_from_others(sign: int, verdict: str) -> None:
     module = plugin("studies/calibration.py")
     names = [n for n in module.REGULARIZERS if n != "none"]
     kept = {name: 0.1 + 0.8 * i / len(names) for i, name in enumerate(names)}

@@ -145,8 +145,8 @@ def test_a_penalty_adds_its_formula_to_the_loss_and_to_the_gradient(
     added = formula(step, p, s)
     assert loss.item() == pytest.approx((mean_loss(step, p) + added).item(), rel=1e-5)
     assert added.item() > 1e-4
-    theirs = torch.autograd.grad(mean_loss(step, p) + added, list(p.values()))
-    assert close(grads, dict(zip(p, theirs, strict=True)))
+    expected = torch.autograd.grad(mean_loss(step, p) + added, list(p.values()))
+    assert close(grads, dict(zip(p, expected, strict=True)))
     plain = loss_gradient(step)
     assert not close(grads, plain)
 
@@ -165,5 +165,5 @@ def test_power_iteration_goes_on_to_the_largest_singular_value() -> None:
             step, part.update(step.params, step.lane(0, "update", before=step.params))
         )
     value = part.penalty(step.params, step.lane(0, "penalty"))
-    theirs = sum(torch.linalg.matrix_norm(w, 2) ** 2 for w in matrices(step.params))
-    assert value.item() == pytest.approx(s / 2 * theirs.item(), rel=1e-4)
+    expected = sum(torch.linalg.matrix_norm(w, 2) ** 2 for w in matrices(step.params))
+    assert value.item() == pytest.approx(s / 2 * expected.item(), rel=1e-4)

@@ -93,8 +93,10 @@ def loss_gradient(step: Step, params: Params | None = None, rows: Tensor | None 
     )
 
 
-def close(mine: Params, theirs: Params, atol: float = 1e-5) -> bool:
-    return all(torch.allclose(mine[name], theirs[name], atol=atol, rtol=1e-4) for name in theirs)
+def close(actual: Params, expected: Params, atol: float = 1e-5) -> bool:
+    return all(
+        torch.allclose(actual[name], expected[name], atol=atol, rtol=1e-4) for name in expected
+    )
 
 
 def matrices(params: Params) -> list[Tensor]:

@@ -101,7 +101,7 @@ def test_a_planted_bug_is_found_by_the_check_that_is_meant_for_it(
     assert re.search(r"mine\.py(:\d+)?$", found.where), found
 
 
-def test_at_least_thirty_bugs_are_planted_and_nearly_every_check_has_one() -> None:
+def test_nearly_every_check_has_a_planted_bug() -> None:
     meant = {mutant.check for mutant in MUTANTS.values()}
     assert len(MUTANTS) >= 30
     assert set(TABLE) - meant == {"tensors-only", "composes"}  # test_cheaters.py has the first
@@ -153,7 +153,7 @@ def test_a_fault_names_the_line_of_the_plugin_that_raised(tmp_path: Path) -> Non
     assert "if lane.strength" in (tmp_path / "mine.py").read_text().splitlines()[line - 1]
 
 
-def test_a_check_whose_ground_is_gone_is_skipped(tmp_path: Path) -> None:
+def test_a_check_is_skipped_if_one_that_it_needs_failed(tmp_path: Path) -> None:
     (subject,) = subjects(MUTANTS["a name that is not there"].text, tmp_path)
     assert [found.check for found in findings(subject)] == ["calls"]
     assert subject.outcome(TABLE["acts"], TABLE).what == "needs stacks"
@@ -162,7 +162,7 @@ def test_a_check_whose_ground_is_gone_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "check", [c for t in CHECKS.values() for c in t.values()], ids=lambda c: c.name
 )
-def test_every_check_has_a_function_and_known_grounds(check: object) -> None:
+def test_every_check_has_a_function_and_needs_known_checks(check: object) -> None:
     assert callable(load_function(check))
     assert any(set(check.needs) <= set(table) and check.name in table for table in CHECKS.values())
 
