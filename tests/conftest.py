@@ -1,4 +1,4 @@
-"""What the tests of the command line share: membench in this process, and membench as its user starts it."""
+"""Fixtures of the whole suite: membench in this process, and membench as its user starts it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from support.cli import Shell
 
 from membench.cli import main
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # the workers are the parallelism, as in a run; `-n 0` has torch's own threads
+# The workers of xdist are the parallelism, as in a run; with `-n 0` torch uses its threads.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays: to look through it again and again is a tenth of the tests' time."""
+    """Exempt what is loaded by now from garbage collection.
+
+    It stays; going through it again and again took a tenth of the tests' time.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
@@ -32,7 +34,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module")
 def worker_like() -> Iterator[None]:
-    """torch as a worker has it; afterwards as it was, since hypothesis needs its denormals."""
+    """Set up torch as in a worker, then restore it: hypothesis needs denormals."""
     import torch
 
     from membench.engine.environment import configure_torch

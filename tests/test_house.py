@@ -1,4 +1,4 @@
-"""What holds of the code as a whole: style, annotations, layers, and that torch is loaded only where it is needed."""
+"""The code as a whole: style, annotations, layers, and torch loaded only where it is needed."""
 
 from __future__ import annotations
 
@@ -32,5 +32,6 @@ def test_torch_is_not_loaded_without_need() -> None:
         "execution.worker",
         "testing.pytest_plugin",
     )
-    code = f"import sys, {', '.join(f'membench.{m}' for m in modules)}; sys.exit('torch' in sys.modules)"
+    imports = ", ".join(f"membench.{module}" for module in modules)
+    code = f"import sys, {imports}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -27,7 +27,7 @@ def run(words: list[str], folder: Path, env: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Path:
-    """Built as `pip install .` builds it."""
+    """Build the wheel as `pip install .` does."""
     folder = tmp_path_factory.mktemp("wheel")
     run(
         [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(folder), str(REPO)],
@@ -42,9 +42,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> 
 def installed(
     wheel: Path, tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]
 ) -> tuple[Path, Path]:
-    """A virtual environment with the wheel in it, and an empty folder; all else is this environment's packages.
+    """Install the wheel into a virtual environment; also return an empty folder.
 
-    The checkout's editable installation is a `.pth` file, and such files of PYTHONPATH are not read: it is not there.
+    All other packages are those of this environment, by PYTHONPATH. The checkout's editable
+    installation is not among them: it is a `.pth` file, which is not read from PYTHONPATH.
     """
     venv = tmp_path_factory.mktemp("venv")
     run([sys.executable, "-m", "venv", str(venv)], venv, environ)
