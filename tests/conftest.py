@@ -48,13 +48,13 @@ def worker_like() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache folder for all tests, and not the user's."""
+    """Make one cache folder for all tests, which is not the user's."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
 def environ(cache: Path) -> dict[str, str]:
-    """A user's environment, without what a terminal or a CI system would change."""
+    """Return a user's environment, without what a terminal or a CI system would change."""
     env = {k: v for k, v in os.environ.items() if k not in TERMINAL}
     return {**env, "MEMBENCH_CACHE": str(cache), "COLUMNS": "100"}
 
@@ -81,11 +81,9 @@ def cli(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "100")
-    for name in (
-        "TORCHINDUCTOR_CACHE_DIR",
-        "TORCHINDUCTOR_COMPILE_THREADS",
-    ):  # a run sets them for its workers
-        monkeypatch.setenv(name, "")  # so that monkeypatch takes away what is set afterwards
+    # A run sets these for its workers. `setenv` makes monkeypatch remove what is set afterwards.
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):
+        monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
     def run(*words: str) -> tuple[int, str, str]:
