@@ -101,6 +101,7 @@ class _Worker:
             time_limit=start_seconds,
         )
         self.ready = False
+        self.retired = False  #: it has said that it ends, and wants no other pack
         self.compiled: set[ProgramKey] = set()  #: programs of the packs that it was given
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
 
@@ -116,6 +117,7 @@ class _Worker:
         messages = self.process.receive()
         for message in messages:
             self.versions = message.get("versions", self.versions)
+            self.retired = self.retired or bool(message.get("last", False))
             if message["kind"] in ("ready", "stored"):
                 self.ready = True
                 self.process.set_time_limit(float("inf"))
@@ -175,7 +177,9 @@ class _Pool:
             self._workers[slot] = _Worker(self._command, self._limits.start_seconds)
 
     def _is_idle(self, slot: int, worker: _Worker) -> bool:
-        return worker.ready and slot not in self._running and worker.process.alive
+        if worker.retired or slot in self._running:
+            return False
+        return worker.ready and worker.process.alive
 
     def _dispatch(self) -> None:
         """Give every idle worker a pack, as long as there are any."""

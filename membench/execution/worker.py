@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from typing import BinaryIO
 
+from membench.engine.spoilt import is_process_spoilt
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.protocol import send
@@ -91,7 +92,7 @@ def worker_environ() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train packs until the input ends. Returns the exit code."""
+    """Train packs until the input ends or the process is spoilt. Returns the exit code."""
     options = _parse(arguments)
     pack_lines = _take_over_streams(options.fd)
     if options.data_dir:
@@ -102,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             send(options.fd, "ready")
             for line in pack_lines:
                 _train_pack(Pack.from_json(json.loads(line)), trainer, writer, options.fd)
+                if is_process_spoilt():
+                    break
     except MembenchError as error:  # another worker would fail in the same way: the run must end
         send(options.fd, "broken", reason=str(error), code=int(error.code))
         return int(error.code)
@@ -199,6 +202,7 @@ def _train_pack(pack: Pack, trainer: PackTrainer, writer: Writer, message_fd: in
         "stored",
         counts=Counter(record.status for record in records),
         reason=short(reasons[0]) if reasons else "",
+        last=is_process_spoilt(),
     )
 
 

@@ -114,13 +114,13 @@ def merge_packs(packs: Iterable[Pack], max_lanes: int) -> list[Pack]:
 def split_pack(pack: Pack, max_lanes: int) -> list[Pack]:
     """Cut a pack into few of at most `max_lanes` lanes.
 
-    All are equally wide if that takes no more than half as many packs again, since each width is
-    compiled anew.
+    All are equally wide if that takes at most twice as many packs, since each width is compiled
+    anew: 175 lanes, at most 75 at a time, become 5 packs of 35 and not 58, 58 and 59.
     """
     total = len(pack.cells)
     fewest = -(-total // max_lanes)  # rounded up
     count = fewest
-    for candidate in range(fewest, fewest + fewest // 2 + 1):
+    for candidate in range(fewest, 2 * fewest + 1):
         if total % candidate == 0:
             count = candidate
             break

@@ -192,6 +192,21 @@ def test_a_pack_whose_worker_died_is_tried_once_more(
     }
 
 
+def test_a_worker_that_a_pack_has_spoilt_is_replaced_and_no_cell_fails(
+    run: Callable[..., Summary], store: Store, tmp_path: Path
+) -> None:
+    """Each pack is stored by a process of its own, and none is given to a worker that ends."""
+    events: list[str] = []
+    packs = [make_pack("spoil", i) for i in range(4)]
+    summary = run(*packs, workers=1, on_event=lambda event: events.append(event.kind))
+    assert (summary.ok, summary.failures) == (8, ())
+    assert statuses(store) == {"spoil ok": 8}
+    assert events.count("stored") == 4
+    assert "retry" not in events
+    processes = [line.split()[0] for line in (tmp_path / "notes").read_text().splitlines()]
+    assert len(set(processes)) == 4
+
+
 def test_cells_that_come_back_failed_count_as_a_failure(run: Callable[..., Summary]) -> None:
     summary = run(make_pack("failing"), make_pack("hang"), workers=1, max_failures=1)
     assert (summary.ok, summary.failed) == (0, 2)

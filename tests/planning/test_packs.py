@@ -108,8 +108,28 @@ def test_a_pack_is_cut_into_few_packs_of_about_one_width(lanes: int, max_lanes: 
     assert max(sizes) - min(sizes) <= 1
     fewest = -(-lanes // max_lanes)
     are_equal = len(set(sizes)) == 1
-    assert len(parts) == fewest or (are_equal and len(parts) <= 1.5 * fewest)
+    assert len(parts) == fewest or (are_equal and len(parts) <= 2 * fewest)
     assert merge_packs(parts, 1000) == [pack]
+
+
+@pytest.mark.parametrize(
+    ("lanes", "max_lanes", "expected"),
+    [
+        (75, 75, [75]),
+        (76, 75, [38, 38]),
+        (150, 75, [75, 75]),
+        (175, 75, [35] * 5),
+        (149, 75, [74, 75]),  # a prime number: no cut makes all equal
+    ],
+)
+def test_a_cut_program_has_one_width_where_few_packs_can(
+    lanes: int, max_lanes: int, expected: list[int]
+) -> None:
+    """Each width is compiled anew."""
+    first = plan_of().packs()[0]
+    cells = tuple(replace(first.cells[0], seed=seed) for seed in range(lanes))
+    pack = replace(first, cells=cells, keys=tuple(cell.id for cell in cells))
+    assert [len(part.cells) for part in split_pack(pack, max_lanes)] == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from membench.api import Recipe
 from membench.api import Split
+from membench.engine.spoilt import mark_process
 from membench.planning.packs import Pack
 from membench.records import Cell
 from membench.records import Record
@@ -133,6 +134,12 @@ def _store_then_die(pack: Pack) -> None:
         os._exit(9)
 
 
+def _spoil_the_process(pack: Pack) -> None:
+    """Train, and leave a process behind that should train nothing else."""
+    _note(pack, "spoilt")
+    mark_process()
+
+
 BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "raise": _raise,
     "exit": lambda pack: sys.exit(4),
@@ -147,6 +154,7 @@ BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "children": _have_children,
     "leave": _leave_the_group,
     "note": lambda pack: _note(pack, pack.id),
+    "spoil": _spoil_the_process,
     "slow": lambda pack: time.sleep(0.05),
     "fill-the-disk": lambda pack: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
 }
