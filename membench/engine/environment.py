@@ -57,9 +57,11 @@ def resolve_device(device: str) -> str:
 def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
     """Describe what numbers depend on beside the cell, as this process is set up now.
 
-    Equal environments on two machines mean that equal numbers are expected.
+    Equal environments on two machines mean that equal numbers are expected. The precision is what
+    torch was asked for; on a CUDA device `matmul` adds what its products then run at: `tf32` or
+    `ieee`, full fp32.
     """
-    return {
+    described: dict[str, Any] = {
         "compiled": compiled,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu(),
         "membench": __version__,
@@ -68,11 +70,15 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
     }
+    if device.type == "cuda":
+        described["matmul"] = torch.backends.cuda.matmul.fp32_precision
+    return described
 
 
 def worker_environment(device: torch.device, compiled: bool) -> dict[str, Any]:
-    """Describe the environment that workers will record, without changing torch's settings here."""
-    return {**environment(device, compiled), "precision": PRECISION[compiled], "threads": THREADS}
+    """Describe the environment that workers will record; torch's settings here stay as they are."""
+    with precision(compiled):
+        return {**environment(device, compiled), "threads": THREADS}
 
 
 def _cpu() -> str:

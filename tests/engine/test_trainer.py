@@ -38,7 +38,9 @@ from membench.engine import network
 from membench.engine import optim
 from membench.engine.costs import count_stacked_step
 from membench.engine.environment import environment
+from membench.engine.environment import precision
 from membench.engine.environment import resolve_device
+from membench.engine.environment import worker_environment
 from membench.engine.lane_tensors import standardise
 from membench.engine.step import untapped
 from membench.errors import MembenchError
@@ -862,3 +864,17 @@ def test_the_environment_names_what_numbers_depend_on_beside_the_cell() -> None:
     )
     assert here["device"].startswith("cpu ")
     assert here != environment(torch.device("cpu"), compiled=False)
+
+
+@pytest.mark.parametrize(("compiled", "products"), [(True, "tf32"), (False, "ieee")])
+def test_the_environment_of_a_gpu_says_what_its_products_run_at(
+    compiled: bool, products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    before = torch.get_float32_matmul_precision()
+    expected = worker_environment(torch.device("cuda"), compiled)
+    assert expected["matmul"] == products
+    assert torch.get_float32_matmul_precision() == before
+    with precision(compiled):  # what a worker records is what the driver expected
+        assert environment(torch.device("cuda"), compiled) == expected
+    assert "matmul" not in environment(torch.device("cpu"), compiled)

@@ -20,16 +20,24 @@ from torch._dynamo.backends.debugging import aot_eager
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from membench.api import Recipe
 from membench.api import Regularizer
+from membench.api import Split
 from membench.engine import compiled
+from membench.engine.train import train_pack
 from membench.engine.trainer import Trainer
+from membench.records import Cell
+from membench.records import Record
 from membench.testing.gpu_checks import PlacementGuard
 from membench.testing.gpu_checks import Refused
 from membench.testing.gpu_checks import SyncGuard
 from membench.testing.gpu_checks import refuse_waits
 from membench.testing.gpu_checks import tensors
+from support.engine import Plugins
 from support.engine import ToyRun
+from support.engine import blobs
 from support.engine import leaves
+from support.engine import pack
 from support.engine import parts
 from support.engine import registry
 
@@ -40,6 +48,7 @@ __all__ = ["PlacementGuard", "Refused", "SyncGuard"]
 NAMES = tuple(registry().regularizers)
 #: Those that every regularizer is tried on; the others are in test_architectures.py, with a few.
 ARCHITECTURES = ("cnn", "mlp")
+PACK_SIGNALS = ("real", "randY", "mixed@0.4", "randX")
 
 
 class Tape(TorchDispatchMode):
@@ -77,6 +86,29 @@ class Tape(TorchDispatchMode):
             for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
                 if old.data_ptr() != new.data_ptr():  # neither a view nor written in place
                     old.copy_(new)
+
+
+class Tf32Products(TorchDispatchMode):
+    """Matrix products as a GPU computes them in TF32: factors of 10 bits of mantissa, fp32 sums."""
+
+    PRODUCTS = (
+        torch.ops.aten.mm.default,
+        torch.ops.aten.bmm.default,
+        torch.ops.aten.addmm.default,
+        torch.ops.aten.baddbmm.default,
+    )
+    DROPPED = 23 - 10  #: bits of a float32's mantissa
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in self.PRODUCTS:
+            *others, left, right = args
+            args = (*others, self.rounded(left), self.rounded(right))
+        return func(*args, **(kwargs or {}))
+
+    def rounded(self, factor: Tensor) -> Tensor:
+        """Round to the nearest number that the shorter mantissa has."""
+        bits = factor.contiguous().view(torch.int32) + (1 << (self.DROPPED - 1))
+        return (bits & -(1 << self.DROPPED)).view(torch.float32)
 
 
 class FakeCudaTensor(Tensor):
@@ -162,6 +194,37 @@ def lanes_on(toy_run: ToyRun, device: str) -> tuple[Any, ...]:
 def orders_on(toy_run: ToyRun, device: str, epochs: int = 2) -> list[Tensor]:
     """The toy run's orders, on the device."""
     return [order.to(device) for order in toy_run.orders(epochs=epochs)]
+
+
+PACK_RECIPE = Recipe(lr=0.1, batch=10, epochs=12)
+PACK_SPLIT = Split(test=18, train=30, validation=12)
+#: The losses of a pack on two devices, apart at most: products at the same precision, all 36 steps;
+#: products in full fp32 and in TF32, 18 steps. Later, steps that follow the sign of a gradient
+#: (adversarial) or its direction (sam) have carried TF32's rounding to 0.2.
+SAME_PRECISION, TF32_EARLY = 1e-2, 2e-2
+EARLY_EPOCHS = 6
+
+
+def pack_records(
+    device: str, compiled: bool, name: str, signals: tuple[str, ...] = PACK_SIGNALS
+) -> list[Record]:
+    """Records of a small pack of one regularizer: 36 steps of two seeds on each signal."""
+    strength = registry().regularizers[name].strengths[0]
+    cells = []
+    for signal in signals:
+        for seed in (0, 1):
+            cells.append(Cell("blobs", "mlp", name, strength, signal, seed))
+    plugins = Plugins(datasets={"blobs": blobs()})
+    return train_pack(pack(cells, PACK_RECIPE, PACK_SPLIT, compiled), plugins, device)
+
+
+def early_losses(record: Record) -> list[float]:
+    """The losses while TF32 is still near full fp32."""
+    return [
+        loss
+        for epoch, loss in zip(record.epochs, record.loss, strict=True)
+        if epoch <= EARLY_EPOCHS
+    ]
 
 
 def trained(trainer: Trainer, orders: Iterable[Tensor]) -> Trainer:
