@@ -259,7 +259,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         default=1800,
         metavar="SECONDS",
-        help="stop a pack after this time; default: %(default)s",
+        help="stop a pack that makes no progress for this time; default: %(default)s",
     )
     group.add_argument(
         "--accept-env",

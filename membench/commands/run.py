@@ -27,7 +27,6 @@ from membench.commands.training import TrainingJob
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
-from membench.planning.packs import Pack
 from membench.planning.plan import Plan
 from membench.records import Manifest
 from membench.registry.registry import Registry
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     accepted = training.accepted_environments([environment], contents, options.accept_env)
     plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
     store.write_manifest(plan.manifest)
-    job = _training_job(options, registry, plan, environment, failed)
+    job = _training_job(registry, plan, environment, failed)
     outcome = training.train_missing(job, store, contents, options)
 
     write_board(options.out, plan.manifest.suite)
@@ -123,7 +122,6 @@ def _merged_manifest(
 
 
 def _training_job(
-    options: argparse.Namespace,
     registry: Registry,
     plan: Plan,
     environment: Mapping[str, Any],
@@ -132,7 +130,6 @@ def _training_job(
     """Say what is planned, for the driver.
 
     Args:
-        options: of the command.
         registry: all plugins.
         plan: the suite's, with the manifest that is written.
         environment: of the workers.
@@ -148,14 +145,11 @@ def _training_job(
         entry = registry.with_composition(name).regularizers[name]
         plugins.append((name, session.plugin_origin(entry)))
 
-    def packs(done: Collection[str]) -> list[Pack]:
-        return training.widen(plan.packs(done), options, environment)
-
     return TrainingJob(
         title=f"{plan.suite.name} {plan.suite.version}",
         plugins=plugins,
         keys=keys,
-        packs=packs,
+        packs=plan.packs,
         environment=environment,
         accepted=plan.manifest.envs,
         retry=retry,

@@ -85,7 +85,7 @@ def train_missing(
     """
     records = accepted_by_key(job.keys, job.accepted, contents)
     done = _keys_to_leave(job, records)
-    packs = job.packs(done)
+    packs = widen(job.packs(done), options, job.environment)
     trained = {key for pack in packs for key in pack.keys}
     _report_other_environments(trained, contents)
     summary = _train_packs(job, packs, store, options, reused=len(records.keys() - trained))
@@ -170,7 +170,6 @@ def _train_packs(
         reused: how many planned cells have records already.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # the workers are the parallelism
     console = Console()
     workers = worker_count(options, job.environment)
     header = Header(
@@ -196,6 +195,7 @@ def _train_packs(
             on_event=display.on_event,
             max_failures=options.maxfail,
             reused=reused,
+            on_cpu=_on_cpu(job.environment),
         )
     print_summary(console, summary)
     return summary

@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ SHUTDOWN_GRACE = 2.0  #: seconds for idle workers to exit
 class Limits:
     """When a pack, a worker or the run is given up."""
 
-    pack_seconds: float  #: for a pack, compilation included
+    pack_seconds: float  #: without progress of a pack, compilation included
     start_seconds: float = 180.0  #: for a worker to import torch and the plugins, on a busy machine
     retries: int = 1  #: how often a pack is given to a further worker after one died of it
     failures: int | None = None  #: failed packs that end the run
@@ -57,6 +58,7 @@ def run_packs(
     retries_on_death: int = 1,
     max_failures: int | None = None,
     reused: int = 0,
+    on_cpu: bool = True,
 ) -> Summary:
     """Train all packs.
 
@@ -65,11 +67,13 @@ def run_packs(
         store: where failures are recorded, and where the workers store their records.
         command: starts a worker; from `membench.execution.worker.worker_command`.
         workers: how many at a time, each with one thread.
-        time_limit: seconds that a pack may take, compilation included.
+        time_limit: seconds that a pack may take to its first progress, compilation included, and
+            from one progress to the next.
         on_event: called with every event, in this thread.
         retries_on_death: how often a pack is given to a further worker after one died of it.
         max_failures: end the run when so many packs have failed; 1 is `-x`.
         reused: cells that are in the store already, for the summary.
+        on_cpu: whether the workers train on a CPU, where each has one thread to compile with.
 
     Returns:
         What became of the cells, and whether a signal ended the run.
@@ -80,7 +84,8 @@ def run_packs(
     """
     recorder = RunRecorder(store, on_event)
     limits = Limits(pack_seconds=time_limit, retries=retries_on_death, failures=max_failures)
-    pool = _Pool(packs, command, workers, limits, recorder)
+    environ = worker_environ(on_cpu)
+    pool = _Pool(packs, command, environ, workers, limits, recorder)
     try:
         with deferred_signals() as signals:
             pool.run(signals)
@@ -93,10 +98,12 @@ def run_packs(
 class _Worker:
     """A training process, as the pool sees it."""
 
-    def __init__(self, command: Sequence[str], start_seconds: float) -> None:
+    def __init__(
+        self, command: Sequence[str], environ: Mapping[str, str], start_seconds: float
+    ) -> None:
         self.process = ChildProcess.spawn(
             lambda message_fd: [*command, "--fd", str(message_fd)],
-            environ=worker_environ(),
+            environ=environ,
             message_kinds=TRAINING_MESSAGES,
             time_limit=start_seconds,
         )
@@ -104,10 +111,13 @@ class _Worker:
         self.retired = False  #: it has said that it ends, and wants no other pack
         self.compiled: set[ProgramKey] = set()  #: programs of the packs that it was given
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
+        self._pack_seconds = start_seconds  #: its limit, which progress starts anew
+        self._done = 0.0  #: share of its pack that it has reported
 
     def submit(self, pack: Pack, seconds: float) -> None:
-        """Give it a pack, and so many seconds for it."""
+        """Give it a pack, and so many seconds for it, which each progress starts anew."""
         self.process.output = ""
+        self._pack_seconds, self._done = seconds, 0.0
         self.process.set_time_limit(seconds)
         self.compiled.add(pack.program)
         self.process.send(json.dumps(pack.to_json()).encode() + b"\n")
@@ -121,6 +131,9 @@ class _Worker:
             if message["kind"] in ("ready", "stored"):
                 self.ready = True
                 self.process.set_time_limit(float("inf"))
+            elif message.get("done", 0.0) > self._done:
+                self._done = message["done"]
+                self.process.set_time_limit(self._pack_seconds)
         return messages
 
 
@@ -131,12 +144,14 @@ class _Pool:
         self,
         packs: Sequence[Pack],
         command: Sequence[str],
+        environ: Mapping[str, str],
         size: int,
         limits: Limits,
         recorder: RunRecorder,
     ) -> None:
         self._queue = Queue(packs)
         self._command = command
+        self._environ = environ
         self._size = size
         self._limits = limits
         self._recorder = recorder
@@ -174,7 +189,8 @@ class _Pool:
         needed = max(0, len(self._queue) - idle)
         free_slots = [slot for slot in range(self._size) if slot not in self._workers]
         for slot in free_slots[:needed]:
-            self._workers[slot] = _Worker(self._command, self._limits.start_seconds)
+            start_seconds = self._limits.start_seconds
+            self._workers[slot] = _Worker(self._command, self._environ, start_seconds)
 
     def _is_idle(self, slot: int, worker: _Worker) -> bool:
         if worker.retired or slot in self._running:
@@ -204,6 +220,7 @@ class _Pool:
         """Handle a worker's messages, and its end or its being overdue."""
         process = worker.process
         process.flush()
+        self._read_messages(slot, worker)  # progress that has arrived renews the time limit
         # Killed before it is read for the last time: it may have ended its pack a moment ago.
         process.kill_if_overdue()
         self._read_messages(slot, worker)
@@ -214,7 +231,8 @@ class _Pool:
             if not worker.ready:
                 self._count_start_failure(worker)
         elif process.timed_out:
-            self._fail(slot, pack, "timeout", process.exit_reason)
+            seconds = self._limits.pack_seconds
+            self._fail(slot, pack, "timeout", f"no progress within {seconds:g} s")
         elif self._crashes[pack] < self._limits.retries:
             self._retry(slot, pack, f"worker died: {process.exit_reason}")
         else:

@@ -38,8 +38,8 @@ from membench.text import short
 
 Progress = Callable[[float], None]
 
-#: One thread a worker, in every library that might start more, and no pool of compilers: the
-#: workers are the parallelism.
+#: One thread a worker, in every library that might start more, and no pool of compilers: on a CPU
+#: the workers are the parallelism.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -86,9 +86,17 @@ def worker_command(
     return command
 
 
-def worker_environ() -> dict[str, str]:
-    """Return the environment variables of a worker: the user's, and one thread."""
-    return {**KEEP_FREED_MEMORY, **os.environ, **ONE_THREAD}
+def worker_environ(on_cpu: bool = True) -> dict[str, str]:
+    """Return the environment variables of a worker; those that the user has set stay as they are.
+
+    Args:
+        on_cpu: whether it trains on a CPU. A GPU has one worker, which compiles with as many
+            threads as Inductor likes: with one, the other cores would wait for it.
+    """
+    one_thread = dict(ONE_THREAD)
+    if not on_cpu:
+        del one_thread["TORCHINDUCTOR_COMPILE_THREADS"]
+    return {**KEEP_FREED_MEMORY, **one_thread, **os.environ}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

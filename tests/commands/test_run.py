@@ -305,7 +305,7 @@ def test_a_faulty_plugin_costs_its_own_packs_only(failing: Whole) -> None:
     assert "60 ok, 12 failed, 6 timeout" in total(done)
     assert "failed: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
     assert "failed: worker died: " in done.stdout
-    assert "timeout: no result within 10 s" in done.stdout
+    assert "timeout: no progress within 10 s" in done.stdout
     for name in ("raising", "dying", "hanging"):
         assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
 

@@ -22,6 +22,7 @@ from membench.errors import MembenchError
 from membench.execution.pool import run_packs
 from membench.execution.protocol import Event
 from membench.execution.summary import Summary
+from membench.execution.worker import ONE_THREAD
 from membench.execution.worker import worker_command
 from membench.planning.packs import Pack
 from membench.planning.plan import make_plan
@@ -170,9 +171,54 @@ def test_a_pack_that_hangs_ends_at_its_time_limit(
     summary = run(make_pack(behaviour), make_pack(), time_limit=0.7, on_event=note)
     assert times["timeout"] - times["started"] < 0.7 + 5
     assert (summary.ok, summary.timeout) == (2, 2)
-    assert summary.failures[0].reason == "no result within 0.7 s"
+    assert summary.failures[0].reason == "no progress within 0.7 s"
     assert statuses(store) == {"good ok": 2, f"{behaviour} timeout": 2}
     wait_until(lambda: not processes_with(tmp_path))
+
+
+def test_progress_that_grows_starts_the_time_limit_anew(run: Callable[..., Summary]) -> None:
+    times: dict[str, float] = {}
+
+    def note(event: Event) -> None:
+        times.setdefault(event.kind, time.monotonic())
+
+    summary = run(make_pack("advance"), time_limit=0.7, on_event=note)
+    assert (summary.ok, summary.timeout) == (2, 0)
+    assert times["stored"] - times["started"] > 0.7
+
+
+def test_a_pack_that_reports_the_same_progress_again_and_again_ends_at_its_time_limit(
+    run: Callable[..., Summary],
+) -> None:
+    summary = run(make_pack("stand-still"), time_limit=0.7)
+    assert (summary.ok, summary.timeout) == (0, 2)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("chosen", [{}, {"TORCHINDUCTOR_COMPILE_THREADS": "5"}])
+def test_a_worker_s_thread_variables_are_those_of_its_device_or_the_user_s(
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_cpu: bool,
+    chosen: dict[str, str],
+) -> None:
+    for name in ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    printed = tmp_path / "printed"
+    command = ["sh", "-c", f"env > {printed}; exit 1"]
+    with pytest.raises(MembenchError, match="workers cannot start"):
+        run_packs(
+            [make_pack()], store=store, command=command, workers=1, time_limit=9, on_cpu=on_cpu
+        )
+    variables = dict(line.split("=", 1) for line in printed.read_text().splitlines() if "=" in line)
+    expected = {**ONE_THREAD, "OMP_NUM_THREADS": "3", **chosen}
+    if not on_cpu and not chosen:
+        del expected["TORCHINDUCTOR_COMPILE_THREADS"]
+    assert {name: variables[name] for name in ONE_THREAD if name in variables} == expected
 
 
 def test_a_pack_whose_worker_died_is_tried_once_more(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,6 +60,9 @@ def train(pack: Pack, source: None, device: str, on_progress: Progress) -> list[
     """Do to this process what the regularizer's name says, then return the pack's records."""
     name = pack.cells[0].regularizer
     on_progress(0.5)
+    for done in PROGRESS.get(name, ()):
+        time.sleep(REPORT_PERIOD)
+        on_progress(done)
     if name in BEHAVIOURS:
         BEHAVIOURS[name](pack)
     records = make_records(pack, STATUSES.get(name, "ok"))
@@ -157,6 +162,13 @@ BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "spoil": _spoil_the_process,
     "slow": lambda pack: time.sleep(0.05),
     "fill-the-disk": lambda pack: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+}
+
+REPORT_PERIOD = 0.27  #: seconds; a worker leaves out reports that are closer together
+#: what is reported one after the other, before the pack ends
+PROGRESS: dict[str, Iterable[float]] = {
+    "advance": (0.6, 0.7, 0.8, 0.9),
+    "stand-still": itertools.repeat(0.5),
 }
 
 STATUSES = {"diverging": "diverged", "failing": "failed"}

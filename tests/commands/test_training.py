@@ -1,0 +1,85 @@
+"""The driver that `run` and `reproduce` share: how wide packs are, and what the pool is told."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from membench.api import Recipe
+from membench.api import Split
+from membench.commands import study_jobs
+from membench.commands import training
+from membench.commands.study_jobs import StudyJob
+from membench.commands.training import TrainingJob
+from membench.execution.summary import Summary
+from membench.planning.packs import Pack
+from membench.planning.study_plan import ArmPlan
+from membench.records import Cell
+from membench.records import digest
+from membench.registry.entry import PluginEntry
+from membench.store.store import Store
+from membench.studies import Arm
+
+OPTIONS = Namespace(
+    device="auto", workers=None, plugins=(), data_dir=None, time_limit=60, maxfail=None
+)
+
+
+def study_job(num_seeds: int) -> StudyJob:
+    """Return a study of one arm, whose packs have 15 lanes at most."""
+    arm = Arm(
+        name="main",
+        dataset="dots",
+        architectures=("mlp",),
+        signals=("randY",),
+        seeds=tuple(range(num_seeds)),
+        split=Split(10, 10, 10),
+        recipe=Recipe(),
+    )
+    cells = tuple(Cell("dots", "mlp", "none", (), "randY", seed) for seed in arm.seeds)
+    keys = tuple(digest(cell.id) for cell in cells)
+    plan = ArmPlan(study="toy", arm=arm, cells=cells, keys=keys)
+    entry = PluginEntry(kind="studies", name="toy", code_hash="")
+    return StudyJob(entry=entry, scale="quick", plans=(plan,))
+
+
+def training_job(job: StudyJob, environment: dict[str, Any]) -> TrainingJob:
+    return TrainingJob(
+        title="toy",
+        plugins=(),
+        keys=job.keys,
+        packs=lambda done: study_jobs.packs_of([job], done),
+        environment=environment,
+        accepted=(),
+        retry=None,
+    )
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the pool was given by the last `train_missing`."""
+    arguments: dict[str, Any] = {}
+
+    def run_packs(packs: Sequence[Pack], **others: Any) -> Summary:
+        arguments.update(others, packs=packs)
+        return Summary()
+
+    monkeypatch.setattr(training, "run_packs", run_packs)
+    return arguments
+
+
+@pytest.mark.parametrize(
+    ("device", "widths", "on_cpu"), [("cpu AVX512", [15, 15, 15, 5], True), ("H100", [50], False)]
+)
+def test_a_study_s_packs_are_wide_on_a_gpu(
+    tmp_path: Path, given: dict[str, Any], device: str, widths: list[int], on_cpu: bool
+) -> None:
+    store = Store(tmp_path / "records")
+    job = training_job(study_job(num_seeds=50), {"device": device, "torch": "2"})
+    training.train_missing(job, store, store.read(), OPTIONS)
+    assert [len(pack.cells) for pack in given["packs"]] == widths
+    assert given["on_cpu"] == on_cpu
