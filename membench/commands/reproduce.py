@@ -58,7 +58,8 @@ def reproduce(options: argparse.Namespace) -> int:
         return print_cells(jobs, registry, options)
 
     environments = [
-        session.expected_environment(options.device, compiled) for compiled in (True, False)
+        *session.expected_environments(options.device, compiled=True),
+        *session.expected_environments(options.device, compiled=False),
     ]
     store = Store(options.out / "records")
     contents = store.read()

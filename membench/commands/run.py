@@ -56,12 +56,12 @@ def run(options: argparse.Namespace) -> int:
         session.print_fetch_hints(datasets)
         return report_problems(registry, plan)
 
-    environment = session.expected_environment(options.device, plan.suite.compiled)
+    environments = session.expected_environments(options.device, plan.suite.compiled)
     contents = store.read()
-    accepted = training.accepted_environments([environment], contents, options.accept_env)
+    accepted = training.accepted_environments(environments, contents, options.accept_env)
     plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
     store.write_manifest(plan.manifest)
-    job = _training_job(registry, plan, environment, failed)
+    job = _training_job(registry, plan, environments[0], failed)
     outcome = training.train_missing(job, store, contents, options)
 
     write_board(options.out, plan.manifest.suite)

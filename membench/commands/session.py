@@ -132,7 +132,16 @@ def inspect_network(architecture: Architecture, shape: tuple[int, int, int], cla
 
 
 def expected_environment(device: str, compiled: bool) -> dict[str, Any]:
-    """Return the environment that this process's workers will write into their records.
+    """Return the environment that this process's workers will most likely write into records."""
+    return expected_environments(device, compiled)[0]
+
+
+def expected_environments(device: str, compiled: bool) -> list[dict[str, Any]]:
+    """Return the environments that this process's workers may write into their records.
+
+    Args:
+        device: as of `--device`.
+        compiled: whether the packs are compiled.
 
     Raises:
         MembenchError: `cuda` is requested and there is none.
@@ -141,7 +150,7 @@ def expected_environment(device: str, compiled: bool) -> dict[str, Any]:
 
     from membench.engine import environment
 
-    return environment.worker_environment(
+    return environment.worker_environments(
         torch.device(environment.resolve_device(device)), compiled
     )
 

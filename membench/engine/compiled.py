@@ -3,7 +3,8 @@
 Dynamo looks each call of a compiled function up in a chain of guards. Within a pack nothing that a
 guard asks about can change: the same tensors are updated in place, thousands of times.
 `CompiledStep.bind` makes the lookup once, on a trial call, and keeps its outcome: which program
-runs, and which tensor goes where. On a GPU `CapturedStep` then records the program as a CUDA graph.
+runs, and which tensor goes where. On a GPU `membench.engine.capture` then records the program as a
+CUDA graph.
 
 Importing this module loads Dynamo and Inductor, which takes 2.4 s.
 """
@@ -26,17 +27,16 @@ from torch._inductor.exc import InductorError
 from torch.utils._pytree import tree_leaves
 
 from membench.engine.bf16 import Bfloat16MatmulPass
+from membench.engine.capture import BatchStep
 from membench.engine.step import Program
 
 StepFunction = Callable[..., Any]  #: called with trees of tensors, which it changes in place
-BatchStep = Callable[[Tensor], None]  #: one step on the batch `index` [lanes, batch] int64
 
 #: Lanes in one call of a compiled step on a CPU. More wait for memory; few and small ones for the
 #: call itself, so there may be more as long as the weights of all fit into a core's own cache, a
 #: megabyte.
 GROUP_SIZE, L2_BYTES = 5, 1 << 20
 MAX_PROGRAMS = 1 << 16  #: how many programs one process may compile
-WARMUP_STEPS = 3  #: eager steps before a capture, so that libraries have allocated their workspaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,39 +179,3 @@ def _run_bound(
     for slot in index_slots:
         bound[slot] = index
     program(*bound)
-
-
-class CapturedStep:
-    """A step recorded as a CUDA graph, on tensors whose memory stays where it is.
-
-    The capture is the strictest guard against host synchronisation: it fails at the first one. Only
-    the batch changes between replays; its index is copied into a buffer that belongs to the graph.
-    """
-
-    def __init__(self, step: BatchStep, warmup: BatchStep, index: Tensor) -> None:
-        """Capture a step.
-
-        Args:
-            step: one step in place, on the batch that it is given.
-            warmup: the same on memory that does not matter; called before the capture.
-            index: [L, batch] int64 on the GPU, contiguous.
-
-        Raises:
-            RuntimeError: the step synchronises with the host, or does what cannot be captured.
-        """
-        self.index = index.clone()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARMUP_STEPS):
-                warmup(self.index)
-        torch.cuda.current_stream().wait_stream(side)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            step(self.index)
-
-    def epoch(self, order: Tensor) -> None:
-        """Take all steps of an epoch, [L, steps, batch]; returns before the GPU has done them."""
-        for index in order.unbind(1):
-            self.index.copy_(index)
-            self.graph.replay()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -69,6 +71,15 @@ def free_memory(device: torch.device) -> int | None:
     reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free: int = torch.cuda.mem_get_info(device)[0]
     return int(MEMORY_SHARE * (free + reusable))
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back what a pack has held that did not fit into memory."""
+    gc.collect()
+    if device.type == "cuda":
+        # after a capture that failed, torch 2.11 refuses: "captures_underway"
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 def _trainer_on_meta(program: Program, shape: Shape) -> Trainer:

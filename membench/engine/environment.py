@@ -54,12 +54,17 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
+def environment(device: torch.device, compiled: bool, captured: bool = False) -> dict[str, Any]:
     """Describe what numbers depend on beside the cell, as this process is set up now.
 
     Equal environments on two machines mean that equal numbers are expected. The precision is what
     torch was asked for; on a CUDA device `matmul` adds what its products then run at: `tf32` or
     `ieee`, full fp32.
+
+    Args:
+        device: where the lanes are trained.
+        compiled: whether Inductor compiles the step.
+        captured: whether the step is replayed as a CUDA graph; stands there for GPUs only.
     """
     described: dict[str, Any] = {
         "compiled": compiled,
@@ -72,13 +77,35 @@ def environment(device: torch.device, compiled: bool) -> dict[str, Any]:
     }
     if device.type == "cuda":
         described["matmul"] = torch.backends.cuda.matmul.fp32_precision
+        described["captured"] = captured
     return described
 
 
 def worker_environment(device: torch.device, compiled: bool) -> dict[str, Any]:
-    """Describe the environment that workers will record; torch's settings here stay as they are."""
+    """Describe the environment that workers will record; torch's settings here stay as they are.
+
+    Args:
+        device: where they train.
+        compiled: whether the packs are compiled; on a GPU they are then captured too.
+    """
+    return worker_environments(device, compiled)[0]
+
+
+def worker_environments(device: torch.device, compiled: bool) -> list[dict[str, Any]]:
+    """Describe all environments that workers may record, the most likely one first.
+
+    On a GPU each task's steps are compiled or not, as `membench.engine.card` decides.
+
+    Args:
+        device: where they train.
+        compiled: whether the packs are compiled.
+    """
+    on_gpu = device.type == "cuda"
+    ways = [(compiled, compiled and on_gpu)]
+    if compiled and on_gpu:
+        ways.append((False, True))
     with precision(compiled):
-        return {**environment(device, compiled), "threads": THREADS}
+        return [{**environment(device, *way), "threads": THREADS} for way in ways]
 
 
 def _cpu() -> str:

@@ -7,6 +7,7 @@ was read.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from membench.api import Dataset
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.engine import card
 from membench.engine import costs
 from membench.engine.counter import tree_bytes
 from membench.engine.environment import environment
@@ -103,8 +105,11 @@ def train_pack(
     """
     torch_device = torch.device(device)
     records: list[Record] = []
+    too_wide = 0  # lanes that were too many for the memory
     with precision(pack.compiled):
-        for part in _split_to_memory(pack, plugins, torch_device):
+        parts = deque(_split_to_memory(pack, plugins, torch_device))
+        while parts:
+            part = parts.popleft()
             report = partial(
                 _report_part,
                 on_progress,
@@ -112,8 +117,37 @@ def train_pack(
                 in_part=len(part.cells),
                 in_all=len(pack.cells),
             )
-            records += _train_part(part, plugins, torch_device, report)
+            trained = _train_if_memory_allows(part, plugins, torch_device, report)
+            if trained is None:
+                too_wide = len(part.cells)
+                rest = replace(
+                    pack, cells=pack.cells[len(records) :], keys=pack.keys[len(records) :]
+                )
+                parts = deque(split_pack(rest, -(-too_wide // 2)))
+                costs.release_memory(torch_device)
+            elif too_wide:
+                note = f"out of memory at {too_wide} lanes: trained {len(part.cells)} at a time"
+                records += [_add_note(record, note) for record in trained]
+            else:
+                records += trained
     return records
+
+
+def _train_if_memory_allows(
+    pack: Pack, plugins: PluginLookup, device: torch.device, on_progress: Progress
+) -> list[Record] | None:
+    """Train cells together; None where the memory is short and they may be fewer."""
+    try:
+        return _train_part(pack, plugins, device, on_progress)
+    except torch.OutOfMemoryError:
+        if len(pack.cells) == 1:
+            raise
+    return None
+
+
+def _add_note(record: Record, note: str) -> Record:
+    """Append to the reason of a record, which is empty or another note."""
+    return replace(record, reason=f"{record.reason}; {note}" if record.reason else note)
 
 
 def _report_part(
@@ -147,7 +181,11 @@ def _train_part(
     run = Run(pack, plugins, device)
     trainer = run.trainer()
     cost = costs.relative_cost(run.program(), run.data.shape)
-    note = trainer.compile(run.data.order(1)) if pack.compiled else ""
+    note = ""
+    if run.is_compiled:
+        note = trainer.compile(run.data.order(1))
+    elif pack.compiled:
+        note = trainer.capture(run.data.order(1))
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
     records = run.records(trainer, curves, cost, seconds)
@@ -197,6 +235,18 @@ class Run:
         probes = tuple(plugins.probe(name) for name in pack.probes)
         self.probing = Probing(probes, self.data, pack.recipe)
         self.steps = self.data.steps_per_epoch * pack.recipe.epochs
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether Inductor compiles the step: if asked to, and on a GPU if it pays.
+
+        A GPU captures the eager step otherwise. What decides is the plain step of the task, so that
+        `none` and every entry are trained in one environment.
+        """
+        if not self.pack.compiled or self.device.type == "cpu":
+            return self.pack.compiled
+        plain = costs.count_step(replace(self.program(), parts=()), self.data.shape)
+        return card.compiling_pays(plain.kernels, plain.bytes, self.steps)
 
     def program(self, probe_parts: tuple[Regularizer, ...] = ()) -> Program:
         """Return the regularizer's step, with the parts that carry probes' states in it."""
@@ -294,7 +344,7 @@ class Run:
         Returns:
             One record a lane.
         """
-        versions = environment(self.device, compiled=self.pack.compiled)
+        versions = environment(self.device, self.is_compiled, captured=self.pack.compiled)
         diverged_at = trainer.state["diverged_at"].cpu().numpy()
         shared = {
             "env": digest(versions),

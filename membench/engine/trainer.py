@@ -1,7 +1,8 @@
 """Many lanes of one program, trained together: their stacked state, and all that changes it.
 
 `Trainer.step` runs `Program.step` under `vmap`, eagerly; after `Trainer.compile` an epoch runs
-compiled steps (`membench.engine.compiled`). Evaluation is in `membench.engine.evaluate`.
+compiled steps (`membench.engine.compiled`), and on a GPU it replays a CUDA graph, as after
+`Trainer.capture` (`membench.engine.capture`). Evaluation is in `membench.engine.evaluate`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch.utils._pytree import tree_map
 
 from membench.api import Params
 from membench.engine import optim
+from membench.engine.capture import CapturedStep
+from membench.engine.capture import is_out_of_memory
 from membench.engine.counter import tree_bytes
 from membench.engine.evaluate import Evaluation
 from membench.engine.evaluate import Readout
@@ -29,7 +32,6 @@ from membench.engine.step import Tree
 from membench.nn import one_hot
 
 if TYPE_CHECKING:
-    from membench.engine.compiled import CapturedStep
     from membench.engine.compiled import LaneGroup
 
 
@@ -81,7 +83,7 @@ class Trainer:
         }
         #: once compiled: the lanes that step together; the first group counts in `step_index`
         self.groups: list[LaneGroup] = []
-        self.graph: CapturedStep | None = None  #: once compiled, on a GPU
+        self.graph: CapturedStep | None = None  #: once captured, on a GPU
         #: lanes in one pass of an evaluation; on a CPU one, because a wider pass waits for memory
         self.eval_lanes = 1 if device.type == "cpu" else len(weights)
 
@@ -114,6 +116,9 @@ class Trainer:
 
         Returns:
             "", or the reason why the step stays eager: the numbers are the same, slower.
+
+        Raises:
+            torch.OutOfMemoryError: the lanes do not fit into the GPU's memory.
         """
         # imported here: Dynamo and Inductor take 2.4 s to load, and eager packs never need them
         from membench.engine import bf16
@@ -143,10 +148,39 @@ class Trainer:
                     groups.append(compiled.LaneGroup(lanes=lanes, step=step))
             if not on_cpu:
                 warmup = program.bind(trial, trial, index)
-                graph = compiled.CapturedStep(groups[0].step, warmup, index)
+                graph = CapturedStep(groups[0].step, warmup, index)
         except Exception as error:  # Dynamo and the C++ compiler raise anything
-            return f"ran uncompiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            return f"ran uncompiled: {_first_line(error)}"
         self.groups, self.graph = groups, graph
+        return ""
+
+    def capture(self, order: Tensor) -> str:
+        """Replay the eager step as a CUDA graph from now on, without compiling anything.
+
+        It is tried on a copy of the lanes, as by `compile`.
+
+        Args:
+            order: [L, steps, batch] int64 on a GPU, the order of an epoch.
+
+        Returns:
+            "", or the reason why each step is launched anew: the numbers are the same, slower.
+
+        Raises:
+            torch.OutOfMemoryError: the lanes do not fit into the GPU's memory.
+        """
+        index = order[:, 0].contiguous()
+        state, constants, data, _, step_index = self._arguments(
+            slice(None), index, self.step_index.clone()
+        )
+        trial = clone_tree(state)
+
+        def warmup(batch: Tensor) -> None:
+            step_in_place(self.program, trial, constants, data, batch, step_index)
+
+        try:
+            self.graph = CapturedStep(self.step, warmup, index)
+        except Exception as error:  # a plugin's code runs in it
+            return f"ran without a CUDA graph: {_first_line(error)}"
         return ""
 
     @torch.no_grad()
@@ -217,6 +251,18 @@ def step_in_place(
 def clone_tree(tree: Any) -> Any:
     """Copy every leaf to memory that it shares with none: a state may be a view of the weights."""
     return tree_map(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), tree)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says in its first line; one that is of memory goes on as such.
+
+    Raises:
+        torch.OutOfMemoryError: the error is of memory, or came from one.
+    """
+    lines = str(error).strip().splitlines() or [""]
+    if is_out_of_memory(error):
+        raise torch.OutOfMemoryError(lines[0])
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _by_step(order: Tensor) -> Tensor:

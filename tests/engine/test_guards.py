@@ -31,7 +31,8 @@ from support.engine import parts
 from torch import Tensor
 
 from membench.api import STAGES
-from membench.engine.compiled import CapturedStep
+from membench.engine.capture import CapturedStep
+from membench.engine.spoilt import is_process_spoilt
 from membench.engine.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("worker_like")
@@ -241,6 +242,19 @@ def test_a_recompilation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the captured step ----------------------------------------------------------------------------
 
 
+def failing_graph(error: Exception, first: Exception | None = None) -> type[Tape]:
+    """A graph whose capture fails at its end, maybe because of what failed first."""
+
+    class Failing(Tape):
+        def __exit__(self, *raised: Any) -> None:
+            super().__exit__(*raised)
+            if first is not None:
+                error.__context__ = first
+            raise error
+
+    return Failing
+
+
 class TestCapture:
     """With a tape for a graph; test_gpu.py does the same with real ones."""
 
@@ -314,13 +328,59 @@ class TestCapture:
     def test_a_failed_capture_leaves_the_eager_step(
         self, why: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        class Broken(Tape):
-            def __exit__(self, *error: Any) -> None:
-                super().__exit__(*error)
-                raise RuntimeError(why)
-
-        fake_cuda(monkeypatch, Broken)
+        fake_cuda(monkeypatch, failing_graph(RuntimeError(why)))
         self.check_eager(ToyRun(*NOISY), f"ran uncompiled: RuntimeError: {why.splitlines()[0]}")
+
+    def test_a_failed_capture_gives_the_stream_back_and_spoils_the_process(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """torch ends a capture before it gives the stream back, and raises there."""
+        streams = fake_cuda(monkeypatch, failing_graph(RuntimeError("no")))
+        before = streams.current
+        toy_run = ToyRun(*NOISY)
+        toy_run.trainer().compile(toy_run.orders()[0].as_subclass(FakeCudaTensor))
+        assert streams.current is before
+        assert is_process_spoilt()
+
+    def test_a_capture_that_succeeds_spoils_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.captured(ToyRun(*NOISY), monkeypatch)
+        assert not is_process_spoilt()
+
+    @pytest.mark.parametrize("way", ["compile", "capture"])
+    def test_memory_that_is_short_in_a_capture_is_not_a_reason_to_run_eagerly(
+        self, way: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The eager step takes as much; `train_pack` trains fewer lanes at once."""
+        fake_cuda(monkeypatch, failing_graph(RuntimeError("capture"), torch.OutOfMemoryError("x")))
+        toy_run = ToyRun(*NOISY)
+        with pytest.raises(torch.OutOfMemoryError):
+            getattr(toy_run.trainer(), way)(toy_run.orders()[0].as_subclass(FakeCudaTensor))
+
+    @pytest.mark.parametrize("name", ["none", "dropout", "ema", "mixup", "sam"])
+    def test_the_eager_step_is_captured_without_a_compiler(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_cuda(monkeypatch)
+        monkeypatch.setattr(torch, "compile", None)
+        toy_run = toy_run_of(name)
+        trainer, orders = toy_run.trainer(), toy_run.orders(epochs=2)
+        assert trainer.capture(orders[0]) == ""
+        assert bitwise_equal(trainer.state, toy_run.trainer().state) and trainer.step_index == 0
+        trained(trainer, orders)
+        plain = trained_on(toy_run, "cpu", epochs=2)
+        assert bitwise_equal(trainer.state, plain.state)
+        assert trainer.step_index == plain.step_index == 6
+
+    def test_an_eager_step_that_cannot_be_captured_is_launched_anew_and_says_why(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_cuda(monkeypatch, failing_graph(RuntimeError("not permitted\nmore")))
+        toy_run = ToyRun(*NOISY)
+        trainer, orders = toy_run.trainer(), toy_run.orders(epochs=2)
+        note = trainer.capture(orders[0])
+        assert note == "ran without a CUDA graph: RuntimeError: not permitted"
+        plain = trained(toy_run.trainer(), orders)
+        assert bitwise_equal(trained(trainer, orders).state, plain.state)
 
     def check_eager(self, toy_run: ToyRun, note: str) -> None:
         trainer, orders = toy_run.trainer(), toy_run.orders(epochs=2)

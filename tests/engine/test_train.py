@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.cuda import Tape
+from support.cuda import fake_cuda
 from support.engine import CLASSES
 from support.engine import Plugins
 from support.engine import blobs
@@ -35,6 +37,7 @@ from membench.engine.step import Program
 from membench.engine.step import RunSizes
 from membench.engine.train import Run
 from membench.engine.train import train_pack
+from membench.engine.trainer import Trainer
 from membench.errors import LaneError
 from membench.errors import MembenchError
 from membench.planning.plan import make_plan
@@ -370,6 +373,80 @@ def test_lanes_that_do_not_fit_into_memory_train_in_parts_with_the_same_records(
             and shares[-1] == 1
             and len(shares) == len(widths) * RECIPE.epochs
         )
+
+
+@pytest.fixture
+def narrow_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Memory for three lanes; returns how many lanes were tried at a time, as they come."""
+    tried: list[int] = []
+    train = Run.train
+
+    def train_few(run: Run, *args: Any) -> Any:
+        tried.append(len(run.pack.cells))
+        if len(run.pack.cells) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train(run, *args)
+
+    monkeypatch.setattr(Run, "train", train_few)
+    return tried
+
+
+def test_a_pack_that_runs_out_of_memory_trains_in_halves_and_says_so(
+    narrow_memory: list[int],
+) -> None:
+    cells = [cell(signal=s, seed=i) for s in (REAL, NOISE) for i in (0, 1, 2, 3)]
+    shares: list[float] = []
+    records = train_pack(pack(cells, RECIPE, SPLIT), source(), "cpu", shares.append)
+    assert narrow_memory == [8, 4, 2, 2, 2, 2]
+    assert {r.reason for r in records} == {"out of memory at 4 lanes: trained 2 at a time"}
+    assert [r.cell for r in records] == cells
+    assert numbers(replace(records[0], reason="")) == numbers(plain())
+    assert shares == sorted(shares) and shares[-1] == 1
+
+
+def test_a_pack_of_one_lane_that_runs_out_of_memory_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def compile_none(trainer: Trainer, order: torch.Tensor) -> str:
+        tried.append(len(order))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "compile", compile_none)
+    with pytest.raises(torch.OutOfMemoryError):
+        trained(cell(), cell(seed=1), cell(seed=2), compiled=True)
+    assert tried == [3, 1]  # two lanes and one would be two programs
+
+
+def on_a_gpu(steps: int, *cells: Cell) -> Run:
+    """A run that believes that it is on a GPU, and to have so many steps."""
+    run = Run(pack(cells, RECIPE, SPLIT, compiled=True), source(), torch.device("cpu"))
+    run.device, run.steps = torch.device("cuda"), steps
+    return run
+
+
+def test_a_gpu_compiles_only_where_that_pays_and_alike_for_all_entries_of_a_task() -> None:
+    for name, strength in (("none", ()), ("sam", (0.1,)), ("dropout", (0.5,))):
+        assert not on_a_gpu(500, cell(name, *strength)).is_compiled
+        assert on_a_gpu(1_000_000, cell(name, *strength)).is_compiled
+    for compiled in (True, False):
+        run = Run(pack([cell()], RECIPE, SPLIT, compiled), source(), torch.device("cpu"))
+        assert run.is_compiled == compiled
+
+
+def test_what_is_not_compiled_on_a_gpu_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tape for a graph; the numbers are the eager step's."""
+    fake_cuda(monkeypatch)
+    monkeypatch.setattr(Run, "is_compiled", False)
+    monkeypatch.setattr(torch, "compile", None)
+    replays = []
+    replay = Tape.replay
+    monkeypatch.setattr(Tape, "replay", lambda tape: (replays.append(1), replay(tape)))
+    (captured,) = trained(cell(), compiled=True)
+    assert len(replays) == 36
+    assert captured.reason == ""
+    assert not captured.versions["compiled"]
+    assert captured.train == plain().train and captured.val == plain().val
+    assert captured.loss == pytest.approx(plain().loss, rel=1e-4)  # at another precision
 
 
 def test_packs_are_not_split_on_a_cpu() -> None:

@@ -41,6 +41,7 @@ from membench.engine.environment import environment
 from membench.engine.environment import precision
 from membench.engine.environment import resolve_device
 from membench.engine.environment import worker_environment
+from membench.engine.environment import worker_environments
 from membench.engine.lane_tensors import standardise
 from membench.engine.step import untapped
 from membench.errors import MembenchError
@@ -876,5 +877,22 @@ def test_the_environment_of_a_gpu_says_what_its_products_run_at(
     assert expected["matmul"] == products
     assert torch.get_float32_matmul_precision() == before
     with precision(compiled):  # what a worker records is what the driver expected
-        assert environment(torch.device("cuda"), compiled) == expected
+        assert environment(torch.device("cuda"), compiled, captured=compiled) == expected
     assert "matmul" not in environment(torch.device("cpu"), compiled)
+
+
+def test_records_of_a_gpu_say_whether_the_step_was_captured_and_those_of_a_cpu_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A CPU's environments keep their hashes; a GPU's pack may be compiled or not."""
+    assert "captured" not in environment(torch.device("cpu"), compiled=True, captured=True)
+    assert len(worker_environments(torch.device("cpu"), compiled=True)) == 1
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    gpu = torch.device("cuda")
+    ways = worker_environments(gpu, compiled=True)
+    assert [(way["compiled"], way["captured"]) for way in ways] == [(True, True), (False, True)]
+    assert {way["precision"] for way in ways} == {"medium"}
+    (eager,) = worker_environments(gpu, compiled=False)
+    assert (eager["compiled"], eager["captured"], eager["precision"]) == (False, False, "highest")
+    with precision(compiled=True):
+        assert environment(gpu, compiled=False, captured=True) == {**ways[1]}

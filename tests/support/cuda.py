@@ -9,7 +9,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +23,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Split
 from membench.engine import compiled
+from membench.engine import spoilt
 from membench.engine.train import train_pack
 from membench.engine.trainer import Trainer
 from membench.records import Cell
@@ -118,15 +118,47 @@ class FakeCudaTensor(Tensor):
     device = torch.device("cuda")
 
 
-def fake_cuda(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any] = Tape) -> None:
+class FakeStreams:
+    """torch's notion of the current stream; a stream is a name, and does nothing."""
+
+    def __init__(self) -> None:
+        self.current = self.make("default")
+
+    @staticmethod
+    def make(name: str = "side") -> SimpleNamespace:
+        """A stream of its own."""
+        return SimpleNamespace(name=name, wait_stream=lambda other: None, synchronize=lambda: None)
+
+    def set_current(self, stream: SimpleNamespace) -> None:
+        """`torch.cuda.set_stream`."""
+        self.current = stream
+
+    @contextmanager
+    def use(self, stream: SimpleNamespace) -> Iterator[None]:
+        """`torch.cuda.stream`."""
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    @contextmanager
+    def capture(self, graph: Any, **how: Any) -> Iterator[None]:
+        """`torch.cuda.graph`: on a stream of its own, given back if the capture ends well."""
+        with self.use(self.make("capture")), graph:
+            yield
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any] = Tape) -> FakeStreams:
     """CUDA graphs are tapes, streams do nothing, and the compiler gives the step back as it is."""
-    stream = SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda *how, **more: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda *which: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    streams = FakeStreams()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda *how, **more: streams.make())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *which: streams.current)
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.set_current)
+    monkeypatch.setattr(torch.cuda, "stream", streams.use)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **how: graph)
+    monkeypatch.setattr(torch.cuda, "graph", streams.capture)
+    monkeypatch.setattr(spoilt, "_spoilt", False)  # given back after the test
     without_compiler(monkeypatch)
+    return streams
 
 
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
