@@ -10,6 +10,9 @@ import pytest
 from support.cli import REPO
 
 TOOLS = {
+    "ruff check": ("ruff", "check", "."),
+    "ruff format": ("ruff", "format", "--check", "."),
+    "mypy": ("mypy",),
     "import-linter": ("lint-imports",),
 }
 

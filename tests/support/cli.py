@@ -1,4 +1,4 @@
-"""membench in this process, and membench as its user starts it: the types of the fixtures in conftest.py."""
+"""The types of the fixtures in conftest.py: membench in this process, and as a user starts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study of seconds, as a user would write it: narrow and wide networks on 50 digits.  Nobody, 2026."""
+"""A user's study of seconds: narrow and wide networks on 50 digits.  Nobody, 2026."""
 
 from collections.abc import Mapping
 from functools import partial
