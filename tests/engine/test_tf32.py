@@ -1,4 +1,4 @@
-"""What TF32 does to a pack's numbers, without a GPU: where the tolerance of test_gpu.py comes from."""
+"""What TF32 does to a pack's numbers, without a GPU: why the tolerance of test_gpu.py is as it is."""
 
 from __future__ import annotations
 
