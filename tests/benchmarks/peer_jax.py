@@ -137,13 +137,18 @@ class JaxPeer:
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
         """Compile the program that `train` calls."""
-        self.program = self.program.lower(*self._inputs(cells)).compile()
+        self.program = self.program.lower(*self.inputs(cells)).compile()
 
     def train(self, cells: Sequence[Cell]) -> tuple[Sequence[Cell], Layers]:
         """Return the cells and their trained layers, stacked if there are several lanes."""
-        return cells, jax.block_until_ready(self.program(*self._inputs(cells)))
+        return cells, self.run(self.inputs(cells))
 
-    def _inputs(self, cells: Sequence[Cell]) -> tuple[Any, ...]:
+    def run(self, inputs: tuple[Any, ...]) -> Layers:
+        """Return the trained layers of lanes whose inputs are on the device."""
+        return jax.block_until_ready(self.program(*inputs))
+
+    def inputs(self, cells: Sequence[Cell]) -> tuple[Any, ...]:
+        """Return what the program takes, stacked if there are several lanes."""
         lanes = [self._lane(i, cell) for i, cell in enumerate(cells)]
         if self.lanes == 1:
             return lanes[0]

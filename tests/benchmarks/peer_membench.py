@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from speed_work import Work
+from speed_world import Source
 from speed_world import source
 
 from membench.engine import environment
@@ -25,8 +26,9 @@ Trained = tuple[Run, Trainer]
 class Stacked:
     """Trains packs of stacked cells."""
 
-    def __init__(self, work: Work) -> None:
-        self.work, self.source = work, source()
+    def __init__(self, work: Work, plugins: Source | None = None, device: str = "cpu") -> None:
+        self.work, self.source = work, plugins or source()
+        self.device = torch.device(device)
 
     def warm_up(self, cells: Sequence[Cell]) -> None:
         """Compile the program of a pack as wide as this one."""
@@ -49,7 +51,7 @@ class Stacked:
             split=size.split,
             compiled=True,
         )
-        return Run(pack, self.source, torch.device("cpu"))
+        return Run(pack, self.source, self.device)
 
     def _started(self, cells: Sequence[Cell]) -> Trained:
         run = self.run(cells)

@@ -81,9 +81,15 @@ def source() -> Source:
     return Source(discover(folder=Path(__file__).parent))
 
 
-def draw(size: Size, processes: int) -> Work:
-    """Draw the size's cells with their arrays, initial weights and FLOPs."""
-    registry = source()
+def draw(size: Size, processes: int, registry: Source | None = None) -> Work:
+    """Draw the size's cells with their arrays, initial weights and FLOPs.
+
+    Args:
+        size: of the work.
+        processes: that share the cells.
+        registry: where plugins are looked up; default: those that ship, and the networks here.
+    """
+    registry = registry or source()
     arrays = load_arrays(registry.dataset(size.dataset))
     images, architecture = all_images(arrays), registry.architecture(size.architecture)
     work_cells = cells(size, registry.regularizer("dropout")[0].strengths, processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -132,13 +133,15 @@ def pack(
     )
 
 
-def blobs(n: int = 60, classes: int = 3, seed: int = 0) -> Dataset:
-    """A data set of [n, 1, 8, 8] images, one bright row a class, learned in a few epochs."""
+def blobs(
+    n: int = 60, classes: int = 3, seed: int = 0, shape: tuple[int, int, int] = SHAPE
+) -> Dataset:
+    """A data set of images [n, *shape], one bright row a class, learned in a few epochs."""
 
     def load(folder: object) -> Arrays:
         draw = Draws(word("blobs", seed))
         y = np.arange(n, dtype=np.int64) % classes
-        x = draw.uniform("x", n * 64).reshape(n, *SHAPE) * 120
+        x = draw.uniform("x", n * math.prod(shape)).reshape(n, *shape) * 120
         x[np.arange(n), 0, y] += 120
         return Arrays(x.astype(np.uint8), y, classes)
 
