@@ -38,6 +38,7 @@ from torch import Tensor
 
 from membench.api import Recipe
 from membench.api import Split
+from membench.engine import card
 from membench.engine import costs
 from membench.engine import draws
 from membench.engine import environment
@@ -241,14 +242,29 @@ def assert_alike(records: list[Record], on_cpu: list[Record]) -> None:
             assert getattr(record, name) == getattr(expected, name)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("name", ["dropout", "dropout+adversarial", "ema", "sam"])
+#: (packs are compiled, compiling pays): how lanes are trained on a GPU
+WAYS = {"eager": (False, False), "captured": (True, False), "compiled": (True, True)}
+compared = pytest.mark.parametrize("name", ["dropout", "dropout+adversarial", "ema", "sam"])
+
+
+def records_in(way: str, name: str, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """Records of a small pack on the GPU, trained in one of the ways, whatever would be quicker."""
+    compiled, pays = WAYS[way]
+    monkeypatch.setattr(card, "compiling_pays", lambda kernels, written, steps: pays)
+    records = pack_records("cuda", compiled, name)
+    assert {record.versions["compiled"] for record in records} == {pays}
+    assert {record.versions["captured"] for record in records} == {compiled}
+    return records
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+@compared
 def test_a_pack_s_records_are_near_those_of_the_cpu(
-    name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In full fp32, 36 steps on; at most one of 18 test images is answered another way."""
     monkeypatch.setitem(environment.PRECISION, True, "highest")
-    on_cpu, records = pack_records("cpu", False, name), pack_records("cuda", compiled, name)
+    on_cpu, records = pack_records("cpu", False, name), records_in(way, name, monkeypatch)
     assert_alike(records, on_cpu)
     for record, expected in zip(records, on_cpu, strict=True):
         assert record.versions["matmul"] == "ieee"
@@ -256,10 +272,13 @@ def test_a_pack_s_records_are_near_those_of_the_cpu(
         assert record.test[-1] == pytest.approx(expected.test[-1], abs=1.5 / 18)
 
 
-@pytest.mark.parametrize("name", ["dropout", "dropout+adversarial", "ema", "sam"])
-def test_a_pack_s_first_losses_in_tf32_are_near_those_of_full_fp32(name: str) -> None:
+@pytest.mark.parametrize("way", ["captured", "compiled"])
+@compared
+def test_a_pack_s_first_losses_in_tf32_are_near_those_of_full_fp32(
+    name: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At a run's own precision. test_tf32.py holds the same bound without a GPU."""
-    on_cpu, records = pack_records("cpu", False, name), pack_records("cuda", True, name)
+    on_cpu, records = pack_records("cpu", False, name), records_in(way, name, monkeypatch)
     assert_alike(records, on_cpu)
     for record, expected in zip(records, on_cpu, strict=True):
         assert record.versions["matmul"] == "tf32"
