@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import cache
 from functools import partial
 from statistics import median
 
@@ -98,6 +99,7 @@ def work_of(size: Size, steps: int, lanes: int) -> Work:
     return speed_world.draw(short, processes, _plugins())
 
 
+@cache
 def _plugins() -> RandomImages:
     return RandomImages(speed_world.source().registry)
 
