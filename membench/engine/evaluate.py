@@ -11,6 +11,7 @@ from torch.func import vmap
 from membench.api import Params
 from membench.engine.lane_tensors import LaneTensors
 from membench.engine.step import Program
+from membench.nn import MOMENTUM
 from membench.nn import cross_entropy
 from membench.nn import one_hot
 
@@ -70,29 +71,50 @@ def evaluate(
 
 
 def running_statistics(
-    program: Program, params: Params, buffers: Params, data: LaneTensors
+    program: Program, params: Params, buffers: Params, data: LaneTensors, lanes_per_pass: int
 ) -> Params:
     """Compute batch norm's running statistics for weights that are not the trained ones.
 
-    One pass over the clean training images in batches of the recipe's size, as torch's
-    `swa_utils.update_bn` does it.
+    One pass over the clean training images in batches of the recipe's size, all counted alike, as
+    torch's `swa_utils.update_bn` does it.
 
     Args:
         program: what the lanes share.
         params: the weights, stacked over lanes.
         buffers: running statistics of the same shapes; their values are not read.
         data: each lane's training images.
+        lanes_per_pass: how many lanes go through the network in one call.
     """
     size = program.recipe.batch
-    whole_batches = data.rows.shape[1] // size * size
-    by_lane = []
-    for lane in range(len(data.rows)):
-        one = slice(lane, lane + 1)
-        batches = data.inputs(data.rows[one, :whole_batches], one)[0].unflatten(0, (-1, size))
-        own_params = {name: w[lane] for name, w in params.items()}
-        own_buffers = {name: b[lane] for name, b in buffers.items()}
-        by_lane.append(program.running_statistics(own_params, batches, own_buffers))
-    return {name: torch.stack([of_lane[name] for of_lane in by_lane]) for name in buffers}
+    count = data.rows.shape[1] // size
+    totals = {name: torch.zeros_like(buffer) for name, buffer in buffers.items()}
+    for first in range(0, len(data.rows), lanes_per_pass):
+        lanes = slice(first, first + lanes_per_pass)
+        own_params = {name: w[lanes] for name, w in params.items()}
+        zeros = {name: torch.zeros_like(total[lanes]) for name, total in totals.items()}
+        for batch in range(count):
+            examples = slice(batch * size, (batch + 1) * size)
+            x = data.inputs(data.rows[lanes, examples], lanes)
+            for name, of_batch in _statistics(program, own_params, zeros, x).items():
+                totals[name][lanes] += of_batch
+    return {name: total / (MOMENTUM * count) for name, total in totals.items()}
+
+
+def _statistics(program: Program, params: Params, zeros: Params, x: Tensor) -> Params:
+    """Return what one batch adds to running statistics that are zero, of l lanes.
+
+    Args:
+        program: what the lanes share.
+        params: the lanes' weights.
+        zeros: the statistics before the batch.
+        x: [l, n, c, h, w], each lane's inputs.
+    """
+    if len(x) > 1:
+        return vmap(program.batch_statistics)(params, zeros, x)
+    own_params = {name: w[0] for name, w in params.items()}
+    own_zeros = {name: zero[0] for name, zero in zeros.items()}
+    own = program.batch_statistics(own_params, own_zeros, x[0])
+    return {name: of_batch[None] for name, of_batch in own.items()}
 
 
 def _logits(program: Program, params: Params, buffers: Params, x: Tensor) -> Tensor:

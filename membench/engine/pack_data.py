@@ -73,14 +73,17 @@ class PackData:
         channels, height, width = self.images.shape[1:]
         self.shape: Shape = (channels, height, width)
         self.lane_keys = [lane_key(cell, redraw) for cell in pack.cells]
-        self.runs: list[RunData] = []  #: by lane
-        for cell in pack.cells:
-            name, level = parse_signal(cell.signal)
-            self.runs.append(
-                _run_data(dataset, pack.split, signals[name], level, cell.task, cell.seed)
-            )
+        self.runs = draw_runs(pack, dataset, signals)  #: by lane
         #: by lane, [n] bool: which of its examples it trains on
         self.trained = [trained_rows(pack.split, cell) for cell in pack.cells]
+        self._distinct_keys = list(dict.fromkeys(self.lane_keys))
+        #: [L] int64, by lane, the place of its key among the distinct ones
+        places = [self._distinct_keys.index(key) for key in self.lane_keys]
+        self._key_places = torch.tensor(places, device=device)
+        #: [L, trained] int64, where lanes train on a share of their examples
+        self._trained_rows: Tensor | None = None
+        if pack.split.share is not None:
+            self._trained_rows = self._stack([np.flatnonzero(rows) for rows in self.trained])
         self.steps_per_epoch = pack.split.trained // pack.recipe.batch
         if self.steps_per_epoch == 0:
             few = f"{pack.split.trained} training images fill no batch of {pack.recipe.batch}"
@@ -124,43 +127,86 @@ class PackData:
     def order(self, epoch: int) -> Tensor:
         """Return an epoch's batches, [L, steps, batch] int64, of each lane's training examples.
 
-        The end of the permutation that fills no batch is left out.
+        The end of the permutation that fills no batch is left out. Each permutation is drawn and
+        moved to the device once, whatever the number of its lanes, and a GPU's host waits for none.
         """
         used = self.steps_per_epoch * self.pack.recipe.batch
-        permutations = {}
-        for key in set(self.lane_keys):
-            draws = Draws(chain(key, epoch))
-            permutations[key] = draws.permutation("order", self.pack.split.trained)[:used]
-        orders = [permutations[key] for key in self.lane_keys]
-        if self.pack.split.share is not None:
-            orders = [
-                np.flatnonzero(trained)[order]
-                for order, trained in zip(orders, self.trained, strict=True)
-            ]
-        return self._stack(orders).reshape(len(orders), self.steps_per_epoch, -1)
+        permutations = []
+        for key in self._distinct_keys:
+            permutation = Draws(chain(key, epoch)).permutation("order", self.pack.split.trained)
+            permutations.append(permutation[:used].astype(np.int32))
+        distinct = self._upload(np.stack(permutations)).to(torch.int64)
+        order = distinct.index_select(0, self._key_places)
+        if self._trained_rows is not None:
+            order = self._trained_rows.gather(1, order)
+        return order.unflatten(1, (self.steps_per_epoch, -1))
 
     def _place_rows(self, splits: dict[str, list[SplitData]]) -> NDArray[Any]:
         """Set `rows` and return the images that they index.
 
-        These are the data set's own, and behind them, in float32, the inputs that signals made.
+        These are the data set's own, and behind them, in float32, the inputs that signals made:
+        each sample once, though the lanes of one seed and signal share it.
         """
-        extra, size = [], len(self.images)
+        extra: list[NDArray[Any]] = []
+        starts: dict[int, int] = {}  # a sample's identity -> the row of its first image
+        size = len(self.images)
         for name, by_lane in splits.items():
             rows = []
             for split in by_lane:
                 if split.x is None:
                     rows.append(split.rows)
-                else:
-                    rows.append(np.arange(size, size + len(split.y)))
+                    continue
+                if id(split.x) not in starts:
+                    starts[id(split.x)] = size
                     extra.append(split.x)
-                    size += len(split.y)
+                    size += len(split.x)
+                start = starts[id(split.x)]
+                rows.append(np.arange(start, start + len(split.y)))
             self.rows[name] = self._stack(rows)
         if not extra:
             return self.images
         return np.concatenate([self.images.astype(np.float32), *extra])
 
+    def _upload(self, array: NDArray[Any]) -> Tensor:
+        """Move an array to the device; from pinned memory, which a GPU copies without a wait."""
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def _stack(self, by_lane: Sequence[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(by_lane)).to(self.device)
+
+
+def draw_runs(pack: Pack, dataset: Dataset, signals: dict[str, Signal]) -> list[RunData]:
+    """Return the data of each cell; cells of one task, seed and signal share them.
+
+    Args:
+        pack: the cells.
+        dataset: what their images are drawn from.
+        signals: by name, without level.
+    """
+    runs = []
+    for cell in pack.cells:
+        name, level = parse_signal(cell.signal)
+        runs.append(_run_data(dataset, pack.split, signals[name], level, cell.task, cell.seed))
+    return runs
+
+
+def image_bytes(images: NDArray[Any], runs: Sequence[RunData]) -> int:
+    """Return the bytes of the images that lanes of these runs share on a device.
+
+    Args:
+        images: those of the data set.
+        runs: what the lanes are trained and read on; inputs that a signal made count once a sample.
+    """
+    made = {}
+    for run in runs:
+        for split in (run.train, run.val, run.test):
+            if split.x is not None:
+                made[id(split.x)] = split.x.nbytes
+    own = 4 * images.size if made else images.nbytes  # beside float32 inputs all are float32
+    return own + sum(made.values())
 
 
 def lane_key(cell: Cell, redraw: bool) -> int:

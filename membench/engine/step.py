@@ -41,7 +41,6 @@ from membench.engine import optim
 from membench.engine.contract import call
 from membench.engine.lane import LaneView
 from membench.engine.lane import Stream
-from membench.nn import MOMENTUM
 from membench.nn import cross_entropy
 from membench.rng import spell
 
@@ -191,21 +190,15 @@ class Program:
         # functional_call writes what a module assigns to its buffers back into the dict given to it
         return logits, {name: tensors[name] for name in buffers}
 
-    def running_statistics(self, params: Params, batches: Tensor, buffers: Params) -> Params:
-        """Compute running statistics anew: the mean over clean batches, all counted alike.
+    def batch_statistics(self, params: Params, buffers: Params, x: Tensor) -> Params:
+        """Return the running statistics after one clean batch.
 
         Args:
             params: the weights.
-            batches: [b, n, c, h, w] inputs.
-            buffers: running statistics of the same shapes; their values are not read.
+            buffers: the running statistics before it.
+            x: [n, c, h, w] inputs.
         """
-        zeros = {name: torch.zeros_like(b) for name, b in buffers.items()}
-        totals, count = zeros, 0
-        for x in batches.unbind():
-            of_batch = self.forward(params, zeros, x, untapped)[1]
-            totals = {name: total + of_batch[name] for name, total in totals.items()}
-            count += 1
-        return {name: total / (MOMENTUM * count) for name, total in totals.items()}
+        return self.forward(params, buffers, x, untapped)[1]
 
 
 class Gradient(NamedTuple):

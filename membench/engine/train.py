@@ -15,6 +15,7 @@ from dataclasses import field
 from dataclasses import replace
 from functools import cache
 from functools import partial
+from itertools import accumulate
 from typing import Any
 from typing import Protocol
 
@@ -35,6 +36,8 @@ from membench.engine.environment import precision
 from membench.engine.network import Shape
 from membench.engine.network import meta_module
 from membench.engine.pack_data import PackData
+from membench.engine.pack_data import draw_runs
+from membench.engine.pack_data import image_bytes
 from membench.engine.probing import Probing
 from membench.engine.schedule import checkpoints
 from membench.engine.schedule import control_epochs
@@ -162,15 +165,33 @@ def _split_to_memory(pack: Pack, plugins: PluginLookup, device: torch.device) ->
     free_bytes = costs.free_memory(device)
     if free_bytes is None:
         return [pack]
-    run = Run(split_pack(pack, 1)[0], plugins, device)
-    tensors = run.data.tensors
-    # a signal may give each lane images that no other lane has, in float32
-    data_bytes = 4 * tensors.images.numel() + tree_bytes(
-        (tensors.rows, tensors.labels, tensors.clean, run.data.rows, run.data.labels)
+    one = Run(split_pack(pack, 1)[0], plugins, torch.device("cpu"))
+    tensors = one.data.tensors
+    data_bytes = tree_bytes(
+        (tensors.rows, tensors.labels, tensors.clean, one.data.rows, one.data.labels)
     )
-    program = run.program(run.probing.parts)
-    lane_bytes = data_bytes + costs.lane_memory(program, run.data.shape)
-    return split_pack(pack, max(1, free_bytes // lane_bytes))
+    program = one.program(one.probing.parts)
+    lane_bytes = data_bytes + costs.lane_memory(program, one.data.shape)
+    dataset = plugins.dataset(pack.cells[0].dataset)
+    runs = draw_runs(pack, dataset, _signals(pack, plugins))
+
+    def fits(part: Pack, first: int) -> bool:
+        lanes = len(part.cells)
+        shared_bytes = image_bytes(one.data.images, runs[first : first + lanes])
+        return shared_bytes + lanes * lane_bytes <= free_bytes
+
+    for max_lanes in range(min(len(pack.cells), max(1, free_bytes // lane_bytes)), 0, -1):
+        parts = split_pack(pack, max_lanes)
+        firsts = [0, *accumulate(len(part.cells) for part in parts)]
+        if all(fits(part, first) for part, first in zip(parts, firsts, strict=False)):
+            return parts
+    return split_pack(pack, 1)  # they may fit after all: the count is a little too high
+
+
+def _signals(pack: Pack, plugins: PluginLookup) -> dict[str, Signal]:
+    """Look up the signals of a pack's cells, by name, without level."""
+    names = {parse_signal(cell.signal)[0] for cell in pack.cells}
+    return {name: plugins.signal(name) for name in names}
 
 
 def _train_part(
@@ -228,10 +249,9 @@ class Run:
         self.pack, self.device = pack, device
         self.architecture = plugins.architecture(cell.architecture)
         self.parts = plugins.regularizer(cell.regularizer)
-        signal_names = {parse_signal(c.signal)[0] for c in pack.cells}
-        signals = {name: plugins.signal(name) for name in signal_names}
         redraw = any(part.redraw for part in self.parts)
-        self.data = PackData(pack, plugins.dataset(cell.dataset), signals, redraw, device)
+        dataset, signals = plugins.dataset(cell.dataset), _signals(pack, plugins)
+        self.data = PackData(pack, dataset, signals, redraw, device)
         probes = tuple(plugins.probe(name) for name in pack.probes)
         self.probing = Probing(probes, self.data, pack.recipe)
         self.steps = self.data.steps_per_epoch * pack.recipe.epochs
@@ -285,8 +305,11 @@ class Run:
         )
         budget = self.pack.recipe.epochs
         read_epochs, test_epochs = self._epochs_to_read(cost)
+        order = self.data.order(1)
         for epoch in range(1, budget + 1):
-            trainer.train_epoch(self.data.order(epoch))
+            trainer.train_epoch(order)
+            if epoch < budget:
+                order = self.data.order(epoch + 1)  # while a GPU is busy with this one
             if epoch in read_epochs:
                 self._read(trainer, curves, epoch, test=epoch in test_epochs)
             on_progress(epoch / budget)

@@ -195,7 +195,7 @@ class Trainer:
         )
         buffers = self.state["buffers"]
         if buffers and self.program.acting("readout"):
-            buffers = running_statistics(self.program, params, buffers, self.data)
+            buffers = running_statistics(self.program, params, buffers, self.data, self.eval_lanes)
         return Readout(params, buffers)
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from torch import nn
 
 from membench.api import Regularizer
 from membench.engine import network
+from membench.engine.counter import StepCounter
+from membench.engine.evaluate import running_statistics
+from membench.engine.step import Program
 from membench.engine.step import untapped
 from membench.nn import BatchNorm
 from membench.nn import Conv
@@ -187,6 +191,48 @@ def test_readout_weights_get_their_own_statistics_as_from_torch_s_update_bn() ->
         torch.optim.swa_utils.update_bn(inputs(toy_run, lane).split(toy_run.recipe.batch), module)
         theirs = F.cross_entropy(module.eval()(inputs(toy_run, lane)), toy_run.data.labels[lane])
         assert loss[lane].item() == pytest.approx(theirs.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("eval_lanes", [2, 3])
+def test_statistics_of_readout_weights_are_computed_for_many_lanes_at_once(
+    eval_lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One forward pass a batch for all lanes of a chunk; the values are those of lane by lane."""
+    toy_run = ToyRun(parts("ema"), ((0.5,), (0.9,), (0.8,)), NORM)
+    trainer = toy_run.trained(epochs=EPOCHS)
+    one_by_one = trainer.readout().buffers
+    passes = []
+    plain = Program.batch_statistics
+
+    def counted(*args: Any) -> Any:
+        passes.append(1)
+        return plain(*args)
+
+    monkeypatch.setattr(Program, "batch_statistics", counted)
+    trainer.eval_lanes = eval_lanes
+    together = trainer.readout().buffers
+    batches = trainer.data.rows.shape[1] // toy_run.recipe.batch
+    assert len(passes) == batches * (2 if eval_lanes == 2 else 1)
+    for name, buffer in one_by_one.items():
+        assert torch.allclose(buffer, together[name], atol=1e-6, rtol=1e-5), name
+
+
+def test_statistics_of_readout_weights_take_no_more_memory_for_more_images() -> None:
+    """They are taken a batch at a time."""
+    peaks = []
+    for repeats in (1, 10):
+        trainer = ToyRun(parts("ema"), ((0.5,), (0.9,)), NORM).trainer()
+        trainer.data = replace(
+            trainer.data.to("meta"), rows=trainer.data.rows.repeat(1, repeats).to("meta")
+        )
+        params, buffers = (
+            {name: w.to("meta") for name, w in trainer.state[tree].items()}
+            for tree in ("params", "buffers")
+        )
+        with StepCounter() as counter:
+            running_statistics(trainer.program, params, buffers, trainer.data, lanes_per_pass=2)
+        peaks.append(counter.peak_bytes)
+    assert peaks[0] == peaks[1] > 0
 
 
 def test_an_interrupted_run_carries_its_statistics_on() -> None:

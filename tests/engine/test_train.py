@@ -30,6 +30,7 @@ from membench.api import Split
 from membench.data import draw_run
 from membench.data import load_arrays
 from membench.engine import costs
+from membench.engine.pack_data import image_bytes
 from membench.engine.pack_data import lane_key
 from membench.engine.schedule import checkpoints
 from membench.engine.schedule import control_epochs
@@ -46,6 +47,8 @@ from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
+from membench.rng import Draws
+from membench.rng import chain
 from membench.rng import word
 from membench.scoring import score
 from membench.text import explain
@@ -273,6 +276,79 @@ def test_inputs_that_a_signal_made_are_trained_on_and_the_real_ones_evaluated() 
     assert np.array_equal(trainer.data.images[run.data.rows["train"][1]], run.data.images[own])
 
 
+def test_inputs_that_a_signal_made_are_held_once_for_all_strengths_of_a_seed() -> None:
+    strengths = (0.1, 0.3, 0.5)
+    cells = [cell("dropout", s, signal=INPUTS, seed=seed) for s in strengths for seed in (0, 1)]
+    data = run_of(*cells).data
+    images = data.tensors.images
+    assert len(images) == 60 + 2 * 30
+    assert image_bytes(data.images, data.runs) == images.numel() * images.element_size()
+    for lane, run in enumerate(data.runs):
+        assert torch.equal(images[data.rows["train"][lane]], torch.from_numpy(run.train.x))
+
+
+def test_images_stay_bytes_where_no_signal_makes_others() -> None:
+    data = run_of(cell(), cell(signal=NOISE)).data
+    assert data.tensors.images.dtype == torch.uint8
+    assert image_bytes(data.images, data.runs) == data.tensors.images.numel()
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_an_epoch_s_order_is_each_lane_s_own_permutation(share: float | None) -> None:
+    """As drawn on the host, lane by lane."""
+    split = replace(SPLIT, share=share)
+    cells = [
+        cell("dropout", s, signal=w, seed=i)
+        for s in (0.1, 0.5)
+        for w in (REAL, NOISE)
+        for i in (0, 1, 2)
+    ]
+    data = Run(pack(cells, RECIPE, split), source(), torch.device("cpu")).data
+    steps = split.trained // RECIPE.batch
+    for epoch in (1, 7):
+        order = data.order(epoch)
+        assert order.dtype == torch.int64 and order.is_contiguous()
+        assert order.shape == (len(cells), steps, RECIPE.batch)
+        for lane, key in enumerate(data.lane_keys):
+            expected = Draws(chain(key, epoch)).permutation("order", split.trained)
+            if share is not None:
+                expected = np.flatnonzero(data.trained[lane])[expected]
+            assert order[lane].flatten().tolist() == expected[: steps * RECIPE.batch].tolist()
+
+
+def test_an_epoch_s_order_moves_to_the_device_once_for_each_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = run_of(*(cell("dropout", s, seed=i) for s in (0.1, 0.3, 0.5) for i in (0, 1))).data
+    moved = []
+    upload = data._upload
+    monkeypatch.setattr(data, "_upload", lambda array: (moved.append(array), upload(array))[1])
+    data.order(1)
+    assert [(array.shape, array.dtype) for array in moved] == [((2, 30), np.int32)]
+
+
+def test_the_next_order_is_drawn_before_a_reading_waits_for_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_of(cell())
+    trainer, happened = run.trainer(), []
+    order, train_epoch, read = run.data.order, trainer.train_epoch, run._read
+
+    def spy(what: str, function: Callable) -> Callable:
+        def call(*args: Any, **more: Any) -> Any:
+            happened.append(what)
+            return function(*args, **more)
+
+        return call
+
+    monkeypatch.setattr(run.data, "order", spy("order", order))
+    monkeypatch.setattr(trainer, "train_epoch", spy("train", train_epoch))
+    monkeypatch.setattr(run, "_read", spy("read", read))
+    run.train(trainer, 1.0, lambda share: None)
+    assert happened[:7] == ["order", "train", "order", "read", "train", "order", "read"]
+    assert happened[-2:] == ["train", "read"]
+
+
 # --- how a cell can end ---------------------------------------------------------------------------
 
 
@@ -449,6 +525,23 @@ def test_what_is_not_compiled_on_a_gpu_is_captured(monkeypatch: pytest.MonkeyPat
     assert captured.loss == pytest.approx(plain().loss, rel=1e-4)  # at another precision
 
 
+@pytest.mark.parametrize(
+    ("signal", "lanes_that_fit"), [(REAL, 8), (INPUTS, 8)], ids=["shared", "made"]
+)
+def test_images_that_lanes_share_count_once_against_the_memory(
+    signal: str, lanes_that_fit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight lanes that take next to nothing fit into little more than what all of them share."""
+    monkeypatch.setattr(costs, "lane_memory", lambda program, shape: 1000)
+    cells = [cell("dropout", s / 10, signal=signal) for s in range(1, 9)]
+    data = run_of(*cells).data
+    shared = data.tensors.images.numel() * data.tensors.images.element_size()
+    for room, widest in ((shared + 8 * 4000, lanes_that_fit), (shared - 1, 1)):
+        monkeypatch.setattr(costs, "free_memory", lambda device, room=room: room)
+        records = train_pack(pack(cells, replace(RECIPE, epochs=1), SPLIT), source(), "cpu")
+        assert {r.pack for r in records} == {f"{r.id} x{widest}" for r in records[::widest]}
+
+
 def test_packs_are_not_split_on_a_cpu() -> None:
     assert costs.free_memory(torch.device("cpu")) is None
 
@@ -462,14 +555,16 @@ def test_memory_that_torch_has_cached_counts_as_free(
     assert costs.free_memory(torch.device("cuda")) == costs.MEMORY_SHARE * 800
 
 
-def test_a_lane_s_memory_is_its_state_twice_and_all_that_a_step_and_a_reading_write() -> None:
+def test_a_lane_s_memory_is_its_state_twice_and_what_is_alive_in_a_step_and_in_a_reading() -> None:
     run = Run(pack([cell()], RECIPE, SPLIT), source(), torch.device("cpu"))
     weights = 4 * sum(w[0].numel() for w in run.trainer().state["params"].values())
     lane = costs.lane_memory(run.program(), run.data.shape)
-    images = 4 * (RECIPE.batch + SPLIT.train) * 64
     kept = 3 * weights  # weights, momentum, initial
-    written = 3 * weights + 2 * images  # gradients and both anew, images
-    assert 2 * kept + written < lane < 10 * (2 * kept + written)
+    # of a step the gradients and both anew; of both the images, as bytes were read and standardised
+    alive = 3 * weights + 4 * (RECIPE.batch + SPLIT.train) * 64
+    step = costs.count_step(run.program(), run.data.shape)
+    assert 2 * kept + alive < lane < 2 * kept + 4 * alive
+    assert alive < 2 * step.peak_bytes < step.bytes * 2
 
 
 def test_memory_of_averaged_weights_with_batch_norm_does_not_grow_with_the_data() -> None:
