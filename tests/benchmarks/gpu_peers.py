@@ -42,6 +42,7 @@ from torch.func import vmap
 from membench.api import Arrays
 from membench.api import Dataset
 from membench.api import Recipe
+from membench.api import Split
 from membench.engine.environment import PRECISION
 from membench.engine.environment import configure_torch
 from membench.engine.environment import precision
@@ -50,6 +51,8 @@ from membench.engine.train import Run
 from membench.engine.trainer import Trainer
 
 EPOCH = 10  #: steps, at most
+UNREAD = 100  #: test and validation images, which nothing here reads
+IMAGES = 128 * EPOCH + 2 * UNREAD
 COPIED = {"cuda": 1 << 30, "cpu": 1 << 26}  #: bytes of the large copy
 CARD_NAME = "{name}, {memory:.0f} GiB, compute capability {major}.{minor}"
 LINE = "{:<34}{:>7}{:>16}{:>16}"
@@ -70,14 +73,14 @@ class RandomImages(speed_world.Source):
     """The plugins, with data sets of random pixels and labels."""
 
     def dataset(self, name: str) -> Dataset:
-        """Return a data set of the size of mnist5k."""
+        """Return a data set of images as large as MNIST's."""
         return Dataset(name, lambda folder: random_images())
 
 
 def random_images() -> Arrays:
-    """Draw 5000 images of 28 x 28 pixels, 500 a class."""
-    pixels = np.random.default_rng(0).integers(0, 256, (5000, 1, 28, 28), dtype=np.uint8)
-    return Arrays(pixels, np.arange(5000, dtype=np.int64) % 10, 10)
+    """Draw as many images of 28 x 28 pixels as any of the sizes needs."""
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 1, 28, 28), dtype=np.uint8)
+    return Arrays(pixels, np.arange(IMAGES, dtype=np.int64) % 10, 10)
 
 
 def work_of(size: Size, steps: int, lanes: int) -> Work:
@@ -91,7 +94,7 @@ def work_of(size: Size, steps: int, lanes: int) -> Work:
     in_epoch = min(steps, EPOCH)
     short = replace(
         size,
-        split=replace(size.split, train=in_epoch * size.recipe.batch),
+        split=Split(train=in_epoch * size.recipe.batch, test=UNREAD, validation=UNREAD),
         recipe=replace(size.recipe, epochs=-(-steps // in_epoch)),
     )
     seeds = -(-lanes // 10)  # five strengths on two signals
