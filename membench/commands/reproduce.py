@@ -334,7 +334,9 @@ def projected_time(plans: Iterable[ArmPlan], registry: Registry, folder: Path | 
         shape, num_classes = size
         total += project(plan, registry, shape, num_classes)
     time = format_seconds(total.seconds)
-    flops = f"{total.flops:.2g} FLOP in full fp32"
+    flops = f"{total.flops:.2g} FLOP"
+    if total.precisions:
+        flops += f" in {' and '.join(sorted(total.precisions))}"
     return f"; training takes at least {time} on an H100 (projection: {flops})"
 
 

@@ -20,8 +20,8 @@ from membench.engine.trainer import Trainer
 from membench.engine.trainer import step_in_place
 
 #: What a step takes over what its tensors hold: torch's allocator rounds blocks up, to 2 MB each
-#: from 1 MB on, and cannot use the gaps between them; libraries and compiled kernels take workspaces;
-#: and a compiled step may run its operations in another order.
+#: from 1 MB on, and cannot use the gaps between them; libraries and compiled kernels take
+#: workspaces; and a compiled step may run its operations in another order.
 SPARE_MEMORY = 1.3
 MEMORY_SHARE = 0.8  #: share of a device's free memory that a pack may take
 

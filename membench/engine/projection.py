@@ -1,9 +1,13 @@
 """The least time that planned cells take on an H100: counted FLOPs and bytes over the card's rates.
 
-Nothing is measured. A step of L lanes takes at least max(L F / R, L B / BW, k t). F: matrix FLOPs
-of a lane's step, counted on the meta device. B: 32 bytes a parameter (fp32 weights read twice, a
-gradient written, momentum SGD; perfectly fused), times F over the plain step's. k: kernels inside a
-CUDA graph, one an operation, t each. All lanes of a program are taken to fit into memory.
+Nothing is measured. A step of L lanes takes at least max(L F / R, L B / BW, k t).
+
+F: matrix FLOPs of a lane-step, counted on the meta device. R: in TF32 where the arm is compiled, as
+`membench.engine.environment` sets it, and in full fp32 where it is not. B: what the matrix products
+read and wrote, counted, which are weights, gradients and activations; and 20 bytes a parameter for
+the update (gradient read, parameter and momentum read and written; fp32, perfectly fused). k:
+kernels inside a CUDA graph, t each; where the arm is compiled, as many of an operation as the
+compiler was seen to leave. All lanes of a program are taken to fit into memory.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from membench.api import Architecture
 from membench.api import Recipe
 from membench.api import Regularizer
+from membench.engine import card
 from membench.engine.costs import count_step
 from membench.engine.network import Shape
 from membench.engine.network import meta_module
@@ -22,11 +27,8 @@ from membench.engine.train import PluginLookup
 from membench.engine.train import shared_program
 from membench.planning.study_plan import ArmPlan
 
-FLOPS_PER_SECOND = 67e12  #: in full fp32 without tensor cores, the maker's figure
-BYTES_PER_SECOND = 3.0e12  #: read and written, copies of large arrays
-LAUNCH_SECONDS = 2.5e-6  #: that a kernel inside a CUDA graph takes at least
-#: of a step: the parameter is read forward and backward; gradient, parameter and momentum
-BYTES_PER_PARAMETER = 32
+#: of an update: the gradient is read, parameter and momentum are read and written
+UPDATE_BYTES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class Projection:
     steps: int = 0  #: lane-steps
     flops: float = 0.0
     seconds: float = 0.0  #: at least, on one card
+    precisions: frozenset[str] = frozenset()  #: of the matrix products: "TF32", "full fp32"
 
     def __add__(self, other: Projection) -> Projection:
         return Projection(
@@ -44,6 +47,7 @@ class Projection:
             steps=self.steps + other.steps,
             flops=self.flops + other.flops,
             seconds=self.seconds + other.seconds,
+            precisions=self.precisions | other.precisions,
         )
 
 
@@ -73,6 +77,7 @@ def project(plan: ArmPlan, plugins: PluginLookup, shape: Shape, num_classes: int
             shape,
             sizes,
             lanes,
+            plan.arm.compiled,
         )
     return total
 
@@ -84,19 +89,21 @@ def _project_program(
     shape: Shape,
     sizes: RunSizes,
     lanes: int,
+    compiled: bool,
 ) -> Projection:
     """Project all lanes of one program."""
     step = count_step(shared_program(architecture, shape, parts, recipe, sizes), shape)
-    plain_step = count_step(shared_program(architecture, shape, (), recipe, sizes), shape)
     module = meta_module(architecture, shape, sizes.num_classes)
     parameters = sum(p.numel() for p in module.parameters())
-    compute_seconds = step.flops / FLOPS_PER_SECOND
-    step_bytes = BYTES_PER_PARAMETER * parameters * step.flops / plain_step.flops
-    lane_seconds = max(compute_seconds, step_bytes / BYTES_PER_SECOND)
-    step_seconds = max(lanes * lane_seconds, step.kernels * LAUNCH_SECONDS)
+    compute_seconds = step.flops / (card.TF32_FLOPS if compiled else card.FP32_FLOPS)
+    step_bytes = step.product_bytes + UPDATE_BYTES * parameters
+    lane_seconds = max(compute_seconds, step_bytes / card.BYTES_PER_SECOND)
+    kernels = step.kernels * (card.FUSED_KERNELS if compiled else 1.0)
+    step_seconds = max(lanes * lane_seconds, kernels * card.LAUNCH_SECONDS)
     return Projection(
         cells=lanes,
         steps=lanes * sizes.steps,
         flops=float(lanes * sizes.steps * step.flops),
         seconds=sizes.steps * step_seconds,
+        precisions=frozenset({"TF32" if compiled else "full fp32"}),
     )

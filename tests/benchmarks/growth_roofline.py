@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from membench.engine.projection import BYTES_PER_SECOND
-from membench.engine.projection import FLOPS_PER_SECOND
-from membench.engine.projection import LAUNCH_SECONDS
+from membench.engine.card import BYTES_PER_SECOND
+from membench.engine.card import FP32_FLOPS
+from membench.engine.card import LAUNCH_SECONDS
 from membench.report.tables import table
 
 
@@ -74,7 +74,7 @@ def roofline() -> str:
 
 
 def _row(net: Network) -> list[str]:
-    compute, memory = 1e6 * net.flops / FLOPS_PER_SECOND, 1e6 * net.bytes / BYTES_PER_SECOND
+    compute, memory = 1e6 * net.flops / FP32_FLOPS, 1e6 * net.bytes / BYTES_PER_SECOND
     floor = max(compute, memory)
     return [
         net.name,
