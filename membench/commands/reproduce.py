@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,10 @@ from typing import Any
 from membench.commands import session
 from membench.commands import training
 from membench.commands.list import print_problems
+from membench.commands.precision import Choice
+from membench.commands.precision import Task
+from membench.commands.precision import choose_precisions
+from membench.commands.precision import compiled_environments
 from membench.commands.report import write_pages
 from membench.commands.study_jobs import StudyJob
 from membench.commands.study_jobs import StudyPlanner
@@ -57,19 +62,26 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.collect_only and not options.lf:
         return print_cells(jobs, registry, options)
 
-    environments = [
-        *session.expected_environments(options.device, compiled=True),
-        *session.expected_environments(options.device, compiled=False),
-    ]
     store = Store(options.out / "records")
     contents = store.read()
+    precisions = choose_precisions(
+        _compiled_tasks(jobs, registry),
+        store,
+        contents,
+        device=options.device,
+        accept_all=options.accept_env,
+        data_folder=options.data_dir,
+        measure=not options.collect_only,
+    )
+    environments = compiled_environments(precisions, options.device)
+    environments += session.expected_environments(options.device, compiled=False)
     accepted = training.accepted_environments(environments, contents, options.accept_env)
     failed = None
     if options.lf:
         failed = _failed_keys(jobs, planner, accepted, contents, options.out)
         if options.collect_only:
             return print_cells([job.narrowed(failed) for job in jobs], registry, options)
-    job = _training_job(options, registry, jobs, environments[0], accepted, failed)
+    job = _training_job(options, registry, jobs, environments[0], accepted, precisions, failed)
     outcome = training.train_missing(job, store, contents, options)
 
     contents = store.read()
@@ -100,6 +112,22 @@ def _requested_names(options: argparse.Namespace, registry: Registry) -> list[st
     if not names:
         raise MembenchError("no study is registered: see `membench list`", ExitCode.NOTHING)
     return names
+
+
+def _compiled_tasks(jobs: Iterable[StudyJob], registry: Registry) -> Iterator[Task]:
+    """Yield the tasks of each arm whose cells are compiled."""
+    for job in jobs:
+        for plan in job.plans:
+            if not plan.arm.compiled:
+                continue
+            for architecture in plan.arm.architectures:
+                yield Task(
+                    dataset=plan.arm.dataset,
+                    architecture=architecture,
+                    recipe=plan.arm.recipe,
+                    registry=registry.for_study(job.entry.name),
+                    keys=set(plan.keys),
+                )
 
 
 def _accepted_records(
@@ -155,6 +183,7 @@ def _training_job(
     jobs: Sequence[StudyJob],
     environment: Mapping[str, Any],
     accepted: Sequence[str],
+    precisions: Mapping[str, Choice],
     failed: Collection[str] | None,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
@@ -165,6 +194,7 @@ def _training_job(
         jobs: the requested studies.
         environment: of the workers.
         accepted: environments whose records count.
+        precisions: chosen, by task.
         failed: keys of the cells that `--lf` trains; None without `--lf`.
     """
     names = [job.entry.name for job in jobs]
@@ -180,6 +210,7 @@ def _training_job(
         environment=environment,
         accepted=accepted,
         retry=failed,
+        precisions=precisions,
     )
 
 

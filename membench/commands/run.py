@@ -17,9 +17,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from membench.api import Recipe
 from membench.commands import session
 from membench.commands import training
 from membench.commands.list import report_problems
+from membench.commands.precision import Choice
+from membench.commands.precision import Task
+from membench.commands.precision import choose_precisions
+from membench.commands.precision import compiled_environments
 from membench.commands.report import pages
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
@@ -31,6 +36,7 @@ from membench.planning.plan import Plan
 from membench.records import Manifest
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
+from membench.store.store import Contents
 from membench.store.store import Store
 
 
@@ -58,10 +64,14 @@ def run(options: argparse.Namespace) -> int:
 
     environments = session.expected_environments(options.device, plan.suite.compiled)
     contents = store.read()
+    precisions: dict[str, Choice] = {}
+    if plan.suite.compiled:
+        precisions = _choose_precisions(options, registry, plan, store, contents)
+        environments = compiled_environments(precisions, options.device)
     accepted = training.accepted_environments(environments, contents, options.accept_env)
     plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
     store.write_manifest(plan.manifest)
-    job = _training_job(registry, plan, environments[0], failed)
+    job = _training_job(registry, plan, environments[0], precisions, failed)
     outcome = training.train_missing(job, store, contents, options)
 
     write_board(options.out, plan.manifest.suite)
@@ -121,10 +131,35 @@ def _merged_manifest(
     return replace(manifest, envs=accepted, commit=_commit())
 
 
+def _choose_precisions(
+    options: argparse.Namespace, registry: Registry, plan: Plan, store: Store, contents: Contents
+) -> dict[str, Choice]:
+    """Choose the precision of the plan's tasks."""
+    tasks: dict[str, Task] = {}
+    for cell in plan.cells:
+        if cell.task not in tasks:
+            tasks[cell.task] = Task(
+                dataset=cell.dataset,
+                architecture=cell.architecture,
+                recipe=Recipe(**plan.manifest.recipes[cell.task]),
+                registry=registry,
+            )
+        tasks[cell.task].keys.add(plan.manifest.cells[cell.id])
+    return choose_precisions(
+        tasks.values(),
+        store,
+        contents,
+        device=options.device,
+        accept_all=options.accept_env,
+        data_folder=options.data_dir,
+    )
+
+
 def _training_job(
     registry: Registry,
     plan: Plan,
     environment: Mapping[str, Any],
+    precisions: Mapping[str, Choice],
     failed: Collection[str] | None,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
@@ -133,6 +168,7 @@ def _training_job(
         registry: all plugins.
         plan: the suite's, with the manifest that is written.
         environment: of the workers.
+        precisions: chosen, by task.
         failed: ids of the cells that `--lf` trains; None without `--lf`.
     """
     key_of = plan.manifest.cells
@@ -153,6 +189,7 @@ def _training_job(
         environment=environment,
         accepted=plan.manifest.envs,
         retry=retry,
+        precisions=precisions,
     )
 
 

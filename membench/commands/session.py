@@ -136,12 +136,13 @@ def expected_environment(device: str, compiled: bool) -> dict[str, Any]:
     return expected_environments(device, compiled)[0]
 
 
-def expected_environments(device: str, compiled: bool) -> list[dict[str, Any]]:
+def expected_environments(device: str, compiled: bool, precision: str = "") -> list[dict[str, Any]]:
     """Return the environments that this process's workers may write into their records.
 
     Args:
-        device: as of `--device`.
-        compiled: whether the packs are compiled.
+        device: the option `--device`.
+        compiled: whether the workers compile.
+        precision: what is chosen for a task's matrix products; "" = the usual one.
 
     Raises:
         MembenchError: `cuda` is requested and there is none.
@@ -151,7 +152,7 @@ def expected_environments(device: str, compiled: bool) -> list[dict[str, Any]]:
     from membench.engine import environment
 
     return environment.worker_environments(
-        torch.device(environment.resolve_device(device)), compiled
+        torch.device(environment.resolve_device(device)), compiled, precision
     )
 
 

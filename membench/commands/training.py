@@ -15,11 +15,15 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from membench.commands.precision import Choice
+from membench.commands.precision import describe_choices
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.display import Display
@@ -55,6 +59,8 @@ class TrainingJob:
     environment: Mapping[str, Any]  #: of the workers
     accepted: Sequence[str]  #: environments whose records count, the preferred one first
     retry: Collection[str] | None  #: keys of the cells that `--lf` tries again; None without `--lf`
+    #: by task, of its compiled cells; a task that is missing has the usual precision
+    precisions: Mapping[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ def train_missing(
     records = accepted_by_key(job.keys, job.accepted, contents)
     done = _keys_to_leave(job, records)
     packs = widen(job.packs(done), options, job.environment)
+    packs = [_at_chosen_precision(pack, job.precisions) for pack in packs]
     trained = {key for pack in packs for key in pack.keys}
     _report_other_environments(trained, contents)
     summary = _train_packs(job, packs, store, options, reused=len(records.keys() - trained))
@@ -181,6 +188,7 @@ def _train_packs(
         workers=workers,
         records=str(store.folder),
         plugins=by_origin(job.plugins),
+        products=tuple(describe_choices(job.precisions)),
     )
     print_header(console, header)
     with Display(console, sum(len(pack.cells) for pack in packs)) as display:
@@ -199,6 +207,14 @@ def _train_packs(
         )
     print_summary(console, summary)
     return summary
+
+
+def _at_chosen_precision(pack: Pack, precisions: Mapping[str, Choice]) -> Pack:
+    """Return the pack with the precision of its task, if it is compiled and one was chosen."""
+    choice = precisions.get(pack.cells[0].task)
+    if choice is None or not pack.compiled:
+        return pack
+    return replace(pack, precision=choice.precision)
 
 
 def widen(

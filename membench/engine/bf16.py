@@ -20,23 +20,23 @@ from torch._inductor.custom_graph_pass import get_hash_for_files
 from torch.fx import Graph
 from torch.fx import Node
 
+from membench.engine import products
+from membench.engine.products import MIN_MULTIPLICATIONS
+from membench.engine.products import PRODUCTS
+
 aten = torch.ops.aten
-#: operation -> the position of its first factor; the second follows it
-PRODUCTS: dict[Any, int] = {
-    aten.mm.default: 0,
-    aten.bmm.default: 0,
-    aten.addmm.default: 1,
-    aten.baddbmm.default: 1,
-}
 RESHAPES = {aten.view.default, aten._unsafe_view.default, aten.reshape.default}
 VIEWS = {aten.permute.default, aten.expand.default, aten.squeeze.dim, aten.unsqueeze.default}
-MIN_MULTIPLICATIONS = 1 << 15  #: below so many multiplications the casts cost more than the product
 
 Bfloat16Nodes = dict[Node, Node]  #: node -> the same in bfloat16
 
 
 def is_supported() -> bool:
-    """Whether torch's matmul precision is `medium` and this CPU multiplies bfloat16 in hardware."""
+    """Whether torch's matmul precision is `medium` and this CPU multiplies bfloat16 in hardware.
+
+    Where that is the slower way, the driver has told the worker to train at another precision
+    (`membench.engine.matmul_trial`).
+    """
     in_hardware = bool(torch.cpu._is_avx512_bf16_supported())
     return torch.get_float32_matmul_precision() == "medium" and in_hardware
 
@@ -53,8 +53,8 @@ class Bfloat16MatmulPass(CustomGraphPass):
                 _rewrite_product(graph, node, rounded)
 
     def uuid(self) -> Any:
-        """Return what identifies the pass in Inductor's cache: the hash of this file."""
-        return get_hash_for_files((__file__,))
+        """Return what identifies the pass in Inductor's cache: the hash of its two files."""
+        return get_hash_for_files((__file__, products.__file__))
 
 
 def _is_large_enough(node: Node) -> bool:

@@ -14,8 +14,8 @@ from membench import __version__
 from membench.errors import MembenchError
 
 THREADS = 1  #: of a worker, which has one core
-#: compiled or not -> torch's float32 matmul precision. Eager lanes keep to kernels whose results do
-#: not depend on how many lanes there are.
+#: compiled or not -> torch's float32 matmul precision, unless the driver says another one. Eager
+#: lanes keep to kernels whose results do not depend on how many lanes there are.
 PRECISION = {True: "medium", False: "highest"}
 
 
@@ -31,10 +31,15 @@ def configure_torch(threads: int = THREADS) -> None:
 
 
 @contextmanager
-def precision(compiled: bool) -> Iterator[None]:
-    """Set the matmul precision that a pack is trained and read at; restore torch's afterwards."""
+def precision(compiled: bool, chosen: str = "") -> Iterator[None]:
+    """Set the matmul precision that a pack is trained and read at; restore torch's afterwards.
+
+    Args:
+        compiled: whether the pack's step is compiled.
+        chosen: the precision that the driver has chosen for the pack's task; "" = the usual one.
+    """
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(PRECISION[compiled])
+    torch.set_float32_matmul_precision(chosen or PRECISION[compiled])
     try:
         yield
     finally:
@@ -52,6 +57,16 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise MembenchError("no CUDA device here: use --device auto or --device cpu")
     return device
+
+
+def needs_trial(device: str) -> bool:
+    """Whether only a trial can tell if bfloat16 is the faster one (`membench.engine.matmul_trial`).
+
+    A GPU multiplies in TF32, and a CPU with AMX in bfloat16 by torch's own choice.
+    """
+    if torch.device(device).type != "cpu" or torch.cpu._is_amx_tile_supported():
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def environment(device: torch.device, compiled: bool, captured: bool = False) -> dict[str, Any]:
@@ -81,17 +96,22 @@ def environment(device: torch.device, compiled: bool, captured: bool = False) ->
     return described
 
 
-def worker_environment(device: torch.device, compiled: bool) -> dict[str, Any]:
+def worker_environment(
+    device: torch.device, compiled: bool, chosen_precision: str = ""
+) -> dict[str, Any]:
     """Describe the environment that workers will record; torch's settings here stay as they are.
 
     Args:
         device: where they train.
         compiled: whether the packs are compiled; on a GPU they are then captured too.
+        chosen_precision: as `precision` takes it.
     """
-    return worker_environments(device, compiled)[0]
+    return worker_environments(device, compiled, chosen_precision)[0]
 
 
-def worker_environments(device: torch.device, compiled: bool) -> list[dict[str, Any]]:
+def worker_environments(
+    device: torch.device, compiled: bool, chosen_precision: str = ""
+) -> list[dict[str, Any]]:
     """Describe all environments that workers may record, the most likely one first.
 
     On a GPU each task's steps are compiled or not, as `membench.engine.card` decides.
@@ -99,12 +119,13 @@ def worker_environments(device: torch.device, compiled: bool) -> list[dict[str, 
     Args:
         device: where they train.
         compiled: whether the packs are compiled.
+        chosen_precision: as `precision` takes it.
     """
     on_gpu = device.type == "cuda"
     ways = [(compiled, compiled and on_gpu)]
     if compiled and on_gpu:
         ways.append((False, True))
-    with precision(compiled):
+    with precision(compiled, chosen_precision):
         return [{**environment(device, *way), "threads": THREADS} for way in ways]
 
 

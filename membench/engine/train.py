@@ -109,7 +109,7 @@ def train_pack(
     torch_device = torch.device(device)
     records: list[Record] = []
     too_wide = 0  # lanes that were too many for the memory
-    with precision(pack.compiled):
+    with precision(pack.compiled, pack.precision):
         parts = deque(_split_to_memory(pack, plugins, torch_device))
         while parts:
             part = parts.popleft()

@@ -57,6 +57,7 @@ class Header:
     workers: int
     records: str  #: folder of the store
     plugins: tuple[tuple[str, tuple[str, ...]], ...]  #: (where from, names)
+    products: tuple[str, ...] = ()  #: "bfloat16 products: 1.9x fp32 here", if they were chosen
 
 
 def print_header(console: Console, header: Header) -> None:
@@ -68,6 +69,8 @@ def print_header(console: Console, header: Header) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_row("suite", Text(f"{header.suite}: {cells}"))
     grid.add_row("device", Text(f"{short(header.device)}, {workers}, torch {header.torch}"))
+    for line in header.products:
+        grid.add_row("", Text(short(line)))
     subject = "plugins"
     for origin, names in header.plugins:
         listed = ", ".join(names) if len(names) <= _MAX_PLUGIN_NAMES else f"{len(names)} plugins"

@@ -186,7 +186,9 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
         train=lambda pack, progress: train_pack(
             pack, registry.for_study(pack.study), device, progress
         ),
-        versions=lambda pack: worker_environment(torch.device(device), compiled=pack.compiled),
+        versions=lambda pack: worker_environment(
+            torch.device(device), pack.compiled, pack.precision
+        ),
     )
 
 

@@ -36,6 +36,7 @@ class Pack:
     read: tuple[int, ...] = ()  #: epochs at which the cells are read besides the last; () = usual
     probes: tuple[str, ...] = ()  #: what is measured at these epochs
     study: str = ""  #: the study whose private records the names may be
+    precision: str = ""  #: torch's matmul precision that a run has chosen; "" = the usual one
 
     @property
     def id(self) -> str:
@@ -66,6 +67,7 @@ class Pack:
             read=tuple(line["read"]),
             probes=tuple(line["probes"]),
             study=line["study"],
+            precision=line["precision"],
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from membench.api import Recipe
 from membench.api import Split
 from membench.commands import study_jobs
 from membench.commands import training
+from membench.commands.precision import Choice
 from membench.commands.study_jobs import StudyJob
 from membench.commands.training import TrainingJob
 from membench.execution.summary import Summary
@@ -47,7 +49,7 @@ def study_job(num_seeds: int) -> StudyJob:
     return StudyJob(entry=entry, scale="quick", plans=(plan,))
 
 
-def training_job(job: StudyJob, environment: dict[str, Any]) -> TrainingJob:
+def training_job(job: StudyJob, environment: dict[str, Any], **more: Any) -> TrainingJob:
     return TrainingJob(
         title="toy",
         plugins=(),
@@ -56,6 +58,7 @@ def training_job(job: StudyJob, environment: dict[str, Any]) -> TrainingJob:
         environment=environment,
         accepted=(),
         retry=None,
+        **more,
     )
 
 
@@ -83,3 +86,25 @@ def test_a_study_s_packs_are_wide_on_a_gpu(
     training.train_missing(job, store, store.read(), OPTIONS)
     assert [len(pack.cells) for pack in given["packs"]] == widths
     assert given["on_cpu"] == on_cpu
+
+
+@pytest.mark.parametrize(("is_compiled", "precision"), [(True, "highest"), (False, "")])
+def test_compiled_packs_are_given_the_precision_of_their_task(
+    tmp_path: Path,
+    given: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    is_compiled: bool,
+    precision: str,
+) -> None:
+    store = Store(tmp_path / "records")
+    choices = {
+        "dots/mlp": Choice(precision="highest", speed=0.5),
+        "dots/cnn": Choice(precision="medium"),
+    }
+    study = study_job(num_seeds=3)
+    (plan,) = study.plans
+    study = replace(study, plans=(replace(plan, arm=replace(plan.arm, compiled=is_compiled)),))
+    job = training_job(study, {"device": "cpu", "torch": "2"}, precisions=choices)
+    training.train_missing(job, store, store.read(), OPTIONS)
+    assert {pack.precision for pack in given["packs"]} == {precision}
+    assert "fp32 products: bfloat16 is 0.5x fp32 here (dots/mlp)" in capsys.readouterr().out

@@ -30,6 +30,7 @@ from membench.api import Split
 from membench.data import draw_run
 from membench.data import load_arrays
 from membench.engine import costs
+from membench.engine.environment import worker_environment
 from membench.engine.pack_data import image_bytes
 from membench.engine.pack_data import lane_key
 from membench.engine.schedule import checkpoints
@@ -413,6 +414,34 @@ def test_a_lane_error_points_at_the_plugin() -> None:
 def test_a_broken_promise_names_the_plugin() -> None:
     with pytest.raises(MembenchError, match="regularizer 'mine': hidden must return"):
         trained(cell("mine", 1.0), mine=Regularizer("mine", (1.0,), hidden=lambda h, lane: h.sum()))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("highest", "highest"), ("medium", "medium"), ("", "medium")]
+)
+def test_a_compiled_pack_is_trained_at_the_precision_that_it_was_given_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, expected: str
+) -> None:
+    """Products are rounded to bfloat16 at `medium` only, whatever the CPU could do."""
+    options: dict[str, Any] = {}
+
+    class NoProgram:
+        def bind(self, *arguments: Any) -> None:
+            options["torch"] = torch.get_float32_matmul_precision()
+            raise RuntimeError("not compiled here")
+
+    def no_program(*arguments: Any, **others: Any) -> NoProgram:
+        options.update(others)
+        return NoProgram()
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr("membench.engine.compiled.compiled_step", no_program)
+    given = pack([cell()], RECIPE, SPLIT, compiled=True, precision=chosen)
+    (record,) = train_pack(given, source(), "cpu")
+    assert (options["bfloat16"], options["torch"]) == (expected == "medium", expected)
+    usual = worker_environment(torch.device("cpu"), compiled=True)
+    assert record.versions == {**usual, "precision": expected}
+    assert record.env == digest(record.versions)
 
 
 def test_a_program_that_cannot_be_compiled_is_in_the_record(

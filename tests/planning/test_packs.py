@@ -165,5 +165,6 @@ def test_a_pack_with_every_field_set_survives_json() -> None:
         read=(1, 2),
         probes=("one",),
         study="capacity",
+        precision="highest",
     )
     assert Pack.from_json(json.loads(json.dumps(pack.to_json()))) == pack

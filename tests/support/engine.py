@@ -12,6 +12,7 @@ from dataclasses import field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -119,9 +120,9 @@ class Plugins:
 
 
 def pack(
-    cells: Iterable[Cell], recipe: Recipe, split: Split, compiled: bool = False, **more: tuple
+    cells: Iterable[Cell], recipe: Recipe, split: Split, compiled: bool = False, **more: Any
 ) -> Pack:
-    """A pack whose keys are the cells' ids; `more`: epochs to `read`, names of `probes`."""
+    """A pack whose keys are the cells' ids; `more`: `read`, `probes`, `precision`."""
     cells = tuple(cells)
     return Pack(
         cells=cells,

@@ -1,0 +1,107 @@
+"""What was measured once and is obeyed ever after: `decisions.json`, beside the records.
+
+How a task is trained on a machine may depend on a measurement, as of which products are the faster
+ones. Its outcome decides the environment of the records, so it must not be taken twice: noise could
+turn it over, and a row of the board would be torn in two. It is kept by task and by machine, which
+is the environment without what is decided; a task may have several fields.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.files import disk_errors
+from membench.files import make_folder
+from membench.files import replace_file
+from membench.records import digest
+from membench.store.store import Store
+
+NAME = "decisions.json"
+#: fields of an environment that follow from decisions
+DECIDED = ("captured", "compiled", "matmul", "precision")
+
+Decision = dict[str, Any]  #: field -> value, of one task on one machine
+
+
+def machine_of(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an environment without what is decided."""
+    return {name: value for name, value in environment.items() if name not in DECIDED}
+
+
+def read_decisions(store: Store, machine: Mapping[str, Any]) -> dict[str, Decision]:
+    """Return the decisions of a machine by task, "mnist5k/mlp"; none if there is no file.
+
+    Raises:
+        MembenchError: with `ExitCode.STORE`; the file is damaged.
+    """
+    entry = _read(store).get(digest(machine), {})
+    tasks: dict[str, Decision] = entry.get("tasks", {})
+    return tasks
+
+
+def record_decision(
+    store: Store, machine: Mapping[str, Any], task: str, decision: Decision
+) -> Decision:
+    """Keep a decision durably, unless another process was the first.
+
+    Args:
+        store: beside whose records it is kept.
+        machine: the environment, from `machine_of`.
+        task: "mnist5k/mlp".
+        decision: fields that the task has none of yet. One that it has by now stays.
+
+    Returns:
+        All fields of the task, which are to be obeyed.
+
+    Raises:
+        MembenchError: with `ExitCode.DISK`, the file cannot be written; with `ExitCode.STORE`, it
+            is damaged.
+    """
+    path = store.folder / NAME
+    with disk_errors("write", path):
+        make_folder(store.shards)
+        with _locked(store):
+            machines = _read(store)
+            entry = machines.setdefault(digest(machine), {"machine": dict(machine), "tasks": {}})
+            kept: Decision = {**decision, **entry["tasks"].get(task, {})}
+            entry["tasks"][task] = kept
+            text = json.dumps(machines, sort_keys=True, indent=1, allow_nan=False) + "\n"
+            replace_file(path, text.encode(), scratch=store.shards)
+    return kept
+
+
+def _read(store: Store) -> dict[str, dict[str, Any]]:
+    """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
+    path = store.folder / NAME
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    try:
+        machines: dict[str, dict[str, Any]] = json.loads(text)
+        for entry in machines.values():
+            for decision in entry["tasks"].values():
+                decision.items()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        message = f"{path} is damaged: {error}; restore the file, or delete it to measure anew"
+        raise MembenchError(message, ExitCode.STORE) from error
+    return machines
+
+
+@contextmanager
+def _locked(store: Store) -> Iterator[None]:
+    """Hold the lock of the store's folder, which merging holds too."""
+    fd = os.open(store.shards / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
