@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 def report(options: argparse.Namespace) -> int:
     """Write the pages; with `--check` compare those that are there with what the records say.
 
+    A check draws every figure anew: it vouches for the pages, so it must not trust a cache that
+    wrote them.
+
     Returns:
         0; 1 if `--check` finds a difference.
     """
     out: Path = options.out
-    files = pages(score_suites(out), out)
+    files = pages(score_suites(out), out, draw_all=options.check)
     if options.check:
         return _compare(out, files)
     write_pages(out, files)
@@ -89,15 +92,23 @@ def score_suites(out: Path) -> list[ScoredSuite]:
     return suites
 
 
-def pages(suites: list[ScoredSuite], out: Path) -> dict[str, bytes]:
-    """Render all files of the leaderboard in `out`, by their paths below it."""
+def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> dict[str, bytes]:
+    """Render all files of the leaderboard in `out`, by their paths below it.
+
+    Args:
+        suites: as `score_suites` returns them.
+        out: the leaderboard's folder.
+        draw_all: draw every figure, also those that the user's cache folder holds.
+    """
+    from membench.report import FigureCache
     from membench.report import render
 
     commits = {}
     for manifest, _, _ in suites:
         if manifest.commit:
             commits[f"membench commit ({manifest.suite})"] = manifest.commit
-    return render(suites, commits, calibration_section(out / "paper"))
+    figure_cache = None if draw_all else FigureCache.open()
+    return render(suites, commits, calibration_section(out / "paper"), figure_cache)
 
 
 def calibration_section(folder: Path) -> str:

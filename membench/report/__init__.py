@@ -1,6 +1,7 @@
 """The leaderboard as files: from manifests, records and boards to Markdown and SVG.
 
-`page` fills the templates, `figures` draws, `files` writes and compares; `paper` is the page of
+`page` fills the templates, `figures` says what the figures show and `drawing` draws them,
+`figure_cache` keeps them, `files` writes and compares; `paper` is the page of
 `membench reproduce`, `terminal` the short board that ends `membench run`. Needs no plugin and no
 torch.
 """
@@ -12,23 +13,25 @@ from collections.abc import Sequence
 
 from membench.records import Manifest
 from membench.records import Record
+from membench.report.figure_cache import FigureCache
 from membench.report.files import TIMING
 from membench.report.files import differences
 from membench.report.files import write
 from membench.report.terminal import summary_table
 from membench.scoring import Board
 
-__all__ = ["TIMING", "differences", "render", "summary_table", "write"]
+__all__ = ["TIMING", "FigureCache", "differences", "render", "summary_table", "write"]
 
 
 def render(
     suites: Sequence[tuple[Manifest, Sequence[Record], Board]],
     provenance: Mapping[str, str] | None = None,
     calibration: str = "",
+    figure_cache: FigureCache | None = None,
 ) -> dict[str, bytes]:
     """Make all files of the report, by their path inside the leaderboard's folder.
 
-    The result follows from the arguments alone: it is the same bytes every time.
+    The result is the same bytes every time, with or without a cache.
 
     Args:
         suites: what was planned, what was measured, and the scores of that; in the order of the
@@ -36,8 +39,10 @@ def render(
         provenance: facts that no record holds. They become part of the page: nothing that changes
             between two reports of the same records.
         calibration: Markdown on what the scores are worth, as `calibration.section` writes it.
+        figure_cache: holds figures that were drawn before, and gets the new ones; without it all
+            are drawn.
     """
-    # Drawing needs matplotlib, which takes half a second to load; `membench run` does not draw.
+    # Templates and tables take a while to load, and `summary_table` does not need them.
     from membench.report import figures
     from membench.report.page import Section
     from membench.report.page import page
@@ -47,7 +52,7 @@ def render(
     sections = []
     files = {}
     for plan, records, board in suites:
-        drawings = {task: figures.drawings(plan, board, task) for task in plan.tasks}
+        drawings = {task: figures.drawings(plan, board, task, figure_cache) for task in plan.tasks}
         for drawn in drawings.values():
             for drawing in drawn:
                 files[drawing.name] = drawing.svg

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-
-from matplotlib.figure import Figure
 
 from membench.records import Manifest
 from membench.report import captions
-from membench.report import learning_curves
-from membench.report import scatter
+from membench.report.contents import Content
+from membench.report.contents import Dot
+from membench.report.contents import FigureData
+from membench.report.contents import GroupedScatterFigure
+from membench.report.contents import LearningCurves
+from membench.report.contents import Panel
+from membench.report.contents import ScatterFigure
+from membench.report.contents import Series
+from membench.report.figure_cache import FigureCache
 from membench.report.files import FIGURES
 from membench.report.styles import Style
 from membench.report.styles import styles
-from membench.report.svg import render_svg
 from membench.report.text import ascii_only
 from membench.report.text import filename
 from membench.report.text import ranks
@@ -58,7 +61,7 @@ class Quantities:
 
     x_label: str
     y_label: str
-    dot: Callable[[Point], scatter.Dot]  #: reads both off a strength
+    dot: Callable[[Point], Dot]  #: reads both off a strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +71,34 @@ class _Plan:
     kind: str  #: the end of the file's name
     title: str
     finding: str
-    size: tuple[float, float]  #: inches
-    draw: Callable[[Figure], None]
+    content: Content
 
 
-def drawings(plan: Manifest, board: Board, task: str) -> list[Drawing]:
+def drawings(
+    plan: Manifest, board: Board, task: str, cache: FigureCache | None = None
+) -> list[Drawing]:
     """Draw the figures of a task that its records are enough for.
 
     Args:
         plan: gives the styles of the entries.
         board: the scores.
         task: the one task.
+        cache: holds figures that were drawn before, and gets the new ones; without it all are
+            drawn.
     """
     stem = stems(plan)[task]
     drawn = []
     for figure in _figures(plan, board, task):
-        title = f"{figure.title}: {ascii_only(task)}"
+        data = FigureData(
+            title=f"{figure.title}: {ascii_only(task)}",
+            finding=figure.finding,
+            content=figure.content,
+        )
         drawing = Drawing(
             name=f"{FIGURES}/{stem}-{figure.kind}.svg",
             title=figure.title,
             finding=figure.finding,
-            svg=render_svg(figure.size, title, figure.finding, figure.draw),
+            svg=_svg(data, cache),
         )
         drawn.append(drawing)
     return drawn
@@ -160,7 +170,7 @@ def wrong_quantities(level: float) -> Quantities:
 
 def scatter_figure(
     plan: Manifest, board: Board, task: str, quantities: Quantities
-) -> scatter.ScatterFigure:
+) -> ScatterFigure:
     """Collect what a scatter figure shows.
 
     Args:
@@ -176,7 +186,7 @@ def scatter_figure(
     series = []
     for score in scores:
         labels = [point.label for point in score.points]
-        one = scatter.Series(
+        one = Series(
             style=known[score.entry],
             dots=tuple(map(quantities.dot, score.points)),
             chosen=labels.index(score.modal) if score.modal in labels else None,
@@ -185,7 +195,7 @@ def scatter_figure(
         )
         series.append(one)
     control = board.controls.get(task)
-    return scatter.ScatterFigure(
+    return ScatterFigure(
         series=tuple(series),
         early=tuple(map(quantities.dot, control.early)) if control else (),
         epochs=control.epochs if control else (),
@@ -193,6 +203,20 @@ def scatter_figure(
         x_label=quantities.x_label,
         y_label=quantities.y_label,
     )
+
+
+def _svg(data: FigureData, cache: FigureCache | None) -> bytes:
+    """Take the figure from the cache, else draw it."""
+    svg = cache.get(data) if cache else None
+    if svg is not None:
+        return svg
+    # Only here, since matplotlib takes a third of a second to load.
+    from membench.report import drawing
+
+    svg = drawing.draw(data)
+    if cache:
+        cache.put(data, svg)
+    return svg
 
 
 def _figures(plan: Manifest, board: Board, task: str) -> list[_Plan]:
@@ -220,40 +244,34 @@ def _figures(plan: Manifest, board: Board, task: str) -> list[_Plan]:
             kind="learning-curves",
             title="Learning curves at the chosen strength",
             finding=captions.curves_caption(scores),
-            size=learning_curves.figure_size(panels),
-            draw=partial(learning_curves.draw, panels, control.curve if control else None),
+            content=LearningCurves(panels=panels, plain=control.curve if control else None),
         )
         figures.append(figure)
     return figures
 
 
-def _scatter_figures(
-    *, kind: str, title: str, finding: str, content: scatter.ScatterFigure
-) -> list[_Plan]:
+def _scatter_figures(*, kind: str, title: str, finding: str, content: ScatterFigure) -> list[_Plan]:
     """Plan the whole figure and, if some of it is muted there, the one by group."""
     figures = [
         _Plan(
             kind=kind,
             title=title,
             finding=finding,
-            size=scatter.figure_size(content),
-            draw=partial(scatter.draw, content),
+            content=content,
         )
     ]
     if content.muted:
-        groups = scatter.by_group(content)
         by_group = _Plan(
             kind=f"{kind}-by-group",
             title=f"{title}, by group",
-            finding=captions.group_caption(groups),
-            size=scatter.grouped_size(groups),
-            draw=partial(scatter.draw_grouped, groups),
+            finding=captions.group_caption(content.groups),
+            content=GroupedScatterFigure(whole=content),
         )
         figures.append(by_group)
     return figures
 
 
-def _panels(scores: Sequence[TaskScore], known: dict[str, Style]) -> list[learning_curves.Panel]:
+def _panels(scores: Sequence[TaskScore], known: dict[str, Style]) -> tuple[Panel, ...]:
     """Make a panel of each entry with a curve; those of many entries stand under their groups."""
     panels = []
     for score in scores:
@@ -262,7 +280,7 @@ def _panels(scores: Sequence[TaskScore], known: dict[str, Style]) -> list[learni
         style = known[score.entry]
         strength = ascii_only(score.modal, 14)
         if len(scores) > MAX_COLOURED:
-            panel = learning_curves.Panel(
+            panel = Panel(
                 title=style.label,
                 strength=strength,
                 group=style.group,
@@ -271,6 +289,6 @@ def _panels(scores: Sequence[TaskScore], known: dict[str, Style]) -> list[learni
             )
         else:
             title = f"{style.label}[{strength}]"
-            panel = learning_curves.Panel(title=title, color=style.color, curve=score.curve)
+            panel = Panel(title=title, color=style.color, curve=score.curve)
         panels.append(panel)
-    return panels
+    return tuple(panels)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from membench.report.contents import Panel
 from membench.report.styles import GREY
 from membench.report.styles import INK
 from membench.report.styles import Dashes
@@ -34,17 +35,6 @@ _KEY: tuple[tuple[float, Dashes, str, str], ...] = (  #: x in inches, dashes, co
     (1.85, _DASHED, INK, "random labels: training"),
     (3.75, "-", GREY, "the same for none"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One entry's panel."""
-
-    title: str
-    strength: str = ""  #: at the right of the title; "" if the title holds it
-    group: str = ""  #: the heading that the panel stands under; "" if there are none
-    color: str
-    curve: Curve
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
@@ -21,12 +20,12 @@ from matplotlib.ticker import NullLocator
 
 from membench.report import labels
 from membench.report import legend
+from membench.report.contents import Dot
+from membench.report.contents import ScatterFigure
+from membench.report.contents import Series
 from membench.report.styles import INK
-from membench.report.styles import Style
-from membench.report.styles import group_order
 from membench.report.svg import panel
 
-Dot = tuple[float, float]  #: (noise fit, accuracy), shares
 Name = tuple[str, str, Dot]  #: text, colour, what it belongs to
 
 _TICKS = (10, 20, 30, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99, 99.5, 99.9)
@@ -44,39 +43,6 @@ _PANEL_WIDTH, _PANEL_HEIGHT = 2.3, 2.35
 _NAMES_WIDTH = 1.75
 _ROW_STEP = 2.85
 _COLUMNS = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """One entry's dots, off first, then from weak to strong."""
-
-    style: Style
-    dots: tuple[Dot, ...]
-    chosen: int | None  #: the dot of the strength that most folds chose
-    rank: str  #: "" where no ranks are given
-    muted: bool = False  #: a thin grey line behind the others, without marker, name and legend
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScatterFigure:
-    """All that one scatter figure shows."""
-
-    series: tuple[Series, ...]
-    early: tuple[Dot, ...]  #: the control, from the last epoch to the first
-    epochs: tuple[int, ...]  #: of `early`
-    low_rate: tuple[Dot, ...]  #: the control at lower rates
-    x_label: str
-    y_label: str
-
-    @property
-    def highlighted(self) -> tuple[Series, ...]:
-        """The series that are not muted."""
-        return tuple(series for series in self.series if not series.muted)
-
-    @property
-    def muted(self) -> int:
-        """The number of muted series."""
-        return len(self.series) - len(self.highlighted)
 
 
 def figure_size(content: ScatterFigure) -> tuple[float, float]:
@@ -104,9 +70,8 @@ def draw(content: ScatterFigure, figure: Figure) -> None:
 
 def by_group(content: ScatterFigure) -> dict[str, ScatterFigure]:
     """Make one figure a group: its entries in colours of their own, all others muted."""
-    groups = {series.style.group for series in content.series}
     figures = {}
-    for group in sorted(groups, key=group_order):
+    for group in content.groups:
         series = tuple(_highlight_group(series, group) for series in content.series)
         figures[group] = replace(content, series=series)
     return figures

@@ -25,6 +25,7 @@ from membench.report import captions
 from membench.report import labels
 from membench.report import learning_curves
 from membench.report import scatter
+from membench.report.contents import Panel
 from membench.report.figures import MAX_COLOURED
 from membench.report.figures import MAX_FIRST
 from membench.report.figures import Drawing
@@ -209,7 +210,7 @@ def test_a_name_prefers_the_side_without_lines() -> None:
 def test_panels_fill_their_rows(few: Scored, count: int, columns: int) -> None:
     curve = entries(few[1], TASK)[0].curve
     assert curve is not None
-    panel = learning_curves.Panel(title="a", color="black", curve=curve)
+    panel = Panel(title="a", color="black", curve=curve)
     assert learning_curves._grid([panel] * count).columns == columns
 
 
