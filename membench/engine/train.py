@@ -170,6 +170,7 @@ def _split_to_memory(pack: Pack, plugins: PluginLookup, device: torch.device) ->
     data_bytes = tree_bytes(
         (tensors.rows, tensors.labels, tensors.clean, one.data.rows, one.data.labels)
     )
+    data_bytes += 2 * tree_bytes(one.data.order(1))  # of this epoch and of the next
     program = one.program(one.probing.parts)
     lane_bytes = data_bytes + costs.lane_memory(program, one.data.shape)
     dataset = plugins.dataset(pack.cells[0].dataset)
