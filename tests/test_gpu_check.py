@@ -45,7 +45,7 @@ def test_the_limits_of_the_steps_add_up_to_nine_minutes(mode: tuple[str, ...]) -
     done = run(str(SCRIPT), "--steps", *mode)
     assert (done.returncode, done.stderr) == (0, "")
     names, limits = zip(*(line.split()[:2] for line in done.stdout.splitlines()), strict=True)
-    assert list(names) == STEPS
+    assert list(dict.fromkeys(names)) == STEPS
     assert sum(map(int, limits)) <= ALL
     assert ("cuda" in done.stdout) is not bool(mode)
 
