@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from support.cli import REPO
@@ -128,6 +129,28 @@ def test_stacked_networks_of_torch_func_are_trained_as_one_by_one() -> None:
         gpu_peers.peer_torch.fit_resident(net, x, y, work.size.recipe)
         for stacked, single in zip(weights.values(), net.parameters(), strict=True):
             torch.testing.assert_close(stacked[lane], single.data, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "device", "expected"),
+    [(True, "cuda", "compile"), (False, "cuda", "capture"), (False, "cpu", "")],
+)
+def test_membench_s_lanes_are_compiled_captured_or_eager(
+    compiled: bool, device: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = MagicMock()
+    run.trainer().compile.return_value = run.trainer().capture.return_value = ""
+    monkeypatch.setattr(gpu_peers.peer_membench.Stacked, "run", lambda stacked, cells: run)
+    work = gpu_peers.work_of(SIZES["mlp"], steps=20, lanes=2)
+    training = gpu_peers.membench(work, 2, torch.device(device), compiled=compiled)
+    called = [name for name, *_ in run.trainer().mock_calls]
+    assert called == [expected] * bool(expected)
+    training()
+    assert run.trainer().train_epoch.call_count == 2  # of ten steps each
+    run.trainer().compile.return_value = run.trainer().capture.return_value = "no memory"
+    if expected:
+        with pytest.raises(RuntimeError, match="no memory"):
+            gpu_peers.membench(work, 2, torch.device(device), compiled=compiled)
 
 
 def test_a_peer_that_fails_is_a_line_and_the_others_are_measured(
