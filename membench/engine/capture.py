@@ -15,6 +15,8 @@ from membench.engine.spoilt import mark_process
 
 BatchStep = Callable[[Tensor], None]  #: one step on the batch `index` [lanes, batch] int64
 
+#: how CUDA and cuBLAS say it, in errors that are no `torch.OutOfMemoryError`
+_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 WARMUP_STEPS = 3  #: eager steps before a capture, so that libraries have allocated their workspaces
 
 
@@ -70,6 +72,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         if isinstance(cause, torch.OutOfMemoryError):
+            return True
+        if any(message in str(cause) for message in _OUT_OF_MEMORY):
             return True
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__

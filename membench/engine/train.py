@@ -30,6 +30,7 @@ from membench.api import Regularizer
 from membench.api import Signal
 from membench.engine import card
 from membench.engine import costs
+from membench.engine.capture import is_out_of_memory
 from membench.engine.counter import tree_bytes
 from membench.engine.environment import environment
 from membench.engine.environment import precision
@@ -142,8 +143,8 @@ def _train_if_memory_allows(
     """Train cells together; None where the memory is short and they may be fewer."""
     try:
         return _train_part(pack, plugins, device, on_progress)
-    except torch.OutOfMemoryError:
-        if len(pack.cells) == 1:
+    except Exception as error:
+        if len(pack.cells) == 1 or not is_out_of_memory(error):
             raise
     return None
 
