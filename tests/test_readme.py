@@ -196,9 +196,8 @@ def test_the_way_from_an_empty_folder_to_the_board_is_as_written(
         done = shell(words, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
     assert len((tmp_path / "plugins" / "my_idea.py").read_text().splitlines()) <= 25
-    assert "[my-idea](#entry-my-idea)" in (tmp_path / "leaderboard" / "README.md").read_text(
-        "utf-8"
-    )
+    page = (tmp_path / "my-board" / "README.md").read_text("utf-8")
+    assert "[my-idea](#entry-my-idea)" in page
     done = shell([*WALK[3], "--collect-only"], tmp_path)
     assert done.returncode == 0 and "my-idea[" in done.stdout
 

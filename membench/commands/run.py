@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0; 1 if cells failed or plugins could not be read; 2 if interrupted.
     """
-    if not (options.all or options.expression is not None or options.lf):
+    if not (options.all or options.expression or options.lf):
         raise MembenchError(
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
         )

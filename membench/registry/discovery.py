@@ -165,7 +165,7 @@ def _named(text: str, folder: Path) -> list[Found]:
     if not text.endswith(".py") and "/" not in text and os.sep not in text:
         return [_module(text, origin=text)]
     if path.suffix != ".py" or not path.is_file():
-        message = "no such Python file; correct the path, or remove the entry"
+        message = "no such Python file; correct the path"
         return [PluginProblem(_display_path(path.resolve()), message)]
     return [_file(path)]
 

@@ -209,7 +209,7 @@ REMEDIES = (
 def remedy(error: BaseException) -> str:
     """Return the remedy for an exception whose message is known, else ""."""
     if isinstance(error, LaneError):
-        return 'use what lane has in this stage: README, "The contract"'
+        return 'use what lane has in this stage: plugins/README.md, "Regularizers"'
     message = str(error).lower()
     for word, mend in REMEDIES:
         if word in message:

@@ -51,6 +51,7 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
             4,
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout",
         ),
+        (["run", "-k", ""], 4, "say what to run: --all for every regularizer"),
         (["run", "--all", "--suite", "quik"], 4, "unknown suite 'quik': did you mean quick?"),
         (
             ["run", "--all", "--architectures", "mlpp"],
@@ -72,7 +73,7 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
         (
             ["run", "-k", "no-such-cell", "--collect-only"],
             5,
-            "no cell is selected: see `membench plan` for the ids",
+            "no cell is selected: `membench run --all --collect-only` prints the ids",
         ),
         (["plan", "-p", "nowhere.py"], 4, "-p nowhere.py: no such Python file"),
         (["list", "-p", "no.such.module"], 4, "-p no.such.module: no module named"),
