@@ -270,7 +270,8 @@ def _print_summary(
     if not outcomes and not unchecked:
         raise MembenchError(
             "no check is selected: `membench check --all -v` shows their names; "
-            "probes and studies have none yet", ExitCode.NOTHING
+            "probes and studies have none yet",
+            ExitCode.NOTHING,
         )
     plugins = len({outcome.plugin for outcome in outcomes})
     line = f"{plugins} plugin{'' if plugins == 1 else 's'}: {count_outcomes(outcomes)}"

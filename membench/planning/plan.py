@@ -99,7 +99,8 @@ def make_plan(
         cells = _selected(cells, suite, registry, select)
     if not cells:
         raise MembenchError(
-            "no cell is selected: `membench run --all --collect-only` prints the ids", ExitCode.NOTHING
+            "no cell is selected: `membench run --all --collect-only` prints the ids",
+            ExitCode.NOTHING,
         )
     manifest = _manifest(suite, registry, hash_of, cells, skipped)
     return Plan(suite=suite, manifest=manifest, cells=tuple(cells))

@@ -63,7 +63,7 @@ REGULARIZERS = (
     Check(
         name="lane-only",
         title="functions use the lane's fields and nothing behind them",
-        mend='use only what plugins/README.md, "The contract", lists: the rest changes without notice',
+        mend='use only what plugins/README.md lists as "The contract": the rest may change',
         function="stage_checks:lane_only",
     ),
     Check(

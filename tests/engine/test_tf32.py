@@ -1,4 +1,4 @@
-"""What TF32 does to a pack's numbers, without a GPU: why the tolerance of test_gpu.py is as it is."""
+"""What TF32 does to the numbers of a pack, seen on a CPU: why test_gpu.py tolerates that much."""
 
 from __future__ import annotations
 
