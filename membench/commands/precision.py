@@ -199,10 +199,11 @@ def _measure(task: Task, data_folder: Path | None) -> Choice | None:
 
     try:
         architecture = task.registry.architecture(task.architecture)
-        arrays = DatasetLoader(task.registry, data_folder).arrays(task.dataset)
-        channels, height, width = arrays.x.shape[1:]
-        shape = (channels, height, width)
-        counts = matmul_trial.plain_products(architecture, task.recipe, shape, arrays.num_classes)
+        datasets = DatasetLoader(task.registry, data_folder)
+        size = session.image_size(task.dataset, task.registry, datasets)
+        if size is None:
+            return None
+        counts = matmul_trial.plain_products(architecture, task.recipe, *size)
     except Exception:  # foreign code may raise anything, and will say so when a pack is trained
         return None
     speed = matmul_trial.bfloat16_speed(counts, matmul_trial.time_products(counts))

@@ -359,7 +359,7 @@ def projected_time(plans: Iterable[ArmPlan], registry: Registry, folder: Path | 
     datasets = DatasetLoader(registry, folder, needed=False)
     total = Projection()
     for plan in plans:
-        size = _image_size(plan.arm.dataset, registry, datasets)
+        size = session.image_size(plan.arm.dataset, registry, datasets)
         if size is None:
             return ""
         shape, num_classes = size
@@ -369,23 +369,6 @@ def projected_time(plans: Iterable[ArmPlan], registry: Registry, folder: Path | 
     if total.precisions:
         flops += f" in {' and '.join(sorted(total.precisions))}"
     return f"; training takes at least {time} on an H100 (projection: {flops})"
-
-
-def _image_size(
-    name: str, registry: Registry, datasets: DatasetLoader
-) -> tuple[tuple[int, int, int], int] | None:
-    """Return a data set's image shape [c, h, w] and number of classes.
-
-    The data set's own statement comes before its arrays; None if it has neither here.
-    """
-    dataset = registry.dataset(name)
-    if dataset.shape and dataset.num_classes:
-        return dataset.shape, dataset.num_classes
-    if not datasets.is_available(name):
-        return None
-    arrays = datasets.arrays(name)
-    channels, height, width = arrays.x.shape[1:]
-    return (channels, height, width), arrays.num_classes
 
 
 def format_seconds(seconds: float) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.plans import registry
 
 from membench.api import Recipe
 from membench.api import Split
+from membench.commands import reproduce
 from membench.commands import study_jobs
 from membench.commands import training
 from membench.commands.precision import Choice
@@ -108,3 +110,12 @@ def test_compiled_packs_are_given_the_precision_of_their_task(
     training.train_missing(job, store, store.read(), OPTIONS)
     assert {pack.precision for pack in given["packs"]} == {precision}
     assert "fp32 products: bfloat16 is 0.5x fp32 here (dots/mlp)" in capsys.readouterr().out
+
+
+def test_the_precision_is_chosen_for_the_compiled_arms_of_studies_only() -> None:
+    study = study_job(num_seeds=2)
+    (plan,) = study.plans
+    eager = replace(plan, arm=replace(plan.arm, compiled=False, architectures=("cnn",)))
+    both = replace(study, plans=(plan, eager))
+    (task,) = reproduce._compiled_tasks([both], registry())
+    assert (task.name, task.keys) == ("dots/mlp", set(plan.keys))
