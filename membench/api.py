@@ -247,7 +247,7 @@ class Composite:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: epochs x (examples // batch) optimizer steps, equal for all."""
+    """The training of a network: epochs x (examples // batch) optimizer steps, equal for all."""
 
     optimizer: str = "sgd"  #: (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
     lr: float = 0.02
@@ -336,7 +336,7 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class Signal:
-    """What the training set is; numpy only.
+    """A way to make the training set; numpy only.
 
     `apply(x, y, level, draw, train) -> (x, y, changed)` gets the images [n, c, h, w] and labels [n]
     of one split, and returns both with the mask `changed` [n] bool of the examples it touched. It

@@ -1,4 +1,4 @@
-"""From a data set's arrays to what one run trains on.
+"""Draw what one run trains on from a data set's arrays.
 
 `load_arrays` loads and checks a data set; `draw_run` cuts off its test set, draws the training and
 validation images of a seed, and applies the signal. Numpy only. The engine calls this for each

@@ -84,7 +84,7 @@ class ProbeLane(Protocol):
 
     @property
     def recipe(self) -> Recipe:
-        """How the network is trained."""
+        """The recipe that the network is trained by."""
 
     @property
     def initial(self) -> Params:
@@ -96,7 +96,7 @@ class ProbeLane(Protocol):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the probe's `init` or last `update` returned; {} without them."""
+        """The state that the probe's `init` or last `update` returned; {} without them."""
 
     def forward(self, x: Tensor, params: Params | None = None) -> Tensor:
         """Compute logits in evaluation mode, differentiable in both arguments.

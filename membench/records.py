@@ -162,7 +162,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """What the board says about one regularizer, so that a page can be made without its plugin."""
+    """The facts about one regularizer that a page needs, kept so that it needs no plugin."""
 
     name: str
     group: str
@@ -179,7 +179,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a suite planned, kept beside the records: the report needs no plugin and no torch."""
+    """The plan of a suite, kept beside the records: the report needs no plugin and no torch."""
 
     suite: str
     version: int

@@ -1,1 +1,1 @@
-"""What the subcommands do; `membench.cli` parses the words and calls one of these."""
+"""The subcommands; `membench.cli` parses the words and calls one of these."""

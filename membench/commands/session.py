@@ -1,4 +1,4 @@
-"""From the options of a command to what they mean: a registry, a suite, a plan, an environment.
+"""Turn the options of a command into a registry, a suite, a plan, an environment.
 
 `plan`, `run` and `reproduce` begin here; `membench.commands.training` takes over where there is
 something to train.

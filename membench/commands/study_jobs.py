@@ -1,4 +1,4 @@
-"""From the names of studies to their plans, for `membench reproduce`.
+"""Plan the studies that `membench reproduce` is asked for.
 
 Each study is planned by itself, so that a fault in one costs that one only.
 """

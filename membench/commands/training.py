@@ -24,6 +24,7 @@ from rich.console import Console
 
 from membench.commands.precision import Choice
 from membench.commands.precision import describe_choices
+from membench.engine.card import GPU_LANES
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.display import Display
@@ -44,13 +45,10 @@ from membench.store.store import MEASURED
 from membench.store.store import Contents
 from membench.store.store import Store
 
-#: Cells in a pack on a GPU at most: a program of `quick`. A killed pack costs all of its cells.
-GPU_LANES = 75
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """What a command has planned, and where its records count."""
+    """The cells that a command has planned, and the environments whose records count."""
 
     title: str  #: "quick 1"
     plugins: Sequence[tuple[str, str]]  #: name and origin of each that takes part
@@ -64,8 +62,8 @@ class TrainingJob:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How the training of a job came out."""
+class TrainingOutcome:
+    """The result of training a job."""
 
     summary: Summary
     failed_before: int  #: cells that failed in an earlier run and were not tried again
@@ -80,7 +78,7 @@ class Outcome:
 
 def train_missing(
     job: TrainingJob, store: Store, contents: Contents, options: argparse.Namespace
-) -> Outcome:
+) -> TrainingOutcome:
     """Train the cells of a job that need it, and merge their records into the store.
 
     Args:
@@ -97,7 +95,7 @@ def train_missing(
     _report_other_environments(trained, contents)
     summary = _train_packs(job, packs, store, options, reused=len(records.keys() - trained))
     store.merge()
-    return Outcome(summary, failed_before=len(failed_keys(records) - trained))
+    return TrainingOutcome(summary, failed_before=len(failed_keys(records) - trained))
 
 
 def accepted_environments(

@@ -32,7 +32,7 @@ Bfloat16Nodes = dict[Node, Node]  #: node -> the same in bfloat16
 
 
 def is_supported() -> bool:
-    """Whether torch's matmul precision is `medium` and this CPU multiplies bfloat16 in hardware.
+    """Tell whether torch's precision is `medium` and this CPU multiplies bfloat16 in hardware.
 
     Where that is the slower way, the driver has told the worker to train at another precision
     (`membench.engine.matmul_trial`).

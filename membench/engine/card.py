@@ -1,4 +1,4 @@
-"""What a GPU of the size of an H100 takes for a step, and whether compiling the step pays there.
+"""Estimate a step on a GPU of the size of an H100, and whether compiling the step pays there.
 
 The rates are estimates and makers' figures; nothing is measured. A short trial on the card would
 know better, but it is noisy: two workers, or a run and its resume, could decide differently about
@@ -12,7 +12,8 @@ TF32_FLOPS = 495e12  #: a second, products in TF32 on tensor cores, dense, the m
 BYTES_PER_SECOND = 3.0e12  #: read and written, copies of large arrays
 LAUNCH_SECONDS = 2.5e-6  #: that a kernel inside a CUDA graph takes at least
 
-LANES = 75  #: that train at once, a program of the suite `quick`
+#: Cells in a pack on a GPU at most: a program of `quick`. A killed pack costs all of its cells.
+GPU_LANES = 75
 TRAFFIC = 2.5  #: bytes moved for each byte written by an operation, most of which read one or two
 #: Kernels of a compiled step for each operation of the eager one: 21 for 137 (`none` on the MLP),
 #: 33 for 246 (dropout), 31 for 172 (`none` on the CNN), counted in the code that Inductor wrote.
@@ -24,13 +25,13 @@ COMPILE_SECONDS = 0.09
 
 
 def step_seconds(kernels: float, written: float) -> float:
-    """Estimate one eager step of `LANES` lanes inside a CUDA graph, in seconds.
+    """Estimate one eager step of `GPU_LANES` lanes inside a CUDA graph, in seconds.
 
     Args:
         kernels: operations of the step that are not views.
         written: bytes that they write for each lane.
     """
-    return kernels * LAUNCH_SECONDS + LANES * written * TRAFFIC / BYTES_PER_SECOND
+    return kernels * LAUNCH_SECONDS + GPU_LANES * written * TRAFFIC / BYTES_PER_SECOND
 
 
 def compiling_pays(kernels: int, written: int, steps: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a stage function must return: tensors of the shapes and types that it was given.
+"""The results of stage functions: tensors of the shapes and types that they were given.
 
 Checked whenever a step is traced.
 """

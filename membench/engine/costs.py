@@ -1,4 +1,4 @@
-"""What a lane costs, FLOPs and memory: counted on the meta device, where nothing is computed."""
+"""The FLOPs and memory of a lane, counted on the meta device, where nothing is computed."""
 
 from __future__ import annotations
 

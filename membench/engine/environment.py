@@ -60,7 +60,7 @@ def resolve_device(device: str) -> str:
 
 
 def needs_trial(device: str) -> bool:
-    """Whether only a trial can tell if bfloat16 is the faster one (`membench.engine.matmul_trial`).
+    """Tell whether a trial must find the faster products (`membench.engine.matmul_trial`).
 
     A GPU multiplies in TF32, and a CPU with AMX in bfloat16 by torch's own choice.
     """

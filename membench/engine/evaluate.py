@@ -19,7 +19,7 @@ EVAL_BATCH = 500  #: examples in one evaluation pass
 
 
 class Readout(NamedTuple):
-    """What is evaluated, stacked over lanes."""
+    """The weights and statistics that are evaluated, stacked over lanes."""
 
     params: Params  #: the weights after the `readout` stages
     buffers: Params  #: the running statistics that fit them

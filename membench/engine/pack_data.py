@@ -1,4 +1,4 @@
-"""What the lanes of a pack start from and train on: weights, examples, labels, order.
+"""The data of a pack: the weights, examples, labels and orders of its lanes.
 
 It takes the numpy arrays of `membench.data` to tensors on the pack's device.
 """

@@ -38,7 +38,7 @@ class Product:
 
     @property
     def is_large(self) -> bool:
-        """Whether it is multiplied in bfloat16, if any is."""
+        """True if it is multiplied in bfloat16 where any product is."""
         return self.m * self.k * self.n >= MIN_MULTIPLICATIONS
 
 

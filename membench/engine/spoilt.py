@@ -1,4 +1,4 @@
-"""Whether this process can train further packs.
+"""A mark on a process that can train no further packs.
 
 A failed CUDA graph capture may leave torch's allocator in the middle of it: until torch 2.11 every
 later capture of the process then fails (pytorch/pytorch#180395), and memory leaks. A worker asks

@@ -61,7 +61,7 @@ class RunSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What all lanes of a pack share: the network, the regularizer's parts and the sizes.
+    """The network, the regularizer's parts and the sizes that all lanes of a pack share.
 
     Its functions take the tensors of one lane. `state` is what a step changes: "params", the
     optimizer's "slots", the parts' "states", the batch norm "buffers", and "diverged_at", 0-d

@@ -56,7 +56,7 @@ Progress = Callable[[float], None]  #: called with the share of the work that is
 
 
 class PluginLookup(Protocol):
-    """What the engine needs of the registry: the records of each name, live."""
+    """The part of the registry that the engine needs: the live records by name."""
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         """Return the regularizer's parts; () for `none`."""
@@ -260,7 +260,7 @@ class Run:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether Inductor compiles the step: if asked to, and on a GPU if it pays.
+        """Tell whether Inductor compiles the step: if requested, and on a GPU if it pays.
 
         A GPU captures the eager step otherwise. What decides is the plain step of the task, so that
         `none` and every entry are trained in one environment.

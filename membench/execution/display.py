@@ -47,7 +47,7 @@ _STATUS_STYLES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a run is going to do, and with what."""
+    """The facts that a run shows before it starts."""
 
     suite: str  #: "quick 1"
     cells: int  #: planned
@@ -90,7 +90,7 @@ def by_origin(plugins: Iterable[tuple[str, str]]) -> tuple[tuple[str, tuple[str,
 
 @dataclass
 class Meter:
-    """How far a run is, computed from its events."""
+    """The progress of a run, computed from its events."""
 
     total: int  #: cells to train
     started: float = 0.0  #: time of the first event

@@ -21,7 +21,6 @@ from membench.execution.process import ChildProcess
 from membench.execution.process import wait_for_news
 from membench.execution.protocol import TRAINING_MESSAGES
 from membench.execution.protocol import Event
-from membench.execution.queue import ProgramKey
 from membench.execution.queue import Queue
 from membench.execution.signals import Interrupts
 from membench.execution.signals import deferred_signals
@@ -30,6 +29,7 @@ from membench.execution.summary import RunRecorder
 from membench.execution.summary import Summary
 from membench.execution.worker import worker_environ
 from membench.planning.packs import Pack
+from membench.planning.packs import ProgramId
 from membench.store.store import Store
 from membench.text import short
 
@@ -39,7 +39,7 @@ SHUTDOWN_GRACE = 2.0  #: seconds for idle workers to exit
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When a pack, a worker or the run is given up."""
+    """The limits after which a pack, a worker or the run is given up."""
 
     pack_seconds: float  #: without progress of a pack, compilation included
     start_seconds: float = 180.0  #: for a worker to import torch and the plugins, on a busy machine
@@ -109,7 +109,7 @@ class _Worker:
         )
         self.ready = False
         self.retired = False  #: it has said that it ends, and wants no other pack
-        self.compiled: set[ProgramKey] = set()  #: programs of the packs that it was given
+        self.compiled: set[ProgramId] = set()  #: programs of the packs that it was given
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
         self._pack_seconds = start_seconds  #: its limit, which progress starts anew
         self._done = 0.0  #: share of its pack that it has reported

@@ -151,24 +151,24 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether its end has not been seen yet, by `receive` or `kill`."""
+        """True until its end has been seen by `receive` or `kill`."""
         return self._exit_pipe.open and not self._gone
 
     @property
     def timed_out(self) -> bool:
-        """Whether `kill_if_overdue` killed it."""
+        """True if `kill_if_overdue` killed it."""
         return self._exceeded is not None
 
     @property
     def exit_reason(self) -> str:
-        """How it ended, once it is not alive: `exit status 3`, `no result within 60 s`."""
+        """Its end in words, once it is not alive: `exit status 3`, `no result within 60 s`."""
         if self._exceeded is not None:
             return f"no result within {self._exceeded:g} s"
         return _describe_exit(self._exit_line)
 
     @property
     def sending(self) -> bool:
-        """Whether a part of what was sent is not written yet."""
+        """True while a part of what was sent is not written yet."""
         return bool(self._unsent)
 
     def send(self, data: bytes) -> None:

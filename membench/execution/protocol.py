@@ -96,7 +96,7 @@ class Pipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What happened to a pack: `started`, `progress`, `stored`, `failed`, `timeout` or `retry`."""
+    """News of a pack: `started`, `progress`, `stored`, `failed`, `timeout` or `retry`."""
 
     kind: str
     worker: int  #: its slot in the pool, from 0

@@ -11,8 +11,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 
 from membench.planning.packs import Pack
-
-ProgramKey = tuple[str, str, str]  #: `Pack.program`
+from membench.planning.packs import ProgramId
 
 
 def estimated_work(pack: Pack) -> int:
@@ -25,7 +24,7 @@ class Queue:
 
     def __init__(self, packs: Iterable[Pack]) -> None:
         #: program -> its packs, the next one last
-        self._waiting: dict[ProgramKey, list[Pack]] = defaultdict(list)
+        self._waiting: dict[ProgramId, list[Pack]] = defaultdict(list)
         for pack in packs:
             self._waiting[pack.program].append(pack)
         for waiting in self._waiting.values():
@@ -39,7 +38,7 @@ class Queue:
         """Add a pack that is to be tried again, as the next of its program."""
         self._waiting[pack.program].append(pack)
 
-    def take(self, compiled: Collection[ProgramKey], busy: Collection[ProgramKey]) -> Pack | None:
+    def take(self, compiled: Collection[ProgramId], busy: Collection[ProgramId]) -> Pack | None:
         """Remove and return the next pack of a worker, or None if there is none.
 
         The pack is of a program that the worker has compiled. If none of these is left, it is of a
@@ -51,7 +50,7 @@ class Queue:
             compiled: programs that this worker has compiled.
             busy: programs that other workers are busy with, one entry a worker.
         """
-        work_per_worker: dict[ProgramKey, float] = {}
+        work_per_worker: dict[ProgramId, float] = {}
         for program, packs in self._waiting.items():
             if packs:
                 work = sum(estimated_work(pack) for pack in packs)

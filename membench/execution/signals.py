@@ -14,7 +14,7 @@ from types import FrameType
 
 @dataclass
 class Interrupts:
-    """Whether a signal has come, and a descriptor to wait on."""
+    """A flag that a signal has come, and a descriptor to wait on."""
 
     fd: int | None = None  #: becomes readable when a signal comes
     seen: bool = False

@@ -1,4 +1,4 @@
-"""What became of the packs of one run: counted, told to a listener, and failures recorded.
+"""The outcomes of the packs of one run: counted, told to a listener, and failures recorded.
 
 Workers store the records of packs that ended well; a pack without results is recorded here,
 since its worker may be dead.
@@ -33,7 +33,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """How a run went: cells by status, and the packs that failed."""
+    """The result of a run: cells by status, and the packs that failed."""
 
     ok: int = 0
     diverged: int = 0

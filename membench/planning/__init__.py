@@ -1,1 +1,1 @@
-"""From a suite or a study to cells, keys and packs. Nothing here trains or reads records."""
+"""Turn a suite or a study into cells, keys and packs. Nothing here trains or reads records."""

@@ -1,4 +1,4 @@
-"""What a plan needs beside the registry: the data sets, and where regularizers can act."""
+"""The inputs of a plan beside the registry: data sets, and where regularizers can act."""
 
 from __future__ import annotations
 

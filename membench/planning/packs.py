@@ -18,7 +18,7 @@ from membench.api import Recipe
 from membench.api import Split
 from membench.records import Cell
 
-Program = tuple[str, str, str]  #: (dataset, architecture, regularizer)
+ProgramId = tuple[str, str, str]  #: (dataset, architecture, regularizer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Pack:
         return f"{self.cells[0].id} x{len(self.cells)}"
 
     @property
-    def program(self) -> Program:
+    def program(self) -> ProgramId:
         """The program of all its cells; packs of one program share what was compiled."""
         return _program(self.cells[0])
 
@@ -133,7 +133,7 @@ def split_pack(pack: Pack, max_lanes: int) -> list[Pack]:
     return parts
 
 
-def _program(cell: Cell) -> Program:
+def _program(cell: Cell) -> ProgramId:
     return cell.dataset, cell.architecture, cell.regularizer
 
 

@@ -1,4 +1,4 @@
-"""From a suite and a registry to the cells that are to be trained, and their keys. Pure.
+"""Turn a suite and a registry into the cells that are to be trained, and their keys. Pure.
 
 `membench plan`, `run` and `status` call `make_plan`. It needs no torch, unless the `skip` of a
 plugin must look at a network.
@@ -19,7 +19,7 @@ from membench.errors import MembenchError
 from membench.planning.keys import ArraysHash
 from membench.planning.keys import cell_key
 from membench.planning.packs import Pack
-from membench.planning.packs import Program
+from membench.planning.packs import ProgramId
 from membench.planning.packs import chunk_by_program
 from membench.planning.suites import Suite
 from membench.planning.suites import recipe_of
@@ -42,7 +42,7 @@ Skip = Callable[[str, str, str], str | None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a suite and a selection come to."""
+    """The cells that a suite and a selection come to."""
 
     suite: Suite
     manifest: Manifest
@@ -117,7 +117,7 @@ def check_names(registry: Registry, **names: Iterable[str]) -> None:
             registry.entry(kind, parse_signal(name)[0])
 
 
-def _skipped(suite: Suite, registry: Registry, skip: Skip) -> dict[Program, str]:
+def _skipped(suite: Suite, registry: Registry, skip: Skip) -> dict[ProgramId, str]:
     """Return where regularizers cannot act, and why."""
     reasons = {}
     for dataset, architecture in product(suite.datasets, suite.architectures):
@@ -167,7 +167,7 @@ def _manifest(
     registry: Registry,
     hash_of: ArraysHash,
     cells: list[Cell],
-    skipped: dict[Program, str],
+    skipped: dict[ProgramId, str],
 ) -> Manifest:
     """Return what the suite planned, with the key of every cell."""
     tasks = sorted({cell.task for cell in cells})
@@ -198,7 +198,7 @@ def _manifest(
 
 
 def _entries(
-    registry: Registry, cells: list[Cell], skipped: dict[Program, str]
+    registry: Registry, cells: list[Cell], skipped: dict[ProgramId, str]
 ) -> tuple[Entry, ...]:
     """Return an entry for each regularizer that has a cell, or that is skipped somewhere."""
     names = {cell.regularizer for cell in cells} | {name for _, _, name in skipped}

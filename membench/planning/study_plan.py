@@ -1,4 +1,4 @@
-"""From the arms of a study to the cells that are to be trained: what `plan` is for suites. Pure.
+"""Turn a study's arms into the cells that are to be trained, as `plan` does for suites. Pure.
 
 `membench reproduce` plans each study by itself, so that an error in one costs only that one.
 """

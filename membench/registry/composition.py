@@ -18,7 +18,7 @@ from membench.registry.entry import Strengths
 
 Table = dict[str, PluginEntry]  #: entries by name
 #: The plain network: what `off` is, and what every regularizer is compared with.
-NONE = PluginEntry(
+NONE_ENTRY = PluginEntry(
     kind="regularizers",
     name="none",
     group="baseline",
@@ -87,7 +87,7 @@ def _members(entry: PluginEntry, table: Table) -> tuple[PluginEntry, ...]:
     for part in entry.parts:
         if part not in table:
             raise unknown_name(f"regularizer in {entry.name!r},", part, table)
-        if part == NONE.name or table[part].redraw:
+        if part == NONE_ENTRY.name or table[part].redraw:
             raise MembenchError(
                 f"regularizer {entry.name!r}: {part} trains the plain network; leave it out"
             )

@@ -28,7 +28,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class PluginProblem:
-    """What is wrong with a plugin, and how to correct it. The others go on, and the run exits 1."""
+    """A fault of a plugin, and how to correct it. The others go on, and the run exits 1."""
 
     origin: str  #: the file, module or distribution
     message: str

@@ -31,7 +31,7 @@ Strengths = tuple[tuple[float, ...], ...]  #: one tuple a setting, in it one flo
 
 @dataclass(frozen=True, kw_only=True)
 class PluginEntry:
-    """What is known of one record without importing its plugin."""
+    """The facts about one record that are known without importing its plugin."""
 
     kind: str  #: "regularizers", "architectures", "datasets", "signals", "probes" or "studies"
     name: str

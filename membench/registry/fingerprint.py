@@ -25,7 +25,7 @@ _PLAIN_TYPES = (bool, int, float, str, bytes, type(None))
 
 
 class Docstring(NamedTuple):
-    """What a module's docstring says of the records in it."""
+    """The summary and source that a module's docstring gives to the records in it."""
 
     summary: str
     citation: str

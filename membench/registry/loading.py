@@ -144,7 +144,7 @@ def _described_like(
 
 
 class _InvalidPlugin(Exception):
-    """What is wrong with a plugin, in a sentence that says how to correct it."""
+    """A fault of a plugin, in a sentence that says how to correct it."""
 
 
 def _import_records(source: PluginSource, code: bytes, file_hash: str) -> tuple[Any, ...]:

@@ -20,7 +20,7 @@ from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.probes import Probe
 from membench.registry.cache import PluginCache
-from membench.registry.composition import NONE
+from membench.registry.composition import NONE_ENTRY
 from membench.registry.composition import Table
 from membench.registry.composition import compose
 from membench.registry.composition import full_grid
@@ -42,7 +42,7 @@ KINDS = (*CELL_KINDS, "studies")
 class Registry:
     """Entries by name, sorted, `none` first; and what was refused."""
 
-    regularizers: Table = field(default_factory=lambda: {NONE.name: NONE})
+    regularizers: Table = field(default_factory=lambda: {NONE_ENTRY.name: NONE_ENTRY})
     architectures: Table = field(default_factory=dict)
     datasets: Table = field(default_factory=dict)
     signals: Table = field(default_factory=dict)
@@ -176,7 +176,7 @@ def build_registry(
     entries = list(entries)
     problems = list(problems)
     tables: dict[str, Table] = {kind: {} for kind in KINDS}
-    tables["regularizers"][NONE.name] = NONE
+    tables["regularizers"][NONE_ENTRY.name] = NONE_ENTRY
     public = [entry for entry in entries if not entry.study]
     public.sort(key=lambda entry: bool(entry.parts))
     for entry in public:
@@ -218,4 +218,4 @@ def _duplicate_message(known: PluginEntry, new: PluginEntry) -> str:
 
 def _sorted(table: Table) -> Table:
     """Sort by name, `none` first."""
-    return dict(sorted(table.items(), key=lambda item: (item[0] != NONE.name, item[0])))
+    return dict(sorted(table.items(), key=lambda item: (item[0] != NONE_ENTRY.name, item[0])))

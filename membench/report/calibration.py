@@ -1,4 +1,4 @@
-"""What `membench reproduce` found, as data beside its page, and the board's section made of it.
+"""The findings of `membench reproduce` as data, and the board's section made of them.
 
 The study named `calibration` compares the scores with direct measurements of memorization: it says
 what the scores of the board are worth.

@@ -1,4 +1,4 @@
-"""What a figure shows, in a sentence or two of plain text: its caption and alternative text."""
+"""The caption and alternative text of a figure, in a sentence or two of plain text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from membench.scoring import Point
 from membench.scoring import TaskScore
 
 BUDGET = 1.0  #: points of real accuracy that a setting may lose to be named
-Setting = tuple[TaskScore, Point]
+ScoredSetting = tuple[TaskScore, Point]
 
 
 def fit_caption(scores: Sequence[TaskScore]) -> str:
@@ -72,7 +72,7 @@ def curves_caption(scores: Sequence[TaskScore]) -> str:
     )
 
 
-def _settings(scores: Sequence[TaskScore]) -> list[Setting]:
+def _settings(scores: Sequence[TaskScore]) -> list[ScoredSetting]:
     """List every strength of every entry but off, which is the same for all of them."""
     settings = []
     for score in scores:

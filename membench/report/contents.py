@@ -1,4 +1,4 @@
-"""What a figure shows, as frozen plain data.
+"""The contents of figures, as frozen plain data.
 
 `figures` fills these records from a board, and `drawing` makes an SVG of each. Nothing else decides
 what is drawn, so that their spelling tells two figures apart (`figure_cache`). Needs no matplotlib.

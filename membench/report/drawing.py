@@ -1,4 +1,4 @@
-"""From the data of a figure to its SVG: what each kind of content is drawn by, and how large."""
+"""Draw the data of a figure as SVG: the function and size for each kind of content."""
 
 from __future__ import annotations
 

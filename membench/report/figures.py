@@ -57,7 +57,7 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantities:
-    """What the two axes of a scatter figure are."""
+    """The quantities on the two axes of a scatter figure."""
 
     x_label: str
     y_label: str

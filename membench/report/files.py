@@ -14,7 +14,7 @@ TIMING = "timing.md"
 UNCHECKED = frozenset({TIMING})
 FIGURES = "figures"
 #: Near the head of every figure that we drew; no other file is ever removed or called stale.
-MARK = "drawn by membench report"
+PAGE_MARK = "drawn by membench report"
 
 
 def write(out: Path, files: Mapping[str, bytes]) -> None:
@@ -51,7 +51,7 @@ def _stale_figures(out: Path, files: Mapping[str, bytes]) -> list[str]:
     names = []
     for path in sorted((out / FIGURES).glob("*.svg")):
         name = f"{FIGURES}/{path.name}"
-        if name not in files and MARK.encode() in path.read_bytes()[:2000]:
+        if name not in files and PAGE_MARK.encode() in path.read_bytes()[:2000]:
             names.append(name)
     return names
 

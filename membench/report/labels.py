@@ -1,4 +1,4 @@
-"""Where names fit beside their dots without covering other names or dots, for scatter figures."""
+"""Place names beside their dots in scatter figures, without covering other names or dots."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _KEY: tuple[tuple[float, Dashes, str, str], ...] = (  #: x in inches, dashes, co
 
 @dataclass(frozen=True)
 class _Grid:
-    """How panels are set out; in inches: the height of one, and from one row to the next."""
+    """The layout of panels; in inches: the height of one, and from one row to the next."""
 
     columns: int
     height: float = 1.05

@@ -31,7 +31,7 @@ SIZE = (7.0, 3.0)  #: inches, unless the study sets another
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """How a study's cells ended."""
+    """The ends of a study's cells, counted."""
 
     planned: int = 0
     measured: int = 0  #: `ok` or `diverged`

@@ -1,4 +1,4 @@
-"""Where the numbers come from: which code, machine, data and seeds; and how long the cells took.
+"""The provenance of the numbers: code, machine, data and seeds; and the time of the cells.
 
 Wall-clock has a page of its own, since it differs between two runs of the same numbers.
 """
@@ -26,7 +26,7 @@ from membench.report.text import escape_markdown
 from membench.report.text import plain
 from membench.scoring.record_index import index_records
 
-MAX_VALUES = 4  #: different values of one fact that are spelled out
+MAX_SHOWN_VALUES = 4  #: different values of one fact that are spelled out
 
 Fact = tuple[str, str]  #: what, and its value; both Markdown
 
@@ -114,10 +114,10 @@ def _values(environments: Sequence[tuple[dict[str, Any], int]], name: str) -> st
     if len(ordered) == 1:
         return escape_markdown(ordered[0][0])
     named = []
-    for value, number in ordered[:MAX_VALUES]:
+    for value, number in ordered[:MAX_SHOWN_VALUES]:
         named.append(f"{escape_markdown(value)} ({count(number, 'cell')})")
     text = ", ".join(named)
-    others = len(ordered) - MAX_VALUES
+    others = len(ordered) - MAX_SHOWN_VALUES
     return f"{text} and {others} others" if others > 0 else text
 
 
@@ -135,7 +135,7 @@ def _remarks(records: Sequence[Record]) -> list[Fact]:
             cells[record.regularizer, record.reason] += 1
     rows = []
     others = cells.total()
-    for (regularizer, reason), number in cells.most_common(MAX_VALUES):
+    for (regularizer, reason), number in cells.most_common(MAX_SHOWN_VALUES):
         others -= number
         text = f"{escape_markdown(regularizer)} {escape_markdown(plain(reason, limit=120))}"
         rows.append(("measured, but", f"{text} ({count(number, 'cell')})"))

@@ -36,7 +36,7 @@ _DASHES: tuple[Dashes, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How one entry is drawn."""
+    """The colours, marker and line of one entry."""
 
     label: str
     group: str

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from membench.report.files import MARK
+from membench.report.files import PAGE_MARK
 from membench.report.styles import INK
 from membench.report.text import LONG
 from membench.report.text import plain
@@ -139,7 +139,7 @@ def _describe(svg: str, title: str, description: str) -> str:
     end = svg.index(">", start)
     head = re.sub(r"\s+", " ", svg[start:end])
     words = (
-        f' role="img" aria-labelledby="title desc">\n <!-- {MARK} -->'
+        f' role="img" aria-labelledby="title desc">\n <!-- {PAGE_MARK} -->'
         f'\n <title id="title">{escape(plain(title))}</title>'
         f'\n <desc id="desc">{escape(plain(description, LONG))}</desc>'
     )

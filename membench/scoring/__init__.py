@@ -1,4 +1,4 @@
-"""From a manifest and its records to the board: pure functions of numpy and scipy.
+"""Turn a manifest and its records into the board: pure functions of numpy and scipy.
 
 `score` does it all. The formulas, with their symbols, are in README.md of this folder.
 """

@@ -33,7 +33,7 @@ from membench.scoring.stats import estimate
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
 from membench.scoring.stats import stack_entries
-from membench.scoring.tasks import Outcome
+from membench.scoring.tasks import TaskOutcome
 from membench.scoring.tasks import TaskResult
 from membench.scoring.tasks import score_control
 from membench.scoring.tasks import score_entry
@@ -260,7 +260,7 @@ def _score_row(
 
 def _average(
     row: Row,
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, TaskOutcome],
     weights: Mapping[str, float],
     control: ScoredRow | None,
 ) -> CompleteRow:
@@ -326,7 +326,9 @@ def _mean_of_common(
     return means
 
 
-def _mean_equal_compute(outcomes: Sequence[Outcome], weights: Mapping[str, float]) -> float | None:
+def _mean_equal_compute(
+    outcomes: Sequence[TaskOutcome], weights: Mapping[str, float]
+) -> float | None:
     """Compute the weighted mean of R at equal compute (README, Equal compute).
 
     R itself stands for a task that costs what `none` costs. None if no task costs more than `none`,

@@ -1,4 +1,4 @@
-"""What is read off the stored curves before the last epoch.
+"""Readings of the stored curves before the last epoch.
 
 These are learning curves, late fitting (a flag), and recovery at equal compute. None of it chooses
 a strength or ranks.
@@ -16,13 +16,13 @@ from membench.scoring.formulas import damage
 from membench.scoring.readings import TEST
 from membench.scoring.readings import Baseline
 from membench.scoring.readings import Grid
-from membench.scoring.readings import Runs
+from membench.scoring.readings import RecordsByCell
 from membench.scoring.record_index import RAND
 from membench.scoring.record_index import REAL
 from membench.scoring.types import Curve
 
 
-def mean_curve(baseline: Baseline, runs: Runs, label: str) -> Curve | None:
+def mean_curve(baseline: Baseline, runs: RecordsByCell, label: str) -> Curve | None:
     """Average the learning curves of one setting's runs that ended `ok`.
 
     Args:

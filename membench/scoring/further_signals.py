@@ -1,4 +1,4 @@
-"""What an entry does to signals that no score needs: randX, pair-flip@p, any plugin's."""
+"""The effect of an entry on signals that no score needs: randX, pair-flip@p, any plugin's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far R would move with other test images, from the stored bits (README, Image sampling)."""
+"""The change of R with other test images, from the stored bits (README, Image sampling)."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ CHANCE_WRONG = 4  #: q, how often an honest mistake hits the wrong label
 NUM_READINGS = 5
 
 #: The records of one setting on one task, by (signal, seed).
-Runs = dict[tuple[str, int], Record]
+RecordsByCell = dict[tuple[str, int], Record]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Baseline:
     levels: tuple[float, ...]  #: p > 0
     readings: Floats  #: [s, signal, reading], at the last epoch
     chance: Floats  #: [s], cF, the largest class's share of the labels of randY
-    records: Runs  #: a signal that no score needs may be missing
+    records: RecordsByCell  #: a signal that no score needs may be missing
     epochs: int  #: E, the budget
     num_classes: int  #: K
     num_test: int  #: m
@@ -83,7 +83,7 @@ class Grid:
     strengths: tuple[Strength, ...]  #: [l]
     labels: tuple[str, ...]  #: [l]
     readings: Floats  #: [l, s, signal, reading]
-    records: tuple[Runs, ...]  #: [l]
+    records: tuple[RecordsByCell, ...]  #: [l]
     failed: tuple[int, ...]  #: [l], how many of the cells count as the worst value
     epochs: tuple[int, ...] = ()  #: [l], the epoch at which each is read; only the control has it
 
@@ -127,7 +127,7 @@ def strength_label(strength: Strength) -> str:
 
 def _complete_runs(
     index: RecordIndex, baseline: Baseline, entry: Entry, strength: Strength
-) -> Runs | None:
+) -> RecordsByCell | None:
     """Find the records of one strength at the seeds that count; None if one has not been run."""
     runs = {}
     for seed in baseline.seeds:
@@ -139,7 +139,7 @@ def _complete_runs(
     return runs
 
 
-def _read_strength(baseline: Baseline, runs: Runs) -> Floats:
+def _read_strength(baseline: Baseline, runs: RecordsByCell) -> Floats:
     """Read what counts for the runs of one strength: [s, signal, reading]."""
     readings = np.empty_like(baseline.readings)
     for s, seed in enumerate(baseline.seeds):

@@ -1,4 +1,4 @@
-"""Which record is a cell's: the index of a suite's records that the rest of scoring asks.
+"""The index of a suite's records by cell, which the rest of scoring asks.
 
 `index_records` builds it from a manifest and its records, once a board. `count_cells` counts what
 has been run.
@@ -40,7 +40,7 @@ class RecordIndex:
 
     @property
     def num_needed(self) -> int:
-        """How many of the signals, from the first, a score needs: those of P, and randY."""
+        """The number of signals, from the first, that a score needs: those of P, and randY."""
         return self.num_graded + (RAND in self.signals)
 
     def get(
@@ -65,7 +65,7 @@ class RecordIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class CellCounts:
-    """How many cells of one entry on one task there are, and how they have ended."""
+    """The numbers of cells of one entry on one task, by how they have ended."""
 
     cells: int = 0  #: planned
     done: int = 0  #: with a record

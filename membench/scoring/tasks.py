@@ -59,8 +59,8 @@ SUPPRESSION_GAP = 0.3  #: an S that is larger than S_mix by more than this is fl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What an entry gives on one task at the strengths that its folds chose."""
+class TaskOutcome:
+    """The readings of an entry on one task at the strengths that its folds chose."""
 
     chosen: Ints  #: [s], each seed's index into the grid's strengths
     modal: int  #: the index that most folds chose
@@ -83,7 +83,7 @@ class TaskResult:
     """A task's score for the report, and what the means over tasks are made of."""
 
     score: TaskScore
-    outcome: Outcome | None = None  #: None if cells are missing, or the task cannot measure R
+    outcome: TaskOutcome | None = None  #: None if cells are missing, or the task cannot measure R
 
 
 def score_entry(
@@ -230,7 +230,7 @@ def _make_points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def _make_outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> Outcome:
+def _make_outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> TaskOutcome:
     """Choose leaving one seed out (README, Choice), and read everything at those strengths."""
     gain_val = _gains(baseline, grid, VAL)
     stratum = make_stratum(
@@ -242,7 +242,7 @@ def _make_outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> 
     setting = grid.readings[chosen, np.arange(len(chosen))]  # each seed at its fold's strength
     S_of_points = np.array([point.S for point in points])
     dA_of_points = np.array([point.dA for point in points])
-    return Outcome(
+    return TaskOutcome(
         chosen=chosen,
         modal=int(votes.argmax()),
         stability=float(votes.max() / len(chosen)),
@@ -258,7 +258,9 @@ def _make_outcome(baseline: Baseline, grid: Grid, points: tuple[Point, ...]) -> 
     )
 
 
-def _with_outcome(score: TaskScore, baseline: Baseline, grid: Grid, outcome: Outcome) -> TaskScore:
+def _with_outcome(
+    score: TaskScore, baseline: Baseline, grid: Grid, outcome: TaskOutcome
+) -> TaskScore:
     """Return the score with its folds and all that was read at their strengths."""
     mean_damage = outcome.stratum.damage.mean()
     folds = []

@@ -1,4 +1,4 @@
-"""What scoring hands to the report: frozen, plain data. No formulas here.
+"""The results that scoring hands to the report: frozen, plain data. No formulas here.
 
 The symbols are those of the README of this folder. Accuracies, fits and R, S, X are shares (0.93);
 `dA` and budgets are percentage points. None = not defined (not run, not stored, or too few seeds).
@@ -95,7 +95,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What the other seeds chose, and what it gave on this seed."""
+    """The choice of the other seeds, and what it gave on this seed."""
 
     seed: int
     strength: Strength

@@ -1,4 +1,4 @@
-"""What was measured once and is obeyed ever after: `decisions.json`, beside the records.
+"""Decisions that were measured once and are obeyed ever after: `decisions.json`.
 
 How a task is trained on a machine may depend on a measurement, as of which products are the faster
 ones. Its outcome decides the environment of the records, so it must not be taken twice: noise could
@@ -24,7 +24,7 @@ from membench.files import replace_file
 from membench.records import digest
 from membench.store.store import Store
 
-NAME = "decisions.json"
+FILE_NAME = "decisions.json"
 #: fields of an environment that follow from decisions
 DECIDED = ("captured", "compiled", "matmul", "precision")
 
@@ -65,7 +65,7 @@ def record_decision(
         MembenchError: with `ExitCode.DISK`, the file cannot be written; with `ExitCode.STORE`, it
             is damaged.
     """
-    path = store.folder / NAME
+    path = store.folder / FILE_NAME
     with disk_errors("write", path):
         make_folder(store.shards)
         with _locked(store):
@@ -80,7 +80,7 @@ def record_decision(
 
 def _read(store: Store) -> dict[str, dict[str, Any]]:
     """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
-    path = store.folder / NAME
+    path = store.folder / FILE_NAME
     try:
         text = path.read_text()
     except FileNotFoundError:

@@ -57,7 +57,7 @@ class CorruptLines:
 
 @dataclass
 class FileContents:
-    """What one file holds."""
+    """The contents of one file."""
 
     records: list[Record] = field(default_factory=list)
     torn: bytes = b""  #: the lines after the last whole pack: the writer died, or is writing now

@@ -55,7 +55,7 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What the store holds."""
+    """The contents of the store."""
 
     records: dict[tuple[str, str], Record]  #: (key, environment) -> record, sorted
     torn: int = 0  #: lines of packs that their writer did not live to end

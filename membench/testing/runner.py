@@ -52,7 +52,7 @@ Report = Callable[..., None]  #: `send` to the driver: takes a kind and its valu
 
 @dataclass(frozen=True)
 class CheckJob:
-    """What the children of all files share."""
+    """The job that the children of all files share."""
 
     base: Registry  #: what ships with membench
     others: tuple[PluginSource, ...]  #: where a composition's parts may be
@@ -62,7 +62,7 @@ class CheckJob:
 
 @dataclass
 class FileReport:
-    """What was found in one plugin file."""
+    """The findings in one plugin file."""
 
     source: PluginSource
     plugins: dict[str, dict[str, Any]] = field(default_factory=dict)  #: id -> what it registered

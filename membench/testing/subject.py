@@ -66,7 +66,7 @@ class Subject:
 
     @functools.cached_property
     def ours(self) -> bool:
-        """Whether all of it ships with membench."""
+        """True if all of it ships with membench."""
         shipped = shipped_folder()
         return all(bool(path) and Path(path).is_relative_to(shipped) for path in self.paths)
 

@@ -194,7 +194,7 @@ class ToyRun:
 
     @property
     def program(self) -> Program:
-        """What the lanes share, as the engine takes it."""
+        """The program that the lanes share, as the engine takes it."""
         data = self._tensors
         sizes = RunSizes(
             steps=self.steps,

@@ -10,7 +10,7 @@ import pytest
 
 from membench.commands.list import print_plugins
 from membench.planning.suites import SUITES
-from membench.registry.composition import NONE
+from membench.registry.composition import NONE_ENTRY
 from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
@@ -19,7 +19,7 @@ HOSTILE = "a [bold red]b[/] \x1b[31m\x07c\nd"
 GRID = ((0.1,), (0.2,), (0.5,), (1.0,), (math.inf,))
 REGISTRY = Registry(
     regularizers={
-        "none": NONE,
+        "none": NONE_ENTRY,
         "zeta": PluginEntry(
             kind="regularizers",
             name="zeta",

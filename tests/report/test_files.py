@@ -10,11 +10,11 @@ import pytest
 from membench.report import TIMING
 from membench.report import differences
 from membench.report import write
-from membench.report.files import MARK
+from membench.report.files import PAGE_MARK
 
 FILES = {
     "README.md": b"# Leaderboard\n\nrank 1 is mine\n",
-    "figures/a.svg": f"<svg><!-- {MARK} --></svg>\n".encode(),
+    "figures/a.svg": f"<svg><!-- {PAGE_MARK} --></svg>\n".encode(),
     TIMING: b"3 s\n",
 }
 
