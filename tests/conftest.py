@@ -22,6 +22,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest tests of all first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.name != "test_house.py")
+
+
 def pytest_collection_finish() -> None:
     """Exempt what is loaded by now from garbage collection.
 

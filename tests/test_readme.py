@@ -31,15 +31,23 @@ LINES = [line for block in blocks("sh") for line in block.splitlines()]
 COMMANDS = [shlex.split(line, comments=True)[1:] for line in LINES if line.startswith("membench ")]
 INSTALL, TEST = (line for line in LINES if line.startswith("python3 -m venv "))
 (PLUGIN,) = blocks("python")
+GUIDE = (REPO / "plugins" / "README.md").read_text("utf-8")
+#: The one example of plugins/README.md that registers a probe.
+(PROBE,) = [
+    text
+    for text in re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    if "return [Probe(" in text
+]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Path:
-    """An empty folder, with the plugin in it, after a run of a tiny suite."""
+    """Run a tiny suite in a folder with the README's plugin and the guide's probe."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "plugins").mkdir()
     (folder / "plugins" / "mine.py").write_text(PLUGIN)
-    words = ["run", "--suite", "tiny", "-n", "1", "-k", "logit-squeezing"]
+    (folder / "plugins" / "margin.py").write_text(PROBE)
+    words = ["run", "--suite", "tiny", "-n", "1", "-k", "logit-squeezing", "--probe", "margin"]
     command = [sys.executable, str(REPO / "tests" / "support" / "tiny.py"), *words]
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=280)
     return folder
@@ -52,6 +60,12 @@ def test_the_plugin_is_twelve_lines_and_gets_on_the_board(folder: Path) -> None:
     assert "From plugins/mine.py." in page
     assert "45 of 45" not in page  # two seeds of the tiny suite
     assert "84 of 84 runs are done" in page
+
+
+def test_the_guide_s_probe_is_short_and_adds_columns_to_the_board(folder: Path) -> None:
+    assert len(PROBE.splitlines()) <= 20
+    page = (folder / "leaderboard" / "README.md").read_text("utf-8")
+    assert "| margin all, real" in re.sub(" +", " ", page)
 
 
 def test_there_are_two_commands_of_one_line_each() -> None:

@@ -262,7 +262,7 @@ def test_interrupted_killed_and_resumed_the_board_is_the_same(
 ) -> None:
     """Both signals come when the driver has been told of the first stored pack."""
     plugins(tmp_path, PLUGINS)
-    interrupted = tiny(tmp_path, *MINE, TINY_SIGNAL=str(int(signal.SIGINT)))
+    interrupted = tiny(tmp_path, *ONE, *OWN, TINY_SIGNAL=str(int(signal.SIGINT)))
     assert interrupted.returncode == ExitCode.INTERRUPTED
     assert "interrupted: the same command goes on from here" in interrupted.stdout
     after_interrupt = records(tmp_path)
@@ -287,7 +287,7 @@ def failing(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """A run with plugins that raise, die and hang."""
     folder = tmp_path_factory.mktemp("failing")
     plugins(folder, {"bad": BAD})
-    words = ["-k", "(same or raising or dying or hanging) and [2]", "--time-limit", "10"]
+    words = ["-k", "(same or raising or dying or hanging) and [2]", "--time-limit", "5"]
     return folder, tiny(folder, *RUN, *words)
 
 
@@ -305,7 +305,7 @@ def test_a_faulty_plugin_costs_its_own_packs_only(failing: Whole) -> None:
     assert "60 ok, 12 failed, 6 timeout" in total(done)
     assert "failed: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
     assert "failed: worker died: " in done.stdout
-    assert "timeout: no progress within 10 s" in done.stdout
+    assert "timeout: no progress within 5 s" in done.stdout
     for name in ("raising", "dying", "hanging"):
         assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
 
