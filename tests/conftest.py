@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 from support.cli import TERMINAL
 from support.cli import Cli
 from support.cli import Shell
+from support.tiny import TINY
 
 from membench.cli import main
+from membench.planning.suites import SUITES
+
+#: Variables that a run sets for its workers.
+SET_FOR_WORKERS = ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS")
 
 # The workers of xdist are the parallelism, as in a run; with `-n 0` torch uses its threads.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -78,6 +86,35 @@ def shell(environ: dict[str, str]) -> Shell:
     return run
 
 
+@pytest.fixture(scope="session")
+def inside(environ: dict[str, str]) -> Shell:
+    """Do as `shell` does, also with the suite `tiny`, but let this process be the driver.
+
+    The workers are those of any run; of what is left to a driver most would be imports.
+    """
+
+    def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in (*TERMINAL, *SET_FOR_WORKERS):
+                patch.setenv(name, "")
+                patch.delenv(name)
+            for name in ("MEMBENCH_CACHE", "COLUMNS"):
+                patch.setenv(name, environ[name])
+            for name, value in more.items():
+                patch.setenv(name, value)
+            patch.setitem(SUITES, TINY.name, TINY)
+            patch.chdir(folder)
+            try:
+                code = main(words)
+            except SystemExit as error:
+                code = error.code
+        done = int(code or 0), out.getvalue(), err.getvalue()
+        return subprocess.CompletedProcess(list(words), *done)
+
+    return run
+
+
 @pytest.fixture
 def cli(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -86,8 +123,8 @@ def cli(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "100")
-    # A run sets these for its workers. `setenv` makes monkeypatch remove what is set afterwards.
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS"):
+    # `setenv` makes monkeypatch remove what is set afterwards.
+    for name in SET_FOR_WORKERS:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,15 +40,15 @@ GUIDE = (REPO / "plugins" / "README.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, environ: dict[str, str]) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, inside: Shell) -> Path:
     """Run a tiny suite in a folder with the README's plugin and the guide's probe."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "plugins").mkdir()
     (folder / "plugins" / "mine.py").write_text(PLUGIN)
     (folder / "plugins" / "margin.py").write_text(PROBE)
     words = ["run", "--suite", "tiny", "-n", "1", "-k", "logit-squeezing", "--probe", "margin"]
-    command = [sys.executable, str(REPO / "tests" / "support" / "tiny.py"), *words]
-    subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True, timeout=280)
+    done = inside(words, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 

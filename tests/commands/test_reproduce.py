@@ -35,11 +35,11 @@ def files(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, shell: Shell) -> Path:
+def done(tmp_path_factory: pytest.TempPathFactory, inside: Shell) -> Path:
     """A folder in which the tiny study was reproduced."""
     folder = tmp_path_factory.mktemp("reproduced")
     shutil.copy(STUDY, folder / "tiny.py")
-    ran = shell([*SHORT, "tiny"], folder)
+    ran = inside([*SHORT, "tiny"], folder)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "8 ok" in ran.stdout and "tiny: " in ran.stdout
     return folder

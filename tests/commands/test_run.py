@@ -15,13 +15,10 @@ from typing import Any
 
 import pytest
 from support.cli import REPO
-from support.cli import TERMINAL
-from support.cli import Cli
-from support.tiny import TINY
+from support.cli import Shell
 
 from membench.engine import environment
 from membench.errors import ExitCode
-from membench.planning.suites import SUITES
 
 MEMBENCH = [sys.executable, str(REPO / "tests" / "support" / "tiny.py")]
 RUN = ["run", "--suite", "tiny", "-n", "2"]
@@ -110,17 +107,12 @@ def tiny(env: dict[str, str]) -> Tiny:
     return run
 
 
-@pytest.fixture
-def inside(cli: Cli, env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    """As `tiny`, but the driver is this process: most of what is left to it would be imports."""
-    monkeypatch.setitem(SUITES, "tiny", TINY)
-    monkeypatch.setenv("GIT_DIR", env["GIT_DIR"])
-    for name in TERMINAL:
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="module")
+def tiny_inside(inside: Shell, env: dict[str, str]) -> Tiny:
+    """Do as `tiny` does, but let this process be the driver."""
 
     def run(folder: Path, *words: str) -> Done:
-        monkeypatch.chdir(folder)
-        return subprocess.CompletedProcess(words, *cli(*words))
+        return inside(words, folder, GIT_DIR=env["GIT_DIR"])
 
     return run
 
@@ -158,11 +150,11 @@ def total(done: Done) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+def whole(tiny_inside: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A run in one go, in a folder that held two plugins and nothing else."""
     folder = tmp_path_factory.mktemp("whole")
     plugins(folder, PLUGINS)
-    return folder, tiny(folder, *MINE)
+    return folder, tiny_inside(folder, *MINE)
 
 
 Whole = tuple[Path, Done]
@@ -188,18 +180,18 @@ def test_diverging_is_a_result_and_not_a_failure(whole: Whole) -> None:
     assert "30 diverged" in total(done)
 
 
-def test_the_same_command_again_trains_nothing(whole: Whole, inside: Tiny) -> None:
+def test_the_same_command_again_trains_nothing(whole: Whole, tiny_inside: Tiny) -> None:
     folder, _ = whole
     before, stored = board(folder), records(folder)
-    again = inside(folder, *MINE)
+    again = tiny_inside(folder, *MINE)
     assert again.returncode == 0
     assert total(again).startswith("114 reused in ")
     assert board(folder) == before
     assert records(folder) == stored
 
 
-def test_status_counts_the_cells(whole: Whole, inside: Tiny) -> None:
-    done = inside(whole[0], "status")
+def test_status_counts_the_cells(whole: Whole, tiny_inside: Tiny) -> None:
+    done = tiny_inside(whole[0], "status")
     assert done.returncode == 0
     assert done.stdout.splitlines()[1].split() == [
         "tiny",
@@ -212,29 +204,31 @@ def test_status_counts_the_cells(whole: Whole, inside: Tiny) -> None:
     ]
 
 
-def test_the_committed_board_is_checked_against_its_records(whole: Whole, inside: Tiny) -> None:
+def test_the_committed_board_is_checked_against_its_records(
+    whole: Whole, tiny_inside: Tiny
+) -> None:
     folder, _ = whole
     page = folder / "leaderboard/README.md"
-    assert inside(folder, "report", "--check").returncode == 0
+    assert tiny_inside(folder, "report", "--check").returncode == 0
     page.write_text(page.read_text().replace("Leaderboard", "Loaderboard", 1))
     figure = next((folder / "leaderboard/figures").glob("*.svg"))
     figure.unlink()
-    done = inside(folder, "report", "--check")
+    done = tiny_inside(folder, "report", "--check")
     assert done.returncode == ExitCode.FAILED
     assert "README.md" in done.stdout
     assert figure.name in done.stdout
-    assert inside(folder, "report").returncode == 0
-    assert inside(folder, "report", "--check").returncode == 0
+    assert tiny_inside(folder, "report").returncode == 0
+    assert tiny_inside(folder, "report", "--check").returncode == 0
 
 
-def test_a_damaged_record_is_named_with_its_file(whole: Whole, inside: Tiny) -> None:
+def test_a_damaged_record_is_named_with_its_file(whole: Whole, tiny_inside: Tiny) -> None:
     folder, _ = whole
     path = next((folder / "leaderboard/records").glob("?.jsonl"))
     text = path.read_text()
     path.write_text(text.replace('"seed":', '"sead":', 1))
     try:
         for words in (["status"], ["report"], MINE):
-            done = inside(folder, *words)
+            done = tiny_inside(folder, *words)
             assert done.returncode == ExitCode.STORE
             assert path.name in done.stderr
             assert len(done.stderr.splitlines()) == 1
@@ -258,7 +252,7 @@ def _works_in(process: Path, folder: Path) -> bool:
 
 
 def test_interrupted_killed_and_resumed_the_board_is_the_same(
-    whole: Whole, tiny: Tiny, tmp_path: Path
+    whole: Whole, tiny: Tiny, tiny_inside: Tiny, tmp_path: Path
 ) -> None:
     """Both signals come when the driver has been told of the first stored pack."""
     plugins(tmp_path, PLUGINS)
@@ -275,7 +269,7 @@ def test_interrupted_killed_and_resumed_the_board_is_the_same(
     assert set(after_interrupt) < set(after_kill)
     assert len(after_kill) < 114
 
-    done = tiny(tmp_path, *ONE, *OWN)  # the number of workers does not matter either
+    done = tiny_inside(tmp_path, *ONE, *OWN)  # the number of workers does not matter either
     assert done.returncode == 0
     assert f"{len(after_kill)} reused" in total(done)
     assert all(records(tmp_path)[i] == record for i, record in after_kill.items())
@@ -283,12 +277,12 @@ def test_interrupted_killed_and_resumed_the_board_is_the_same(
 
 
 @pytest.fixture(scope="module")
-def failing(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def failing(tiny_inside: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """A run with plugins that raise, die and hang."""
     folder = tmp_path_factory.mktemp("failing")
     plugins(folder, {"bad": BAD})
     words = ["-k", "(same or raising or dying or hanging) and [2]", "--time-limit", "5"]
-    return folder, tiny(folder, *RUN, *words)
+    return folder, tiny_inside(folder, *RUN, *words)
 
 
 def statuses(folder: Path, name: str) -> set[str]:
@@ -310,10 +304,10 @@ def test_a_faulty_plugin_costs_its_own_packs_only(failing: Whole) -> None:
         assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
 
 
-def test_lf_trains_the_failed_cells_again_and_no_others(failing: Whole, inside: Tiny) -> None:
+def test_lf_trains_the_failed_cells_again_and_no_others(failing: Whole, tiny_inside: Tiny) -> None:
     folder, _ = failing
     words = ["-k", "raising and [2]"]
-    again = inside(folder, *ONE, *words)
+    again = tiny_inside(folder, *ONE, *words)
     assert again.returncode == ExitCode.FAILED
     assert total(again).startswith("60 reused")
     assert (
@@ -322,28 +316,30 @@ def test_lf_trains_the_failed_cells_again_and_no_others(failing: Whole, inside: 
     )
     mended = BAD.replace('raise ValueError("no such luck")', "return params")
     (folder / "plugins" / "bad.py").write_text(mended)
-    listed = inside(folder, *ONE, *words, "--lf", "--collect-only").stdout.splitlines()
+    listed = tiny_inside(folder, *ONE, *words, "--lf", "--collect-only").stdout.splitlines()
     assert len(listed) == 7
     assert all("/raising[2]/" in line for line in listed[:-1])
-    done = inside(folder, *ONE, *words, "--lf")
+    done = tiny_inside(folder, *ONE, *words, "--lf")
     assert done.returncode == 0, done.stdout
     assert total(done).startswith("6 ok, ")
     assert statuses(folder, "raising") >= {"ok"}
 
 
-def test_lf_without_a_failed_cell_exits_with_5(whole: Whole, inside: Tiny) -> None:
-    done = inside(whole[0], *RUN, "--lf")
+def test_lf_without_a_failed_cell_exits_with_5(whole: Whole, tiny_inside: Tiny) -> None:
+    done = tiny_inside(whole[0], *RUN, "--lf")
     assert (done.returncode, done.stderr) == (
         5,
         "membench: no cell of tiny in leaderboard has failed\n",
     )
 
 
-def test_an_unreadable_plugin_changes_the_exit_code_and_no_cell(whole: Whole, inside: Tiny) -> None:
+def test_an_unreadable_plugin_changes_the_exit_code_and_no_cell(
+    whole: Whole, tiny_inside: Tiny
+) -> None:
     folder, _ = whole
     plugins(folder, {"broken": "import no_such_thing\n"})
     try:
-        done = inside(folder, *MINE)
+        done = tiny_inside(folder, *MINE)
     finally:
         (folder / "plugins" / "broken.py").unlink()
     assert done.returncode == ExitCode.FAILED
@@ -352,7 +348,7 @@ def test_an_unreadable_plugin_changes_the_exit_code_and_no_cell(whole: Whole, in
 
 
 def test_records_of_another_machine_count_with_accept_env_and_are_mentioned_without(
-    whole: Whole, inside: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Whole, tiny_inside: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     ours = environment.environment
@@ -361,10 +357,10 @@ def test_records_of_another_machine_count_with_accept_env_and_are_mentioned_with
         return {**ours(*args, **more), "device": "cpu of an abacus"}
 
     monkeypatch.setattr(environment, "environment", of_another_machine)
-    accepted = inside(tmp_path, *MINE, "--accept-env")
+    accepted = tiny_inside(tmp_path, *MINE, "--accept-env")
     assert accepted.returncode == 0
     assert total(accepted).startswith("114 reused in ")
-    mine = inside(tmp_path, *ONE, "-k", "no-such or (none and seed0)")
+    mine = tiny_inside(tmp_path, *ONE, "-k", "no-such or (none and seed0)")
     assert (
         "54 cells have records of another torch, device or machine, which --accept-env counts"
         in mine.stdout
@@ -372,15 +368,15 @@ def test_records_of_another_machine_count_with_accept_env_and_are_mentioned_with
 
 
 def test_a_composition_is_trained_and_its_full_grid_reuses_what_was_paired(
-    whole: Whole, inside: Tiny
+    whole: Whole, tiny_inside: Tiny
 ) -> None:
     words = ["--out", "full", "--seeds", "0"]
     words += ["-r", "mine+dropout", "-k", "mine+dropout and [1,"]
-    paired = inside(whole[0], *ONE, *words)
+    paired = tiny_inside(whole[0], *ONE, *words)
     assert paired.returncode == 0, paired.stderr
     assert "mine+dropout" in (whole[0] / "full" / "README.md").read_text()
 
-    full = inside(whole[0], *ONE, *words, "--grid", "full")
+    full = tiny_inside(whole[0], *ONE, *words, "--grid", "full")
     assert full.returncode == 0, full.stderr
     assert total(full).startswith("12 ok, "), total(full)  # 1 of 5 strengths was there, 3 signals
     page = (whole[0] / "full" / "README.md").read_text()

@@ -11,6 +11,7 @@ speed: until the driver goes on, each worker can store one pack at most.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import replace
 
@@ -48,5 +49,7 @@ class SignallingDisplay(display.Display):
 if __name__ == "__main__":
     SUITES["tiny"] = TINY
     if "TINY_SIGNAL" in os.environ:
+        # a test run in the background has SIGINT ignored, and its children inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         display.Display = SignallingDisplay
     sys.exit(main())
