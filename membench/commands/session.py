@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from membench.api import Architecture
@@ -27,7 +26,7 @@ from membench.planning.suites import SUITES
 from membench.planning.suites import Suite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
-from membench.registry.discovery import shipped_folder
+from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 from membench.registry.registry import discover
@@ -175,7 +174,7 @@ def expected_environments(device: str, compiled: bool, precision: str = "") -> l
 
 def plugin_origin(entry: PluginEntry) -> str:
     """Return the origin that is shown to the user: `membench` for all plugins that ship with it."""
-    if entry.path and Path(entry.path).is_relative_to(shipped_folder()):
+    if is_shipped(entry.path):
         return "membench"
     return entry.origin
 

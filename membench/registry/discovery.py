@@ -69,6 +69,11 @@ def shipped_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "plugins"
 
 
+def is_shipped(path: str) -> bool:
+    """Tell whether a plugin's file ships with membench; "" is no file."""
+    return bool(path) and Path(path).is_relative_to(shipped_folder())
+
+
 def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Iterator[Found]:
     """Yield every plugin once, in the order of precedence: the first to take a name keeps it.
 

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
 from membench.errors import LaneError
 from membench.errors import MembenchError
-from membench.registry.discovery import shipped_folder
+from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.loading import load_records
 from membench.registry.registry import Registry
@@ -67,8 +66,7 @@ class Subject:
     @functools.cached_property
     def ours(self) -> bool:
         """True if all of it ships with membench."""
-        shipped = shipped_folder()
-        return all(bool(path) and Path(path).is_relative_to(shipped) for path in self.paths)
+        return all(is_shipped(path) for path in self.paths)
 
     @functools.cached_property
     def records(self) -> tuple[Any, ...]:
