@@ -1,42 +1,50 @@
 """The stacked step as a compiled program, compiled once for all packs of a program.
 
-Dynamo looks each call of a compiled function up in a chain of guards. Within a pack nothing that a
-guard asks about can change: the same tensors are updated in place, thousands of times.
-`CompiledStep.bind` makes the lookup once, on a trial call, and keeps its outcome: which program
-runs, and which tensor goes where. On a GPU `membench.engine.capture` then records the program as a
-CUDA graph.
+`torch.compile` reads a step's Python code and then looks each call up in a chain of guards. Neither
+is needed here: a step is a pure function of the tensors in its arguments, so that running it once
+on fake tensors traces the whole of it, in 0.2 s where reading it took 1 to 2 (`tracing`); and
+within a pack the same tensors are updated in place, thousands of times, so that
+`CompiledStep.bind` can say once which tensor goes where. Inductor compiles what was traced. On a
+GPU `membench.engine.capture` then captures the program as a CUDA graph.
 
-Importing this module loads Dynamo and Inductor, which takes 2.4 s.
+Importing this module loads Inductor, which takes 1 to 2 s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from dataclasses import is_dataclass
 from functools import cache
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._inductor import config as inductor_config
 from torch._inductor.compile_fx import compile_fx
+from torch._inductor.cpu_vec_isa import valid_vec_isa_list
+from torch._inductor.exc import CppCompileError
 from torch._inductor.exc import InductorError
 from torch.utils._pytree import tree_leaves
 
 from membench.engine.bf16 import Bfloat16MatmulPass
 from membench.engine.capture import BatchStep
 from membench.engine.step import Program
-
-StepFunction = Callable[..., Any]  #: called with trees of tensors, which it changes in place
+from membench.engine.tracing import StepFunction
+from membench.engine.tracing import trace
 
 #: Lanes in one call of a compiled step on a CPU. More wait for memory; few and small ones for the
 #: call itself, so there may be more as long as the weights of all fit into a core's own cache, a
 #: megabyte.
 GROUP_SIZE, L2_BYTES = 5, 1 << 20
-MAX_PROGRAMS = 1 << 16  #: how many programs one process may compile
+#: Inductor's options on a CPU: a wrapper in C++, compiled apart from the loops, each with a header
+#: of its own that is compiled once a machine, and no line numbers for a debugger. g++ takes 2.1 s
+#: (mlp) where wrapper and loops in one file take 3.2; a wrapper in Python takes 2 s more again.
+CPU_OPTIONS = {
+    "cpp_wrapper": True,
+    "cpp_wrapper_build_separate": True,
+    "aot_inductor.enable_line_tables": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,22 +81,11 @@ def compiled_step(
         bfloat16: whether its matrix products run in bfloat16.
     """
     options: dict[str, Any] = {}
-    if on_cpu:  # a wrapper in C++ is compiled in 5.7 s (mlp), where one in Python takes 7.9
-        options["cpp_wrapper"] = True
+    if on_cpu:
+        options.update(_known_options(CPU_OPTIONS))
     if bfloat16:
         options["post_grad_custom_pre_pass"] = Bfloat16MatmulPass()
     return CompiledStep(partial(step, program), options)
-
-
-def any_number_of_programs() -> AbstractContextManager[Any]:
-    """Lift Dynamo's limit on recompilations.
-
-    A worker meets every program of a suite; Dynamo takes them for recompilations of one function
-    and stops at 8.
-    """
-    return torch._dynamo.config.patch(
-        recompile_limit=MAX_PROGRAMS, accumulated_recompile_limit=MAX_PROGRAMS
-    )
 
 
 class CompiledStep:
@@ -101,9 +98,9 @@ class CompiledStep:
             step: a function of trees of tensors, which it changes in place.
             options: Inductor's.
         """
+        self._step = step
         self._options = options
-        self._last_call: tuple[StepFunction, Sequence[Any]] = (step, ())
-        self._step = torch.compile(step, backend=self._compile, fullgraph=True, dynamic=False)
+        self._programs: dict[tuple[Any, ...], StepFunction] = {}
 
     def bind(self, trial: Sequence[Any], arguments: Sequence[Any], index: Tensor) -> BatchStep:
         """Take one step on `trial`; return `f(index)`, the step on `arguments` without any lookup.
@@ -114,30 +111,21 @@ class CompiledStep:
             index: a tensor among both, for which each call of the returned function gives another.
 
         Raises:
-            RuntimeError: the program reads a tensor that is not among its arguments. Compiling may
-            raise anything.
+            Exception: of any kind. The step cannot be traced or compiled.
         """
-        try:
-            self._step(*trial)
-            program, inputs = self._last_call
-        finally:  # the inputs are a copy of a pack's state: let go of them
-            self._last_call = self._step, ()
-        positions = {id(leaf): i for i, leaf in enumerate(_leaves(trial))}
-        if not all(id(tensor) in positions for tensor in inputs):
-            raise RuntimeError("the compiled step reads a tensor that is not among its arguments")
-        leaves = _leaves(arguments)
-        bound = [leaves[positions[id(tensor)]] for tensor in inputs]
-        index_slots = [i for i, tensor in enumerate(inputs) if tensor is index]
+        program = self._program(trial)
+        program(*tree_leaves(list(trial)))
+        bound = tree_leaves(list(arguments))
+        index_slots = [i for i, leaf in enumerate(bound) if leaf is index]
         return partial(_run_bound, program, bound, index_slots)
 
-    def _compile(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> StepFunction:
-        """Compile a traced graph: Dynamo's backend."""
-        return partial(self._record_call, lower(graph, inputs, self._options))
-
-    def _record_call(self, program: StepFunction, *inputs: Any) -> Any:
-        """Remember the program and its inputs, then run it: what Dynamo calls in the end."""
-        self._last_call = program, inputs
-        return program(*inputs)
+    def _program(self, trees: Sequence[Any]) -> StepFunction:
+        """Return the program for arguments of these shapes; its own arguments are their leaves."""
+        leaves = tree_leaves(list(trees))
+        shapes = tuple((leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in leaves)
+        if shapes not in self._programs:
+            self._programs[shapes] = lower(trace(self._step, trees), leaves, self._options)
+        return self._programs[shapes]
 
 
 def lower(
@@ -145,8 +133,8 @@ def lower(
 ) -> StepFunction:
     """Compile a traced step with Inductor.
 
-    Inductor of torch 2.14 fails on its own fusion of some loops (`KeyError: 'buf49'`); then it is
-    asked again to fuse none of those. The tests replace this function by a quicker one.
+    It is asked again where it fails for a reason that is known and can be avoided. The tests
+    replace this function by a quicker one.
 
     Args:
         graph: the traced step.
@@ -156,9 +144,25 @@ def lower(
     try:
         return _inductor(graph, inputs, options)
     except InductorError as error:
-        if not isinstance(error.inner_exception, KeyError):
-            raise
-        return _inductor(graph, inputs, {**options, "cpp.max_horizontal_fusion_size": 1})
+        failure = error
+    cause = failure.inner_exception
+    if isinstance(cause, CppCompileError) and inductor_config.cpp.vec_isa_ok:
+        # `worker_environ` has told it to trust the compiler with all that the processor can do.
+        inductor_config.cpp.vec_isa_ok = None
+        valid_vec_isa_list.cache_clear()
+    elif isinstance(cause, KeyError):
+        # torch 2.14 fails on its own fusion of some loops (`KeyError: 'buf49'`): fuse none of those
+        options = {**options, "cpp.max_horizontal_fusion_size": 1}
+    else:
+        raise failure
+    return _inductor(graph, inputs, options)
+
+
+def compile_headers() -> None:
+    """Compile the headers that all programs of a machine share, 11 s, with a very small program."""
+    matrix = torch.zeros(16, 16)
+    graph = trace(lambda x: x.mul_(2.0), [matrix])
+    lower(graph, [matrix], _known_options(CPU_OPTIONS))
 
 
 def _inductor(
@@ -169,8 +173,10 @@ def _inductor(
     return program
 
 
-def _leaves(trees: Sequence[Any]) -> list[Any]:
-    return tree_leaves([vars(tree) if is_dataclass(tree) else tree for tree in trees])
+def _known_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the options that this version of Inductor does not have."""
+    known = inductor_config.get_config_copy()
+    return {name: value for name, value in options.items() if name in known}
 
 
 def _run_bound(

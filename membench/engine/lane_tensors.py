@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,9 @@ class LaneTensors:
         """
         raw = self.images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         return standardise(raw, self.mean[lanes], self.std[lanes])
+
+
+register_dataclass(LaneTensors)  # a compiled step takes its tensors one by one
 
 
 def standardise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

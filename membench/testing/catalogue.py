@@ -257,9 +257,9 @@ REGULARIZERS = (
     ),
     Check(
         name="one-graph",
-        title="torch.compile takes each function in one graph",
-        mend="plain torch operations only: no print, no try, no numpy; "
-        "else it runs uncompiled, which is slower",
+        title="the compiler takes a step in one graph",
+        mend="plain torch operations on the tensors that it is given: none that a module or a "
+        "closure keeps, no numpy; else it runs uncompiled, which is slower",
         function="gpu_checks:one_graph",
         needs=("stacks",),
         lenient=True,

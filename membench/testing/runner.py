@@ -90,7 +90,7 @@ class FileReport:
 
 def warm_up() -> None:
     """Import what every child needs, once, and keep the garbage collector from walking over it."""
-    import torch._dynamo
+    import torch._dynamo  # what tracing a step imports: a second
 
     from membench.engine.environment import configure_torch
     from membench.testing import gpu_checks

@@ -31,6 +31,7 @@ from support.engine import parts
 from torch import Tensor
 
 from membench.api import STAGES
+from membench.engine import compiled
 from membench.engine.capture import CapturedStep
 from membench.engine.spoilt import is_process_spoilt
 from membench.engine.trainer import Trainer
@@ -39,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("worker_like")
 
 every_regularizer = pytest.mark.parametrize("name", NAMES)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+KEPT = torch.tensor(0.5)
 #: a regularizer and strengths with draws in every step: what is stale shows in the numbers
 NOISY = (parts("input-noise"), ((0.5,), (1.0,)))
 
@@ -217,26 +219,44 @@ def test_the_step_is_one_graph_that_is_traced_once(
     check_one_graph(toy_run_of(name, architecture), monkeypatch)
 
 
-def test_a_graph_break_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hidden(h: Tensor, lane: Any) -> Tensor:
-        torch._dynamo.graph_break()
-        return h
+@pytest.mark.parametrize(
+    "untraceable",
+    [lambda h: h * KEPT, lambda h: h * (1.0 if h.detach().sum() > 0 else 0.5)],
+    ids=["a tensor that a module keeps", "a branch on a value"],
+)
+def test_a_step_that_cannot_be_traced_stays_eager_and_says_so(
+    untraceable: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(grads: Any, params: Any, lane: Any) -> Any:
+        return {name: untraceable(grad) for name, grad in grads.items()}
 
-    toy_run = toy_run_with(hidden=hidden)
-    with pytest.raises(Refused), one_graph(monkeypatch):
-        assert (
-            toy_run.trainer().compile(toy_run.orders()[0]).startswith("ran uncompiled: Unsupported")
+    toy_run = toy_run_with(grads=act)
+    trainer = toy_run.trainer()
+    with pytest.raises(Refused, match="0 graphs"), one_graph(monkeypatch):
+        note = trainer.compile(toy_run.orders()[0])
+    assert note.startswith("ran uncompiled: ") and not trainer.groups
+
+
+def test_a_program_is_compiled_once_for_all_packs_of_one_width(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So the widths of a plan's packs are equal."""
+    widths = []
+
+    def lower(graph: torch.fx.GraphModule, inputs: list[Tensor], options: dict) -> Any:
+        widths.append(len(inputs[0]))
+        return graph
+
+    monkeypatch.setattr(compiled, "lower", lower)
+    toy_run = toy_run_with(hidden=lambda h, lane: h * lane.strength)
+    program, weights, strengths, keys, data = lanes_on(toy_run, "cpu")
+    for width in (1, 2, 1, 2):
+        lanes = slice(width)
+        trainer = Trainer(
+            program, weights[lanes], strengths[lanes], keys[lanes], data.of_lanes(lanes)
         )
-
-
-def test_a_recompilation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    scale = [1.0]
-    toy_run = toy_run_with(hidden=lambda h, lane: h * scale[0])
-    order = toy_run.orders()[0]
-    with one_graph(monkeypatch):
-        assert toy_run.trainer().compile(order) == ""
-        scale[0] = 2.0
-        assert toy_run.trainer().compile(order).startswith("ran uncompiled: RecompileError")
+        assert trainer.compile(toy_run.orders()[0][lanes]) == ""
+    assert widths == [1, 2]
 
 
 # --- the captured step ----------------------------------------------------------------------------

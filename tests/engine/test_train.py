@@ -175,7 +175,7 @@ def test_examples_that_fill_no_batch_are_left_out_for_an_epoch() -> None:
 
 
 def test_a_pack_that_is_not_compiled_does_not_load_the_compiler() -> None:
-    """Dynamo and Inductor take 2.4 s to load."""
+    """Inductor takes 1 to 2 s to load."""
     code = (
         "import sys, membench.engine.train; sys.exit('torch._inductor.compile_fx' in sys.modules)"
     )
@@ -450,7 +450,7 @@ def test_a_program_that_cannot_be_compiled_is_in_the_record(
     def fails(*args: Any) -> None:
         raise RuntimeError("no C++ compiler")
 
-    monkeypatch.setattr(torch, "compile", lambda *args, **options: fails)
+    monkeypatch.setattr("membench.engine.compiled.lower", fails)
     (r,) = trained(cell("dropout", 0.5), compiled=True, recipe=replace(RECIPE, lr=0.0999))
     assert (r.status, r.reason) == ("ok", "ran uncompiled: RuntimeError: no C++ compiler")
 

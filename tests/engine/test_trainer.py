@@ -25,6 +25,8 @@ from support.engine import parts
 from support.engine import registry
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
+from torch._inductor import config as inductor_config
+from torch._inductor.exc import CppCompileError
 from torch._inductor.exc import InductorError
 from torch.func import functional_call
 from torch.func import vmap
@@ -294,15 +296,38 @@ def test_every_step_is_one_graph(
         assert torch.allclose(w, traced.state["params"][k], atol=1e-5), k
 
 
-def test_a_process_compiles_more_programs_than_dynamo_s_limit(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("cause", "mended"),
+    [
+        (KeyError("buf49"), {"cpp.max_horizontal_fusion_size": 1}),
+        (CppCompileError(["g++"], ""), {}),
+    ],
+)
+def test_inductor_is_asked_again_where_its_failure_can_be_avoided(
+    cause: Exception, mended: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker meets all programs of a suite; past the limit they would silently run uncompiled."""
-    monkeypatch.setattr(compiled, "lower", lambda graph, inputs, options: graph)
-    with torch._dynamo.config.patch(recompile_limit=1):
-        for lanes in (1, 2):
-            toy_run = ToyRun((), ((),) * lanes)
-            assert toy_run.trainer().compile(toy_run.orders()[0]) == ""
+    asked = []
+
+    def inductor(graph: object, inputs: list, options: dict) -> str:
+        asked.append((options, inductor_config.cpp.vec_isa_ok))
+        if len(asked) == 1:
+            raise InductorError(cause, None)
+        return "program"
+
+    monkeypatch.setattr(compiled, "_inductor", inductor)
+    with inductor_config.patch({"cpp.vec_isa_ok": True}):
+        assert compiled.lower(torch.fx.GraphModule({}, torch.fx.Graph()), [], {"a": 1}) == "program"
+    trusted = None if isinstance(cause, CppCompileError) else True
+    assert asked == [({"a": 1}, True), ({"a": 1, **mended}, trusted)]
+
+
+def test_another_failure_of_inductor_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def inductor(graph: object, inputs: list, options: dict) -> str:
+        raise InductorError(TypeError("no such thing"), None)
+
+    monkeypatch.setattr(compiled, "_inductor", inductor)
+    with pytest.raises(InductorError, match="no such thing"):
+        compiled.lower(torch.fx.GraphModule({}, torch.fx.Graph()), [], {})
 
 
 def test_lanes_stepped_in_groups_end_with_the_weights_of_all_stepped_together(

@@ -235,8 +235,9 @@ MUTANTS = {
     "a tensor without a device": Mutant(
         "one-device", hidden("return h * (1 - lane.strength * torch.arange(h.shape[1]) / 99)")
     ),
-    "a graph break": Mutant(
-        "one-graph", hidden("torch._dynamo.graph_break()", "return h * (1 - lane.strength)")
+    "a tensor that the module keeps": Mutant(
+        "one-graph",
+        hidden("return h * (1 - lane.strength * HALF)", before="HALF = torch.tensor(0.5)"),
     ),
     "a warning": Mutant(
         "no-warnings",
