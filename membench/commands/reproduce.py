@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from membench.commands.study_jobs import planned_cells
 from membench.commands.training import TrainingJob
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
@@ -54,6 +56,11 @@ def reproduce(options: argparse.Namespace) -> int:
     Returns:
         0; 1 if cells, analyses or plugins failed; 2 if interrupted.
     """
+    with closing(ForkServer()) as server:
+        return _reproduce(options, server)
+
+
+def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
     data_needed = options.lf or not options.collect_only  # a failed cell is found by its key
@@ -64,6 +71,10 @@ def reproduce(options: argparse.Namespace) -> int:
 
     store = Store(options.out / "records")
     contents = store.read()
+    keys = [key for job in jobs for key in job.keys]
+    if not options.collect_only and training.is_missing(keys, contents):
+        compiled = any(plan.arm.compiled for job in jobs for plan in job.plans)
+        training.start_server(server, options, compiled)
     precisions = choose_precisions(
         _compiled_tasks(jobs, registry),
         store,
@@ -82,7 +93,7 @@ def reproduce(options: argparse.Namespace) -> int:
         if options.collect_only:
             return print_cells([job.narrowed(failed) for job in jobs], registry, options)
     job = _training_job(options, registry, jobs, environments[0], accepted, precisions, failed)
-    outcome = training.train_missing(job, store, contents, options)
+    outcome = training.train_missing(job, store, contents, options, server)
 
     contents = store.read()
     accepted = training.accepted_environments(environments, contents, options.accept_env)

@@ -10,6 +10,7 @@ import argparse
 import subprocess
 from collections.abc import Collection
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from membench.commands.report import score_suites
 from membench.commands.report import write_pages
 from membench.commands.training import TrainingJob
 from membench.errors import MembenchError
+from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.plan import Plan
@@ -50,11 +52,19 @@ def run(options: argparse.Namespace) -> int:
         raise MembenchError(
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
         )
+    with closing(ForkServer()) as server:
+        return _run(options, server)
+
+
+def _run(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
+    suite = session.requested_suite(options)
+    if not options.collect_only and not store.folder.exists():
+        training.start_server(server, options, suite.compiled)
     failed = None
     if options.lf:
-        failed = failed_cells(store, session.requested_suite(options).name)
+        failed = failed_cells(store, suite.name)
     datasets = DatasetLoader(registry, options.data_dir, needed=not options.collect_only)
     plan = session.plan_suite(options, registry, datasets, only=failed)
     if options.collect_only:
@@ -62,8 +72,10 @@ def run(options: argparse.Namespace) -> int:
         session.print_fetch_hints(datasets)
         return report_problems(registry, plan)
 
-    environments = session.expected_environments(options.device, plan.suite.compiled)
     contents = store.read()
+    if training.is_missing(plan.manifest.cells.values(), contents):
+        training.start_server(server, options, suite.compiled)
+    environments = session.expected_environments(options.device, plan.suite.compiled)
     precisions: dict[str, Choice] = {}
     if plan.suite.compiled:
         precisions = _choose_precisions(options, registry, plan, store, contents)
@@ -72,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
     store.write_manifest(plan.manifest)
     job = _training_job(registry, plan, environments[0], precisions, failed)
-    outcome = training.train_missing(job, store, contents, options)
+    outcome = training.train_missing(job, store, contents, options, server)
 
     write_board(options.out, plan.manifest.suite)
     problems = report_problems(registry, plan)

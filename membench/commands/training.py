@@ -32,10 +32,11 @@ from membench.execution.display import Header
 from membench.execution.display import by_origin
 from membench.execution.display import print_header
 from membench.execution.display import print_summary
+from membench.execution.forkserver import ForkServer
 from membench.execution.pool import run_packs
 from membench.execution.summary import Summary
 from membench.execution.worker import worker_command
-from membench.files import cache_folder
+from membench.execution.worker import worker_environ
 from membench.planning.packs import Pack
 from membench.planning.packs import merge_packs
 from membench.records import Record
@@ -76,8 +77,44 @@ class TrainingOutcome:
         return ExitCode.FAILED if failed or problems else ExitCode.OK
 
 
+def start_server(server: ForkServer, options: argparse.Namespace, compiled: bool) -> None:
+    """Let the workers' modules be imported while the driver goes on, if workers may be forked.
+
+    Workers that may use a GPU are not.
+
+    Args:
+        server: started unless it has been.
+        options: device.
+        compiled: whether the workers compile.
+    """
+    if options.device == "cuda" or os.path.exists("/dev/nvidiactl"):
+        return
+    environ = worker_environ()
+    modules, preparation = ["membench.engine.train"], ""
+    if compiled:
+        modules.append("membench.engine.compiled")
+        if not os.path.exists(environ["TORCHINDUCTOR_CACHE_DIR"]):
+            preparation = "membench.engine.compiled:compile_headers"
+    server.start(modules, environ, preparation)
+
+
+def is_missing(keys: Iterable[str], contents: Contents) -> bool:
+    """Tell whether a cell has no record at all; those of other environments may not count either.
+
+    Args:
+        keys: of the planned cells.
+        contents: of the store.
+    """
+    recorded = {key for key, _ in contents.records}
+    return not recorded.issuperset(keys)
+
+
 def train_missing(
-    job: TrainingJob, store: Store, contents: Contents, options: argparse.Namespace
+    job: TrainingJob,
+    store: Store,
+    contents: Contents,
+    options: argparse.Namespace,
+    server: ForkServer,
 ) -> TrainingOutcome:
     """Train the cells of a job that need it, and merge their records into the store.
 
@@ -86,14 +123,18 @@ def train_missing(
         store: where the records go.
         contents: what the store holds now.
         options: device, workers, plugins, data_dir, time_limit and maxfail.
+        server: forks the workers.
     """
     records = accepted_by_key(job.keys, job.accepted, contents)
     done = _keys_to_leave(job, records)
     packs = widen(job.packs(done), options, job.environment)
     packs = [_at_chosen_precision(pack, job.precisions) for pack in packs]
+    if packs:
+        start_server(server, options, any(pack.compiled for pack in packs))
     trained = {key for pack in packs for key in pack.keys}
     _report_other_environments(trained, contents)
-    summary = _train_packs(job, packs, store, options, reused=len(records.keys() - trained))
+    reused = len(records.keys() - trained)
+    summary = _train_packs(job, packs, store, options, server, reused=reused)
     store.merge()
     return TrainingOutcome(summary, failed_before=len(failed_keys(records) - trained))
 
@@ -162,6 +203,7 @@ def _train_packs(
     packs: Sequence[Pack],
     store: Store,
     options: argparse.Namespace,
+    server: ForkServer,
     *,
     reused: int,
 ) -> Summary:
@@ -172,9 +214,9 @@ def _train_packs(
         packs: what to train.
         store: where the records go.
         options: as of `train_missing`.
+        server: as of `train_missing`.
         reused: how many planned cells have records already.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     console = Console()
     workers = worker_count(options, job.environment)
     header = Header(
@@ -202,6 +244,7 @@ def _train_packs(
             max_failures=options.maxfail,
             reused=reused,
             on_cpu=_on_cpu(job.environment),
+            server=server,
         )
     print_summary(console, summary)
     return summary

@@ -17,6 +17,7 @@ from typing import Any
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.execution.forkserver import ForkServer
 from membench.execution.process import ChildProcess
 from membench.execution.process import wait_for_news
 from membench.execution.protocol import TRAINING_MESSAGES
@@ -59,6 +60,7 @@ def run_packs(
     max_failures: int | None = None,
     reused: int = 0,
     on_cpu: bool = True,
+    server: ForkServer | None = None,
 ) -> Summary:
     """Train all packs.
 
@@ -74,6 +76,7 @@ def run_packs(
         max_failures: end the run when so many packs have failed; 1 is `-x`.
         reused: cells that are in the store already, for the summary.
         on_cpu: whether the workers train on a CPU, where each has one thread to compile with.
+        server: forks the workers, once it is ready; None, or one that cannot: they are spawned.
 
     Returns:
         What became of the cells, and whether a signal ended the run.
@@ -85,7 +88,8 @@ def run_packs(
     recorder = RunRecorder(store, on_event)
     limits = Limits(pack_seconds=time_limit, retries=retries_on_death, failures=max_failures)
     environ = worker_environ(on_cpu)
-    pool = _Pool(packs, command, environ, workers, limits, recorder)
+    starter = _Starter(command, environ, server)
+    pool = _Pool(packs, starter, workers, limits, recorder)
     try:
         with deferred_signals() as signals:
             pool.run(signals)
@@ -95,23 +99,45 @@ def run_packs(
         recorder.close()
 
 
+@dataclass(frozen=True)
+class _Starter:
+    """Starts worker processes: a server forks them, or a command spawns them."""
+
+    command: Sequence[str]
+    environ: Mapping[str, str]
+    server: ForkServer | None
+
+    def loading(self) -> list[ChildProcess]:
+        """Return the server while it is worth waiting for."""
+        if self.server is None or self.server.process is None or not self.server.is_loading():
+            return []
+        return [self.server.process]
+
+    def start(self, time_limit: float) -> ChildProcess:
+        """Start a worker, and give it so many seconds to be ready."""
+        process = None
+        if self.server is not None and self.server.is_ready:
+            process = self.server.fork(
+                self.command, message_kinds=TRAINING_MESSAGES, time_limit=time_limit
+            )
+        return process or ChildProcess.spawn(
+            lambda message_fd: [*self.command, "--fd", str(message_fd)],
+            environ=self.environ,
+            message_kinds=TRAINING_MESSAGES,
+            time_limit=time_limit,
+        )
+
+
 class _Worker:
     """A training process, as the pool sees it."""
 
-    def __init__(
-        self, command: Sequence[str], environ: Mapping[str, str], start_seconds: float
-    ) -> None:
-        self.process = ChildProcess.spawn(
-            lambda message_fd: [*command, "--fd", str(message_fd)],
-            environ=environ,
-            message_kinds=TRAINING_MESSAGES,
-            time_limit=start_seconds,
-        )
+    def __init__(self, process: ChildProcess) -> None:
+        self.process = process
         self.ready = False
         self.retired = False  #: it has said that it ends, and wants no other pack
         self.compiled: set[ProgramId] = set()  #: programs of the packs that it was given
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
-        self._pack_seconds = start_seconds  #: its limit, which progress starts anew
+        self._pack_seconds = float("inf")  #: its pack's limit, which progress starts anew
         self._done = 0.0  #: share of its pack that it has reported
 
     def submit(self, pack: Pack, seconds: float) -> None:
@@ -143,15 +169,13 @@ class _Pool:
     def __init__(
         self,
         packs: Sequence[Pack],
-        command: Sequence[str],
-        environ: Mapping[str, str],
+        starter: _Starter,
         size: int,
         limits: Limits,
         recorder: RunRecorder,
     ) -> None:
         self._queue = Queue(packs)
-        self._command = command
-        self._environ = environ
+        self._starter = starter
         self._size = size
         self._limits = limits
         self._recorder = recorder
@@ -184,13 +208,14 @@ class _Pool:
         return most is not None and len(self._recorder.failures) >= most
 
     def _start_workers(self) -> None:
-        """Start workers for the packs that no idle one will take."""
+        """Start workers for the packs that no idle one will take, once it is known how."""
+        if self._starter.loading():
+            return
         idle = len(self._workers) - len(self._running)
         needed = max(0, len(self._queue) - idle)
         free_slots = [slot for slot in range(self._size) if slot not in self._workers]
         for slot in free_slots[:needed]:
-            start_seconds = self._limits.start_seconds
-            self._workers[slot] = _Worker(self._command, self._environ, start_seconds)
+            self._workers[slot] = _Worker(self._starter.start(self._limits.start_seconds))
 
     def _is_idle(self, slot: int, worker: _Worker) -> bool:
         if worker.retired or slot in self._running:
@@ -210,8 +235,9 @@ class _Pool:
 
     def _wait(self, signals: Interrupts) -> None:
         """Wait until there is something to do for a worker, or a signal comes."""
+        processes = [worker.process for worker in self._workers.values()]
         wait_for_news(
-            [worker.process for worker in self._workers.values()],
+            processes + self._starter.loading(),
             wakeup_fds=[] if signals.fd is None else [signals.fd],
         )
         signals.drain()

@@ -1,9 +1,10 @@
 """A child process that may crash, hang or leave processes behind, as its driver sees it.
 
-`ChildProcess.spawn` runs a command (the pool's training workers), `ChildProcess.fork` a function
-(`membench check`, whose children need torch already imported). Both put the child into a process
-group led by a reaper (`reaper.py`), which kills the group as soon as the child or the driver is
-gone. `wait_for_news` waits for any of several children.
+`ChildProcess.spawn` runs a command (training workers), `ChildProcess.fork` a function
+(`membench check`, whose children need torch already imported), and for
+`ChildProcess.fork_elsewhere` another process forks (`forkserver.py`). All put the child into a
+process group led by a reaper (`reaper.py`), which kills the group as soon as the child or the
+driver is gone. `wait_for_news` waits for any of several children.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from typing import NamedTuple
 from typing import NoReturn
 
 from membench.execution import reaper
@@ -86,6 +88,7 @@ class ChildProcess:
         environ: Mapping[str, str],
         message_kinds: Collection[str],
         time_limit: float,
+        pass_fds: Iterable[int] = (),
     ) -> ChildProcess:
         """Start a command, in a session that Ctrl-C does not reach.
 
@@ -94,6 +97,7 @@ class ChildProcess:
             environ: its environment.
             message_kinds: messages of other kinds are dropped.
             time_limit: seconds until it is overdue; see `set_time_limit`.
+            pass_fds: further descriptors that it inherits.
         """
         pipes = _Pipes.open()
         inherited = (pipes.driver_alive.read, pipes.exit.write, pipes.messages.write)
@@ -107,7 +111,7 @@ class ChildProcess:
                 stdout=pipes.output.write,
                 stderr=pipes.output.write,
                 start_new_session=True,
-                pass_fds=inherited,
+                pass_fds=(*inherited, *pass_fds),
                 env=environ,
             )
         except BaseException:
@@ -143,6 +147,39 @@ class ChildProcess:
             os.setpgid(group, group)
         pipes.close_child_ends()
         return cls(group, partial(os.waitpid, group, 0), pipes, message_kinds, time_limit)
+
+    @classmethod
+    def fork_elsewhere(
+        cls,
+        fork: Callable[[ChildEnds], int | None],
+        wait: Callable[[int], object],
+        *,
+        message_kinds: Collection[str],
+        time_limit: float,
+    ) -> ChildProcess | None:
+        """Let another process fork the child and its reaper.
+
+        Args:
+            fork: hands the child's ends of the pipes over and returns the reaper's process id, or
+                None if that failed.
+            wait: frees that process id, once the reaper is gone.
+            message_kinds: messages of other kinds are dropped.
+            time_limit: seconds until the child is overdue; see `set_time_limit`.
+
+        Returns:
+            The child, or None if there is none.
+        """
+        pipes = _Pipes.open()
+        group = None
+        try:
+            group = fork(pipes.child_ends)
+        finally:
+            pipes.close_child_ends()
+            if group is None:
+                pipes.close_driver_ends()
+        if group is None:
+            return None
+        return cls(group, partial(wait, group), pipes, message_kinds, time_limit)
 
     def set_time_limit(self, seconds: float) -> None:
         """Make the child overdue so many seconds from now; infinity for never."""
@@ -283,6 +320,16 @@ def _describe_exit(exit_line: bytes) -> str:
     return f"killed by {name}"
 
 
+class ChildEnds(NamedTuple):
+    """The child's and its reaper's ends of the pipes, as file descriptors."""
+
+    driver_alive: int
+    exit: int
+    messages: int
+    output: int
+    stdin: int
+
+
 @dataclass(frozen=True)
 class _PipeEnds:
     read: int
@@ -326,18 +373,22 @@ class _Pipes:
             self.stdin.write,
         ]
 
+    @property
+    def child_ends(self) -> ChildEnds:
+        return ChildEnds(
+            driver_alive=self.driver_alive.read,
+            exit=self.exit.write,
+            messages=self.messages.write,
+            output=self.output.write,
+            stdin=self.stdin.read,
+        )
+
     def close_driver_ends(self) -> None:
         for fd in self.driver_ends:
             _close(fd)
 
     def close_child_ends(self) -> None:
-        for fd in (
-            self.driver_alive.read,
-            self.exit.write,
-            self.messages.write,
-            self.output.write,
-            self.stdin.read,
-        ):
+        for fd in self.child_ends:
             os.close(fd)
 
 

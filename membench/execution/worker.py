@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import os
+import platform
 import resource
 import sys
 import time
@@ -21,16 +22,21 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from typing import BinaryIO
+from typing import NoReturn
 
 from membench.engine.spoilt import is_process_spoilt
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.protocol import send
+from membench.files import cache_folder
 from membench.planning.packs import Pack
 from membench.records import Record
+from membench.records import digest
 from membench.store.shards import Writer
 from membench.store.store import Store
 from membench.text import explain
@@ -89,6 +95,9 @@ def worker_command(
 def worker_environ(on_cpu: bool = True) -> dict[str, str]:
     """Return the environment variables of a worker; those that the user has set stay as they are.
 
+    Among them are those of Inductor: where it keeps what it has compiled, and that it need not find
+    out, in 7 s, what the C++ compiler can do (`membench.engine.compiled.lower` asks if need be).
+
     Args:
         on_cpu: whether it trains on a CPU. A GPU has one worker, which compiles with as many
             threads as Inductor likes: with one, the other cores would wait for it.
@@ -96,7 +105,25 @@ def worker_environ(on_cpu: bool = True) -> dict[str, str]:
     one_thread = dict(ONE_THREAD)
     if not on_cpu:
         del one_thread["TORCHINDUCTOR_COMPILE_THREADS"]
-    return {**KEEP_FREED_MEMORY, **one_thread, **os.environ}
+    inductor = {
+        "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / "compiled" / _machine()),
+        "TORCHINDUCTOR_VEC_ISA_OK": "1",
+    }
+    return {**KEEP_FREED_MEMORY, **one_thread, **inductor, **os.environ}
+
+
+@cache
+def _machine() -> str:
+    """Hash what machine code depends on: a home folder may be shared by different machines."""
+    features = set()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                name, _, value = line.partition(":")
+                if name.strip() in ("model name", "flags", "Features"):
+                    features.add(value.strip())
+    known = {"torch": version("torch"), "machine": platform.machine(), "cpu": sorted(features)}
+    return digest(known)[:16]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,7 +264,12 @@ def _print_traceback(error: BaseException) -> None:
     traceback.print_exception(error.with_traceback(first))
 
 
-if __name__ == "__main__":
-    code = main()
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `main`, and end the process: threads of plugins must not keep it alive."""
+    code = main(arguments)
     sys.stdout.flush()
-    os._exit(code)  # threads of plugins must not keep a worker alive
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -19,6 +19,7 @@ from membench.commands import training
 from membench.commands.precision import Choice
 from membench.commands.study_jobs import StudyJob
 from membench.commands.training import TrainingJob
+from membench.execution.forkserver import ForkServer
 from membench.execution.summary import Summary
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
@@ -74,6 +75,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Summary()
 
     monkeypatch.setattr(training, "run_packs", run_packs)
+    monkeypatch.setattr(training, "start_server", lambda *arguments: None)
     return arguments
 
 
@@ -85,7 +87,7 @@ def test_a_study_s_packs_are_wide_on_a_gpu(
 ) -> None:
     store = Store(tmp_path / "records")
     job = training_job(study_job(num_seeds=50), {"device": device, "torch": "2"})
-    training.train_missing(job, store, store.read(), OPTIONS)
+    training.train_missing(job, store, store.read(), OPTIONS, ForkServer())
     assert [len(pack.cells) for pack in given["packs"]] == widths
     assert given["on_cpu"] == on_cpu
 
@@ -107,7 +109,7 @@ def test_compiled_packs_are_given_the_precision_of_their_task(
     (plan,) = study.plans
     study = replace(study, plans=(replace(plan, arm=replace(plan.arm, compiled=is_compiled)),))
     job = training_job(study, {"device": "cpu", "torch": "2"}, precisions=choices)
-    training.train_missing(job, store, store.read(), OPTIONS)
+    training.train_missing(job, store, store.read(), OPTIONS, ForkServer())
     assert {pack.precision for pack in given["packs"]} == {precision}
     assert "fp32 products: bfloat16 is 0.5x fp32 here (dots/mlp)" in capsys.readouterr().out
 

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.processes import command_line
+from support.processes import processes_with
+from support.processes import wait_until
 from support.trainers import REPO
 from support.trainers import make_pack
 
@@ -79,32 +82,6 @@ def run(store: Store) -> Callable[..., Summary]:
 
 def statuses(store: Store) -> Counter[str]:
     return Counter(f"{r.regularizer} {r.status}" for r in store.read().records.values())
-
-
-def processes_with(tmp_path: Path) -> list[str]:
-    """Command lines of the living processes that know this test's folder."""
-    command_lines = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(tmp_path).encode() in (folder / "environ").read_bytes():
-                command_lines.append(_command_line(int(folder.name)))
-        except OSError:
-            continue
-    return [line for line in command_lines if line]  # a zombie has none
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_every_pack_is_trained_and_stored(run: Callable[..., Summary], store: Store) -> None:
@@ -367,7 +344,7 @@ def test_a_worker_that_is_killed_or_loses_its_reaper_is_replaced(
             return
         victim = "worker" if killed else "reaper"
         for folder in Path("/proc").glob("[0-9]*"):
-            line = _command_line(int(folder.name))
+            line = command_line(int(folder.name))
             is_reaper = "reaper.py" in line  # its arguments are the worker's command
             is_worker = "-m membench.execution.worker" in line and not is_reaper
             if str(tmp_path) in line and (is_worker if victim == "worker" else is_reaper):
