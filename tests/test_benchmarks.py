@@ -160,9 +160,10 @@ def test_flops_are_those_of_the_matrices() -> None:
 class FakeTeam:
     """Trains at the rate that its name has, and learns what all others learn."""
 
-    def __init__(self, kind: Any, work: Work, precision: str, lanes: int) -> None:
+    def __init__(self, kind: Any, work: Work, precision: str, lanes: int, folder: str = "") -> None:
         self.kind, self.lanes, self.work = kind, lanes, work
-        self.start_seconds, self.memory = 1.0, 10**8
+        self.start_seconds, self.memory = 0.5 if folder else 1.0, 10**8
+        self.folder = "folder"
 
     def ask(self, command: str | int) -> list[Any]:
         if command != "all":
@@ -199,6 +200,7 @@ def test_the_json_holds_the_ratio_of_every_size_and_peer(
     text = capsys.readouterr().out
     assert "| 12.00 (12.00 - 12.00)" in text
     assert "60%" in text
+    assert "1.0 / 0.5" in text  # membench's cold and warm start
     assert "VOID" not in text
     assert "null" not in text
 
@@ -243,6 +245,7 @@ def measured(off: float) -> Measured:
     for name, shift in ((MEMBENCH.name, 0.0), ("pool", off), ("ceiling", 0.0)):
         m.rates[name], m.lanes[name], m.memory[name] = [1.0], 1, 0
         m.start_seconds[name] = m.cold_seconds[name] = 1.0
+        m.warm_start_seconds[name] = m.warm_seconds[name] = 0.5
         m.learned[name] = {c.id: (0.9, 0.8 + 0.01 * c.seed + shift) for c in m.work.cells}
     return m
 

@@ -52,7 +52,7 @@ def render(
     sections = []
     files = {}
     for plan, records, board in suites:
-        drawings = {task: figures.drawings(plan, board, task, figure_cache) for task in plan.tasks}
+        drawings = figures.drawings(plan, board, figure_cache)
         for drawn in drawings.values():
             for drawing in drawn:
                 files[drawing.name] = drawing.svg

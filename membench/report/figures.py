@@ -75,32 +75,34 @@ class _Plan:
 
 
 def drawings(
-    plan: Manifest, board: Board, task: str, cache: FigureCache | None = None
-) -> list[Drawing]:
-    """Draw the figures of a task that its records are enough for.
+    plan: Manifest, board: Board, cache: FigureCache | None = None
+) -> dict[str, list[Drawing]]:
+    """Draw the figures of each task that its records are enough for.
 
     Args:
         plan: gives the styles of the entries.
         board: the scores.
-        task: the one task.
         cache: holds figures that were drawn before, and gets the new ones; without it all are
             drawn.
+
+    Returns:
+        task -> its figures, in the order of the page.
     """
-    stem = stems(plan)[task]
-    drawn = []
-    for figure in _figures(plan, board, task):
-        data = FigureData(
-            title=f"{figure.title}: {ascii_only(task)}",
-            finding=figure.finding,
-            content=figure.content,
-        )
+    planned = [(task, figure) for task in plan.tasks for figure in _figures(plan, board, task)]
+    contents = []
+    for task, figure in planned:
+        title = f"{figure.title}: {ascii_only(task)}"
+        contents.append(FigureData(title=title, finding=figure.finding, content=figure.content))
+    stem = stems(plan)
+    drawn: dict[str, list[Drawing]] = {task: [] for task in plan.tasks}
+    for (task, figure), svg in zip(planned, _svgs(contents, cache), strict=True):
         drawing = Drawing(
-            name=f"{FIGURES}/{stem}-{figure.kind}.svg",
+            name=f"{FIGURES}/{stem[task]}-{figure.kind}.svg",
             title=figure.title,
             finding=figure.finding,
-            svg=_svg(data, cache),
+            svg=svg,
         )
-        drawn.append(drawing)
+        drawn[task].append(drawing)
     return drawn
 
 
@@ -205,18 +207,26 @@ def scatter_figure(
     )
 
 
-def _svg(data: FigureData, cache: FigureCache | None) -> bytes:
-    """Take the figure from the cache, else draw it."""
-    svg = cache.get(data) if cache else None
-    if svg is not None:
-        return svg
-    # Only here, since matplotlib takes a third of a second to load.
-    from membench.report import drawing
+def _svgs(figures: Sequence[FigureData], cache: FigureCache | None) -> list[bytes]:
+    """Take figures from the cache; draw the others."""
+    svgs: dict[int, bytes] = {}
+    missing = []
+    for place, figure in enumerate(figures):
+        svg = cache.get(figure) if cache else None
+        if svg is None:
+            missing.append(place)
+        else:
+            svgs[place] = svg
+    if missing:
+        # Only here, since matplotlib takes a third of a second to load.
+        from membench.report import drawing
 
-    svg = drawing.draw(data)
-    if cache:
-        cache.put(data, svg)
-    return svg
+        drawn = drawing.draw_all([figures[place] for place in missing])
+        for place, svg in zip(missing, drawn, strict=True):
+            svgs[place] = svg
+            if cache:
+                cache.put(figures[place], svg)
+    return [svgs[place] for place in range(len(figures))]
 
 
 def _figures(plan: Manifest, board: Board, task: str) -> list[_Plan]:

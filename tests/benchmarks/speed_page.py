@@ -33,6 +33,9 @@ class Measured:
     job_seconds: dict[str, float] = field(default_factory=dict)
     start_seconds: dict[str, float] = field(default_factory=dict)  #: imports, data, compilation
     cold_seconds: dict[str, float] = field(default_factory=dict)  #: these and all cells
+    #: the same where the programs are compiled already, of peers that keep them
+    warm_start_seconds: dict[str, float] = field(default_factory=dict)
+    warm_seconds: dict[str, float] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)  #: bytes
     lanes: dict[str, int] = field(default_factory=dict)
     learned: dict[str, Accuracies] = field(default_factory=dict)
@@ -122,8 +125,9 @@ def _table(m: Measured) -> str:
         "cell-steps/s",
         "membench / peer",
         "of ceiling",
-        "start s",
-        "all cells s",
+        "start s, cold / warm",
+        "all cells s, cold / warm",
+        "over membench's, cold / warm",
         "memory MB",
         f"fit of randY @{SHOWN}",
         f"test, real @{SHOWN}",
@@ -143,11 +147,15 @@ def _speed(m: Measured, peer: str) -> list[str]:
 
 def _cost(m: Measured, peer: str) -> list[str]:
     about = "" if m.is_complete(peer) else "~"
-    return [
-        f"{m.start_seconds[peer]:.1f}",
-        f"{about}{m.cold_seconds[peer]:.0f}",
-        f"{m.memory[peer] / 1e6:.0f}",
-    ]
+    start, whole, ratio = f"{m.start_seconds[peer]:.1f}", f"{about}{m.cold_seconds[peer]:.0f}", ""
+    if peer in m.warm_seconds:
+        start += f" / {m.warm_start_seconds[peer]:.1f}"
+        whole += f" / {m.warm_seconds[peer]:.0f}"
+    if peer != MEMBENCH.name:
+        cold = m.cold_seconds[peer] / m.cold_seconds[MEMBENCH.name]
+        warm = m.cold_seconds[peer] / m.warm_seconds[MEMBENCH.name]
+        ratio = f"{cold:.2f} / {warm:.2f}"
+    return [start, whole, ratio, f"{m.memory[peer] / 1e6:.0f}"]
 
 
 def _learned(m: Measured, peer: str) -> list[str]:

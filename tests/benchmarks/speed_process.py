@@ -59,6 +59,7 @@ class Kind:
     whole: bool = True  #: trains all cells from cold; else those whose accuracies are shown
     lanes: tuple[int, ...] = (1,)  #: cells trained at once; of several the fastest is kept
     environ: dict[str, str] = field(default_factory=dict)
+    caches: bool = False  #: keeps what it has compiled: its start is measured a second time
 
     @property
     def installed(self) -> bool:
@@ -82,7 +83,13 @@ PEERS = (
         environ={**WORKER, "XLA_FLAGS": XLA, "JAX_PLATFORMS": "cpu"},
     ),
 )
-MEMBENCH = Kind("membench", "peer_membench:peer", lanes=(WIDTH,), environ=WORKER)
+MEMBENCH = Kind(
+    "membench",
+    "peer_membench:peer",
+    lanes=(WIDTH,),
+    environ={**WORKER, "TORCHINDUCTOR_VEC_ISA_OK": "1"},
+    caches=True,
+)
 CEILING = Kind("ceiling", "peer_ceiling:peer", whole=False, environ=WORKER)
 
 
@@ -151,12 +158,26 @@ def _train_turn(peer: Peer, jobs: list[tuple[Cell, ...]], work: Work) -> int:
 class Team:
     """A peer's running processes; the cells are shared out among them."""
 
-    def __init__(self, kind: Kind, work: Work, precision: str, lanes: int) -> None:
+    def __init__(
+        self, kind: Kind, work: Work, precision: str, lanes: int, folder: str = ""
+    ) -> None:
+        """Start the processes.
+
+        Args:
+            kind: of peer.
+            work: to train.
+            precision: of fp32 matrix products.
+            lanes: cells of a job.
+            folder: of an earlier team, with what that has compiled; "" = a new one.
+        """
         self.kind, self.lanes = kind, lanes
         self.memory = 0  #: bytes, the largest sum over its processes that was seen
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="membench-speed-", ignore_cleanup_errors=True
-        )
+        self._own_folder: tempfile.TemporaryDirectory | None = None
+        if not folder:
+            self._own_folder = tempfile.TemporaryDirectory(
+                prefix="membench-speed-", ignore_cleanup_errors=True
+            )
+        self.folder = folder or self._own_folder.name
         self._processes: list[Any] = []
         self._pipes: list[Connection] = []
         started = time.perf_counter()
@@ -171,7 +192,7 @@ class Team:
         pipe, child_end = context.Pipe()
         process = context.Process(target=serve, args=(child_end, kind, *arguments), daemon=True)
         # Some variables are read before Python starts.
-        with patch.dict(os.environ, {"TMPDIR": self._folder.name, **kind.environ}):
+        with patch.dict(os.environ, {"TMPDIR": self.folder, **kind.environ}):
             process.start()
         child_end.close()
         self._processes.append(process)
@@ -220,7 +241,8 @@ class Team:
             process.kill()
             process.join()
             pipe.close()
-        self._folder.cleanup()
+        if self._own_folder is not None:
+            self._own_folder.cleanup()
 
 
 def resident(pid: int) -> int:

@@ -49,6 +49,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return f"<svg>{data!r}</svg>".encode()
 
     monkeypatch.setattr(drawing, "draw", draw)
+    monkeypatch.setattr(drawing, "FIGURES_A_PROCESS", 1000)  # another process knows no fake
     return titles
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import astuple
 from dataclasses import replace
 from itertools import combinations
@@ -22,6 +24,7 @@ from support.boards import records
 
 from membench.records import Manifest
 from membench.report import captions
+from membench.report import drawing as drawing_module
 from membench.report import labels
 from membench.report import learning_curves
 from membench.report import scatter
@@ -59,7 +62,7 @@ def few() -> Scored:
 
 @pytest.fixture(scope="module")
 def drawn(few: Scored) -> list[Drawing]:
-    return drawings(*few, TASK)
+    return drawings(*few)[TASK]
 
 
 def parsed(drawing: Drawing) -> ElementTree.Element:
@@ -76,8 +79,19 @@ def test_a_figure_is_the_same_twice_and_whatever_the_user_has_set(
     with matplotlib.rc_context(
         {"font.size": 30, "svg.fonttype": "path", "axes.grid": False, "savefig.dpi": 300}
     ):
-        again = drawings(*few, TASK)
+        again = drawings(*few)[TASK]
     assert [d.svg for d in again] == [d.svg for d in drawn]
+
+
+@pytest.mark.parametrize("python", [sys.executable, "/bin/false"])
+def test_several_processes_draw_what_one_draws(
+    few: Scored, drawn: list[Drawing], monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    """And this one draws what another could not."""
+    monkeypatch.setattr(drawing_module, "FIGURES_A_PROCESS", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setattr(sys, "executable", python)
+    assert [d.svg for d in drawings(*few)[TASK]] == [d.svg for d in drawn]
 
 
 def test_drawing_leaves_the_users_settings_alone() -> None:
@@ -122,7 +136,7 @@ def test_text_stays_text_and_coordinates_have_two_decimals(drawn: list[Drawing])
 
 
 def test_hostile_names_are_shown_as_text() -> None:
-    found = drawings(*scored((EFFECTS[0], Effect(HOSTILE, HOSTILE, 0.9, 0.02))), TASK)
+    found = drawings(*scored((EFFECTS[0], Effect(HOSTILE, HOSTILE, 0.9, 0.02))))[TASK]
     assert len(found) == 3
     for drawing in found:
         assert [element for element in parsed(drawing).iter() if "script" in element.tag] == []
@@ -131,18 +145,18 @@ def test_hostile_names_are_shown_as_text() -> None:
 
 def test_a_composition_and_a_long_name_are_drawn(few: Scored) -> None:
     effects = (*EFFECTS, Effect("x" * 60, "composite", 0.7, 0.02))
-    assert len(drawings(*scored(effects), TASK)) == 3
+    assert len(drawings(*scored(effects))[TASK]) == 3
 
 
 def test_nothing_is_drawn_without_points() -> None:
     plan = manifest(tasks=(TASK,))
-    assert drawings(plan, score(plan, []), TASK) == []
+    assert drawings(plan, score(plan, []))[TASK] == []
 
 
 def test_an_entry_that_always_fails_is_drawn_as_the_worst() -> None:
     plan = manifest(tasks=(TASK,))
     made = [broken(r, "diverged") if r.regularizer == "mixup" else r for r in records(plan)]
-    fit, wrong, curves = drawings(plan, score(plan, made), TASK)
+    fit, wrong, curves = drawings(plan, score(plan, made))[TASK]
     assert "mixup" in " ".join(words(fit)) + " ".join(words(wrong))
     assert "mixup[off]" in words(curves)
 
@@ -230,7 +244,7 @@ def many() -> Scored:
 
 @pytest.fixture(scope="module")
 def many_drawn(many: Scored) -> dict[str, Drawing]:
-    return {d.name.partition("mlp-")[2].removesuffix(".svg"): d for d in drawings(*many, TASK)}
+    return {d.name.partition("mlp-")[2].removesuffix(".svg"): d for d in drawings(*many)[TASK]}
 
 
 def test_many_entries_are_also_drawn_group_by_group(many_drawn: dict[str, Drawing]) -> None:
