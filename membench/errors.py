@@ -29,6 +29,16 @@ class MembenchError(Exception):
         self.code = code
 
 
+class InputsChangedError(MembenchError):
+    """A plugin or a data set is not the one that the run was planned with.
+
+    What would be trained has another key than the plan's, so nothing of it may be stored.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}; run the command again", ExitCode.FAILED)
+
+
 class LaneError(AttributeError):
     """A plugin read a field of its lane that its stage does not have."""
 

@@ -23,6 +23,7 @@ from membench.api import Split
 from membench.data import RunData
 from membench.data import SplitData
 from membench.data import all_images
+from membench.data import arrays_digest
 from membench.data import draw_run
 from membench.data import load_arrays
 from membench.data import trained_rows
@@ -30,6 +31,7 @@ from membench.engine.draws import to_int32
 from membench.engine.lane_tensors import LaneTensors
 from membench.engine.network import Shape
 from membench.engine.network import initial_weights
+from membench.errors import InputsChangedError
 from membench.errors import MembenchError
 from membench.planning.packs import Pack
 from membench.records import Cell
@@ -64,9 +66,12 @@ class PackData:
             device: where the lanes are trained.
 
         Raises:
+            InputsChangedError: the data set is not the one that the pack was planned with.
             MembenchError: the training images fill no batch.
         """
         arrays = _arrays(dataset)
+        if pack.arrays and pack.arrays != _arrays_digest(dataset):
+            raise InputsChangedError(f"data set {dataset.name!r} is not the one that was planned")
         self.pack, self.device = pack, device
         self.num_classes = arrays.num_classes
         self.images = all_images(arrays)  #: [N, c, h, w], as the data set has them
@@ -225,6 +230,11 @@ def lane_key(cell: Cell, redraw: bool) -> int:
 @lru_cache(maxsize=2)
 def _arrays(dataset: Dataset) -> Arrays:
     return load_arrays(dataset)
+
+
+@lru_cache(maxsize=2)
+def _arrays_digest(dataset: Dataset) -> str:
+    return arrays_digest(_arrays(dataset))
 
 
 @lru_cache(maxsize=CACHE_SIZE)

@@ -136,6 +136,9 @@ class _Worker:
         self.ready = False
         self.retired = False  #: it has said that it ends, and wants no other pack
         self.compiled: set[ProgramId] = set()  #: programs of the packs that it was given
+        #: files of plugins that do not ship that it may have imported; None before its first pack.
+        #: What they do to it, to torch above all, must not reach other plugins' packs.
+        self.foreign_files: frozenset[str] | None = None
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
         self._pack_seconds = float("inf")  #: its pack's limit, which progress starts anew
         self._done = 0.0  #: share of its pack that it has reported
@@ -146,6 +149,7 @@ class _Worker:
         self._pack_seconds, self._done = seconds, 0.0
         self.process.set_time_limit(seconds)
         self.compiled.add(pack.program)
+        self.foreign_files = pack.foreign_files
         self.process.send(json.dumps(pack.to_json()).encode() + b"\n")
 
     def receive(self) -> list[dict[str, Any]]:
@@ -223,15 +227,18 @@ class _Pool:
         return worker.ready and worker.process.alive
 
     def _dispatch(self) -> None:
-        """Give every idle worker a pack, as long as there are any."""
+        """Give every idle worker a pack; let one end that no pack is left for, but for others."""
         for slot, worker in self._workers.items():
             if not self._is_idle(slot, worker):
                 continue
             busy = [pack.program for pack in self._running.values()]
-            pack = self._queue.take(worker.compiled, busy)
+            pack = self._queue.take(worker.compiled, busy, worker.foreign_files)
             if pack is not None:
                 self._running[slot] = pack
                 worker.submit(pack, self._limits.pack_seconds)
+            elif self._queue:
+                worker.retired = True
+                worker.process.close_stdin()
 
     def _wait(self, signals: Interrupts) -> None:
         """Wait until there is something to do for a worker, or a signal comes."""

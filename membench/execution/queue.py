@@ -38,8 +38,13 @@ class Queue:
         """Add a pack that is to be tried again, as the next of its program."""
         self._waiting[pack.program].append(pack)
 
-    def take(self, compiled: Collection[ProgramId], busy: Collection[ProgramId]) -> Pack | None:
-        """Remove and return the next pack of a worker, or None if there is none.
+    def take(
+        self,
+        compiled: Collection[ProgramId],
+        busy: Collection[ProgramId],
+        foreign_files: frozenset[str] | None = None,
+    ) -> Pack | None:
+        """Remove and return the next pack of a worker, or None if there is none for it.
 
         The pack is of a program that the worker has compiled. If none of these is left, it is of a
         program that no other worker is busy with, since each further worker compiles it again;
@@ -49,10 +54,12 @@ class Queue:
         Args:
             compiled: programs that this worker has compiled.
             busy: programs that other workers are busy with, one entry a worker.
+            foreign_files: that this worker has imported; its packs need the same. None = none yet,
+                so that every pack will do.
         """
         work_per_worker: dict[ProgramId, float] = {}
         for program, packs in self._waiting.items():
-            if packs:
+            if packs and foreign_files in (None, packs[-1].foreign_files):
                 work = sum(estimated_work(pack) for pack in packs)
                 work_per_worker[program] = work / (1 + list(busy).count(program))
         if not work_per_worker:

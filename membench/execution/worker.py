@@ -25,22 +25,28 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import BinaryIO
 from typing import NoReturn
 
 from membench.engine.spoilt import is_process_spoilt
 from membench.errors import ExitCode
+from membench.errors import InputsChangedError
 from membench.errors import MembenchError
 from membench.execution.protocol import send
 from membench.files import cache_folder
 from membench.planning.packs import Pack
 from membench.records import Record
 from membench.records import digest
+from membench.registry.validation import singular
 from membench.store.shards import Writer
 from membench.store.store import Store
 from membench.text import explain
 from membench.text import short
+
+if TYPE_CHECKING:
+    from membench.registry.registry import Registry
 
 Progress = Callable[[float], None]
 
@@ -203,20 +209,51 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
     from membench.engine.environment import configure_torch
     from membench.engine.environment import resolve_device
     from membench.engine.environment import worker_environment
+    from membench.engine.process_state import ProcessState
     from membench.engine.train import train_pack
     from membench.registry.registry import discover
 
     configure_torch()
     device = resolve_device(options.device)
     registry = discover(options.plugin)
+    state = ProcessState.now()
+
+    def train(pack: Pack, progress: Progress) -> list[Record]:
+        plugins = registry.for_study(pack.study)
+        _check_code(pack, plugins)
+        records = train_pack(pack, plugins, device, progress)
+        altered = state.alterations()
+        if altered:
+            culprit = ", ".join(sorted(pack.foreign_files)) or pack.id
+            raise MembenchError(
+                f"{culprit} changes {', '.join(altered[:3])}, which other plugins share: "
+                "a plugin must leave torch as it is"
+            )
+        return records
+
     return PackTrainer(
-        train=lambda pack, progress: train_pack(
-            pack, registry.for_study(pack.study), device, progress
-        ),
+        train=train,
         versions=lambda pack: worker_environment(
             torch.device(device), pack.compiled, pack.precision
         ),
     )
+
+
+def _check_code(pack: Pack, plugins: Registry) -> None:
+    """Compare the plugins here with those that the pack was planned with.
+
+    Raises:
+        InputsChangedError: one is another, or is gone.
+    """
+    for code in pack.code:
+        where = f" ({', '.join(code.foreign_files)})" if code.foreign_files else ""
+        plugin = f"{singular(code.kind)} {code.name!r}{where}"
+        try:
+            entry = plugins.with_composition(code.name, full=True).entry(code.kind, code.name)
+        except MembenchError as error:
+            raise InputsChangedError(f"{plugin} was planned and is gone: {error}") from error
+        if (entry.code_hash, entry.version) != (code.code_hash, code.version):
+            raise InputsChangedError(f"{plugin} is not the one that was planned")
 
 
 def _train_pack(pack: Pack, trainer: PackTrainer, writer: Writer, message_fd: int) -> None:
@@ -227,6 +264,8 @@ def _train_pack(pack: Pack, trainer: PackTrainer, writer: Writer, message_fd: in
         if [record.key for record in records] != list(pack.keys):
             raise ValueError("the records are not those of the pack's cells")
         writer.append(records)
+    except InputsChangedError:
+        raise
     except BaseException as error:  # a plugin's `sys.exit()` too: it costs this pack and no other
         if isinstance(error, MembenchError) and error.code is ExitCode.DISK:
             raise

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from membench.api import Split
+from membench.planning.packs import PluginCode
 from membench.records import PROTOCOL
 from membench.records import Cell
 from membench.records import digest
 from membench.records import parse_signal
+from membench.registry.discovery import is_shipped
 from membench.registry.registry import Registry
 
+#: (cells of a pack, probes) -> the code that they are made from
+CodeOf = Callable[[Sequence[Cell], Iterable[str]], tuple[PluginCode, ...]]
 ArraysHash = Callable[[str], str]  #: name of a data set -> SHA-256 of its arrays
 
 
@@ -71,3 +77,45 @@ def _code(registry: Registry, kind: str, name: str) -> list[Any]:
     """Return what identifies the code of a plugin."""
     entry = registry.entry(kind, name)
     return [entry.name, entry.code_hash, entry.version]
+
+
+class CodeOfPlan:
+    """The code of the plugins that a plan's cells name, looked up once each."""
+
+    def __init__(self, registry: Registry) -> None:
+        """Look code up in this registry."""
+        self._registry = registry
+        self._known: dict[tuple[str, str], PluginCode] = {}
+
+    def of(self, cells: Sequence[Cell], probes: Iterable[str]) -> tuple[PluginCode, ...]:
+        """Return the code that cells of one program are made from.
+
+        Args:
+            cells: of a pack.
+            probes: names of what is measured on them.
+        """
+        return tuple(self._look_up(kind, name) for kind, name in _named(cells, probes))
+
+    def _look_up(self, kind: str, name: str) -> PluginCode:
+        if (kind, name) not in self._known:
+            entry = self._registry.entry(kind, name)
+            self._known[kind, name] = PluginCode(
+                kind=kind,
+                name=name,
+                code_hash=entry.code_hash,
+                version=entry.version,
+                foreign_files=tuple(path for path in entry.paths if not is_shipped(path)),
+            )
+        return self._known[kind, name]
+
+
+def _named(cells: Sequence[Cell], probes: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield table and name of each plugin that cells of one program name."""
+    first = cells[0]
+    yield "datasets", first.dataset
+    yield "architectures", first.architecture
+    yield "regularizers", first.regularizer
+    for signal in dict.fromkeys(parse_signal(cell.signal)[0] for cell in cells):
+        yield "signals", signal
+    for probe in probes:
+        yield "probes", probe

@@ -22,6 +22,22 @@ ProgramId = tuple[str, str, str]  #: (dataset, architecture, regularizer)
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginCode:
+    """The code of a plugin that cells were planned with."""
+
+    kind: str  #: a table of the registry
+    name: str
+    code_hash: str
+    version: int
+    foreign_files: tuple[str, ...] = ()  #: that define it; none of a plugin that ships
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any]) -> PluginCode:
+        """Return the code that `Pack.to_json` wrote."""
+        return cls(**{**line, "foreign_files": tuple(line["foreign_files"])})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pack:
     """Cells of one (data set, architecture, regularizer, recipe) that train stacked.
 
@@ -37,11 +53,18 @@ class Pack:
     probes: tuple[str, ...] = ()  #: what is measured at these epochs
     study: str = ""  #: the study whose private records the names may be
     precision: str = ""  #: torch's matmul precision that a run has chosen; "" = the usual one
+    code: tuple[PluginCode, ...] = ()  #: of all plugins that the cells name, as planned
+    arrays: str = ""  #: SHA-256 of the data set's arrays, as planned; "" = unknown
 
     @property
     def id(self) -> str:
         """The first cell's id and the width: `mnist5k/mlp/dropout[0.5]/randY/seed0 x15`."""
         return f"{self.cells[0].id} x{len(self.cells)}"
+
+    @property
+    def foreign_files(self) -> frozenset[str]:
+        """The files of plugins that do not ship: what a worker that trains it imports of them."""
+        return frozenset(file for code in self.code for file in code.foreign_files)
 
     @property
     def program(self) -> ProgramId:
@@ -68,6 +91,8 @@ class Pack:
             probes=tuple(line["probes"]),
             study=line["study"],
             precision=line["precision"],
+            code=tuple(PluginCode.from_json(code) for code in line["code"]),
+            arrays=line["arrays"],
         )
 
 
@@ -103,8 +128,14 @@ def merge_packs(packs: Iterable[Pack], max_lanes: int) -> list[Pack]:
     for pack in packs:
         if joined and _differ_only_in_cells(joined[-1], pack):
             previous = joined.pop()
-            cells, keys = previous.cells + pack.cells, previous.keys + pack.keys
-            joined.append(replace(previous, cells=cells, keys=keys))
+            joined.append(
+                replace(
+                    previous,
+                    cells=previous.cells + pack.cells,
+                    keys=previous.keys + pack.keys,
+                    code=tuple(dict.fromkeys(previous.code + pack.code)),
+                )
+            )
         else:
             joined.append(pack)
     merged = []
@@ -140,4 +171,6 @@ def _program(cell: Cell) -> ProgramId:
 def _differ_only_in_cells(one: Pack, other: Pack) -> bool:
     if one.program != other.program:
         return False
-    return replace(one, cells=(), keys=()) == replace(other, cells=(), keys=())
+    # neighbours may name different signals
+    nothing: dict[str, Any] = {"cells": (), "keys": (), "code": ()}
+    return replace(one, **nothing) == replace(other, **nothing)

@@ -11,12 +11,15 @@ from collections.abc import Container
 from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from itertools import product
 
 from membench.api import Recipe
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.planning.keys import ArraysHash
+from membench.planning.keys import CodeOf
+from membench.planning.keys import CodeOfPlan
 from membench.planning.keys import cell_key
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
@@ -47,6 +50,7 @@ class Plan:
     suite: Suite
     manifest: Manifest
     cells: tuple[Cell, ...]
+    code: CodeOf = field(repr=False, compare=False)
     problems: tuple[PluginProblem, ...] = ()  #: regularizers left out because their `skip` failed
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
@@ -62,6 +66,8 @@ class Plan:
                 split=split_of(self.suite, first.dataset),
                 compiled=self.suite.compiled,
                 probes=self.suite.probes,
+                code=self.code(cells, self.suite.probes),
+                arrays=self.manifest.datasets[first.dataset],
             )
             packs.append(pack)
         return packs
@@ -103,7 +109,8 @@ def make_plan(
             ExitCode.NOTHING,
         )
     manifest = _manifest(suite, registry, hash_of, cells, skipped)
-    return Plan(suite=suite, manifest=manifest, cells=tuple(cells))
+    code = CodeOfPlan(registry).of
+    return Plan(suite=suite, manifest=manifest, cells=tuple(cells), code=code)
 
 
 def check_names(registry: Registry, **names: Iterable[str]) -> None:

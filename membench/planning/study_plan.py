@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from itertools import product
 
 from membench.errors import MembenchError
 from membench.planning.keys import ArraysHash
+from membench.planning.keys import CodeOf
+from membench.planning.keys import CodeOfPlan
 from membench.planning.keys import cell_key
 from membench.planning.packs import Pack
 from membench.planning.packs import chunk_by_program
@@ -32,6 +35,8 @@ class ArmPlan:
     arm: Arm
     cells: tuple[Cell, ...]
     keys: tuple[str, ...]  #: in the same order
+    code: CodeOf = field(repr=False, compare=False)
+    arrays: str  #: SHA-256 of the data set's arrays, in hex
     skipped: tuple[str, ...] = ()  #: "dataset/architecture/regularizer: why it cannot act there"
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
@@ -47,6 +52,8 @@ class ArmPlan:
                 read=self.arm.read,
                 probes=self.arm.probes,
                 study=self.study,
+                code=self.code(cells, self.arm.probes),
+                arrays=self.arrays,
             )
             packs.append(pack)
         return packs
@@ -108,7 +115,13 @@ def _plan_arm(study: str, arm: Arm, registry: Registry, hash_of: ArraysHash, ski
         )
         keys.append(key)
     return ArmPlan(
-        study=study, arm=arm, cells=tuple(cells), keys=tuple(keys), skipped=tuple(skipped)
+        study=study,
+        arm=arm,
+        cells=tuple(cells),
+        keys=tuple(keys),
+        code=CodeOfPlan(registry).of,
+        arrays=arrays,
+        skipped=tuple(skipped),
     )
 
 

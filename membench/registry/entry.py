@@ -67,6 +67,13 @@ class PluginEntry:
         """The names that a composition joins; () for all others."""
         return tuple(self.name.split("+")) if "+" in self.name else ()
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The defining file; of a composition those of its parts; of `none` there is none."""
+        if self.members:
+            return tuple(dict.fromkeys(path for member in self.members for path in member.paths))
+        return (self.path,) if self.path else ()
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the fields that depend on the working folder."""
         line = asdict(replace(self, plugin_source=None))

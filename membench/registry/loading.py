@@ -27,6 +27,7 @@ import pluggy
 from membench.api import PROJECT
 from membench.api import Spec
 from membench.errors import ExitCode
+from membench.errors import InputsChangedError
 from membench.errors import MembenchError
 from membench.registry.cache import PluginCache
 from membench.registry.cache import file_stamp
@@ -96,7 +97,8 @@ def load_records(entry: PluginEntry) -> tuple[Any, ...]:
         One record; of a composition those of its parts, in order; of `none` no record.
 
     Raises:
-        MembenchError: the plugin cannot be imported any more, or has changed since it was read.
+        InputsChangedError: the plugin has changed since it was read.
+        MembenchError: it cannot be imported any more.
     """
     if entry.members:
         records: list[Any] = []
@@ -123,9 +125,7 @@ def _load_record(entry: PluginEntry, source: PluginSource) -> Any:
     cache = PluginCache.open()
     cache.forget(source.key)
     cache.save()
-    raise MembenchError(
-        f"{source.label}: {entry.name} has changed since it was read; start again", ExitCode.FAILED
-    )
+    raise InputsChangedError(f"{source.label}: {entry.name} has changed since it was read")
 
 
 def _described_like(

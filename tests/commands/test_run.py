@@ -17,6 +17,7 @@ import pytest
 from support.cli import REPO
 from support.cli import Shell
 
+from membench.commands import training
 from membench.engine import environment
 from membench.errors import ExitCode
 
@@ -302,6 +303,62 @@ def test_a_faulty_plugin_costs_its_own_packs_only(failing: Whole) -> None:
     assert "timeout: no progress within 5 s" in done.stdout
     for name in ("raising", "dying", "hanging"):
         assert f"digits/mlp/{name}[2]/real/seed0 x6" in done.stdout
+
+
+def altering(name: str, statement: str) -> str:
+    """A sound plugin of that name, with a statement that is run when it is imported."""
+    text = PLUGINS["mine"].replace("mine", name)
+    return text.replace("\n\n\n", f"\nimport torch\n{statement}\n\n\n", 1)
+
+
+def test_what_plugins_do_to_torch_costs_their_own_packs_only(
+    whole: Whole, tiny: Tiny, tmp_path: Path
+) -> None:
+    """Each file has workers of its own, and what it has altered there is found after its pack."""
+    relu = "torch.nn.functional.relu = lambda x, *others: 0.5 * x.clamp(min=0)"
+    files = {
+        "mine": PLUGINS["mine"],
+        "halving": altering("halving", relu),
+        "threading": altering("threading", "torch.set_num_threads(2)"),
+    }
+    plugins(tmp_path, files)
+    done = tiny(tmp_path, *RUN, "-k", "mine or halving or threading")
+    assert done.returncode == ExitCode.FAILED
+    alone, beside = records(whole[0]), records(tmp_path)
+    reasons: dict[str, set[str]] = {"halving": set(), "threading": set()}
+    for cell_id, record in beside.items():
+        if record["regularizer"] in reasons:
+            assert record["status"] == "failed"
+            reasons[record["regularizer"]].add(record["reason"])
+        else:
+            for curve in ("env", "train", "loss", "val", "test"):
+                assert record[curve] == alone[cell_id][curve], cell_id
+    (halving,), (threading,) = reasons["halving"], reasons["threading"]
+    assert "plugins/halving.py changes torch.nn.functional.relu" in halving
+    assert "plugins/threading.py changes torch's number of threads" in threading
+
+
+def test_of_a_plugin_that_is_edited_while_a_run_starts_nothing_is_stored(
+    tiny_inside: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cells have the keys of the code that was planned."""
+    plugins(tmp_path, {"mine": PLUGINS["mine"]})
+    train_missing = training.train_missing
+
+    def edit_first(*arguments: Any) -> Any:
+        edited = PLUGINS["mine"].replace("lane.lr * lane", "2 * lane.lr * lane")
+        plugins(tmp_path, {"mine": edited})
+        return train_missing(*arguments)
+
+    monkeypatch.setattr(training, "train_missing", edit_first)
+    done = tiny_inside(tmp_path, *ONE, "-k", "mine and real")
+    assert done.returncode == ExitCode.FAILED
+    assert re.search(
+        r"regularizer 'mine' \(.*plugins/mine.py\) is not the one that was planned; "
+        "run the command again",
+        done.stderr,
+    )
+    assert "mine" not in {record["regularizer"] for record in records(tmp_path).values()}
 
 
 def test_lf_trains_the_failed_cells_again_and_no_others(failing: Whole, tiny_inside: Tiny) -> None:

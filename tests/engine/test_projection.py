@@ -50,6 +50,8 @@ def plan(batch: int, lanes: int, name: str = "none", compiled: bool = True) -> A
             compiled=compiled,
         ),
         cells=cells,
+        code=lambda cells, probes: (),
+        arrays="",
         keys=(),
     )
 

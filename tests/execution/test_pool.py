@@ -230,6 +230,23 @@ def test_a_worker_that_a_pack_has_spoilt_is_replaced_and_no_cell_fails(
     assert len(set(processes)) == 4
 
 
+def test_no_worker_trains_packs_of_two_foreign_files_or_of_one_and_of_what_ships(
+    run: Callable[..., Summary], tmp_path: Path
+) -> None:
+    """What a plugin's file does to its process reaches no other plugin."""
+    packs = []
+    for index, file in enumerate(("", "mine.py", "yours.py") * 3):
+        task = f"d/{file.removesuffix('.py') or 'ships'}"
+        packs.append(make_pack("note", index, task=task, file=file))
+    assert run(*packs).ok == 18
+    files_by_worker: dict[str, set[str]] = {}
+    for line in (tmp_path / "notes").read_text().splitlines():
+        worker, pack_id = line.split(" ", 1)
+        files_by_worker.setdefault(worker, set()).add(pack_id.split("/")[1])
+    assert all(len(files) == 1 for files in files_by_worker.values())
+    assert set().union(*files_by_worker.values()) == {"ships", "mine", "yours"}
+
+
 def test_cells_that_come_back_failed_count_as_a_failure(run: Callable[..., Summary]) -> None:
     summary = run(make_pack("failing"), make_pack("hang"), workers=1, max_failures=1)
     assert (summary.ok, summary.failed) == (0, 2)

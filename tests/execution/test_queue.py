@@ -167,3 +167,12 @@ def test_a_workers_command_names_plugins_device_and_data(tmp_path: Path) -> None
         == f"-m membench.execution.worker --out {tmp_path} --device cuda --plugin a.py --plugin b"
     )
     assert worker_command(tmp_path, data=Path("/sets"))[-2:] == ["--data-dir", "/sets"]
+
+
+def test_a_worker_is_given_packs_of_the_files_that_it_has_imported_and_no_others() -> None:
+    queue = Queue([make_pack("a", file="a.py"), make_pack("b", file="b.py"), make_pack("c")])
+    files = frozenset({"b.py"})
+    assert queue.take((), (), files).program[2] == "b"
+    assert queue.take((), (), files) is None
+    assert queue.take((), (), frozenset()).program[2] == "c"
+    assert queue.take((), (), None).program[2] == "a"

@@ -19,10 +19,13 @@ from support.plans import registry
 
 from membench.api import Split
 from membench.commands import training
+from membench.planning.keys import CodeOfPlan
 from membench.planning.packs import Pack
+from membench.planning.packs import PluginCode
 from membench.planning.packs import merge_packs
 from membench.planning.packs import split_pack
 from membench.records import Cell
+from membench.registry.discovery import shipped_folder
 
 DROPOUT = ("dots", "mlp", "dropout")  #: a program with 12 cells
 
@@ -166,5 +169,47 @@ def test_a_pack_with_every_field_set_survives_json() -> None:
         probes=("one",),
         study="capacity",
         precision="highest",
+        code=(
+            PluginCode(kind="signals", name="s", code_hash="h", version=2, foreign_files=("f",)),
+        ),
+        arrays="a",
     )
     assert Pack.from_json(json.loads(json.dumps(pack.to_json()))) == pack
+
+
+def test_packs_carry_the_code_and_the_data_that_they_were_planned_with() -> None:
+    for pack in plan_of().packs():
+        named = {(code.kind, code.name) for code in pack.code}
+        signals = {cell.signal.partition("@")[0] for cell in pack.cells}
+        dataset, architecture, regularizer = pack.program
+        assert named == {
+            ("datasets", dataset),
+            ("architectures", architecture),
+            ("regularizers", regularizer),
+            *(("signals", signal) for signal in signals),
+        }
+        assert pack.arrays == plan_of().manifest.datasets[dataset]
+
+
+def test_the_foreign_files_of_a_pack_are_those_of_all_parts_that_do_not_ship() -> None:
+    mine = replace(entry("regularizers", "mine"), path="/home/me/mine.py")
+    yours = replace(entry("regularizers", "yours"), path="/home/you/yours.py")
+    ships = replace(entry("regularizers", "ships"), path=str(shipped_folder() / "ships.py"))
+    both = replace(entry("regularizers", "both"), members=(mine, yours, ships))
+    tables = {name.name: name for name in (mine, yours, ships, both)}
+    base = registry()
+    code = CodeOfPlan(replace(base, regularizers={**base.regularizers, **tables}))
+    files = {}
+    for name in tables:
+        cell = replace(plan_of().cells[0], regularizer=name)
+        pack = replace(plan_of().packs()[0], code=code.of([cell], ()))
+        files[name] = pack.foreign_files
+    assert files["both"] == {"/home/me/mine.py", "/home/you/yours.py"}
+    assert (files["mine"], files["ships"]) == ({"/home/me/mine.py"}, frozenset())
+
+
+def test_packs_of_other_signals_are_joined_and_carry_the_code_of_both() -> None:
+    (first, *_) = plan_of().packs()
+    other = PluginCode(kind="signals", name="other", code_hash="h", version=1)
+    (joined,) = merge_packs([first, replace(first, code=(*first.code, other))], 1000)
+    assert joined.code == (*first.code, other)

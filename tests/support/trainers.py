@@ -18,6 +18,7 @@ from membench.api import Recipe
 from membench.api import Split
 from membench.engine.spoilt import mark_process
 from membench.planning.packs import Pack
+from membench.planning.packs import PluginCode
 from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
@@ -28,9 +29,17 @@ REPO = Path(__file__).parents[2]
 
 
 def make_pack(
-    regularizer: str = "good", index: int = 0, width: int = 2, epochs: int = 1, task: str = "d/a"
+    regularizer: str = "good",
+    index: int = 0,
+    width: int = 2,
+    epochs: int = 1,
+    task: str = "d/a",
+    file: str = "",
 ) -> Pack:
-    """Return a pack of `width` seeds; packs of one program differ in their `index`."""
+    """Return a pack of `width` seeds; packs of one program differ in their `index`.
+
+    With a file, its regularizer does not ship.
+    """
     dataset, architecture = task.split("/")
     seeds = range(index * width, (index + 1) * width)
     cells = tuple(Cell(dataset, architecture, regularizer, (0.5,), "real", seed) for seed in seeds)
@@ -41,6 +50,15 @@ def make_pack(
         recipe=Recipe(epochs=epochs),
         split=Split(10, 10, 10),
         compiled=False,
+        code=(
+            PluginCode(
+                kind="regularizers",
+                name=regularizer,
+                code_hash="h",
+                version=1,
+                foreign_files=(file,) if file else (),
+            ),
+        ),
     )
 
 
