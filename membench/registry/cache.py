@@ -21,7 +21,7 @@ import membench
 from membench.files import cache_folder
 from membench.files import replace_file
 
-SCHEMA = 2  #: raised when the fields of a remembered plugin change
+SCHEMA = 3  #: raised when the fields of a remembered plugin change
 MAX_SKIPS = 10_000  #: how many answers of `skip` are kept
 #: The modules that decide how a plugin is read. In a checkout they change without a new version.
 _READERS = (
@@ -86,9 +86,7 @@ class PluginCache(_CacheFile):
         entries: list[dict[str, Any]] = plugin["entries"]
         return entries
 
-    def put(
-        self, key: str, path: Path, stamp: list[int] | None, entries: list[dict[str, Any]]
-    ) -> None:
+    def put(self, key: str, path: Path, stamp: str | None, entries: list[dict[str, Any]]) -> None:
         """Remember a plugin, in memory until `save`.
 
         Args:
@@ -142,13 +140,15 @@ class SkipCache(_CacheFile):
         self.write()
 
 
-def file_stamp(path: Path) -> list[int] | None:
-    """Return what changes when a file does, [size, mtime_ns]; None if the file cannot be seen."""
+def file_stamp(path: Path) -> str | None:
+    """Return SHA-256 of a file's content, in hex; None if it cannot be read.
+
+    Not its size and time, which containers, `rsync -t` and `touch -r` keep.
+    """
     try:
-        stat = path.stat()
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return None
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _checksum(text: str) -> str:

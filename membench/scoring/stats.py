@@ -100,7 +100,25 @@ class Estimate:
     @property
     def p_above(self) -> Floats:
         """The one-sided p of "the mean is not above 0"."""
-        return special.stdtr(self.freedom, -self.mean / self.error)
+        return self.p_above_bound(0.0)
+
+    def p_above_bound(self, bound: float) -> Floats:
+        """Return the one-sided p of "the mean is not above the bound"."""
+        return special.stdtr(self.freedom, (bound - self.mean) / self.error)
+
+    @property
+    def lower(self) -> Floats:
+        """The one-sided 95% bound from below."""
+        return self.mean - special.stdtrit(self.freedom, LEVEL) * self.error
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """Subtract an estimate of other runs, unpaired (Welch, Biometrika 34, 1947)."""
+        variances = self.error**2, other.error**2
+        squares = variances[0] ** 2 / self.freedom + variances[1] ** 2 / other.freedom
+        variance = variances[0] + variances[1]
+        return Estimate(
+            mean=self.mean - other.mean, error=np.sqrt(variance), freedom=variance**2 / squares
+        )
 
 
 def estimate(strata: Sequence[Stratum]) -> Estimate:

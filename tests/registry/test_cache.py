@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_an_edited_plugin_is_read_again(workspace: Workspace, imports: Callable[
     assert after.strengths[-1] == (0.99,)
     assert after.code_hash != before.code_hash
     assert imports() == 2
+
+
+def test_a_file_that_changed_and_kept_size_and_time_is_read_anew(workspace: Workspace) -> None:
+    """As by `touch -r`, `rsync -t` or a container that is built again."""
+    path = workspace.write("plugins/a.py", shrinking("a"))
+    before = workspace.discover().regularizers["a"].code_hash
+    stat = path.stat()
+    path.write_text(path.read_text().replace("1 - ", "1 + "))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert workspace.discover().regularizers["a"].code_hash != before
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b"0" * 64 + b"\n{}", b"[" * 100_000])

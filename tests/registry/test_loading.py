@@ -157,7 +157,7 @@ def test_a_plugin_that_changed_since_it_was_read_is_not_run(workspace: Workspace
     stat = path.stat()
     path.write_text(path.read_text().replace("1 - ", "1 + "))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as on a file system with coarse times
-    message = r"plugins/a.py: a has changed since it was read; start again"
+    message = r"plugins/a.py: a has changed since it was read; run the command again"
     with pytest.raises(MembenchError, match=message):
         registry.regularizer("a")
     assert workspace.discover().regularizer("a")[0].name == "a"
