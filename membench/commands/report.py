@@ -41,6 +41,8 @@ def report(options: argparse.Namespace) -> int:
         0; 1 if `--check` finds a difference.
     """
     out: Path = options.out
+    if not options.check:
+        refuse_foreign_pages(out)
     files = pages(score_suites(out), out, draw_all=options.check)
     if options.check:
         return _compare(out, files)
@@ -135,6 +137,21 @@ def calibration_section(folder: Path) -> str:
         raise MembenchError(
             f"{file} is damaged ({error!r}): write it again with `membench reproduce --all`"
         ) from error
+
+
+def refuse_foreign_pages(out: Path) -> None:
+    """Look for files that pages would replace, before anything is trained or written.
+
+    Raises:
+        MembenchError: there is one that membench has not written.
+    """
+    from membench.report import foreign_pages
+
+    for path in foreign_pages(out):
+        raise MembenchError(
+            f"{path} was not written by membench and would be replaced: "
+            "move it, or give another folder with --out"
+        )
 
 
 def write_pages(out: Path, files: dict[str, bytes]) -> None:

@@ -26,6 +26,7 @@ from membench.commands.precision import Choice
 from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
 from membench.commands.precision import compiled_environments
+from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import write_pages
 from membench.commands.study_jobs import StudyJob
 from membench.commands.study_jobs import StudyPlanner
@@ -56,6 +57,8 @@ def reproduce(options: argparse.Namespace) -> int:
     Returns:
         0; 1 if cells, analyses or plugins failed; 2 if interrupted.
     """
+    if not options.collect_only:
+        refuse_foreign_pages(options.out)
     with closing(ForkServer()) as server:
         return _reproduce(options, server)
 

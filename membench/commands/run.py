@@ -27,6 +27,7 @@ from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
 from membench.commands.precision import compiled_environments
 from membench.commands.report import pages
+from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
 from membench.commands.training import TrainingJob
@@ -52,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
         raise MembenchError(
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
         )
+    if not options.collect_only:
+        refuse_foreign_pages(options.out)
     with closing(ForkServer()) as server:
         return _run(options, server)
 

@@ -16,11 +16,20 @@ from membench.records import Record
 from membench.report.figure_cache import FigureCache
 from membench.report.files import TIMING
 from membench.report.files import differences
+from membench.report.files import foreign_pages
 from membench.report.files import write
 from membench.report.terminal import summary_table
 from membench.scoring import Board
 
-__all__ = ["TIMING", "FigureCache", "differences", "render", "summary_table", "write"]
+__all__ = [
+    "TIMING",
+    "FigureCache",
+    "differences",
+    "foreign_pages",
+    "render",
+    "summary_table",
+    "write",
+]
 
 
 def render(

@@ -13,6 +13,11 @@ TIMING = "timing.md"
 #: Wall-clock differs between runs; everything else follows from the records alone, byte by byte.
 UNCHECKED = frozenset({TIMING})
 FIGURES = "figures"
+#: How the pages begin that membench writes; a file of these names that begins otherwise is not ours.
+PAGE_STARTS = {
+    "README.md": (b"<!-- Written by `membench report`", b"# The paper, reproduced\n"),
+    TIMING: (b"# Wall-clock\n",),
+}
 #: Near the head of every figure that we drew; no other file is ever removed or called stale.
 PAGE_MARK = "drawn by membench report"
 
@@ -29,6 +34,16 @@ def write(out: Path, files: Mapping[str, bytes]) -> None:
         replace_file(path, content, durable=False)
     for name in _stale_figures(out, files):
         (out / name).unlink()
+
+
+def foreign_pages(out: Path) -> list[Path]:
+    """List the files under `out` that a page would replace and that membench has not written."""
+    foreign = []
+    for name, starts in PAGE_STARTS.items():
+        path = out / name
+        if path.is_file() and not path.read_bytes().startswith(starts):
+            foreign.append(path)
+    return foreign
 
 
 def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:

@@ -390,6 +390,23 @@ def test_lf_without_a_failed_cell_exits_with_5(whole: Whole, tiny_inside: Tiny) 
     )
 
 
+@pytest.mark.parametrize("name", ["README.md", "timing.md"])
+@pytest.mark.parametrize(
+    "words",
+    [[*RUN, "--all"], ["reproduce", "--all"], ["report"]],
+    ids=["run", "reproduce", "report"],
+)
+def test_a_page_of_the_user_s_is_never_replaced(
+    tiny_inside: Tiny, tmp_path: Path, words: list[str], name: str
+) -> None:
+    (tmp_path / name).write_text("mine\n")
+    done = tiny_inside(tmp_path, *words, "--out", ".")
+    assert done.returncode == ExitCode.USAGE
+    assert f"{name} was not written by membench and would be replaced" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine\n"
+
+
 def test_an_unreadable_plugin_changes_the_exit_code_and_no_cell(
     whole: Whole, tiny_inside: Tiny
 ) -> None:
