@@ -13,7 +13,7 @@ TIMING = "timing.md"
 #: Wall-clock differs between runs; everything else follows from the records alone, byte by byte.
 UNCHECKED = frozenset({TIMING})
 FIGURES = "figures"
-#: How the pages begin that membench writes; a file of these names that begins otherwise is not ours.
+#: How the pages begin that membench writes. A file that begins otherwise is not ours.
 PAGE_STARTS = {
     "README.md": (b"<!-- Written by `membench report`", b"# The paper, reproduced\n"),
     TIMING: (b"# Wall-clock\n",),
