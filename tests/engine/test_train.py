@@ -639,7 +639,7 @@ def test_the_data_of_the_tests_can_be_learned() -> None:
 def test_the_plain_network_of_smoke_passes_the_gate_on_development_seeds() -> None:
     suite = replace(SUITES["smoke"], seeds=(1000, 1001, 1002))
     plan = make_plan(
-        suite, registry(), lambda name: "hash", lambda *names: None, lambda cell: "/none/" in cell
+        suite, registry(), lambda name: "", lambda *names: None, lambda cell: "/none/" in cell
     )
     (alone,) = (pack for pack in plan.packs() if pack.cells[0].regularizer == "none")
     (gate,) = score(plan.manifest, train_pack(alone, registry(), "cpu")).gates
