@@ -22,6 +22,7 @@ from membench.scoring.confirmed import estimate
 from membench.scoring.confirmed import may_be_first
 from membench.scoring.confirmed import on_front
 from membench.scoring.confirmed import p_of_pairs
+from membench.scoring.formulas import TIE
 from membench.scoring.formulas import Floats
 from membench.scoring.stats import ALPHA
 from membench.scoring.stats import holm
@@ -78,7 +79,8 @@ def test_every_interval_covers(world: str) -> None:
     for name in ("H", "dA", "noisy", "R"):
         estimated = estimate([task.readings[name] for task in tasks])
         covers = abs(estimated.mean - truth(tasks, name)) <= estimated.half
-        is_on = truth(tasks, name) != 0  # off is exactly `none`
+        chosen_by = "R" if name == "R" else "H"
+        is_on = np.all([task.truth[chosen_by] != 0 for task in tasks], 0)  # off is exactly `none`
         rate = covers[is_on].mean()
         print(f"\n{world}: {name} covered on {rate:.3f}", end="")
         assert 0.93 <= rate <= 0.975, (name, rate)
@@ -109,7 +111,12 @@ def p_of_claims(tasks: Sequence[Confirmed]) -> Floats:
     ],
 )
 def test_entries_at_a_bound_of_the_claim_rarely_hold_it(name: str, entries: list[Entry]) -> None:
-    rate = (p_of_claims(boards(entries)) < ALPHA).any(-1).mean()
+    tasks = boards(entries)
+    holds = truth(tasks, "H") > 0.1 + TIE  # where a task's choice is off, its parts are above
+    for part in ("dA", "noisy"):
+        holds &= truth(tasks, part) > -1.0 + TIE
+    claimed = p_of_claims(tasks) < ALPHA
+    rate = (claimed & ~holds).any(-1).mean()
     print(f"\n{name}: a false claim on {rate:.3f} of the boards", end="")
     assert rate <= 0.06
 
@@ -131,7 +138,9 @@ def test_entries_as_good_as_the_control_are_rarely_called_better(name: str) -> N
         entries = replace(reading, value=reading.value[:, :-1], influence=reading.influence[:, :-1])
         control = replace(reading, value=reading.value[:, -1:], influence=reading.influence[:, -1:])
         differences.append(entries - control)
-    rate = (holm(estimate(differences).p_above) < ALPHA).any(-1).mean()
+    true = truth(tasks, name)  # the control's choice may be off
+    claimed = holm(estimate(differences).p_above) < ALPHA
+    rate = (claimed & (true[:, :-1] <= true[:, -1:] + TIE)).any(-1).mean()
     print(f"\n{name}: a false excess on {rate:.3f} of the boards", end="")
     assert rate <= 0.06
 
@@ -148,13 +157,13 @@ def test_a_rank_interval_rarely_misses_its_rank(world: str, name: str) -> None:
     is_better = true[:, :, None] > true[:, None, :]
     false = beats(p) & ~is_better
     missed = (false.any(-1) | false.any(-2)).mean(0)
-    not_first = (~may_be_first(p) & (true >= true.max(-1, keepdims=True))).any(-1).mean()
+    not_first = (~may_be_first(p) & (true >= true.max(-1, keepdims=True))).mean(0)
     print(
-        f"\n{world}: {name}: a rank missed on {missed.max():.3f} (worst row), the first not among "
-        f"those that may be on {not_first:.3f}",
+        f"\n{world}: {name}: of the worst row the rank is missed on {missed.max():.3f}, "
+        f"a first place on {not_first.max():.3f} of the boards",
         end="",
     )
-    assert missed.max() <= 0.06 and not_first <= 0.06
+    assert missed.max() <= 0.06 and not_first.max() <= 0.06
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -166,6 +175,10 @@ def test_the_front_rarely_loses_a_member(world: str) -> None:
     for values in true:
         dominated &= values[:, :, None] > values[:, None, :]
     belongs = ~dominated.any(-2)
-    rate = (belongs & ~on_front(*p)).any(-1).mean()
-    print(f"\n{world}: the front loses a member on {rate:.3f} of the boards", end="")
-    assert rate <= 0.05
+    lost = belongs & ~on_front(*p)
+    print(
+        f"\n{world}: the worst member is lost on {lost.mean(0).max():.3f} of the boards, "
+        f"some member on {lost.any(-1).mean():.3f}",
+        end="",
+    )
+    assert lost.mean(0).max() <= 0.05
