@@ -24,6 +24,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 from typing import NoReturn
 
@@ -242,6 +243,8 @@ def _fork_worker(module: str, arguments: Sequence[str], ends: ChildEnds) -> int:
     try:
         os.close(ends.driver_alive)
         os.close(ends.exit)
+        with contextlib.suppress(OSError):  # what `top` shows; its command line is the server's
+            Path("/proc/self/comm").write_text("membench-worker")
         importlib.import_module(module).run([*arguments, "--fd", str(ends.messages)])
     except BaseException:
         traceback.print_exc()
