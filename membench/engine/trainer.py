@@ -135,14 +135,14 @@ class Trainer:
             lane_slices = compiled.lane_groups(lane_count, lane_bytes)
         # contiguous like every index that follows: compiled programs insist on strides
         index = order[lane_slices[0], 0].contiguous()
-        state, *others = self._arguments(lane_slices[0], index, self.step_index.clone())
+        state, *others = self.arguments(lane_slices[0], index, self.step_index.clone())
         trial = (clone_tree(state), *others)
         groups: list[LaneGroup] = []
         graph = None
         try:
             for lanes in lane_slices:
                 step_index = self.step_index.clone() if groups else self.step_index
-                arguments = self._arguments(lanes, index, step_index)
+                arguments = self.arguments(lanes, index, step_index)
                 step = program.bind(trial, arguments, index)
                 groups.append(compiled.LaneGroup(lanes=lanes, step=step))
             if not on_cpu:
@@ -168,7 +168,7 @@ class Trainer:
             torch.OutOfMemoryError: the lanes do not fit into the GPU's memory.
         """
         index = order[:, 0].contiguous()
-        state, constants, data, _, step_index = self._arguments(
+        state, constants, data, _, step_index = self.arguments(
             slice(None), index, self.step_index.clone()
         )
         trial = clone_tree(state)
@@ -210,8 +210,14 @@ class Trainer:
             readout = self.readout()
         return evaluate(self.program, readout, self.data, rows, labels, self.eval_lanes)
 
-    def _arguments(self, lanes: slice, index: Tensor, step_index: Tensor) -> tuple[Any, ...]:
-        """Return what `step_in_place` takes after the program, as views of the trainer's memory."""
+    def arguments(self, lanes: slice, index: Tensor, step_index: Tensor) -> tuple[Any, ...]:
+        """Return what `step_in_place` takes after the program, as views of the trainer's memory.
+
+        Args:
+            lanes: which of them.
+            index: [l, batch] int64, the batches of these lanes.
+            step_index: 0-d int32.
+        """
         return (
             _of_lanes(self.state, lanes),
             _of_lanes(self.constants, lanes),

@@ -19,7 +19,6 @@ import json
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -28,9 +27,9 @@ from pathlib import Path
 from typing import Any
 from typing import NoReturn
 
-from membench.execution import reaper
 from membench.execution.process import ChildEnds
 from membench.execution.process import ChildProcess
+from membench.execution.process import supervise_fork
 from membench.execution.process import wait_for_news
 from membench.execution.protocol import send
 
@@ -191,7 +190,9 @@ def main(preparation: str, message_fd: int, request_fd: int, modules: Sequence[s
         os.close(message_fd)
         _prepare(preparation)
     while True:
-        data, fds, _, _ = socket.recv_fds(requests, _MAX_REQUEST, len(ChildEnds._fields))
+        data, fds, _, _ = socket.recv_fds(
+            requests, _MAX_REQUEST, len(ChildEnds._fields), socket.MSG_CMSG_CLOEXEC
+        )
         if not data:
             return 0
         request = json.loads(data)
@@ -204,7 +205,9 @@ def main(preparation: str, message_fd: int, request_fd: int, modules: Sequence[s
         if group == 0:
             requests.close()
             os.close(message_fd)
-            _lead_worker(request["module"], request["arguments"], ends)
+            supervise_fork(partial(_run_worker, request["module"], request["arguments"]), ends)
+        with contextlib.suppress(OSError):  # it has done it already, or is gone
+            os.setpgid(group, group)
         for fd in ends:
             os.close(fd)
         send(message_fd, "forked", group=group)
@@ -219,37 +222,11 @@ def _prepare(preparation: str) -> NoReturn:
         os._exit(0)
 
 
-def _lead_worker(module: str, arguments: Sequence[str], ends: ChildEnds) -> NoReturn:
-    """Become the reaper of a second fork, which is the worker."""
-    try:
-        os.setsid()
-        os.dup2(ends.stdin, 0)
-        os.dup2(ends.output, 1)
-        os.dup2(ends.output, 2)
-        os.close(ends.stdin)
-        os.close(ends.output)
-        reaper.supervise(
-            ends.driver_alive, ends.exit, partial(_fork_worker, module, arguments, ends)
-        )
-    finally:
-        os._exit(1)
-
-
-def _fork_worker(module: str, arguments: Sequence[str], ends: ChildEnds) -> int:
-    """Fork the worker and return, in the reaper, its process id."""
-    child = os.fork()
-    if child != 0:
-        return child
-    try:
-        os.close(ends.driver_alive)
-        os.close(ends.exit)
-        with contextlib.suppress(OSError):  # what `top` shows; its command line is the server's
-            Path("/proc/self/comm").write_text("membench-worker")
-        importlib.import_module(module).run([*arguments, "--fd", str(ends.messages)])
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
+def _run_worker(module: str, arguments: Sequence[str], message_fd: int) -> None:
+    """Be the worker, in a fork of this process."""
+    with contextlib.suppress(OSError):  # what `top` shows; its command line is the server's
+        Path("/proc/self/comm").write_text("membench-worker")
+    importlib.import_module(module).run([*arguments, "--fd", str(message_fd)])
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ class ChildProcess:
         sys.stderr.flush()
         group = os.fork()
         if group == 0:
-            _supervise_fork(function, pipes)
+            supervise_fork(function, pipes.child_ends)
         with contextlib.suppress(OSError):  # the child has done it already, or is gone
             os.setpgid(group, group)
         pipes.close_child_ends()
@@ -402,34 +402,37 @@ def _close_pipe(pipe: Pipe) -> None:
     pipe.close()
 
 
-def _supervise_fork(function: Callable[[int], None], pipes: _Pipes) -> NoReturn:
-    """Become the reaper of a second fork, in which the function runs."""
+def supervise_fork(function: Callable[[int], None], ends: ChildEnds) -> NoReturn:
+    """Become, in a process that was forked for it, the reaper of a second fork.
+
+    Args:
+        function: runs in the second fork; takes the file descriptor to write messages to.
+        ends: of the pipes, the child's and the reaper's.
+    """
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         for fd in _driver_ends:
             os.close(fd)
         _driver_ends.clear()
-        os.dup2(pipes.stdin.read, 0)
-        os.dup2(pipes.output.write, 1)
-        os.dup2(pipes.output.write, 2)
-        reaper.supervise(
-            pipes.driver_alive.read, pipes.exit.write, partial(_fork_function, function, pipes)
-        )
+        os.dup2(ends.stdin, 0)
+        os.dup2(ends.output, 1)
+        os.dup2(ends.output, 2)
+        reaper.supervise(ends.driver_alive, ends.exit, partial(_fork_function, function, ends))
     finally:
         os._exit(1)
 
 
-def _fork_function(function: Callable[[int], None], pipes: _Pipes) -> int:
+def _fork_function(function: Callable[[int], None], ends: ChildEnds) -> int:
     """Run the function in a fork and return, in the reaper, its process id."""
     child = os.fork()
     if child != 0:
         return child
     exit_status = 1
     try:
-        os.close(pipes.driver_alive.read)
-        os.close(pipes.exit.write)
-        function(pipes.messages.write)
+        os.close(ends.driver_alive)
+        os.close(ends.exit)
+        function(ends.messages)
         exit_status = 0
     except BaseException:
         traceback.print_exc()

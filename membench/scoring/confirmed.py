@@ -20,8 +20,11 @@ from membench.scoring.formulas import TIE
 from membench.scoring.formulas import Floats
 from membench.scoring.formulas import Ints
 from membench.scoring.formulas import ratio
+from membench.scoring.formulas import weakest_best
 from membench.scoring.stats import ALPHA
 from membench.scoring.stats import Estimate
+from membench.scoring.stats import TaskEstimate
+from membench.scoring.stats import over_tasks
 
 MAX_LOSS = 0.005  #: of validation accuracy on real data, that a choice by noise held back allows
 
@@ -99,15 +102,19 @@ def estimate(readings: Sequence[Reading]) -> Estimate:
     Args:
         readings: one a task, of one entry or of the difference of two, with the same batch axes.
     """
-    mean, variance, squares = np.zeros(()), np.zeros(()), np.zeros(())
+    parts = []
     for reading in readings:
         num_seeds = reading.influence.shape[-1]
         spread = np.maximum(reading.influence.var(-1, ddof=1), reading.floor**2)
-        of_task = reading.weight**2 * spread / num_seeds
-        mean = mean + reading.weight * reading.value
-        variance = variance + of_task
-        squares = squares + of_task**2 / (num_seeds - 1)
-    return Estimate(mean=np.asarray(mean), error=np.sqrt(variance), freedom=variance**2 / squares)
+        parts.append(
+            TaskEstimate(
+                value=reading.value,
+                variance=spread / num_seeds,
+                degrees=num_seeds - 1,
+                weight=reading.weight,
+            )
+        )
+    return over_tasks(parts)
 
 
 # --- the choice of a strength, on the choosing seeds ----------------------------------------------
@@ -130,7 +137,7 @@ def choose_by_noise_held_back(held_back: Floats, gain_val: Floats) -> Ints:
     allowed = allowed & (gain_val[..., 1:] >= -TIE).all(-1)
     allowed[..., 0] = True
     # fewer wrong labels than chance would hit count as none
-    return _weakest_best(np.where(allowed, np.minimum(held_back, 1.0), -np.inf))
+    return weakest_best(np.where(allowed, np.minimum(held_back, 1.0), -np.inf), -1)
 
 
 def choose_by_recovery(gain_val: Floats) -> Ints:
@@ -142,11 +149,7 @@ def choose_by_recovery(gain_val: Floats) -> Ints:
     Returns:
         [...], the strength's index. Off is always a candidate; ties go to the weaker.
     """
-    return _weakest_best(gain_val.sum(-1))
-
-
-def _weakest_best(values: Floats) -> Ints:
-    return (values >= values.max(-1, keepdims=True) - TIE).argmax(-1)
+    return weakest_best(gain_val.sum(-1), -1)
 
 
 # --- claims, ranks and the front, on the confirming seeds -----------------------------------------

@@ -62,7 +62,7 @@ def choose(gain_val: Floats) -> Ints:
     Computes l*_{t,-s}; ties go to the weaker strength. D_t > 0 is common to all strengths, so the
     gains stand for the recovery on validation images. From [..., l, s] to [..., s].
     """
-    return _weakest_best(gain_val.sum(-1, keepdims=True) - gain_val)
+    return weakest_best(gain_val.sum(-1, keepdims=True) - gain_val, -2)
 
 
 def gains_of_subsets(gain_val: Floats, gains: Floats) -> Floats:
@@ -79,7 +79,7 @@ def gains_of_subsets(gain_val: Floats, gains: Floats) -> Floats:
     Returns:
         [..., h], the mean over *all* seeds of N at the strength that the subset chose.
     """
-    chosen = _weakest_best(gain_val @ subsets(gains.shape[-1]).T)
+    chosen = weakest_best(gain_val @ subsets(gains.shape[-1]).T, -2)
     return np.take_along_axis(gains.mean(-1), chosen, -1)
 
 
@@ -99,9 +99,9 @@ def subsets(seeds: int) -> Floats:
     return indicators
 
 
-def _weakest_best(total: Floats) -> Ints:
-    """Find the first strength whose total is the largest: [..., l, x] -> [..., x]."""
-    return (total >= total.max(-2, keepdims=True) - TIE).argmax(-2)
+def weakest_best(total: Floats, axis: int) -> Ints:
+    """Find the first strength whose total is the largest; the strengths are along the axis."""
+    return (total >= total.max(axis, keepdims=True) - TIE).argmax(axis)
 
 
 def at_chosen(values: Floats, chosen: Ints) -> Floats:

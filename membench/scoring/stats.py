@@ -130,13 +130,37 @@ def estimate(strata: Sequence[Stratum]) -> Estimate:
     Args:
         strata: one a task, of one entry or of the difference of two, with the same batch axes.
     """
-    mean, variance, squares = np.zeros(()), np.zeros(()), np.zeros(())
+    parts = []
     for stratum in strata:
-        task_mean, task_variance = _ratio_and_variance(stratum)
-        degrees = stratum.gains.shape[-1] - 1
-        mean = mean + stratum.weight * task_mean
-        variance = variance + stratum.weight**2 * task_variance
-        squares = squares + (stratum.weight**2 * task_variance) ** 2 / degrees
+        value, variance = _ratio_and_variance(stratum)
+        parts.append(
+            TaskEstimate(
+                value=value,
+                variance=variance,
+                degrees=stratum.gains.shape[-1] - 1,
+                weight=stratum.weight,
+            )
+        )
+    return over_tasks(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEstimate:
+    """One task's share of an estimate, with the variance of its value."""
+
+    value: Floats
+    variance: Floats
+    degrees: int  #: of freedom
+    weight: float
+
+
+def over_tasks(parts: Sequence[TaskEstimate]) -> Estimate:
+    """Average over tasks; freedom by Welch and Satterthwaite (README, Intervals)."""
+    mean, variance, squares = np.zeros(()), np.zeros(()), np.zeros(())
+    for part in parts:
+        mean = mean + part.weight * part.value
+        variance = variance + part.weight**2 * part.variance
+        squares = squares + (part.weight**2 * part.variance) ** 2 / part.degrees
     return Estimate(
         mean=np.asarray(mean),
         error=np.sqrt(variance),

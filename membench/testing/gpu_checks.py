@@ -190,7 +190,7 @@ def one_graph(subject: Subject) -> None:
     bench = subject.bench
     run = bench.toy_run(bench.off, bench.strongest)
     trainer, index = run.trainer(), _first_step(run)[:, 0]
-    arguments = (trainer.state, trainer.constants, trainer.data, index, trainer.step_index)
+    arguments = trainer.arguments(slice(None), index, trainer.step_index)
     try:
         trace(partial(step_in_place, trainer.program), arguments)
     except Exception as error:
