@@ -197,6 +197,10 @@ class Regularizer:
     name: str  #: `[a-z0-9][a-z0-9-]*`
     strengths: tuple[float, ...]  #: five, from "no visible effect" to "real accuracy breaks"
     off: float = 0.0  #: may be `inf`
+    #: The strongest value that makes sense, where there is one: a natural end of the grid, such as
+    #: 1.0 for a share. A best strength that is the last of the grid is then no sign that the grid
+    #: ends too early. No strength may lie beyond it.
+    limit: float | None = None
     #: data, model, loss, gradient, weights, trajectory or other; "control" is never ranked
     group: str = "other"
     #: net -> the reason why it cannot act on that network, else None; called when a run is planned

@@ -21,7 +21,7 @@ import membench
 from membench.files import cache_folder
 from membench.files import replace_file
 
-SCHEMA = 3  #: raised when the fields of a remembered plugin change
+SCHEMA = 4  #: raised when the fields of a remembered plugin change
 MAX_SKIPS = 10_000  #: how many answers of `skip` are kept
 #: The modules that decide how a plugin is read. In a checkout they change without a new version.
 _READERS = (

@@ -44,6 +44,8 @@ class PluginEntry:
     acts_on: tuple[str, ...] = ()  #: stages; for signals what they make noisy
     strengths: Strengths = ()  #: from weak to strong
     off: tuple[float, ...] = ()  #: one float a part
+    #: The natural end of the grid, one a part; None where a part has none.
+    limits: tuple[float | None, ...] = ()
     #: Of a composition whose full grid was requested: every combination of its parts' strengths.
     full: Strengths = ()
     version: int = 1
@@ -150,6 +152,7 @@ def _kind_fields(record: Any) -> dict[str, Any]:
             "acts_on": record.acts_on,
             "strengths": tuple((float(strength),) for strength in record.strengths),
             "off": (float(record.off),),
+            "limits": (None if record.limit is None else float(record.limit),),
             "redraw": bool(record.redraw),
             "has_skip": record.skip is not None,
         }

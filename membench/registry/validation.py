@@ -83,6 +83,7 @@ def _regularizer_errors(record: Regularizer) -> Iterator[str]:
         yield (
             f"strengths hold off ({record.off:g}), which is never trained; put another value there"
         )
+    yield from _limit_errors(record)
     yield from _function_errors(record, (*STAGES, "skip"))
     if record.init is not None and record.update is None:
         yield "init makes a state that nothing changes; add update, or drop init"
@@ -238,6 +239,33 @@ def _grid_errors(strengths: Any, sizes: Container[int]) -> Iterator[str]:
             yield f"strength {strength!r} is not a number; give floats or inf"
     if len({_as_shown(strength) for strength in strengths}) < len(strengths):
         yield "two strengths are the same to six digits; all must differ"
+
+
+def _limit_errors(record: Regularizer) -> Iterator[str]:
+    limit = record.limit
+    if limit is None:
+        return
+    if not _is_number(limit) or math.isinf(limit):
+        yield f"limit must be one finite number or None, not {limit!r}"
+    if limit == record.off:
+        yield f"limit is off ({record.off:g}): no strength lies between; drop limit"
+    beyond = [strength for strength in record.strengths if is_beyond(strength, record.off, limit)]
+    if beyond:
+        yield (
+            f"strength {beyond[0]:g} does not lie between off ({record.off:g}) and "
+            f"limit ({limit:g}); end the grid at the limit, or drop it"
+        )
+
+
+def is_beyond(strength: float, off: float, limit: float | None) -> bool:
+    """Tell whether a strength lies outside of the range from off to the natural end of the grid.
+
+    Args:
+        strength: of one part; `off` itself is inside.
+        off: may be infinite.
+        limit: the natural end; None = there is none, and nothing lies outside.
+    """
+    return limit is not None and not min(off, limit) <= strength <= max(off, limit)
 
 
 def _function_errors(record: Any, fields: tuple[str, ...], required: bool = False) -> Iterator[str]:

@@ -36,7 +36,7 @@ def test_an_entry_describes_its_record(workspace: Workspace) -> None:
     assert entry.source == 'A. Author, "Shrinking", 2020.'
     assert (entry.origin, entry.path) == ("plugins/shrink.py", str(path.resolve()))
     assert entry.strengths == ((0.1,), (0.3,), (0.5,), (0.7,), (0.9,))
-    assert entry.off == (0.0,)
+    assert (entry.off, entry.limits) == ((0.0,), (None,))
     assert (entry.version, entry.redraw, entry.has_skip, entry.parts) == (1, False, False, ())
 
 

@@ -28,6 +28,25 @@ from support.workspace import registering
         ("grid('x', strengths=('1', 1, 2, 3, 4))", "strength '1' is not a number"),
         ("grid('x', strengths=(True, 2, 3, 4, 5))", "strength True is not a number"),
         ("grid('x', off=None)", "off must be one number or inf, not None"),
+        ("grid('x', limit=True)", "limit must be one finite number or None, not True"),
+        ("grid('x', limit=math.inf)", "limit must be one finite number or None, not inf"),
+        ("grid('x', limit=0)", "limit is off (0): no strength lies between; drop limit"),
+        (
+            "grid('x', strengths=(1, 2, 3, 4, 5), limit=4.5)",
+            "strength 5 does not lie between off (0) and limit (4.5); end the grid at the limit",
+        ),
+        (
+            "grid('x', strengths=(1, 2, 3, 4, -1), limit=4.5)",
+            "strength -1 does not lie between off (0) and limit (4.5)",
+        ),
+        (
+            "grid('x', strengths=(5, 4, 3, 2, 1), off=math.inf, limit=2)",
+            "strength 1 does not lie between off (inf) and limit (2)",
+        ),
+        (
+            "grid('x', strengths=(5, 4, 3, 2, 1), off=6, limit=2)",
+            "strength 1 does not lie between off (6) and limit (2)",
+        ),
         ("grid('x', weights=3)", "weights must be a function, not an int"),
         ("grid('x', weights=None)", "acts nowhere; give it a function for a stage: batch, perturb"),
         ("grid('x', init=act)", "init makes a state that nothing changes; add update"),
@@ -82,6 +101,10 @@ from support.workspace import registering
             "is off for every part",
         ),
         (
+            "grid('a', limit=9), grid('b'), Composite('b+a', tuple((1, 6 + i) for i in range(5)))",
+            "strength 10 of a does not lie between its off (0) and its limit (9)",
+        ),
+        (
             "grid('a'), Composite('a+none', tuple((i, 0) for i in range(5)))",
             "none trains the plain network",
         ),
@@ -91,6 +114,23 @@ def test_an_invalid_record_is_refused_with_the_correction(
     workspace: Workspace, expression: str, message: str
 ) -> None:
     assert message in workspace.problem_of(registering(expression))
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        "strengths=(1, 2, 3, 4, 5), limit=5",
+        "strengths=(1, 2, 3, 4, 5), limit=7.5",
+        "strengths=(5, 4, 3, 2, 1), off=math.inf, limit=0",
+        "strengths=(5, 4, 3, 2, 1), off=6, limit=1",
+        "strengths=(1, 2, 3, 4, 5), off=-math.inf, limit=5",
+    ],
+)
+def test_a_grid_may_reach_its_limit_and_fall_towards_it(workspace: Workspace, grid: str) -> None:
+    workspace.write("plugins/a.py", registering(f"grid('a', {grid})"))
+    registry = workspace.discover()
+    assert registry.problems == ()
+    assert registry.regularizers["a"].limits == (float(grid.rpartition("=")[2]),)
 
 
 def test_a_control_may_redraw(workspace: Workspace) -> None:
