@@ -20,6 +20,7 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.store.accepted import accepted_records
+from membench.store.accepted import records_of
 from membench.store.store import Contents
 from membench.store.store import Store
 
@@ -46,7 +47,7 @@ def report(options: argparse.Namespace) -> int:
     files = pages(score_suites(out), out, draw_all=options.check)
     if options.check:
         return _compare(out, files)
-    write_pages(out, files)
+    write_pages(out, files, force=options.force)
     figures = sum(name.endswith(".svg") for name in files)
     print(f"wrote {out / 'README.md'} and {figures} figures")
     return ExitCode.OK
@@ -85,7 +86,7 @@ def score_suites(out: Path) -> list[ScoredSuite]:
     manifests = store.manifests()
     suites = []
     for name in sorted(manifests, key=lambda name: (name == "smoke", name)):
-        records = accepted_records(manifests[name], contents)
+        records = records_of(manifests[name], contents)
         suites.append((manifests[name], records, score(manifests[name], records)))
     if not suites:
         raise MembenchError(
@@ -154,12 +155,21 @@ def refuse_foreign_pages(out: Path) -> None:
         )
 
 
-def write_pages(out: Path, files: dict[str, bytes]) -> None:
-    """Write rendered files under `out`. Raises `MembenchError` (DISK) if that is not possible."""
+def write_pages(out: Path, files: dict[str, bytes], force: bool = False) -> None:
+    """Write rendered files under `out`.
+
+    Args:
+        out: the folder of results.
+        files: by their paths below it.
+        force: whether to replace pages that have more complete rows.
+
+    Raises:
+        MembenchError: it is not possible (DISK), or the pages there have more complete rows.
+    """
     from membench.report import write
 
     with disk_errors("write", out):
-        write(out, files)
+        write(out, files, force=force)
 
 
 def status(options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """`membench run`: plan a suite, train what is missing, write the board.
 
-`run` is the list of the steps. The options are read in `session`, the training is in `training`,
-the pages are in `report`.
+`run` is the list of the steps. The options are read in `session`, the second phase is planned in
+`phases`, the training is in `training`, the pages are in `report`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import argparse
 import subprocess
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ from membench.api import Recipe
 from membench.commands import session
 from membench.commands import training
 from membench.commands.list import report_problems
+from membench.commands.phases import SecondPhase
+from membench.commands.phases import pairs_to_train
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
-from membench.commands.precision import compiled_environments
 from membench.commands.report import pages
 from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
@@ -35,12 +38,20 @@ from membench.errors import MembenchError
 from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
+from membench.planning.packs import Pack
 from membench.planning.plan import Plan
 from membench.records import Manifest
+from membench.records import Record
+from membench.records import digest
 from membench.registry.registry import Registry
+from membench.scoring import complete_pairs
 from membench.store.accepted import accepted_by_key
+from membench.store.accepted import records_of
 from membench.store.store import Contents
 from membench.store.store import Store
+
+#: task -> environments that this machine's workers may have there, the most likely one first
+Environments = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
-    suite = session.requested_suite(options)
+    suite = session.requested_suite(options, registry)
     if not options.collect_only and not store.folder.exists():
         training.start_server(server, options, suite.compiled)
     failed = None
@@ -77,19 +88,21 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
 
     contents = store.read()
     if training.is_missing(plan.manifest.cells.values(), contents):
-        training.start_server(server, options, suite.compiled)
-    environments = session.expected_environments(options.device, plan.suite.compiled)
-    precisions: dict[str, Choice] = {}
-    if plan.suite.compiled:
-        precisions = _choose_precisions(options, registry, plan, store, contents)
-        environments = compiled_environments(precisions, options.device)
-    accepted = training.accepted_environments(environments, contents, options.accept_env)
-    plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
-    store.write_manifest(plan.manifest)
-    job = _training_job(registry, plan, environments[0], precisions, failed)
-    outcome = training.train_missing(job, store, contents, options, server)
+        training.start_server(server, options, plan.suite.compiled)
+    precisions = _choose_precisions(options, registry, plan, store, contents)
+    environments = _environments(options, plan, precisions)
+    earlier = store.manifests().get(plan.suite.name)
+    plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
+    work = _work_here(plan, contents, environments, alone=options.fresh)
+    manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
+    store.write_manifest(manifest)
+    job = _training_job(registry, work, environments, precisions, failed)
+    outcome = training.train_missing(job, store, options, server)
+    store.write_manifest(replace(manifest, cells=work.second.manifest.cells))
 
-    write_board(options.out, plan.manifest.suite)
+    if not outcome.summary.interrupted:
+        store.merge()
+        write_board(options.out, manifest.suite, force=options.force)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(
@@ -110,7 +123,7 @@ def failed_cells(store: Store, suite: str) -> set[str]:
     failed: set[str] = set()
     manifest = store.manifests().get(suite)
     if manifest is not None:
-        records = accepted_by_key(manifest.cells.values(), manifest.envs, store.read())
+        records = accepted_by_key(manifest.cells.values(), (), store.read())
         keys = training.failed_keys(records)
         failed = {cell_id for cell_id, key in manifest.cells.items() if key in keys}
     if not failed:
@@ -119,37 +132,171 @@ def failed_cells(store: Store, suite: str) -> set[str]:
 
 
 def print_cells(plan: Plan, failed: Collection[str] | None) -> None:
-    """Print the ids of the planned cells, or of those among them that failed."""
-    ids = [cell.id for cell in plan.cells if failed is None or cell.id in failed]
+    """Print the ids of the cells of the first phase, and how many the second has at most.
+
+    Args:
+        plan: of the first phase.
+        failed: ids of the cells of both phases that `--lf` trains, to print instead.
+    """
+    ids = sorted(failed) if failed is not None else [cell.id for cell in plan.cells]
     print(*ids, f"{len(ids)} cells", sep="\n")
+    if failed is None and plan.most_confirming_cells:
+        print(f"and at most {plan.most_confirming_cells} to confirm the strengths that they choose")
 
 
-def write_board(out: Path, suite: str) -> None:
-    """Write the pages of every suite, and print the table of the one that was run."""
+def write_board(out: Path, suite: str, force: bool = False) -> None:
+    """Write the pages of every suite, and print the table of the one that was run.
+
+    Args:
+        out: the leaderboard's folder.
+        suite: the name of the suite that was run.
+        force: whether to replace pages that have more complete rows.
+    """
     from membench.report import summary_table
 
     suites = score_suites(out)
-    write_pages(out, pages(suites, out))
     console = Console()
     for manifest, _, board in suites:
         if manifest.suite == suite:
             console.print(summary_table(board, console.width))
+    write_pages(out, pages(suites, out), force=force)
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
-def _merged_manifest(
-    store: Store, plan: Plan, registry: Registry, accepted: tuple[str, ...]
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What a run has to do on this machine."""
+
+    first: Plan  #: all selected cells of the first phase
+    second: SecondPhase
+    confirming: Plan  #: the cells of the second phase that are known before anything is trained
+    tasks: tuple[str, ...]  #: on which something is to be trained
+    records: dict[str, Record]  #: key -> the record that counts for a cell of either plan
+
+    @property
+    def expected(self) -> int:
+        """How many further cells are to be expected."""
+        return self.second.expected
+
+    def packs(self, records: Sequence[Record]) -> list[Pack]:
+        """Return the packs of the second phase that follow from new records of the first."""
+        return self.second.plan(records).packs(self.records)
+
+
+def _environments(
+    options: argparse.Namespace, plan: Plan, precisions: Mapping[str, Choice]
+) -> Environments:
+    """Return the environments of this machine's workers, by task."""
+    environments = {}
+    for task in plan.manifest.tasks:
+        choice = precisions.get(task)
+        environments[task] = session.expected_environments(
+            options.device, plan.suite.compiled, choice.precision if choice else ""
+        )
+    return environments
+
+
+def _work_here(plan: Plan, contents: Contents, environments: Environments, alone: bool) -> _Work:
+    """Find what no machine has finished, and what of it has records of this machine.
+
+    Args:
+        plan: of the first phase, with the manifest of all that was planned so far.
+        contents: of the store.
+        environments: of this machine, by task.
+        alone: whether only this machine's records count, `--fresh`.
+    """
+    here = {task: [digest(env) for env in of_task] for task, of_task in environments.items()}
+    own = {env for of_task in here.values() for env in of_task}
+    complete = complete_pairs(plan.manifest, records_of(plan.manifest, contents))
+    if alone:
+        for pair, envs in complete.items():
+            complete[pair] = tuple(env for env in envs if env in own)
+    pairs = pairs_to_train(plan, complete, own)
+
+    records = _records_here(plan.manifest, here, contents)
+    second = SecondPhase(plan, pairs, records.values())
+    confirming = second.plan()
+    records = _records_here(confirming.manifest, here, contents)
+
+    # what another machine has finished is not trained here
+    finished = []
+    for cell in plan.cells:
+        if (cell.task, cell.regularizer) not in pairs:
+            finished.append(plan.manifest.cells[cell.id])
+    for key, record in accepted_by_key(finished, (), contents).items():
+        records.setdefault(key, record)
+    tasks = {cell.task for cell in plan.cells if plan.manifest.cells[cell.id] not in records}
+    for cell in confirming.cells:
+        if confirming.manifest.cells[cell.id] not in records:
+            tasks.add(cell.task)
+    return _Work(
+        first=plan,
+        second=second,
+        confirming=confirming,
+        tasks=tuple(task for task in plan.manifest.tasks if task in tasks),
+        records=records,
+    )
+
+
+def _records_here(
+    manifest: Manifest, here: Mapping[str, Sequence[str]], contents: Contents
+) -> dict[str, Record]:
+    """Return the records that count on this machine, by key.
+
+    Args:
+        manifest: of the cells.
+        here: task -> environments of this machine.
+        contents: of the store.
+    """
+    keys: dict[str, list[str]] = {task: [] for task in here}
+    for cell_id, key in manifest.cells.items():
+        dataset, architecture, _ = cell_id.split("/", maxsplit=2)
+        task = f"{dataset}/{architecture}"
+        if task in keys:
+            keys[task].append(key)
+    records: dict[str, Record] = {}
+    for task, envs in here.items():
+        records |= accepted_by_key(keys[task], envs, contents)
+    return records
+
+
+def _labelled(
+    manifest: Manifest,
+    earlier: Manifest | None,
+    work: _Work,
+    environments: Environments,
+    alone: bool,
 ) -> Manifest:
-    """Join the plan with what earlier runs of the suite have planned."""
-    earlier = store.manifests().get(plan.suite.name)
-    manifest = merge_manifest(earlier, plan, registry)
-    return replace(manifest, envs=accepted, commit=_commit())
+    """Return the manifest with this machine's environments and the commit of the last training.
+
+    Args:
+        manifest: of all that was planned so far.
+        earlier: that of the last run; None if there was none.
+        work: what is to be trained.
+        environments: of this machine, by task.
+        alone: whether only this machine's records count, `--fresh`.
+    """
+    if alone:
+        envs: dict[str, None] = {}
+        for of_task in environments.values():
+            envs.update(dict.fromkeys(digest(env) for env in of_task))
+        manifest = replace(manifest, envs=(), alone=True)
+    else:
+        envs = dict.fromkeys(manifest.envs)
+        for task in work.tasks:
+            envs.update(dict.fromkeys(digest(env) for env in environments[task]))
+    commit = _commit()
+    if earlier is not None and not work.tasks:
+        commit = earlier.commit
+    return replace(manifest, envs=tuple(envs), commit=commit)
 
 
 def _choose_precisions(
     options: argparse.Namespace, registry: Registry, plan: Plan, store: Store, contents: Contents
 ) -> dict[str, Choice]:
-    """Choose the precision of the plan's tasks."""
+    """Choose the precision of the plan's tasks; none of tasks that are not compiled."""
+    if not plan.suite.compiled:
+        return {}
     tasks: dict[str, Task] = {}
     for cell in plan.cells:
         if cell.task not in tasks:
@@ -165,15 +312,15 @@ def _choose_precisions(
         store,
         contents,
         device=options.device,
-        accept_all=options.accept_env,
+        accept_all=not options.fresh,
         data_folder=options.data_dir,
     )
 
 
 def _training_job(
     registry: Registry,
-    plan: Plan,
-    environment: Mapping[str, Any],
+    work: _Work,
+    environments: Environments,
     precisions: Mapping[str, Choice],
     failed: Collection[str] | None,
 ) -> TrainingJob:
@@ -181,30 +328,37 @@ def _training_job(
 
     Args:
         registry: all plugins.
-        plan: the suite's, with the manifest that is written.
-        environment: of the workers.
+        work: what is to be done here.
+        environments: of the workers, by task.
         precisions: chosen, by task.
         failed: ids of the cells that `--lf` trains; None without `--lf`.
     """
-    key_of = plan.manifest.cells
-    keys = [key_of[cell.id] for cell in plan.cells]
+    plans = (work.first, work.confirming)
+    keys: dict[str, str] = {}
+    for plan in plans:
+        keys |= {cell.id: plan.manifest.cells[cell.id] for cell in plan.cells}
     retry = None
     if failed is not None:
-        retry = [key_of[cell.id] for cell in plan.cells if cell.id in failed]
+        retry = [key for cell_id, key in keys.items() if cell_id in failed]
+
+    def packs(done: Collection[str]) -> list[Pack]:
+        return work.first.packs(done) + work.confirming.packs(done)
+
     plugins = []
-    for name in dict.fromkeys(cell.regularizer for cell in plan.cells):
+    for name in dict.fromkeys(cell.regularizer for cell in work.first.cells):
         entry = registry.with_composition(name).regularizers[name]
         plugins.append((name, session.plugin_origin(entry)))
-
+    suite = work.first.suite
     return TrainingJob(
-        title=f"{plan.suite.name} {plan.suite.version}",
+        title=f"{suite.name} {suite.version}",
         plugins=plugins,
-        keys=keys,
-        packs=plan.packs,
-        environment=environment,
-        accepted=plan.manifest.envs,
+        keys=list(keys.values()),
+        packs=packs,
+        records={key: work.records[key] for key in keys.values() if key in work.records},
+        environment=next(iter(environments.values()))[0],
         retry=retry,
         precisions=precisions,
+        follow_up=work,
     )
 
 

@@ -77,7 +77,8 @@ def plan_suite(
         options: of `plan` or `run`.
         registry: all plugins.
         datasets: loads the arrays, whose hashes are part of the cells' keys.
-        only: ids of the cells to choose from; None = every cell of the suite.
+        only: ids of cells, of either phase: regularizers that have none of them on a task are left
+            out there; None = every regularizer.
 
     Returns:
         The plan. A regularizer whose `skip` raised is left out of it and is one of its problems.
@@ -96,12 +97,17 @@ def plan_suite(
 
 def _selection(expression: str | None, only: Collection[str] | None) -> Select | None:
     """Return whether an id is selected, as a function; None if every cell is."""
+    matches = compile_expression(expression or "")
     if only is None:
-        return None if expression is None else compile_expression(expression)
-    if expression is None:
-        return only.__contains__
-    matches = compile_expression(expression)
-    return lambda cell_id: cell_id in only and matches(cell_id)
+        return None if expression is None else matches
+    kept = {_pair(cell_id) for cell_id in only if matches(cell_id)}
+    return lambda cell_id: _pair(cell_id) in kept
+
+
+def _pair(cell_id: str) -> str:
+    """Return data set, architecture and regularizer of a cell, as `mnist5k/mlp/dropout`."""
+    dataset, architecture, setting, _, _ = cell_id.split("/")
+    return f"{dataset}/{architecture}/{setting.partition('[')[0]}"
 
 
 def _with_default_splits(suite: Suite, datasets: DatasetLoader) -> Suite:

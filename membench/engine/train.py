@@ -306,7 +306,7 @@ class Run:
             test_correct=np.zeros((lanes, split.test), dtype=bool),
         )
         budget = self.pack.recipe.epochs
-        read_epochs, test_epochs = self._epochs_to_read(cost)
+        read_epochs, test_epochs = self._epochs_to_read()
         order = self.data.order(1)
         for epoch in range(1, budget + 1):
             trainer.train_epoch(order)
@@ -317,7 +317,7 @@ class Run:
             on_progress(epoch / budget)
         return curves
 
-    def _epochs_to_read(self, cost: float) -> tuple[set[int], set[int]]:
+    def _epochs_to_read(self) -> tuple[set[int], set[int]]:
         """Return the epochs after which the lanes are read, and those after which test is read too.
 
         Both contain the budget.
@@ -327,8 +327,7 @@ class Run:
             return {*self.pack.read, budget}, {budget}
         if not self.parts:  # `none` is a control at each of them
             return set(control_epochs(budget)), set(control_epochs(budget))
-        equal_compute = max(1, round(budget / cost))
-        return {*checkpoints(budget), equal_compute}, {equal_compute, budget}
+        return set(checkpoints(budget)), {budget}
 
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""

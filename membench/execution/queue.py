@@ -25,14 +25,20 @@ class Queue:
     def __init__(self, packs: Iterable[Pack]) -> None:
         #: program -> its packs, the next one last
         self._waiting: dict[ProgramId, list[Pack]] = defaultdict(list)
-        for pack in packs:
-            self._waiting[pack.program].append(pack)
-        for waiting in self._waiting.values():
-            waiting.reverse()  # the sort is stable: of equal packs the first given is the next one
-            waiting.sort(key=estimated_work)
+        self.add(packs)
 
     def __len__(self) -> int:
         return sum(len(waiting) for waiting in self._waiting.values())
+
+    def add(self, packs: Iterable[Pack]) -> None:
+        """Add packs, which wait behind those of their programs that are as long."""
+        by_program: dict[ProgramId, list[Pack]] = defaultdict(list)
+        for pack in packs:
+            by_program[pack.program].append(pack)
+        for program, added in by_program.items():
+            # the sort is stable: of equal packs the first given is the next one
+            waiting = [*reversed(added), *self._waiting[program]]
+            self._waiting[program] = sorted(waiting, key=estimated_work)
 
     def put_back(self, pack: Pack) -> None:
         """Add a pack that is to be tried again, as the next of its program."""

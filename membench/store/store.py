@@ -30,6 +30,7 @@ from membench.records import Record
 from membench.records import canonical
 from membench.store.shards import CorruptLines
 from membench.store.shards import FileContents
+from membench.store.shards import News
 from membench.store.shards import Writer
 from membench.store.shards import encode
 from membench.store.shards import lock
@@ -85,6 +86,10 @@ class Store:
         """
         return Writer(self.shards)
 
+    def news(self) -> News:
+        """Return a reader of the records that are written from now on."""
+        return News(self.shards)
+
     def read(self, *, damaged_ok: bool = False) -> Contents:
         """Return all records that are whole.
 
@@ -111,6 +116,8 @@ class Store:
     def merge(self) -> int:
         """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`.
 
+        Manifests that were written beside the shards move to the merged files too.
+
         The bytes depend on the records alone, not on the order of writing or merging. A merge that
         is killed loses nothing: a shard is removed only when what it held is durable elsewhere.
 
@@ -132,6 +139,9 @@ class Store:
                 if size is not None:
                     abandoned[path] = size
             self._write_merged()
+            for path in sorted(self.shards.glob("*.plan.json")):
+                os.replace(path, self.folder / path.name)
+            sync_folder(self.folder)
             removed = 0
             for path, size in abandoned.items():
                 removed += _remove(path, size)
@@ -141,6 +151,9 @@ class Store:
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep what a suite planned, as `<suite>.plan.json`; an equal file is left alone.
 
+        It is kept beside the shards until they are merged, so that a run that is interrupted
+        changes no file that git keeps.
+
         Raises:
             MembenchError: with `ExitCode.DISK`; the file cannot be written.
             ValueError: the suite's name cannot name a file.
@@ -148,20 +161,30 @@ class Store:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", manifest.suite):
             raise ValueError(f"{manifest.suite!r} cannot name a file")
         text = json.dumps(manifest.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
-        path = self.folder / f"{manifest.suite}.plan.json"
-        if not path.is_file() or path.read_bytes() != text.encode():
+        name = f"{manifest.suite}.plan.json"
+        newest = self.shards / name
+        if not newest.is_file():
+            newest = self.folder / name
+        if not newest.is_file() or newest.read_bytes() != text.encode():
+            path = self.shards / name
             with disk_errors("write", path):
                 make_folder(self.shards)
                 replace_file(path, text.encode(), scratch=self.shards)
 
     def manifests(self) -> dict[str, Manifest]:
-        """Return the manifests by suite.
+        """Return the manifests by suite; of two of one suite, the one that is not merged yet.
 
         Raises:
             MembenchError: with `ExitCode.STORE`; a file is damaged.
         """
-        manifests = [_read_manifest(path) for path in sorted(self.folder.glob("*.plan.json"))]
-        return {manifest.suite: manifest for manifest in manifests}
+        manifests = {}
+        for folder in (self.folder, self.shards):
+            for path in sorted(folder.glob("*.plan.json")):
+                # a merge may have moved it to where it was not when this began
+                moved = self.folder / path.name
+                manifest = _read_manifest(path if path.is_file() else moved)
+                manifests[manifest.suite] = manifest
+        return manifests
 
     def _read_files(self) -> list[FileContents]:
         """Read every file of records.
@@ -195,9 +218,10 @@ class Store:
 def deduplicate(records: Iterable[Record]) -> list[Record]:
     """Return the records that are worth keeping, sorted by key, environment and line.
 
-    Of equal measurements of a key, one is kept; of measurements that differ (a conflict), all;
-    and what went wrong only if the key has no measurement. The result is the same for any order
-    and grouping of the records.
+    Of equal measurements of a key in one environment, one is kept; of measurements that differ (a
+    conflict), all; and what went wrong only if the key has no measurement in that environment, or
+    in any if the failure does not name one. The result is the same for any order and grouping of
+    the records.
     """
     by_key: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -211,11 +235,13 @@ def deduplicate(records: Iterable[Record]) -> list[Record]:
 def _deduplicate_key(records: list[Record]) -> list[Record]:
     if len(records) == 1:
         return records
-    measured = [record for record in records if record.status in MEASURED]
+    measured = {record.env for record in records if record.status in MEASURED}
     kept: dict[tuple[str, str], Record] = {}
-    for record in sorted(measured or records, key=lambda record: (record.env, encode(record))):
-        metrics = _metrics(record) if measured else ""  # of failures, one for each environment
-        kept.setdefault((record.env, metrics), record)
+    for record in sorted(records, key=lambda record: (record.env, encode(record))):
+        if record.status in MEASURED:
+            kept.setdefault((record.env, _metrics(record)), record)
+        elif record.env not in measured and (record.versions or not measured):
+            kept.setdefault((record.env, ""), record)  # of failures, one for each environment
     return list(kept.values())
 
 
