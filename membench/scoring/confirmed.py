@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,8 @@ class Reading:
     influence: Floats  #: [..., s], e_s, which sum to 0 over the seeds
     floor: float  #: the spread of e below which none is believed: that of one image or label
     weight: float = 1.0  #: w_t
+    #: [...], u, the least variance over seeds; 0 where no run of the setting has failed
+    failures: Floats = field(default_factory=lambda: np.zeros(()))
 
     def __sub__(self, other: Reading) -> Reading:
         return replace(
@@ -44,14 +47,17 @@ class Reading:
             value=self.value - other.value,
             influence=self.influence - other.influence,
             floor=max(self.floor, other.floor),
+            failures=self.failures + other.failures,
         )
 
     def pairs(self) -> Reading:
         """Subtract every entry from every other: [..., r, s] -> [..., r, r, s]."""
+        failures = np.broadcast_to(self.failures, self.value.shape)
         return replace(
             self,
             value=self.value[..., :, None] - self.value[..., None, :],
             influence=self.influence[..., :, None, :] - self.influence[..., None, :, :],
+            failures=failures[..., :, None] + failures[..., None, :],
         )
 
     def cut(self, most: float) -> Reading:
@@ -62,7 +68,7 @@ class Reading:
 def read_ratio(
     numerator: Floats, denominator: Floats, steps: Floats, weight: float = 1.0
 ) -> Reading:
-    """Read a mean over noise levels of ratios of means over seeds (README, Fresh seeds).
+    """Read a mean over noise levels of ratios of means over seeds (README, Intervals).
 
     The variance of a ratio of means is that of its residuals over the mean of the denominator
     (the ratio estimator; Cochran, *Sampling Techniques*, 3rd ed. 1977, chapter 6).
@@ -93,10 +99,29 @@ def read_mean(values: Floats, step: float, weight: float = 1.0) -> Reading:
     return Reading(value=mean, influence=values - mean[..., None], floor=step, weight=weight)
 
 
+def expect_failures(reading: Reading, worst: Floats, failed: Ints, runs: Ints) -> Reading:
+    """Allow for failures that the confirming seeds may lack (README, Rare failures).
+
+    Ten runs may all end where one in ten fails, and then show nothing of it in their spread. Where
+    some run of the setting failed, on any signal, the share that fails is taken as
+    r = (failed + 1) / (runs + 2), Laplace's rule of succession, and the variance over seeds as
+    u = r (1 - r) (value - worst)^2 at least.
+
+    Args:
+        reading: of one entry on one task, at one chosen setting.
+        worst: [...], what the value would be, had every run of it failed.
+        failed: [...], how many of the setting's confirming runs, over all signals, failed.
+        runs: [...], how many there are; 0 for off.
+    """
+    rate = (failed + 1) / (runs + 2)
+    failures = rate * (1 - rate) * (reading.value - worst) ** 2
+    return replace(reading, failures=np.where(np.asarray(failed) > 0, failures, 0.0))
+
+
 def estimate(readings: Sequence[Reading]) -> Estimate:
     """Estimate the weighted mean of one reading over tasks.
 
-    The variance of a task is v = max(var(e), floor^2) / n; degrees of freedom are those of Welch
+    The variance of a task is v = max(var(e), floor^2, u) / n; degrees of freedom are those of Welch
     and Satterthwaite.
 
     Args:
@@ -106,6 +131,7 @@ def estimate(readings: Sequence[Reading]) -> Estimate:
     for reading in readings:
         num_seeds = reading.influence.shape[-1]
         spread = np.maximum(reading.influence.var(-1, ddof=1), reading.floor**2)
+        spread = np.maximum(spread, reading.failures)
         parts.append(
             TaskEstimate(
                 value=reading.value,
@@ -121,7 +147,7 @@ def estimate(readings: Sequence[Reading]) -> Estimate:
 
 
 def choose_by_noise_held_back(held_back: Floats, gain_val: Floats) -> Ints:
-    """Choose the strength that holds back most noise at no cost (README, Fresh seeds).
+    """Choose the strength that holds back most noise at no cost (README, Choice).
 
     On clean validation images it may lose half a point after training on real data, and nothing
     after training on noise: that stops a regularizer that quits where labels look random.
@@ -156,7 +182,7 @@ def choose_by_recovery(gain_val: Floats) -> Ints:
 
 
 def all_above(parts: Sequence[tuple[Estimate, float]]) -> Floats:
-    """Test that every estimate is above its bound (README, Fresh seeds).
+    """Test that every estimate is above its bound (README, Claim).
 
     An intersection-union test: the largest p of its parts.
 
