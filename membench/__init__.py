@@ -25,6 +25,7 @@ from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.api import Split
+from membench.api import Suite
 from membench.api import hookimpl
 from membench.probes import Probe
 from membench.studies import Arm
@@ -46,6 +47,7 @@ __all__ = [
     "Signal",
     "Split",
     "Study",
+    "Suite",
     "Test",
     "hookimpl",
 ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from dataclasses import KW_ONLY
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Protocol
@@ -84,7 +86,7 @@ class Spec:
 
         Returns:
             Any number of records, of any kind: `Regularizer`, `Composite`, `Architecture`,
-            `Dataset` and `Signal` (this module), `Probe` (`membench.probes`) and `Study`
+            `Dataset`, `Signal` and `Suite` (this module), `Probe` (`membench.probes`) and `Study`
             (`membench.studies`).
 
         Example:
@@ -390,3 +392,31 @@ class Split:
         Fields that are None are left out, so that keys are as they were before there were any.
         """
         return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of tasks, and the signals, seeds and budgets with which each entry is trained on them.
+
+    A task is a data set with an architecture. Each strength of an entry is trained on the
+    `choosing` seeds, and the strengths that are chosen there anew on the `confirming` ones, which
+    alone are read. Fewer than five confirming seeds: intervals, no ranks.
+    """
+
+    name: str  #: `[a-z0-9][a-z0-9-]*`; what `--suite` takes
+    _: KW_ONLY
+    datasets: tuple[str, ...]
+    architectures: tuple[str, ...]
+    #: "real", "mixed@0.4", "randY" or other signals; without these three kinds nothing is ranked
+    signals: tuple[str, ...]
+    choosing: tuple[int, ...]  #: whole numbers from 0
+    confirming: tuple[int, ...]  #: others
+    splits: dict[str, Split]  #: by data set
+    #: (dataset, architecture) -> the recipe that replaces the architecture's
+    recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)
+    width: int = 15  #: lanes in a pack, at most; `membench run` joins packs for a GPU
+    compiled: bool = True  #: whether a step is compiled; not worth it for a run of seconds
+    probes: tuple[str, ...] = ()  #: measured in every cell; they change no other number
+    summary: str = ""
+    source: str = ""
+    version: int = 1  #: raise it when anything above changes: results of two versions do not mix

@@ -17,10 +17,10 @@ import pytest
 from support.cli import TERMINAL
 from support.cli import Cli
 from support.cli import Shell
-from support.tiny import TINY
+from support.suites import sources_and_tiny
 
 from membench.cli import main
-from membench.planning.suites import SUITES
+from membench.registry import registry
 
 #: Variables that a run sets for its workers.
 SET_FOR_WORKERS = ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS")
@@ -103,7 +103,7 @@ def inside(environ: dict[str, str]) -> Shell:
                 patch.setenv(name, environ[name])
             for name, value in more.items():
                 patch.setenv(name, value)
-            patch.setitem(SUITES, TINY.name, TINY)
+            patch.setattr(registry, "find_sources", sources_and_tiny)
             patch.chdir(folder)
             try:
                 code = main(words)

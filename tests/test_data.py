@@ -13,6 +13,7 @@ import pytest
 from support.engine import blobs
 from support.engine import own_cache
 from support.engine import registry
+from support.suites import shipped_suite
 
 from membench.api import Arrays
 from membench.api import Dataset
@@ -26,7 +27,6 @@ from membench.data import check_arrays
 from membench.data import draw_run
 from membench.data import load_arrays
 from membench.errors import MembenchError
-from membench.planning.suites import SUITES
 
 SPLIT = Split(test=300, train=200, validation=100)
 N = SPLIT.train
@@ -153,7 +153,12 @@ def test_mnist5k_splits_into_2000_1000_1000(mnist: Arrays) -> None:
     assert mnist.x.shape == (5000, 1, 28, 28) and mnist.x.dtype == np.uint8 and mnist.x.max() == 255
     assert np.bincount(mnist.y).tolist() == [500] * 10
     run = draw_run(
-        mnist, SUITES["quick"].splits["mnist5k"], registry().signal("real"), None, "mnist5k/mlp", 0
+        mnist,
+        shipped_suite("quick").splits["mnist5k"],
+        registry().signal("real"),
+        None,
+        "mnist5k/mlp",
+        0,
     )
     assert (len(run.test.y), len(run.train.y), len(run.val.y)) == (2000, 1000, 1000)
     assert len({*run.test.rows.tolist(), *run.train.rows.tolist(), *run.val.rows.tolist()}) == 4000

@@ -13,10 +13,10 @@ from support import readme_board
 from support.cli import REPO
 from support.cli import Cli
 from support.cli import Shell
+from support.suites import shipped_suite
 
 from membench.cli import build_parser
 from membench.errors import ExitCode
-from membench.planning.suites import SUITES
 
 TEXT = (REPO / "README.md").read_text("utf-8")
 
@@ -169,12 +169,9 @@ def test_the_excerpt_is_that_of_the_board() -> None:
 
 
 def test_what_is_said_of_the_suites_is_so() -> None:
-    quick, smoke = SUITES["quick"], SUITES["smoke"]
-    assert (quick.splits["mnist5k"].train, len(quick.architectures), len(quick.seeds)) == (
-        1000,
-        2,
-        5,
-    )
+    quick, smoke = shipped_suite("quick"), shipped_suite("smoke")
+    assert (quick.splits["mnist5k"].train, len(quick.architectures)) == (1000, 2)
+    assert (len(quick.choosing), len(quick.confirming)) == (3, 10)
     assert quick.signals == ("real", "mixed@0.4", "randY")
     assert quick.width == 15
     assert smoke.splits["digits"].train == 30

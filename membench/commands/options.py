@@ -210,11 +210,18 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="replace the suite's data sets",
     )
     group.add_argument(
+        "--signals",
+        type=comma_separated,
+        default=(),
+        metavar="A,B",
+        help="replace the suite's signals, as in real,mixed@0.2,randY",
+    )
+    group.add_argument(
         "--seeds",
         type=seed_list,
         default=(),
-        metavar="0-4",
-        help="replace the suite's seeds, as in 0,1,2 or 0-4",
+        metavar="3-12",
+        help="replace the suite's confirming seeds, as in 3,4,5 or 3-12",
     )
     group.add_argument(
         "--train-size",

@@ -15,15 +15,13 @@ from typing import Any
 from membench.api import Architecture
 from membench.api import Net
 from membench.errors import MembenchError
-from membench.errors import unknown_name
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
 from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import make_plan
 from membench.planning.select import compile_expression
-from membench.planning.suites import SUITES
-from membench.planning.suites import Suite
+from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
 from membench.registry.discovery import is_shipped
@@ -50,19 +48,18 @@ def load_registry(options: argparse.Namespace) -> Registry:
     return registry
 
 
-def requested_suite(options: argparse.Namespace) -> Suite:
+def requested_suite(options: argparse.Namespace, registry: Registry) -> PlannedSuite:
     """Return the suite that the options name, with the axes and sizes that they replace."""
-    if options.suite not in SUITES:
-        raise unknown_name("suite", options.suite, SUITES)
-    suite = narrow(
-        SUITES[options.suite],
-        options.datasets,
-        options.architectures,
-        options.seeds,
-        options.train_size,
-        options.epochs,
+    return narrow(
+        registry.suite(options.suite),
+        datasets=options.datasets,
+        architectures=options.architectures,
+        signals=options.signals,
+        seeds=options.seeds,
+        probes=tuple(options.probes),
+        train=options.train_size,
+        epochs=options.epochs,
     )
-    return replace(suite, probes=tuple(dict.fromkeys(options.probes)))
 
 
 def plan_suite(
@@ -87,7 +84,7 @@ def plan_suite(
         registry.entry("datasets", name)
     for name in options.architectures:
         registry.entry("architectures", name)
-    suite = _with_default_splits(requested_suite(options), datasets)
+    suite = _with_default_splits(requested_suite(options, registry), datasets)
     skips = SkipAnswers(registry, datasets, inspect_network)
     plan = make_plan(
         suite, registry, datasets.hash, skips.reason, _selection(options.expression, only)
@@ -110,7 +107,7 @@ def _pair(cell_id: str) -> str:
     return f"{dataset}/{architecture}/{setting.partition('[')[0]}"
 
 
-def _with_default_splits(suite: Suite, datasets: DatasetLoader) -> Suite:
+def _with_default_splits(suite: PlannedSuite, datasets: DatasetLoader) -> PlannedSuite:
     """Give a split to each data set that is not the suite's own."""
     splits = dict(suite.splits)
     for name in suite.datasets:

@@ -17,8 +17,11 @@ from typing import Any
 from membench.api import Architecture
 from membench.api import Composite
 from membench.api import Dataset
+from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.api import Split
+from membench.api import Suite
 from membench.registry.discovery import PluginSource
 from membench.registry.fingerprint import Docstring
 from membench.registry.fingerprint import private_record_hash
@@ -33,7 +36,7 @@ Strengths = tuple[tuple[float, ...], ...]  #: one tuple a setting, in it one flo
 class PluginEntry:
     """The facts about one record that are known without importing its plugin."""
 
-    kind: str  #: "regularizers", "architectures", "datasets", "signals", "probes" or "studies"
+    kind: str  #: a table of the registry: "regularizers", "suites", ...
     name: str
     #: Of regularizers; "baseline" is `none`, "composition" is `a+b`. Of studies the paper's figure.
     group: str = ""
@@ -56,6 +59,7 @@ class PluginEntry:
     file_hash: str = ""
     noise: str | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
+    suite: dict[str, Any] = field(default_factory=dict)  #: JSON-ready; `suite_of` reads it
     redraw: bool = False
     has_skip: bool = False
     has_fetch: bool = False
@@ -96,6 +100,7 @@ class PluginEntry:
 
 
 _NOT_CACHED = ("origin", "path", "plugin_source", "members")
+_SUITE_TUPLES = ("datasets", "architectures", "signals", "choosing", "confirming", "probes")
 
 
 def describe(
@@ -165,9 +170,45 @@ def _kind_fields(record: Any) -> dict[str, Any]:
         return {"has_fetch": record.fetch is not None}
     if isinstance(record, Signal):
         return {"noise": record.noise, "acts_on": (record.noise,) if record.noise else ()}
+    if isinstance(record, Suite):
+        return {"suite": _suite_fields(record)}
     if isinstance(record, Study):
         return {"group": record.figure}
     return {}
+
+
+def _suite_fields(suite: Suite) -> dict[str, Any]:
+    """Return the fields of a suite that the entry itself does not have, JSON-ready."""
+    fields: dict[str, Any] = {}
+    for name in _SUITE_TUPLES:
+        fields[name] = list(getattr(suite, name))
+    fields["splits"] = {dataset: asdict(split) for dataset, split in suite.splits.items()}
+    fields["recipes"] = {}
+    for (dataset, architecture), recipe in suite.recipes.items():
+        fields["recipes"][f"{dataset}/{architecture}"] = asdict(recipe)
+    fields["width"] = suite.width
+    fields["compiled"] = suite.compiled
+    return fields
+
+
+def suite_of(entry: PluginEntry) -> Suite:
+    """Return the suite that an entry describes, without importing its plugin."""
+    fields = dict(entry.suite)
+    for name in _SUITE_TUPLES:
+        fields[name] = tuple(fields[name])
+    fields["splits"] = {name: Split(**split) for name, split in fields["splits"].items()}
+    recipes = {}
+    for task, recipe in fields["recipes"].items():
+        dataset, architecture = task.split("/")
+        recipes[dataset, architecture] = Recipe(**recipe)
+    fields["recipes"] = recipes
+    return Suite(
+        name=entry.name,
+        summary=entry.summary,
+        source=entry.source,
+        version=entry.version,
+        **fields,
+    )
 
 
 def _lists_to_tuples(value: Any) -> Any:

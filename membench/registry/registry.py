@@ -16,6 +16,7 @@ from membench.api import Architecture
 from membench.api import Dataset
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.api import Suite
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.probes import Probe
@@ -28,6 +29,7 @@ from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import find_sources
 from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
+from membench.registry.entry import suite_of
 from membench.registry.loading import load_records
 from membench.registry.loading import read_cached
 from membench.registry.validation import singular
@@ -35,7 +37,7 @@ from membench.studies import Study
 
 #: The tables that a cell is made from.
 CELL_KINDS = ("regularizers", "architectures", "datasets", "signals", "probes")
-KINDS = (*CELL_KINDS, "studies")
+KINDS = (*CELL_KINDS, "suites", "studies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Registry:
     datasets: Table = field(default_factory=dict)
     signals: Table = field(default_factory=dict)
     probes: Table = field(default_factory=dict)
+    suites: Table = field(default_factory=dict)
     studies: Table = field(default_factory=dict)
     private: tuple[PluginEntry, ...] = ()  #: the records of studies, visible only in `for_study`
     problems: tuple[PluginProblem, ...] = ()
@@ -63,7 +66,11 @@ class Registry:
         for entry in private:
             tables[entry.kind][entry.name] = entry
         return Registry(
-            **tables, studies=self.studies, private=self.private, problems=self.problems
+            **tables,
+            suites=self.suites,
+            studies=self.studies,
+            private=self.private,
+            problems=self.problems,
         )
 
     def with_composition(self, name: str, full: bool = False) -> Registry:
@@ -125,6 +132,14 @@ class Registry:
         """Load a probe."""
         (record,) = load_records(self.entry("probes", name))
         return record
+
+    def suite(self, name: str) -> Suite:
+        """Return a suite, which is plain data: its plugin is not imported.
+
+        Raises:
+            MembenchError: there is no such suite; the message suggests the nearest ones.
+        """
+        return suite_of(self.entry("suites", name))
 
     def study(self, name: str) -> Study:
         """Load a study."""

@@ -25,7 +25,6 @@ from membench.commands import session
 from membench.commands import training
 from membench.planning.inputs import DatasetLoader
 from membench.planning.plan import Plan
-from membench.planning.suites import SUITES
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Record
@@ -54,6 +53,13 @@ def register():
     grid = (0.1, 0.3, 0.5, 0.7, 0.9)
     return [Regularizer("{name}", strengths=grid, group="{group}", hidden=hidden)]
 '''
+_SUITE = """from membench import Recipe, Split, Suite, hookimpl
+
+
+@hookimpl
+def register():
+    return [{suite!r}]
+"""
 _GROUPS = ("data", "model", "loss", "gradient", "weights")
 
 
@@ -150,7 +156,7 @@ def _words(folder: Path) -> list[str]:
 
 
 def _write_plugins(size: Size, folder: Path) -> None:
-    """Link the shipped plugins, without the regularizers, and write made-up regularizers."""
+    """Link the shipped plugins, without the regularizers; write the suite and regularizers."""
     patterns = ["architectures/*.py", "datasets/*.py", "signals/*.py"]
     if size.controls:
         patterns.append("regularizers/controls.py")
@@ -158,6 +164,17 @@ def _write_plugins(size: Size, folder: Path) -> None:
     for pattern in patterns:
         for path in shipped_folder().glob(pattern):
             (folder / path.name).symlink_to(path)
+    quick = discover().suite("quick")
+    growth = replace(
+        quick,
+        name="growth",
+        architectures=quick.architectures[: size.tasks],
+        signals=quick.signals[: size.signals],
+        choosing=tuple(range(size.seeds)),
+        confirming=(size.seeds,),
+        recipes=dict(list(quick.recipes.items())[: size.tasks]),
+    )
+    (folder / "growth.py").write_text(_SUITE.format(suite=growth))
     for i in range(size.entries):
         name, group = f"entry-{i:03}", _GROUPS[i % len(_GROUPS)]
         (folder / f"{name}.py").write_text(_PLUGIN.format(name=name, group=group))
@@ -220,13 +237,6 @@ def _print_end() -> None:
 
 def _act(action: str, cells: str, folder: str) -> None:
     size, path = SIZES[int(cells)], Path(folder)
-    SUITES["growth"] = replace(
-        SUITES["quick"],
-        name="growth",
-        architectures=SUITES["quick"].architectures[: size.tasks],
-        signals=SUITES["quick"].signals[: size.signals],
-        seeds=tuple(range(size.seeds)),
-    )
     session.discover = partial(discover, shipped=path / "shipped")
     actions: dict[str, Callable[[Size, Path], Any]] = {
         "build": build,

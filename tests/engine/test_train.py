@@ -22,6 +22,7 @@ from support.engine import blobs
 from support.engine import pack
 from support.engine import parts
 from support.engine import registry
+from support.suites import shipped_suite
 
 from membench.api import Dataset
 from membench.api import Recipe
@@ -43,7 +44,6 @@ from membench.engine.trainer import Trainer
 from membench.errors import LaneError
 from membench.errors import MembenchError
 from membench.planning.plan import make_plan
-from membench.planning.suites import SUITES
 from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
@@ -637,11 +637,11 @@ def test_the_data_of_the_tests_can_be_learned() -> None:
 
 
 def test_the_plain_network_of_smoke_passes_the_gate_on_development_seeds() -> None:
-    suite = replace(SUITES["smoke"], seeds=(1000, 1001, 1002))
+    suite = replace(shipped_suite("smoke"), choosing=(1000,), confirming=(1001, 1002))
     plan = make_plan(
         suite, registry(), lambda name: "", lambda *names: None, lambda cell: "/none/" in cell
     )
     (alone,) = (pack for pack in plan.packs() if pack.cells[0].regularizer == "none")
     (gate,) = score(plan.manifest, train_pack(alone, registry(), "cpu")).gates
-    assert gate.seeds == suite.seeds
+    assert gate.seeds == (1000, 1001, 1002)
     assert gate.reasons == ()

@@ -17,6 +17,7 @@ import pytest
 from support.processes import command_line
 from support.processes import processes_with
 from support.processes import wait_until
+from support.suites import shipped_suite
 from support.trainers import REPO
 from support.trainers import make_pack
 
@@ -29,7 +30,6 @@ from membench.execution.worker import ONE_THREAD
 from membench.execution.worker import worker_command
 from membench.planning.packs import Pack
 from membench.planning.plan import make_plan
-from membench.planning.suites import SUITES
 from membench.records import digest
 from membench.registry.registry import discover
 from membench.store.store import Store
@@ -40,7 +40,6 @@ from pathlib import Path
 from support.trainers import *
 from membench.execution.pool import run_packs
 from membench.store.store import Store
-from membench.planning.suites import SUITES
 from membench.execution.worker import worker_command
 
 # A test run in the background has it ignored.
@@ -436,7 +435,7 @@ def test_the_engine_trains_in_a_worker_and_a_plugins_error_names_its_line(
     plugin.write_text(PLUGIN)
     registry = discover([str(plugin)])
     plan = make_plan(
-        SUITES["smoke"],
+        shipped_suite("smoke"),
         registry,
         lambda name: "",
         lambda *names: None,

@@ -19,7 +19,7 @@ from support.plans import without
 
 from membench.api import Recipe
 from membench.planning.manifest import merge_manifest
-from membench.planning.suites import Suite
+from membench.planning.suites import PlannedSuite
 from membench.planning.suites import narrow
 from membench.records import Entry
 from membench.records import Manifest
@@ -30,7 +30,10 @@ NEW_MIXUP = {"mixup": {"code_hash": "new"}}
 
 
 def replanned(
-    old: Manifest | None, plugins: Registry | None = None, suite: Suite = SUITE, **options: Any
+    old: Manifest | None,
+    plugins: Registry | None = None,
+    suite: PlannedSuite = SUITE,
+    **options: Any,
 ) -> Manifest:
     """Return the manifest after another plan."""
     plugins = plugins or registry()
@@ -91,8 +94,8 @@ def test_plans_with_different_plugins_installed_add_up() -> None:
 
 
 def test_plans_of_different_seeds_add_up() -> None:
-    first = plan_of(narrow(SUITE, (), (), (0,))).manifest
-    both = replanned(first, suite=narrow(SUITE, (), (), (1,)))
+    first = plan_of(narrow(SUITE, seeds=(7,))).manifest
+    both = replanned(first, suite=narrow(SUITE, seeds=(8,)))
     assert both.cells == plan_of().manifest.cells
     assert both.seeds == (0, 1)
 
@@ -166,7 +169,7 @@ def test_cells_of_another_recipe_are_dropped() -> None:
 @pytest.mark.parametrize(
     "suite", [replace(SUITE, version=2), replace(SUITE, signals=("real", "randY"))]
 )
-def test_another_version_or_other_signals_start_a_new_manifest(suite: Suite) -> None:
+def test_another_version_or_other_signals_start_a_new_manifest(suite: PlannedSuite) -> None:
     def select(cell: str) -> bool:
         return cell.startswith("dots/mlp/dropout")
 

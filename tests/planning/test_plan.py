@@ -21,7 +21,7 @@ from membench.api import Split
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.planning.plan import Plan
-from membench.planning.suites import Suite
+from membench.planning.suites import PlannedSuite
 from membench.planning.suites import narrow
 from membench.records import Cell
 
@@ -145,7 +145,7 @@ def test_an_empty_selection_ends_with_code_5() -> None:
         (replace(SUITE, probes=("thre",)), "unknown probe 'thre'"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest_one(suite: Suite, message: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest_one(suite: PlannedSuite, message: str) -> None:
     with pytest.raises(MembenchError, match=message) as caught:
         plan_of(suite)
     assert caught.value.code == ExitCode.USAGE == 4
@@ -159,4 +159,4 @@ def test_a_data_set_without_a_split_is_refused() -> None:
 
 
 def test_the_manifest_has_the_name_of_the_narrowed_suite() -> None:
-    assert plan_of(narrow(SUITE, (), (), (7,))).manifest.suite == "small-custom"
+    assert plan_of(narrow(SUITE, seeds=(7,))).manifest.suite == "small-custom"

@@ -10,12 +10,12 @@ import pytest
 from support.cli import Cli
 from support.cli import Shell
 from support.engine import registry
+from support.suites import shipped_suite
 
 from membench.data import load_arrays
-from membench.planning.suites import SUITES
 from membench.store.store import Store
 
-STANDARD = SUITES["standard"]
+STANDARD = shipped_suite("standard")
 #: Digits from a file: what only `--data-dir` can give, to the workers too.
 PLUGIN = """\
 import numpy as np

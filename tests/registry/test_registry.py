@@ -7,9 +7,14 @@ import sys
 
 import pytest
 from support.workspace import Workspace
+from support.workspace import registering
 from support.workspace import shrinking
 
+from membench.api import Recipe
+from membench.api import Split
+from membench.api import Suite
 from membench.errors import MembenchError
+from membench.registry import loading
 
 
 def test_an_unknown_name_brings_the_nearest_one(workspace: Workspace) -> None:
@@ -46,6 +51,41 @@ def test_other_code_under_a_taken_name_is_refused(workspace: Workspace) -> None:
         "rename it, or remove one of the two"
     )
     assert registry.regularizers["a"].origin == "plugins/a.py"
+
+
+def test_a_suite_is_what_its_file_says_and_a_remembered_one_needs_no_import(
+    workspace: Workspace,
+) -> None:
+    fields = "probes=('csr',), width=7, compiled=False, version=3, summary='Two dots.', source='Me'"
+    workspace.write("plugins/a.py", registering(f"suite({fields})"))
+    expected = Suite(
+        "small",
+        datasets=("dots",),
+        architectures=("mlp",),
+        signals=("real", "mixed@0.4", "randY"),
+        choosing=(0, 1),
+        confirming=(2, 3),
+        splits={"dots": Split(20, 30, 10)},
+        recipes={("dots", "mlp"): Recipe(lr=0.1)},
+        width=7,
+        compiled=False,
+        probes=("csr",),
+        summary="Two dots",
+        source="Me",
+        version=3,
+    )
+    assert workspace.discover().suite("small") == expected
+    remembered = workspace.discover()
+    assert remembered.suite("small") == expected
+    assert loading._imported == {}
+    (live,) = loading.load_records(remembered.entry("suites", "small"))
+    assert live.splits == expected.splits
+
+
+def test_an_unknown_suite_brings_the_nearest_one(workspace: Workspace) -> None:
+    workspace.write("plugins/a.py", registering("suite()"))
+    with pytest.raises(MembenchError, match="unknown suite 'smal': did you mean small"):
+        workspace.discover().suite("smal")
 
 
 def test_listing_and_selecting_import_no_torch() -> None:

@@ -133,6 +133,61 @@ def test_a_grid_may_reach_its_limit_and_fall_towards_it(workspace: Workspace, gr
     assert registry.regularizers["a"].limits == (float(grid.rpartition("=")[2]),)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("'Small'", "suite 'Small': illegal name 'Small'; write [a-z0-9][a-z0-9-]*"),
+        ("'quick-custom'", "names that end in -custom are those of narrowed suites"),
+        ("datasets=()", "suite 'small': datasets must be a tuple of names, at least one"),
+        ("datasets='dots'", "datasets must be a tuple of names"),
+        ("architectures=('MLP',)", "illegal name in architectures, 'MLP'"),
+        ("signals=('real', 'mixed@much')", "illegal name in signals, 'mixed@much'"),
+        ("signals=('real', 'real')", "signals holds a name twice"),
+        ("probes=('CSR',)", "illegal name in probes, 'CSR'"),
+        ("choosing=()", "choosing must be a tuple of seeds, at least one"),
+        ("confirming=[2, 3]", "confirming must be a tuple of seeds"),
+        ("confirming=()", "confirming must be a tuple of seeds, at least one"),
+        ("choosing=(-1,)", "choosing holds -1; seeds are whole numbers from 0"),
+        ("choosing=(True,)", "choosing holds True; seeds are whole numbers from 0"),
+        ("confirming=(2, 2)", "confirming holds a seed twice"),
+        ("confirming=(1, 2)", "seed 1 is in choosing and in confirming; what was chosen"),
+        ("splits=()", "splits must be a dict of membench.Split"),
+        ("splits={'dots': 3}", "splits must be a dict of membench.Split"),
+        ("splits={}", "splits has none for data set 'dots'; add one"),
+        (
+            "splits={'dots': Split(20, 30, 10), 'dot': Split(20, 30, 10)}",
+            "splits names 'dot', which is not among datasets",
+        ),
+        (
+            "splits={'dots': Split(20, 0, 10)}",
+            "splits['dots'].train must be a whole number from 1, not 0",
+        ),
+        (
+            "splits={'dots': Split(20, 30, 10, fixed=-1)}",
+            "splits['dots'].fixed must be a seed or None, not -1",
+        ),
+        (
+            "splits={'dots': Split(20, 30, 10, share=1.5)}",
+            "splits['dots'].share must lie in (0, 1], not 1.5",
+        ),
+        ("recipes={('dots', 'mlp'): None}", "recipes must be a dict of membench.Recipe"),
+        ("recipes={'dots/mlp': Recipe()}", "recipes has the key 'dots/mlp'; write (dataset,"),
+        ("recipes={('dots', 'cnn'): Recipe()}", "recipes names ('dots', 'cnn'), which is no task"),
+        (
+            "recipes={('dots', 'mlp'): Recipe(epochs=0)}",
+            "recipes[('dots', 'mlp')].epochs must be a whole number from 1",
+        ),
+        ("width=0", "width must be a whole number from 1, not 0"),
+        ("compiled=1", "compiled must be True or False, not 1"),
+        ("version='2'", "version must be an int"),
+    ],
+)
+def test_an_invalid_suite_is_refused_with_the_correction(
+    workspace: Workspace, fields: str, message: str
+) -> None:
+    assert message in workspace.problem_of(registering(f"suite({fields})"))
+
+
 def test_a_control_may_redraw(workspace: Workspace) -> None:
     record = "grid('again', weights=None, redraw=True, group='control')"
     workspace.write("plugins/a.py", registering(record))
