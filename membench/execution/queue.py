@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
+from membench.planning.plan import NONE
 
 
 def estimated_work(pack: Pack) -> int:
@@ -52,10 +53,11 @@ class Queue:
     ) -> Pack | None:
         """Remove and return the next pack of a worker, or None if there is none for it.
 
-        The pack is of a program that the worker has compiled. If none of these is left, it is of a
-        program that no other worker is busy with, since each further worker compiles it again;
-        else of any. Of several such programs, it is the one with most work left for each worker
-        that would share it.
+        The pack is of the plain network, which all rows are compared with, unless another worker
+        is busy with it; else of a program that the worker has compiled. If none of these is left,
+        it is of a program that no other worker is busy with, since each further worker compiles it
+        again; else of any. Of several such programs, it is the one with most work left for each
+        worker that would share it.
 
         Args:
             compiled: programs that this worker has compiled.
@@ -72,6 +74,7 @@ class Queue:
             return None
         familiar = [program for program in work_per_worker if program in compiled]
         unshared = [program for program in work_per_worker if program not in busy]
-        candidates = familiar or unshared or work_per_worker
+        plain = [program for program in unshared if program[2] == NONE]
+        candidates = plain or familiar or unshared or work_per_worker
         program = max(candidates, key=lambda program: work_per_worker[program])
         return self._waiting[program].pop()

@@ -91,6 +91,26 @@ def test_every_pack_is_trained_and_stored(run: Callable[..., Summary], store: St
     assert store.merge() > 0 and not list(store.shards.glob("*.jsonl"))
 
 
+def test_packs_that_follow_from_stored_and_from_failed_ones_are_trained_too(
+    run: Callable[..., Summary], store: Store
+) -> None:
+    news = store.news()
+    told: list[tuple[str, list[str]]] = []
+    follow = {"good": [make_pack(index=7)], "raise": [make_pack("diverging")], "diverging": []}
+
+    def follow_up(pack: Pack) -> list[Pack]:
+        told.append((pack.program[2], [record.status for record in news.read()]))
+        return follow.pop(pack.program[2], [])
+
+    summary = run(make_pack(), make_pack("raise"), follow_up=follow_up)
+    assert (summary.ok, summary.diverged, summary.failed) == (4, 2, 2)
+    assert statuses(store) == {"good ok": 4, "diverging diverged": 2, "raise failed": 2}
+    told_of = Counter(name for name, _ in told)
+    assert told_of == {"good": 2, "raise": 1, "diverging": 1}
+    statuses_told = Counter(status for _, new in told for status in new)
+    assert statuses_told == {"ok": 4, "diverged": 2, "failed": 2}
+
+
 def test_a_run_without_packs_starts_no_worker(run: Callable[..., Summary], store: Store) -> None:
     assert run(command=["/nonexistent"]).ok == 0
     assert not store.folder.exists()

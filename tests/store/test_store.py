@@ -250,6 +250,40 @@ def test_merging_gives_the_same_bytes_in_any_order_and_loses_no_measurement(
         assert record.status in ("failed", "timeout") or replace(record, reason="") in measured
 
 
+def test_news_are_the_records_written_since_each_pack_once_and_whole(store: Store) -> None:
+    write(store, [make_record(0)])
+    with store.writer() as writer:
+        writer.append([make_record(1)])
+        news = store.news()
+        assert news.read() == []
+        writer.append([make_record(2), make_record(3)])
+        assert [record.seed for record in news.read()] == [2, 3]
+        assert news.read() == []
+        line = encode(make_record(4))
+        os.write(writer._fd, line[:20])
+        assert news.read() == []  # half a line
+        os.write(writer._fd, line[20:] + encode_line({"commit": 1}))
+        assert [record.seed for record in news.read()] == [4]
+    write(store, [make_record(5)])
+    assert [record.seed for record in news.read()] == [5]
+    store.merge()
+    assert news.read() == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "stays"), [({"env": "a"}, True), ({"env": "b"}, False), ({}, False)]
+)
+def test_a_failure_stays_until_its_own_environment_has_measured_the_key(
+    store: Store, failure: dict[str, str], stays: bool
+) -> None:
+    key = make_record().key
+    versions = {"torch": failure["env"]} if failure else {}
+    failed = replace(make_record(key=key), env=digest(versions), versions=versions, status="failed")
+    measured = make_record(key=key, env=digest({"torch": "b"}), versions={"torch": "b"})
+    kept = {record.status for record in deduplicate([failed, measured])}
+    assert kept == ({"failed", "ok"} if stays else {"ok"})
+
+
 def test_a_merge_leaves_a_live_writers_shard_and_its_lines(store: Store) -> None:
     with store.writer() as writer:
         writer.append([make_record(0)])
@@ -399,7 +433,8 @@ def make_manifest(suite: str = "smoke") -> Manifest:
         1,
         ("digits/mlp",),
         ("real", "randY"),
-        (0, 1),
+        (0,),
+        (1, 2),
         recipes,
         {"digits": "ab"},
         (entry,),
@@ -409,13 +444,29 @@ def make_manifest(suite: str = "smoke") -> Manifest:
 
 def test_manifests_come_back_and_an_equal_one_is_not_written_again(store: Store) -> None:
     store.write_manifest(make_manifest())
-    path = store.folder / "smoke.plan.json"
+    path = store.shards / "smoke.plan.json"
     before = path.stat()
     store.write_manifest(make_manifest())
     assert before.st_ino == path.stat().st_ino
     store.write_manifest(make_manifest("quick"))
     assert {"quick": make_manifest("quick"), "smoke": make_manifest()} == store.manifests()
     assert store.read().records == {}
+
+
+def test_a_manifest_replaces_the_one_that_git_keeps_only_when_the_store_is_merged(
+    store: Store,
+) -> None:
+    store.write_manifest(make_manifest())
+    store.merge()
+    kept = store.folder / "smoke.plan.json"
+    before = kept.read_bytes()
+    store.write_manifest(make_manifest())
+    assert not list(store.shards.glob("*.plan.json"))
+    newer = replace(make_manifest(), commit="abc")
+    store.write_manifest(newer)
+    assert kept.read_bytes() == before and store.manifests() == {"smoke": newer}
+    store.merge()
+    assert b"abc" in kept.read_bytes() and store.manifests() == {"smoke": newer}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema":1}', '{"schema":9}'])
@@ -438,6 +489,9 @@ def test_the_readme_describes_every_field() -> None:
         re.findall("`([a-z_]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)))
     )
     assert {field.name for field in fields(Record)} | {"schema", "crc"} <= described
+    rows = re.findall(r"^\| (`[^|]*) \|", text.partition("## Fields")[0], re.MULTILINE)
+    described = set(re.findall("`([a-z_]+)`", "".join(rows)))
+    assert {field.name for field in fields(Manifest)} <= described
 
 
 WRITE_MANY = """
