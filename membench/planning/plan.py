@@ -29,7 +29,7 @@ from membench.planning.keys import cell_key
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
 from membench.planning.packs import chunk_by_program
-from membench.planning.suites import Suite
+from membench.planning.suites import PlannedSuite
 from membench.planning.suites import recipe_of
 from membench.planning.suites import split_of
 from membench.records import Cell
@@ -54,14 +54,18 @@ Skip = Callable[[str, str, str], str | None]
 class CellKeys:
     """Makes the keys of a suite's cells."""
 
-    suite: Suite
+    suite: PlannedSuite
     registry: Registry
     arrays: Mapping[str, str]  #: data set -> SHA-256 of its arrays
     recipes: Mapping[str, Recipe]  #: by task
 
     @classmethod
     def of_tasks(
-        cls, suite: Suite, registry: Registry, arrays: Mapping[str, str], tasks: Iterable[str]
+        cls,
+        suite: PlannedSuite,
+        registry: Registry,
+        arrays: Mapping[str, str],
+        tasks: Iterable[str],
     ) -> CellKeys:
         """Resolve the recipes of some tasks.
 
@@ -88,7 +92,7 @@ class CellKeys:
         )
 
 
-def epochs_read(suite: Suite, cell: Cell, recipe: Recipe) -> tuple[int, ...]:
+def epochs_read(suite: PlannedSuite, cell: Cell, recipe: Recipe) -> tuple[int, ...]:
     """Return the epochs at which a cell is read besides the last; () = the usual ones.
 
     Strengths are chosen by what was learned at the end: only the runs that a board shows, and the
@@ -108,7 +112,7 @@ def epochs_read(suite: Suite, cell: Cell, recipe: Recipe) -> tuple[int, ...]:
 class Plan:
     """The cells that a suite and a selection come to, of one phase."""
 
-    suite: Suite
+    suite: PlannedSuite
     manifest: Manifest  #: has the keys of `cells`, and of all choosing cells beside them
     cells: tuple[Cell, ...]
     keys: CellKeys = field(repr=False, compare=False)
@@ -181,7 +185,11 @@ class Plan:
 
 
 def make_plan(
-    suite: Suite, registry: Registry, hash_of: ArraysHash, skip: Skip, select: Select | None = None
+    suite: PlannedSuite,
+    registry: Registry,
+    hash_of: ArraysHash,
+    skip: Skip,
+    select: Select | None = None,
 ) -> Plan:
     """Plan the first phase of a suite.
 
@@ -235,7 +243,7 @@ def check_names(registry: Registry, **names: Iterable[str]) -> None:
             registry.entry(kind, parse_signal(name)[0])
 
 
-def _skipped(suite: Suite, registry: Registry, skip: Skip) -> dict[ProgramId, str]:
+def _skipped(suite: PlannedSuite, registry: Registry, skip: Skip) -> dict[ProgramId, str]:
     """Return where regularizers cannot act, and why."""
     reasons = {}
     for dataset, architecture in product(suite.datasets, suite.architectures):
@@ -246,7 +254,7 @@ def _skipped(suite: Suite, registry: Registry, skip: Skip) -> dict[ProgramId, st
     return reasons
 
 
-def _cells(suite: Suite, entry: PluginEntry) -> list[Cell]:
+def _cells(suite: PlannedSuite, entry: PluginEntry) -> list[Cell]:
     """Return the choosing cells of a regularizer; of the plain network those of all seeds.
 
     A strength that is in both its grids is trained once.
@@ -337,6 +345,7 @@ def _entries(
             origin=plugin.origin,
             skipped=reasons,
             full=plugin.full,
+            limits=plugin.limits,
         )
         entries.append(entry)
     return tuple(entries)
