@@ -76,11 +76,18 @@ def environ(cache: Path) -> dict[str, str]:
 def shell(environ: dict[str, str]) -> Shell:
     """Run `membench WORDS` in a folder; a further keyword is an environment variable."""
 
-    def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        words: Sequence[str], folder: Path, timeout: float = 280, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "membench", *words]
-        env = {**environ, **more}
         return subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+            command,
+            cwd=folder,
+            env={**environ, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
 
     return run
