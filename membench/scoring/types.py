@@ -2,7 +2,7 @@
 
 The symbols are those of the README of this folder. Accuracies, fits, H, S and R are shares (0.93);
 `dA` and changes of accuracy under noise are percentage points. None = not defined (not run, not
-stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p of `mixed@p`, p > 0.
+stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p > 0 of `mixed@p`.
 Every number of a `Row`, `Confirmed` or `Claim` is read on the confirming seeds; `Point` and what
 holds points is of the choosing seeds.
 """
