@@ -1,4 +1,4 @@
-"""Tests between two rows, and the test of the claim of one (README, Fresh seeds)."""
+"""Tests between two rows, and the test of the claim of one (README, Intervals and Claim)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ def _difference_on_task(readings: Sequence[Reading], envs: Sequence[str]) -> Tas
     value = np.array([reading.value for reading in readings])
     floor = np.array([reading.floor for reading in readings])
     degrees = np.array([reading.influence.shape[-1] - 1 for reading in readings])
+    failures = np.array([float(reading.failures) for reading in readings])
     spread = np.array([reading.influence.var(ddof=1) for reading in readings])
-    variance = np.maximum(spread, floor**2) / (degrees + 1)
+    variance = np.maximum(np.maximum(spread, floor**2), failures) / (degrees + 1)
     squares = variance**2 / degrees
     variance_of_pair = variance[:, None] + variance[None]
     degrees_of_pair = variance_of_pair**2 / (squares[:, None] + squares[None])
@@ -54,7 +55,8 @@ def _difference_on_task(readings: Sequence[Reading], envs: Sequence[str]) -> Tas
         paired = influence[:, None] - influence[None]
         floors = np.maximum(floor[its][:, None], floor[its][None])
         block = np.ix_(its, its)
-        spread_of_pair = np.maximum(paired.var(-1, ddof=1), floors**2)
+        expected = failures[its][:, None] + failures[its][None]
+        spread_of_pair = np.maximum(np.maximum(paired.var(-1, ddof=1), floors**2), expected)
         variance_of_pair[block] = spread_of_pair / influence.shape[-1]
         degrees_of_pair[block] = influence.shape[-1] - 1
     return TaskEstimate(

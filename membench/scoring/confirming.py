@@ -1,4 +1,4 @@
-"""One setting on one task, read on the confirming seeds (README, Fresh seeds).
+"""One setting on one task, read on the confirming seeds (README, Measures).
 
 `Measured` holds what the tests between rows need; its `shown` is what the page shows.
 """
@@ -15,6 +15,7 @@ from membench.records import Entry
 from membench.scoring.choices import Pair
 from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import estimate
+from membench.scoring.confirmed import expect_failures
 from membench.scoring.confirmed import read_mean
 from membench.scoring.confirmed import read_ratio
 from membench.scoring.controls import BEST_EPOCH
@@ -36,6 +37,8 @@ from membench.scoring.readings import Grid
 from membench.scoring.readings import at_seeds
 from membench.scoring.readings import read_setting
 from membench.scoring.record_index import WORST
+from membench.scoring.record_index import RecordsByCell
+from membench.scoring.types import FULL
 from membench.scoring.types import LOW_RATE
 from membench.scoring.types import Confirmed
 from membench.scoring.types import Curve
@@ -122,7 +125,7 @@ def read_row(confirming: Confirming, pair: Pair) -> Outcome | None:
 
 
 def read_early_stopping(confirming: Confirming) -> Outcome:
-    """Read `EARLY_STOPPING`, which has one setting (README, Control)."""
+    """Read `EARLY_STOPPING`, which has one setting (README, Controls)."""
     baseline = confirming.baseline
     setting, at_end = readings_stopped_early(baseline)
     readings = read(baseline, setting)
@@ -134,7 +137,7 @@ def read_early_stopping(confirming: Confirming) -> Outcome:
 
 
 def read(baseline: Baseline, setting: Floats) -> Readings:
-    """Read one setting (README, Fresh seeds).
+    """Read one setting (README, Measures and Intervals).
 
     Args:
         baseline: `none` on the task, at the same seeds.
@@ -182,50 +185,113 @@ def interval(readings: Sequence[Reading]) -> Interval:
     return Interval(float(estimated.mean), float(estimated.half))
 
 
-def is_edge(strength: Strength, entry: Entry) -> bool:
+def is_edge(strength: Strength, name: str, entry: Entry) -> bool:
     """Tell whether a chosen strength is an end of its grid that is no natural one.
 
     The weakest and the strongest are ends, but not the strongest where every part is at its limit;
-    off is none.
+    off is none. In a full grid each part is held against its own values (README, Choice).
     """
-    if not strength or strength not in (entry.strengths[0], entry.strengths[-1]):
+    if not strength:
         return False
-    if strength != entry.strengths[-1] or len(entry.limits) != len(strength):
-        return True
-    return any(value != limit for value, limit in zip(strength, entry.limits, strict=True))
+    if name.endswith(FULL):
+        return any(_is_edge_of_part(strength, entry, part) for part in range(len(strength)))
+    if strength == entry.strengths[-1]:
+        limits = entry.limits or (None,) * len(strength)
+        return any(value != limit for value, limit in zip(strength, limits, strict=True))
+    return strength == entry.strengths[0]
+
+
+def _is_edge_of_part(strength: Strength, entry: Entry, part: int) -> bool:
+    """Tell whether one part of a full grid's setting is an end of that part's own grid."""
+    # strengths may rise or fall from weak to strong: the grid's order tells which
+    values = list(dict.fromkeys(setting[part] for setting in entry.strengths))
+    limit = entry.limits[part] if entry.limits else None
+    if strength[part] == limit:
+        return False
+    return strength[part] in (values[0], values[-1])
 
 
 def _read_place(confirming: Confirming, pair: Pair, grid: Grid, place: int) -> Measured | None:
-    """Read a row at one place of its grid."""
-    baseline = confirming.baseline
+    """Read a row at one place of its grid; None where `none` was not stored at that epoch."""
     strength = grid.strengths[place]
-    if strength:
-        runs = at_seeds(pair.runs[strength], baseline.seeds)
-        setting = read_setting(baseline, runs)
-    elif grid.epochs[place] == baseline.epochs:
-        runs = baseline.records
-        setting = baseline.readings
+    if pair.name == LOW_RATE:
+        edge = is_end(grid, place)
     else:
-        runs = None
+        edge = is_edge(strength, pair.name, pair.entry)
+    if strength:
+        return _read_strength(confirming, strength, pair.runs[strength], grid.labels[place], edge)
+    baseline = confirming.baseline
+    if grid.epochs[place] == baseline.epochs:
+        setting = baseline.readings
+        readings = read(baseline, setting)
+        terms = _image_terms(confirming, baseline.records, readings)
+    else:
         setting = readings_at_epoch(baseline, grid.epochs[place])
         if np.isnan(setting[:, baseline.graded, TEST]).any():
             return None
-    readings = read(baseline, setting)
-    edge = is_end(grid, place) if pair.name == LOW_RATE else is_edge(strength, pair.entry)
-    terms = None
-    if runs is not None:
-        terms = image_terms(runs, baseline, confirming.right, float(readings.R.value))
+        readings = read(baseline, setting)
+        terms = None  # bits are stored at the last epoch alone
     shown = _show(baseline, setting, readings, grid.labels[place], edge)
-    if strength and runs is not None:
-        ended = [record for record in runs.values() if record.status == "ok"]
-        shown = replace(
-            shown,
-            strength=strength,
-            runs=len(runs),
-            failed=sum(record.status in WORST for record in runs.values()),
-            cost=max((record.cost for record in ended), default=1.0),
-        )
     return Measured(readings=readings, shown=shown, image_terms=terms)
+
+
+def _read_strength(
+    confirming: Confirming, strength: Strength, runs: RecordsByCell, label: str, edge: bool
+) -> Measured:
+    """Read the runs of one strength.
+
+    Args:
+        confirming: the baseline beside them.
+        strength: not off.
+        runs: its records at all confirming seeds.
+        label: of the strength.
+        edge: it is an end of its grid.
+    """
+    baseline = confirming.baseline
+    runs = at_seeds(runs, baseline.seeds)
+    setting = read_setting(baseline, runs)
+    failed = sum(record.status in WORST for record in runs.values())
+    readings = _allow_for_failures(baseline, read(baseline, setting), failed, len(runs))
+    ended = [record.cost for record in runs.values() if record.status == "ok"]
+    shown = replace(
+        _show(baseline, setting, readings, label, edge),
+        strength=strength,
+        runs=len(runs),
+        failed=failed,
+        cost=max(ended, default=1.0),
+    )
+    terms = _image_terms(confirming, runs, readings)
+    return Measured(readings=readings, shown=shown, image_terms=terms)
+
+
+def _image_terms(confirming: Confirming, runs: RecordsByCell, readings: Readings) -> Floats | None:
+    return image_terms(runs, confirming.baseline, confirming.right, float(readings.R.value))
+
+
+def _allow_for_failures(baseline: Baseline, readings: Readings, failed: int, runs: int) -> Readings:
+    """Allow for failures that the confirming seeds may lack (README, Rare failures).
+
+    Args:
+        baseline: `none` at the same seeds.
+        readings: of one setting.
+        failed: how many of its runs, over all signals, failed.
+        runs: how many there are.
+    """
+    lost = 1 / baseline.num_classes - baseline.accuracy.mean(0)  # [p], had every run failed
+
+    def allow(reading: Reading, worst: float) -> Reading:
+        return expect_failures(reading, np.array(worst), np.array(failed), np.array(runs))
+
+    noisy = []
+    for reading, worst in zip(readings.noisy, 100 * lost[1:], strict=True):
+        noisy.append(allow(reading, worst))
+    return Readings(
+        H=allow(readings.H, 0.0),
+        S=allow(readings.S, 0.0) if readings.S else None,
+        dA=allow(readings.dA, 100 * lost[0]),
+        R=allow(readings.R, lost.sum() / damage(baseline.accuracy).mean()),
+        noisy=tuple(noisy),
+    )
 
 
 def _curve_at(baseline: Baseline, pair: Pair, grid: Grid, place: int) -> Curve | None:

@@ -1,4 +1,4 @@
-"""The two controls: the unregularized network trained less (README of this folder, Control).
+"""The two controls: the unregularized network trained less (README of this folder, Controls).
 
 `TRAINING_LESS` is one entry whose "strengths" are `none` read at earlier epochs, then `none`
 trained at lower rates; it chooses among them as every entry chooses among its own.

@@ -46,16 +46,28 @@ def write_notes(
             f"{confirming} confirming seeds: intervals are given, ranks and claims are not "
             f"(they need {FEWEST_SEEDS})."
         )
-    if all(entry.name != LOW_RATE for entry in manifest.entries):
-        yield (
-            f"`{LOW_RATE}` is not in this suite: the control `{TRAINING_LESS}` is `none` read at "
-            "earlier epochs alone."
-        )
+    yield from _missing_low_rate(manifest)
     if valid:
         yield from _missing_controls(rows)
         yield from _controls_at_an_edge(valid, rows)
         yield from _other_environments(gates, rows)
         yield from _placebo(rows)
+
+
+def _missing_low_rate(manifest: Manifest) -> Iterator[str]:
+    """Say where the first control is `none` read early alone."""
+    low_rates = [entry for entry in manifest.entries if entry.name == LOW_RATE]
+    if not low_rates:
+        yield (
+            f"`{LOW_RATE}` is not in this suite: the control `{TRAINING_LESS}` is `none` read at "
+            "earlier epochs alone."
+        )
+    for entry in low_rates:
+        for task, reason in entry.skipped.items():
+            yield (
+                f"{task}: `{LOW_RATE}` cannot act ({reason}), so the control `{TRAINING_LESS}` is "
+                "`none` read at earlier epochs alone."
+            )
 
 
 def _dropped_seeds(gates: Sequence[Gate], rows: Sequence[ScoredRow]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Ranks, claims, excess and the front of the rows that are ranked (README, Fresh seeds)."""
+"""Ranks, claims, excess and the front of the rows that are ranked (README, Ranks)."""
 
 from __future__ import annotations
 

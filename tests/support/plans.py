@@ -43,7 +43,11 @@ def entry(kind: str, name: str, **fields: Any) -> PluginEntry:
 
 def grid(*strengths: float) -> dict[str, Any]:
     """Return the fields of an entry with these strengths."""
-    return {"strengths": tuple((strength,) for strength in strengths), "off": (0.0,), "limits": (None,)}
+    return {
+        "strengths": tuple((strength,) for strength in strengths),
+        "off": (0.0,),
+        "limits": (None,),
+    }
 
 
 ENTRIES = (
