@@ -17,7 +17,7 @@ TIE = 1e-9
 
 
 def gain(accuracy: Floats, baseline: Floats) -> Floats:
-    """Compute N_s(l) = sum_{p in P} (A_p(l) - A0_p) (README, Gain and damage).
+    """Compute N_s(l) = sum_{p in P} (A_p(l) - A0_p) (README, Measures).
 
     The accuracy won over `none`, on real data and on every noise level.
 
@@ -32,7 +32,7 @@ def gain(accuracy: Floats, baseline: Floats) -> Floats:
 
 
 def damage(baseline: Floats) -> Floats:
-    """Compute G_s = sum_{p > 0} (A0_0 - A0_p) (README, Gain and damage).
+    """Compute G_s = sum_{p > 0} (A0_0 - A0_p) (README, Measures).
 
     The accuracy that label noise costs `none`. Its mean over the seeds is D_t. From [..., s, p] to
     [..., s].
@@ -55,7 +55,7 @@ def weakest_best(total: Floats, axis: int) -> Ints:
 
 
 def suppression(fit: Floats, baseline: Floats, chance: Floats) -> Floats:
-    """Compute S = (mean F0 - mean F) / (mean F0 - mean cF) (README, Suppression).
+    """Compute S = (mean F0 - mean F) / (mean F0 - mean cF) (README, Measures).
 
     The means are over seeds.
 
@@ -71,7 +71,7 @@ def suppression(fit: Floats, baseline: Floats, chance: Floats) -> Floats:
 
 
 def by_chance(accuracy: Floats, classes: int) -> Floats:
-    """Compute q = (1 - A_p) / (K - 1) (README, Suppression).
+    """Compute q = (1 - A_p) / (K - 1) (README, Readings).
 
     This is how often an honest mistake hits the wrong label as given.
     """
@@ -79,7 +79,7 @@ def by_chance(accuracy: Floats, classes: int) -> Floats:
 
 
 def mixed_suppression(wrong: Floats, baseline: Floats) -> Floats:
-    """Compute S_mix,p = 1 - mean (M - q) / mean (M0 - q0) (README, Suppression).
+    """Compute H_p = 1 - mean (M - q) / mean (M0 - q0) (README, Measures).
 
     The means are over seeds.
 
