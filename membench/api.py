@@ -51,6 +51,7 @@ COMMON_FIELDS = (
     "steps",
     "progress",
     "lr",
+    "mean_lr",
     "num_classes",
     "num_examples",
     "pixel",
@@ -68,8 +69,9 @@ STAGE_FIELDS = {
     "params": ("loss",),
     "before": ("weights", "update"),
     "activations": ("loss", "penalty"),
-    "forward": ("batch", "loss", "penalty"),
-    "gradient": ("grads",),
+    "forward": ("batch", "loss", "penalty", "update"),
+    "grads": ("update",),
+    "gradient": ("grads", "update"),
     "clean": ("batch", "loss"),
 }
 
@@ -118,8 +120,9 @@ class Lane(Protocol):
     Valid in every stage: `strength` to `state` (`state` not in `init`), `uniform`, `normal` and
     `permutation`. By stage: `index` (batch, hidden, loss, penalty, grads, update), `tap` and `kind`
     (hidden), `x` (loss, penalty, grads, update), `y` (penalty, grads, update), `logits` (grads,
-    update), `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty),
-    `gradient` (grads), `before` (weights, update), `clean` (batch and loss, controls only).
+    update), `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty,
+    update), `grads` (update), `gradient` (grads, update), `before` (weights, update), `clean`
+    (batch and loss, controls only).
     """
 
     #: 0-d, this part's strength; never a Python number: it differs by lane inside one program
@@ -128,6 +131,7 @@ class Lane(Protocol):
     steps: int  #: how many steps the run has
     progress: Tensor  #: 0-d, step / steps, in [0, 1)
     lr: Tensor  #: 0-d, the learning rate of this step
+    mean_lr: float  #: the mean of `lr` over all steps of the run, by the recipe's schedule
     num_classes: int
     num_examples: int  #: size of the training set
     pixel: Tensor  #: [c, 1, 1], one grey level of 0-255 in units of x
@@ -142,6 +146,7 @@ class Lane(Protocol):
     logits: Tensor  #: [n, num_classes], of the main forward
     params: Params  #: the weights under differentiation
     before: Params  #: the weights before this step's update
+    grads: Params  #: the gradient at `before` after the `grads` stages, as the optimizer got it
     activations: list[Tensor]  #: the main forward's tap outputs, in order, after `hidden`
     #: [n] bool, input and label are the real ones. Internal, for the control `oracle`: only
     #: `group="control"`, which is never ranked, has it.
@@ -167,7 +172,7 @@ class Lane(Protocol):
         Args:
             x: [n, c, h, w].
             params: the weights to use; default: the present ones, in `loss` and `penalty` those
-                under differentiation.
+                under differentiation, in `update` those after the step.
             train: False: no taps (attacks, teachers); True: taps act, with fresh draws.
 
         Returns:

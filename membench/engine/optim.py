@@ -6,6 +6,7 @@ torch.optim takes one learning rate for all; each lane has its own.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -44,6 +45,14 @@ def rate(recipe: Recipe, progress: Tensor) -> Tensor:
     if recipe.schedule == "constant":
         return torch.full_like(progress, recipe.lr)
     return 0.5 * recipe.lr * (1 + torch.cos(math.pi * progress))
+
+
+@cache
+def mean_rate(recipe: Recipe, steps: int) -> float:
+    """Average the learning rate over all steps of a run."""
+    # float64 on the CPU, wherever the caller is about to compute
+    progress = torch.arange(steps, dtype=torch.float64, device="cpu") / steps
+    return float(rate(recipe, progress).mean())
 
 
 def update(

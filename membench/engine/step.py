@@ -76,9 +76,11 @@ class Program:
     sizes: RunSizes
     #: `module` in eval mode: batch norm goes by running statistics
     eval_module: nn.Module = field(init=False, repr=False, compare=False)
+    mean_lr: float = field(init=False, repr=False, compare=False)  #: of all steps' learning rates
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eval_module", copy.deepcopy(self.module).eval())
+        object.__setattr__(self, "mean_lr", optim.mean_rate(self.recipe, self.sizes.steps))
 
     def acting(self, stage: str) -> list[tuple[int, Any]]:
         """Return (part number, checked function) of each part that acts at a stage, in order."""
@@ -120,6 +122,9 @@ class Program:
                 x=step.x,
                 y=step.y,
                 logits=gradient.logits,
+                grads=gradient.grads,
+                gradient=gradient_of(step, i),
+                forward=forward_of(step, i, "update", new_params),
             )
             states[i] = update(new_params, lane)
         trained_before = state["diverged_at"] < 0
@@ -234,6 +239,7 @@ class Step:
             "steps": sizes.steps,
             "progress": progress,
             "lr": self.lr,
+            "mean_lr": program.mean_lr,
             "num_classes": sizes.num_classes,
             "num_examples": sizes.num_examples,
             "pixel": (sizes.pixel_scale / constants["std"])[:, None, None],
