@@ -17,7 +17,6 @@ from membench.planning.plan import BASELINES
 from membench.planning.plan import NONE
 from membench.planning.plan import Pair
 from membench.planning.plan import Plan
-from membench.records import Cell
 from membench.records import Manifest
 from membench.records import Record
 from membench.scoring import choose
@@ -130,8 +129,3 @@ def pairs_to_train(
             if not finished:
                 pairs.add(pair)
     return pairs
-
-
-def cells_of(plan: Plan, pairs: Collection[Pair]) -> list[Cell]:
-    """Return the cells of a plan that belong to some regularizers on some tasks."""
-    return [cell for cell in plan.cells if (cell.task, cell.regularizer) in pairs]
