@@ -14,9 +14,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from membench.report import forest
+from membench.report import front
 from membench.report import learning_curves
 from membench.report import scatter
 from membench.report.contents import FigureData
+from membench.report.contents import ForestPlot
+from membench.report.contents import FrontPlot
 from membench.report.contents import GroupedScatterFigure
 from membench.report.contents import ScatterFigure
 from membench.report.svg import render_svg
@@ -27,7 +31,13 @@ FIGURES_A_PROCESS = 3  #: at least: a process takes as long to start as one or t
 def draw(data: FigureData) -> bytes:
     """Draw the figure: the same bytes for the same data."""
     content = data.content
-    if isinstance(content, ScatterFigure):
+    if isinstance(content, ForestPlot):
+        size = forest.figure_size(content.effects)
+        fill = partial(forest.draw, content.effects)
+    elif isinstance(content, FrontPlot):
+        size = front.figure_size(content.effects)
+        fill = partial(front.draw, content.effects)
+    elif isinstance(content, ScatterFigure):
         size = scatter.figure_size(content)
         fill = partial(scatter.draw, content)
     elif isinstance(content, GroupedScatterFigure):
