@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     ScoredSuite = tuple[Manifest, list[Record], Board]
 
+CHOOSE, CONFIRM = "choose", "confirm"  #: the phases, as `membench status` names them
+
 
 def report(options: argparse.Namespace) -> int:
     """Write the pages; with `--check` compare those that are there with what the records say.
@@ -104,6 +106,7 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
         draw_all: draw every figure, also those that the user's cache folder holds.
     """
     from membench.report import FigureCache
+    from membench.report import pages_beside
     from membench.report import render
 
     commits = {}
@@ -111,7 +114,8 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
         if manifest.commit:
             commits[f"membench commit ({manifest.suite})"] = manifest.commit
     figure_cache = None if draw_all else FigureCache.open()
-    return render(suites, commits, calibration_section(out / "paper"), figure_cache)
+    calibration = calibration_section(out / "paper")
+    return render(suites, commits, calibration, figure_cache, pages_beside(out))
 
 
 def calibration_section(folder: Path) -> str:
@@ -189,21 +193,18 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
+    """Count the cells by suite, task and phase; those to confirm are the ones chosen so far."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("suite", "task"):
+    for column in ("suite", "task", "phase"):
         table.add_column(column)
     for column in ("cells", "ok", "diverged", "failed", "left"):
         table.add_column(column, justify="right")
     for name, manifest in sorted(manifests.items()):
-        status_of = {r.key: r.status for r in accepted_records(manifest, contents)}
-        for task in manifest.tasks:
-            counts: Counter[str] = Counter()
-            for cell_id, key in manifest.cells.items():
-                if cell_id.startswith(f"{task}/"):
-                    counts[status_of.get(key, "left")] += 1
+        for (task, phase), counts in _counts_by_phase(manifest, contents).items():
             table.add_row(
                 Text(name),
                 Text(task),
+                phase,
                 str(counts.total()),
                 str(counts["ok"]),
                 str(counts["diverged"]),
@@ -211,3 +212,20 @@ def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
                 str(counts["left"]),
             )
     return table
+
+
+def _counts_by_phase(manifest: Manifest, contents: Contents) -> dict[tuple[str, str], Counter[str]]:
+    """Count the cells of each task and phase by how they ended; "left" are those without record."""
+    status_of = {r.key: r.status for r in accepted_records(manifest, contents)}
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for task in manifest.tasks:
+        counts[task, CHOOSE] = Counter()
+        counts[task, CONFIRM] = Counter()
+    choosing = {str(seed) for seed in manifest.choosing}
+    for cell_id, key in manifest.cells.items():
+        dataset, architecture, *_ = cell_id.split("/")
+        _, _, seed = cell_id.rpartition("/seed")
+        phase = CHOOSE if seed in choosing else CONFIRM
+        ends = counts.setdefault((f"{dataset}/{architecture}", phase), Counter())
+        ends[status_of.get(key, "left")] += 1
+    return counts

@@ -1,12 +1,13 @@
-"""The tables of the leaderboard's page: rankings, controls, strengths, validity, in Markdown.
+"""The tables of the leaderboard's page, in Markdown.
 
-Each function takes a board and returns one table. A column is written where its title is, so that a
-title and its values cannot drift apart. Columns of a task's table that show what probes measured
-are means over seeds of their single numbers at the budget.
+Each function takes a board and returns a table. A column is written where its title is, so that a
+title and its values cannot drift apart. No table has more than `MAX_COLUMNS` columns, which fit the
+page as GitHub shows it; what has more is written as several tables with the same first column.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,40 +18,65 @@ from tabulate import tabulate
 
 from membench.records import Manifest
 from membench.records import Record
+from membench.report.environments import Environments
 from membench.report.text import MISSING
+from membench.report.text import count
 from membench.report.text import escape_markdown
 from membench.report.text import filename
 from membench.report.text import format_interval
 from membench.report.text import number
+from membench.report.text import p_value
 from membench.report.text import percent
 from membench.report.text import ranks
+from membench.report.text import rounded_down
 from membench.report.text import share
+from membench.report.text import share_interval
 from membench.report.text import signed
 from membench.report.text import times
 from membench.report.text import unbroken
-from membench.scoring import Board
-from membench.scoring import Gate
-from membench.scoring import Point
-from membench.scoring import Row
-from membench.scoring import TaskScore
+from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import FULL
+from membench.scoring.types import LOW_RATE
+from membench.scoring.types import NONE
+from membench.scoring.types import TRAINING_LESS
+from membench.scoring.types import Board
+from membench.scoring.types import Confirmed
+from membench.scoring.types import Excess
+from membench.scoring.types import Gate
+from membench.scoring.types import Interval
+from membench.scoring.types import Point
+from membench.scoring.types import Row
+from membench.scoring.types import Strength
+from membench.scoring.types import TaskScore
 
-BEATS = "\N{CHECK MARK}"  #: behind an excess that is significantly above 0
-CHOSEN = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"  #: behind the strength that most folds chose
-S_MIX = "*S*<sub>mix</sub>"
+MAX_COLUMNS = 8
+#: Tasks up to which a row of the main tables names the chosen strengths. With more they stand in
+#: the tables by task.
+MAX_STRENGTHS = 2
+CONTROLS = (TRAINING_LESS, EARLY_STOPPING)  #: the reference rows of the main tables
+
+#: In front of an entry's name.
+ON_FRONT = "\N{BLACK DIAMOND}"  #: holds the claim, and is on the front
+HOLDS = "\N{BLACK CIRCLE}"  #: holds the claim
+NO_CLAIM = "\N{WHITE CIRCLE}"  #: does not
+#: Behind an excess.
+BEYOND_TRAINING_LESS = "\N{CHECK MARK}"
+BEYOND_EARLY_STOPPING = "\N{BLACK STAR}"
+CHOSEN = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"  #: behind a strength that was chosen
+AT_LEAST = "\N{GREATER-THAN OR EQUAL TO}"  #: in front of what may be larger beyond the grid
+EDGE = "edge of grid"
+
 #: As wide as an interval of two-digit ranks, which would else be broken at its dash.
 RANK = "&nbsp;rank&nbsp;"
 #: Titles of the gate's values by their names in `Gate.values`; values by noise level keep theirs.
 GATE_TITLES = {
-    "F0(E)": "*F*0, end",
-    "F0(E/2)": "*F*0, half-way",
-    "A0_0": "*A*0",
-    "cA": "constant answer",
+    "F0(E)": "*F*⁰ %, end",
+    "F0(E/2)": "*F*⁰ %, half-way",
+    "A0_0": "*A*⁰ %, real",
+    "cA": "constant answer %",
 }
-#: Tasks up to which a row names the chosen strengths; with more it shows their stability instead.
-MAX_STRENGTHS = 2
 
-ProbeSetting = tuple[str, tuple[float, ...]]  #: regularizer, strength
+ProbeSetting = tuple[str, Strength]  #: regularizer, strength
 ProbeColumn = tuple[str, str, str]  #: probe, metric, signal
 ProbeMeans = Mapping[ProbeSetting, Mapping[ProbeColumn, float]]
 Key = TypeVar("Key")
@@ -63,6 +89,15 @@ class Column:
     title: str
     cells: Sequence[str]
     left: bool = False  #: aligned left, as words are; numbers are aligned right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A line of a task's table of strengths."""
+
+    name: str  #: Markdown
+    point: Point
+    probe_setting: ProbeSetting
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Iterable[int] = (0,)) -> str:
@@ -97,63 +132,192 @@ def valid_tasks(board: Board) -> list[str]:
     return [gate.task for gate in board.gates if gate.valid]
 
 
-def extra_readings(board: Board) -> list[str]:
-    """List what rows say of signals that are in no score: "R pair-flip@0.4", "S randX"."""
-    return _keys_in_order(row.extra for row in (*board.rows, *board.control_rows))
+def short_task_names(tasks: Sequence[str]) -> list[str]:
+    """Name tasks without their data set if all have the same one."""
+    datasets = {task.partition("/")[0] for task in tasks}
+    if len(datasets) == 1:
+        return [escape_markdown(task.partition("/")[2]) for task in tasks]
+    return [escape_markdown(task) for task in tasks]
 
 
-def ranking(board: Board) -> str:
-    """Write the table of the board: complete entries, best first."""
-    rows = board.rows
+# --- the two lists -------------------------------------------------------------------------------
+
+
+def noise_held_back(board: Board, environments: Environments) -> str:
+    """Write the first list: by noise held back, with the two controls in their places.
+
+    Args:
+        board: the scores.
+        environments: names those of the rows.
+    """
+    rows = _with_controls(board.rows, board, lambda row: row.H)
     columns = [
-        Column(RANK, [ranks(row.rank) for row in rows]),
-        Column("regularizer", [_entry_link(row, board) for row in rows], left=True),
-        *_readings(rows, board),
+        Column(RANK, [ranks(row.rank_H) for row in rows]),
+        Column("entry", [_entry(row, board, first=row.first_H) for row in rows], left=True),
+        Column("noise held back *H*", [_held_back(row) for row in rows]),
+        Column("*S*", [share(row.S.mean if row.S else None) for row in rows]),
+        Column("real accuracy *ΔA*", [_real_accuracy(row.dA) for row in rows]),
+        Column("*H* beyond training less", [_excess(row.excess_H, row.stopping_H) for row in rows]),
+        *_chosen(board, [row.chosen_held_back for row in rows]),
+        Column("notes", [_notes(row, environments, edge=row.H_edge) for row in rows], left=True),
     ]
     return _from_columns(columns)
 
 
-def controls(board: Board) -> str:
-    """Write the table of the control and the other rows that are read alike but never ranked."""
-    return _unranked(board.control_rows, board)
+def recovery(board: Board, environments: Environments) -> str:
+    """Write the second list: by recovery, with the two controls in their places.
+
+    Args:
+        board: the scores.
+        environments: names those of the rows.
+    """
+    rows = _with_controls(board.by_recovery, board, lambda row: row.R)
+    columns = [
+        Column(RANK, [ranks(row.rank_R) for row in rows]),
+        Column("entry", [_entry(row, board, first=row.first_R) for row in rows], left=True),
+        Column("recovery *R*", [_recovery(row) for row in rows]),
+        Column("real accuracy *ΔA*", [_real_accuracy(row.dA_recovery) for row in rows]),
+        Column("*R* beyond training less", [_excess(row.excess_R, row.stopping_R) for row in rows]),
+        *_chosen(board, [row.chosen_recovery for row in rows]),
+        Column("notes", [_notes(row, environments, edge=row.R_edge) for row in rows], left=True),
+    ]
+    return _from_columns(columns)
 
 
-def full_grids(board: Board) -> str:
-    """Write the table of compositions that chose among all settings of their full grids."""
-    return _unranked([row for row in board.full_rows if row.R], board)
+def known_answer_rows(board: Board) -> list[Row]:
+    """List the control rows beside the two that stand in the lists."""
+    return [row for row in board.control_rows if row.entry not in CONTROLS and row.H]
+
+
+def known_answers(board: Board, environments: Environments) -> str:
+    """Write the table of the rows with a known answer.
+
+    Args:
+        board: the scores.
+        environments: names those of the rows.
+    """
+    return _unranked(known_answer_rows(board), board, environments)
+
+
+def full_grids(board: Board, environments: Environments) -> str:
+    """Write the table of compositions that chose among all settings of their full grids.
+
+    Args:
+        board: the scores.
+        environments: names those of the rows.
+    """
+    return _unranked([row for row in board.full_rows if row.H], board, environments)
 
 
 def unfinished_rows(board: Board) -> list[Row]:
-    """List the entries and full grids without an R."""
-    return [*board.unranked, *(row for row in board.full_rows if not row.R)]
+    """List the entries, full grids and controls that have no numbers yet."""
+    others = [row for row in (*board.full_rows, *board.control_rows) if not row.H]
+    return [*board.unranked, *others]
 
 
 def unfinished(board: Board) -> str:
-    """Write the table of entries without a rank because something is missing."""
+    """Write the table of entries that something is missing of."""
     rows = unfinished_rows(board)
     columns = [
         Column("entry", [escape_markdown(row.entry) for row in rows], left=True),
-        Column("cells done", [f"{row.done}/{row.cells}" for row in rows]),
-        Column("why it is not ranked", [escape_markdown(row.reason) for row in rows], left=True),
+        Column("runs done", [f"{row.done} of {row.cells}" for row in rows]),
+        Column("why it has no rank", [escape_markdown(row.reason) for row in rows], left=True),
     ]
     return _from_columns(columns)
 
 
-def details(board: Board) -> str:
-    """Write the table of the test against the control, of equal compute and of the frontier."""
-    full_rows = [row for row in board.full_rows if row.R]
-    rows = [*board.rows, *full_rows, *board.control_rows]
+# --- more of each row ----------------------------------------------------------------------------
+
+
+def claims(board: Board) -> str:
+    """Write the table of the claim, part by part."""
+    rows = [row for row in board.rows if row.claim]
+    tasks = " · ".join(short_task_names(valid_tasks(board)))
+    cells: list[list[str]] = []
+    for row in rows:
+        assert row.claim is not None
+        by_task = [row.claim.dA_by_task.get(task) for task in valid_tasks(board)]
+        noisy = [bound for _, bound in sorted(row.claim.noisy_bounds.items())]
+        cells.append(
+            [
+                escape_markdown(row.entry),
+                "holds" if row.claim.holds else "",
+                p_value(row.claim.p),
+                share(rounded_down(row.claim.H_bound, digits=2)),
+                signed(rounded_down(row.claim.dA_bound, digits=2)),
+                _joined([signed(rounded_down(bound, digits=2)) for bound in noisy]),
+                _joined([signed(value) for value in by_task]),
+            ]
+        )
+    header = [
+        "entry",
+        "claim",
+        "*p*",
+        f"*H* {AT_LEAST}",
+        f"*ΔA* {AT_LEAST}",
+        f"under noise {AT_LEAST}",
+        f"*ΔA*: {tasks}",
+    ]
+    return table(header, cells, left=(0, 1))
+
+
+def excesses(board: Board) -> str:
+    """Write the table of what each row has beyond either control, in both readings."""
+    rows = [row for row in board.rows if row.H]
     columns = [
-        Column("regularizer", [escape_markdown(row.entry) for row in rows], left=True),
-        Column("group", [escape_markdown(row.group) for row in rows], left=True),
-        Column("excess *X*", [unbroken(format_interval(row.X)) for row in rows]),
-        Column("*p* of *X*", [_p_value(row.p_control) for row in rows]),
-        Column("*R* at equal compute", [signed(row.equal_compute_R) for row in rows]),
+        Column("entry", [escape_markdown(row.entry) for row in rows], left=True),
+        Column("*H* beyond training less", [_tested(row.excess_H) for row in rows]),
+        Column("*H* beyond early stopping", [_tested(row.stopping_H) for row in rows]),
+        Column("*R* beyond training less", [_tested(row.excess_R) for row in rows]),
+        Column("*R* beyond early stopping", [_tested(row.stopping_R) for row in rows]),
     ]
-    for budget in sorted(_keys_in_order(row.S_at for row in rows)):
-        columns.append(Column(f"*S*@{budget:g}", [share(row.S_at.get(budget)) for row in rows]))
-    columns.append(Column("frontier area", [share(row.area) for row in rows]))
     return _from_columns(columns)
+
+
+def further(board: Board) -> str:
+    """Write what else was read: accuracy under noise, image sampling, cost, further signals."""
+    rows = _all_rows(board)
+    columns = [
+        Column("entry", [escape_markdown(row.entry) for row in rows], left=True),
+        Column("group", [escape_markdown(row.group) for row in rows], left=True),
+        Column("cost", [times(row.cost) for row in rows]),
+    ]
+    for level in sorted(_keys_in_order(row.noisy for row in rows)):
+        cells = [unbroken(format_interval(row.noisy.get(level))) for row in rows]
+        columns.append(Column(f"*ΔA*@{level:g}", cells))
+    columns.append(Column("± images", [share(row.image_half) for row in rows]))
+    for key in extra_readings(board):
+        cells = [share(row.extra.get(key)) for row in rows]
+        columns.append(Column(_extra_title(key), cells))
+    return _in_parts(columns)
+
+
+def by_task(board: Board) -> str:
+    """Write noise held back, real accuracy and recovery of every row on each valid task."""
+    tasks = valid_tasks(board)
+    rows = _all_rows(board)
+    with_strengths = len(tasks) > MAX_STRENGTHS
+    columns = [Column("entry", [escape_markdown(row.entry) for row in rows], left=True)]
+    groups = []
+    for task, name in zip(tasks, short_task_names(tasks), strict=True):
+        scores = [board.scores.get((row.entry, task)) for row in rows]
+        held_back = [score.held_back if score else None for score in scores]
+        recovered = [score.recovery if score else None for score in scores]
+        group = [
+            Column(f"*H* {name}", [_reading(one, "H") for one in held_back]),
+            Column(f"*ΔA* {name}", [_reading(one, "dA") for one in held_back]),
+            Column(f"*R* {name}", [_reading(one, "R") for one in recovered]),
+        ]
+        if with_strengths:
+            labels = [_both_labels(score) for score in scores]
+            group.append(Column("strengths for *H*; *R*", labels, left=True))
+        groups.append(group)
+    return _in_parts(columns, groups)
+
+
+def extra_readings(board: Board) -> list[str]:
+    """List what rows say of signals that are in no score: "R pair-flip@0.4", "S randX"."""
+    return _keys_in_order(row.extra for row in _all_rows(board))
 
 
 def gates(board: Board) -> str:
@@ -163,68 +327,127 @@ def gates(board: Board) -> str:
         Column("valid", [_verdict(gate) for gate in board.gates], left=True),
     ]
     for name in _keys_in_order(gate.values for gate in board.gates):
-        title = GATE_TITLES.get(name) or f"*{name[0]}*{escape_markdown(name[1:])}"
+        title = GATE_TITLES.get(name) or f"*{name[0]}*{escape_markdown(name[1:])} %"
         columns.append(Column(title, [percent(gate.values.get(name)) for gate in board.gates]))
-    return _from_columns(columns)
+    return _in_parts(columns)
 
 
-def strengths(board: Board, plan: Manifest, task: str, probe_means: ProbeMeans) -> str:
-    """Write the table of every strength of every entry on one task, in means over seeds.
+# --- every strength, on the choosing seeds -------------------------------------------------------
+
+
+def settings(board: Board, plan: Manifest, task: str) -> list[Setting]:
+    """List every strength of every entry on one task, with its name and the marks of choice.
 
     Args:
         board: the scores.
         plan: gives the order of the entries.
         task: the one task.
-        probe_means: what probes measured there; its columns come last.
     """
-    scores = _task_scores(board, plan, task)
-    points = []
-    names = []
-    labels = []
-    settings: list[ProbeSetting] = []
-    with_points = [score for score in scores if score.points]
-    if with_points:  # off is the same network for every entry: one line for all of them
-        points.append(with_points[0].points[0])
-        names.append("**none**")
-        labels.append("")
-        settings.append(("none", ()))
+    scores = [score for score in _task_scores(board, plan, task) if score.points]
+    lines = []
+    if scores:  # off is the same network for every entry: one line for all of them
+        off = scores[0].points[0]
+        lines.append(Setting(name="**none**", point=off, probe_setting=(NONE, ())))
     for score in scores:
-        if score.entry == "none":
+        if score.entry in (NONE, LOW_RATE):  # the lower rates stand in the control's table
             continue
-        for place, point in enumerate(score.points[1:]):
-            points.append(point)
-            names.append("" if place else f"**{escape_markdown(score.entry)}**")
-            mark = f" {CHOSEN}" if point.label == score.modal else ""
-            labels.append(escape_markdown(point.label) + mark)
-            settings.append(_probe_setting(score.entry, point.strength))
-    every_point = [point for score in scores for point in score.points]
+        for point in score.points[1:]:
+            name = f"{escape_markdown(score.entry)} {escape_markdown(point.label)}"
+            marks = _choice_marks(score, point.strength)
+            line = Setting(
+                name=unbroken(f"**{name}** {CHOSEN} {marks}" if marks else name),
+                point=point,
+                probe_setting=_probe_setting(score.entry, point.strength),
+            )
+            lines.append(line)
+    return lines
+
+
+def control_settings(board: Board, task: str) -> list[Setting]:
+    """List what `TRAINING_LESS` chooses among: `none` read at each epoch, and each lower rate.
+
+    Args:
+        board: the scores.
+        task: one that the board's `controls` has.
+    """
+    control = board.controls[task]
+    score = board.scores.get((TRAINING_LESS, task))
+    chosen: dict[str, str] = {}
+    if score:
+        for question, confirmed in (("*H*", score.held_back), ("*R*", score.recovery)):
+            if confirmed:
+                label = confirmed.label
+                chosen[label] = f"{chosen[label]}, {question}" if label in chosen else question
+    lines = []
+    for point in (*control.early, *control.low_rate):
+        name = escape_markdown(point.label)
+        marks = chosen.get(point.label, "")
+        line = Setting(
+            name=unbroken(f"**{name}** {CHOSEN} {marks}" if marks else name),
+            point=point,
+            probe_setting=(NONE, ()),
+        )
+        lines.append(line)
+    return lines
+
+
+def setting_scores(lines: Sequence[Setting]) -> str:
+    """Write the scores of each setting, and what the choices look at."""
+    points = [line.point for line in lines]
+    levels = sorted(level for level in _keys_in_order(p.gain_val for p in points) if level)
+    real_gains = [signed(_points(point.gain_val.get(0.0))) for point in points]
+    noisy_gains = []
+    for point in points:
+        noisy_gains.append(_joined([signed(_points(point.gain_val.get(p))) for p in levels]))
     columns = [
-        Column("regularizer", names, left=True),
-        Column("strength", labels),
-        *_point_columns(points, every_point),
-        *_probe_columns(settings, probe_means),
+        Column("setting", [line.name for line in lines], left=True),
+        Column("*H*", [share(point.H) for point in points]),
+        Column("*S*", [share(point.S) for point in points]),
+        Column("*ΔA*", [signed(point.dA) for point in points]),
+        Column("*R*", [signed(point.R) for point in points]),
+        Column("validation gain, `real`", real_gains),
+        Column(f"validation gain, {_mixed_names(levels)}", noisy_gains),
+        Column("failed", [_failures(point) for point in points]),
     ]
     return _from_columns(columns)
 
 
-def training_less(board: Board, task: str) -> str:
-    """Write the table of the control's settings on one task: `none` read early or trained slower.
+def setting_accuracies(lines: Sequence[Setting], probe_means: ProbeMeans) -> str:
+    """Write what the scores of each setting are made of, and what probes measured.
 
-    The task is one of `board.controls`.
+    Args:
+        lines: the settings.
+        probe_means: as the function of this name returns them.
     """
-    control = board.controls[task]
-    points = [*control.early, *control.low_rate]
-    labels = [escape_markdown(point.label) for point in points]
-    return _from_columns(
-        [Column("none, read at", labels, left=True), *_point_columns(points, points)]
-    )
+    points = [line.point for line in lines]
+    levels = sorted(_keys_in_order(point.mixed for point in points))
+    columns = [
+        Column("setting", [line.name for line in lines], left=True),
+        Column("`real` test acc. %", [percent(point.real) for point in points]),
+    ]
+    for level in levels:
+        accuracies = [percent(point.mixed.get(level)) for point in points]
+        columns.append(Column(f"`mixed@{level:g}` test acc. %", accuracies))
+    columns.append(Column("`randY` fit *F* %", [percent(point.fit) for point in points]))
+    for level in levels:
+        memorized = [percent(point.wrong.get(level)) for point in points]
+        columns.append(Column(f"wrong labels *M*@{level:g} %", memorized))
+    for key in _keys_in_order(point.extra for point in points):
+        extras = [share(point.extra.get(key)) for point in points]
+        columns.append(Column(_extra_title(key), extras))
+    columns += _probe_columns([line.probe_setting for line in lines], probe_means)
+    return _in_parts(columns)
 
 
-def probe_means(records: Iterable[Record], task: str) -> ProbeMeans:
-    """Average over seeds what probes measured at the budget; metrics of many numbers are left out.
+def probe_means(records: Iterable[Record], plan: Manifest, board: Board, task: str) -> ProbeMeans:
+    """Average over the choosing seeds what probes measured at the budget.
+
+    Metrics of many numbers are left out, and records of other environments than the row's.
 
     Args:
         records: of the suite.
+        plan: gives the choosing seeds.
+        board: gives the rows' environments.
         task: whose records count.
 
     Returns:
@@ -232,7 +455,10 @@ def probe_means(records: Iterable[Record], task: str) -> ProbeMeans:
     """
     values: dict[ProbeSetting, dict[ProbeColumn, list[float]]] = {}
     for record in records:
-        if record.cell.task != task:
+        if record.cell.task != task or record.seed not in plan.choosing:
+            continue
+        score = board.scores.get((record.regularizer, task))
+        if score and score.env and record.env != score.env:
             continue
         for probe, metrics in record.probes.items():
             for metric, curve in metrics.items():
@@ -245,12 +471,31 @@ def probe_means(records: Iterable[Record], task: str) -> ProbeMeans:
     return means
 
 
+# --- tables of columns ---------------------------------------------------------------------------
+
+
 def _from_columns(columns: Sequence[Column]) -> str:
     rows = []
     for place in range(len(columns[0].cells)):
         rows.append([column.cells[place] for column in columns])
     left = [place for place, column in enumerate(columns) if column.left]
     return table([column.title for column in columns], rows, left)
+
+
+def _in_parts(columns: Sequence[Column], groups: Sequence[Sequence[Column]] = ()) -> str:
+    """Write as many tables as the columns need, each with the first column.
+
+    Args:
+        columns: the first, then any others.
+        groups: further columns, of which those of a group stay in one table.
+    """
+    first, *others = columns
+    parts: list[list[Column]] = [[first]]
+    for group in (*([column] for column in others), *groups):
+        if len(parts[-1]) + len(group) > MAX_COLUMNS:
+            parts.append([first])
+        parts[-1] += group
+    return "\n\n".join(_from_columns(part) for part in parts)
 
 
 def _keys_in_order(mappings: Iterable[Mapping[Key, object]]) -> list[Key]:
@@ -261,42 +506,184 @@ def _keys_in_order(mappings: Iterable[Mapping[Key, object]]) -> list[Key]:
     return list(keys)
 
 
-def _unranked(rows: Sequence[Row], board: Board) -> str:
-    names = [escape_markdown(row.entry) for row in rows]
-    return _from_columns([Column("entry", names, left=True), *_readings(rows, board)])
+def _joined(cells: Sequence[str]) -> str:
+    """Join what a cell says of several levels or tasks; it may be broken between them."""
+    return " · ".join(unbroken(cell) for cell in cells)
 
 
-def _readings(rows: Sequence[Row], board: Board) -> list[Column]:
-    """Make the columns of what a row measures: the scores, the cost, the strengths and notes."""
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def _with_controls(
+    rows: Iterable[Row], board: Board, reading: Callable[[Row], Interval | None]
+) -> list[Row]:
+    """Put the two controls among the rows, each in front of the first that reads less.
+
+    Args:
+        rows: in their order.
+        board: has the controls.
+        reading: what the rows are in the order of.
+    """
+    placed = list(rows)
+    for control in board.control_rows:
+        value = reading(control)
+        if control.entry not in CONTROLS or value is None:
+            continue
+        place = 0
+        while place < len(placed):
+            other = reading(placed[place])
+            if other is None or other.mean < value.mean:
+                break
+            place += 1
+        placed.insert(place, control)
+    return placed
+
+
+def _all_rows(board: Board) -> list[Row]:
+    rows = (*board.rows, *board.control_rows, *board.full_rows)
+    return [row for row in rows if row.H]
+
+
+def _unranked(rows: Sequence[Row], board: Board, environments: Environments) -> str:
     columns = [
-        Column("recovery *R*", [unbroken(format_interval(row.R)) for row in rows]),
-        Column("± images", [share(row.image_half) for row in rows]),
-        Column("excess *X*", [_excess(row) for row in rows]),
-        Column("*S*", [share(row.S) for row in rows]),
-        Column("*ΔA*", [signed(row.dA) for row in rows]),
-        Column(S_MIX, [share(row.S_mix) for row in rows]),
+        Column("entry", [escape_markdown(row.entry) for row in rows], left=True),
+        Column("noise held back *H*", [_held_back(row) for row in rows]),
+        Column("*S*", [share(row.S.mean if row.S else None) for row in rows]),
+        Column("real accuracy *ΔA*", [_real_accuracy(row.dA) for row in rows]),
+        Column("recovery *R*", [_recovery(row) for row in rows]),
+        *_chosen(board, [row.chosen_held_back for row in rows]),
+        Column(
+            "notes",
+            [_notes(row, environments, edge=row.H_edge or row.R_edge) for row in rows],
+            left=True,
+        ),
     ]
-    for key in extra_readings(board):
-        columns.append(Column(_extra_title(key), [share(row.extra.get(key)) for row in rows]))
-    strength_title, chosen = _strengths(rows, valid_tasks(board))
-    columns += [
-        Column("cost", [times(row.cost) for row in rows]),
-        Column(strength_title, chosen, left=True),
-        Column("notes", [_notes(row) for row in rows], left=True),
-    ]
-    return columns
+    return _from_columns(columns)
 
 
-def _entry_link(row: Row, board: Board) -> str:
-    """Link to the entry's description; entries that may be first are in bold."""
+def _entry(row: Row, board: Board, *, first: bool) -> str:
+    """Link an entry to its description; mark its claim, and set it in bold if it may be first.
+
+    Args:
+        row: of an entry or a control.
+        board: tells whether there are claims.
+        first: nothing is shown to be better.
+    """
+    if row.entry in CONTROLS:
+        return f"*{escape_markdown(row.entry)}*"
     link = f"[{escape_markdown(row.entry)}](#{anchor(row.entry)})"
-    may_be_first = board.ranked and row.rank is not None and row.rank[0] == 1
-    return f"**{link}**" if may_be_first else link
+    text = f"**{link}**" if first and board.ranked else link
+    if row.claim is None:
+        return text
+    mark = NO_CLAIM
+    if row.claim.holds:
+        mark = ON_FRONT if row.on_front else HOLDS
+    return unbroken(f"{mark} {text}")
 
 
-def _excess(row: Row) -> str:
-    excess = signed(row.X.mean if row.X else None)
-    return unbroken(f"{excess} {BEATS}" if row.beats_control else excess)
+def _held_back(row: Row) -> str:
+    return _at_least(share_interval(row.H), row.H_edge)
+
+
+def _recovery(row: Row) -> str:
+    return _at_least(format_interval(row.R), row.R_edge)
+
+
+def _real_accuracy(value: Interval | None) -> str:
+    return unbroken(format_interval(value, digits=1))
+
+
+def _at_least(value: str, edge: bool) -> str:
+    return unbroken(f"{AT_LEAST} {value}" if edge else value)
+
+
+def _excess(training_less: Excess | None, early_stopping: Excess | None) -> str:
+    """Write the excess over training less, with the marks of both controls."""
+    marks = ""
+    if training_less and training_less.significant:
+        marks += BEYOND_TRAINING_LESS
+    if early_stopping and early_stopping.significant:
+        marks += BEYOND_EARLY_STOPPING
+    value = signed(training_less.value.mean if training_less else None)
+    return unbroken(f"{value} {marks}".rstrip())
+
+
+def _tested(excess: Excess | None) -> str:
+    """Write an excess with its p-value; in bold if it is significant."""
+    if excess is None:
+        return MISSING
+    value = unbroken(format_interval(excess.value))
+    if excess.significant:
+        value = f"**{value}**"
+    if excess.p is None:
+        return value
+    shown = p_value(excess.p)
+    equals = "" if shown.startswith("&lt;") else "= "
+    return f"{value} {unbroken(f'(p {equals}{shown})')}"
+
+
+def _chosen(board: Board, choices: Sequence[Mapping[str, str]]) -> list[Column]:
+    """Make the column of the chosen strengths on each valid task; none if there are many tasks."""
+    tasks = valid_tasks(board)
+    if not tasks or len(tasks) > MAX_STRENGTHS:
+        return []
+    cells = []
+    for chosen in choices:
+        labels = [escape_markdown(chosen.get(task, MISSING)) for task in tasks]
+        cells.append(" · ".join(labels) if chosen else MISSING)
+    title = "strength"
+    if len(tasks) > 1:
+        title = f"strength: {' · '.join(short_task_names(tasks))}"
+    return [Column(title, cells, left=True)]
+
+
+def _notes(row: Row, environments: Environments, *, edge: bool) -> str:
+    """Write in few words what a reader must know of a row.
+
+    Args:
+        row: with numbers.
+        environments: names the row's, if it is not that of the reference.
+        edge: a strength of this table is an end of its grid.
+    """
+    notes = [escape_markdown(row.reason)] if row.reason else []
+    if edge:
+        notes.append(EDGE)
+    if row.confirmed_failed:
+        runs = count(row.confirmed_runs, "run")
+        notes.append(f"{row.confirmed_failed} of {runs} failed")
+    for task in row.skipped:
+        notes.append(f"cannot act on {escape_markdown(task)}")
+    notes += environments.notes(row)
+    return ", ".join(notes)
+
+
+def _reading(confirmed: Confirmed | None, name: str) -> str:
+    """Write one reading of a task: "H", "dA" or "R"."""
+    if confirmed is None:
+        return MISSING
+    if name == "dA":
+        return unbroken(format_interval(confirmed.dA))
+    if name == "H":
+        return _at_least(share_interval(confirmed.H), confirmed.edge)
+    return _at_least(format_interval(confirmed.R), confirmed.edge)
+
+
+def _both_labels(score: TaskScore | None) -> str:
+    """Name the strengths of both questions, once where they are the same."""
+    if score is None or score.held_back is None or score.recovery is None:
+        return MISSING
+    labels = dict.fromkeys((score.held_back.label, score.recovery.label))
+    return "; ".join(unbroken(escape_markdown(label)) for label in labels)
+
+
+def _choice_marks(score: TaskScore, strength: Strength) -> str:
+    """Say by which question a strength was chosen: `*H*`, `*R*` or both."""
+    questions = []
+    if score.held_back and score.held_back.strength == strength:
+        questions.append("*H*")
+    if score.recovery and score.recovery.strength == strength:
+        questions.append("*R*")
+    return ", ".join(questions)
 
 
 def _extra_title(key: str) -> str:
@@ -304,43 +691,17 @@ def _extra_title(key: str) -> str:
     return f"*{measure}* {escape_markdown(signal)}"
 
 
-def _strengths(rows: Sequence[Row], tasks: Sequence[str]) -> tuple[str, list[str]]:
-    """Make title and cells of the chosen strengths, or of their stability on many tasks."""
-    if len(tasks) > MAX_STRENGTHS:
-        stabilities = []
-        for row in rows:
-            stabilities.append(MISSING if row.stability is None else f"{row.stability:.0%}")
-        return "stability", stabilities
-    cells = []
-    for row in rows:
-        chosen = [unbroken(escape_markdown(row.chosen.get(task, MISSING))) for task in tasks]
-        cells.append(" · ".join(chosen))
-    if len(tasks) < 2:
-        return "strength", cells
-    return f"strength: {' · '.join(_short_task_names(tasks))}", cells
+def _mixed_names(levels: Sequence[float]) -> str:
+    return " · ".join(f"`mixed@{level:g}`" for level in levels)
 
 
-def _short_task_names(tasks: Sequence[str]) -> list[str]:
-    """Name tasks without their data set if all have the same one."""
-    datasets = {task.partition("/")[0] for task in tasks}
-    if len(datasets) == 1:
-        return [escape_markdown(task.partition("/")[2]) for task in tasks]
-    return [escape_markdown(task) for task in tasks]
+def _points(gain: float | None) -> float | None:
+    """Turn a difference of shares into percentage points."""
+    return None if gain is None else 100 * gain
 
 
-def _notes(row: Row) -> str:
-    notes = [escape_markdown(flag) for flag in row.flags]
-    if row.failed:
-        notes.append(f"{row.failed}/{row.cells} failed")
-    if not row.R:
-        notes.append(escape_markdown(row.reason))
-    return ", ".join(notes)
-
-
-def _p_value(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+def _failures(point: Point) -> str:
+    return f"{point.failed} of {point.cells}" if point.failed else ""
 
 
 def _verdict(gate: Gate) -> str:
@@ -359,38 +720,9 @@ def _task_scores(board: Board, plan: Manifest, task: str) -> list[TaskScore]:
     return scores
 
 
-def _point_columns(points: Sequence[Point], every_point: Sequence[Point]) -> list[Column]:
-    """Make the columns of what a strength measures.
-
-    Args:
-        points: one a row.
-        every_point: those whose noise levels and further signals have columns.
-    """
-    levels = sorted(_keys_in_order(point.mixed for point in every_point))
-    columns = [Column("real test acc. %", [percent(point.real) for point in points])]
-    for level in levels:
-        accuracies = [percent(point.mixed.get(level)) for point in points]
-        columns.append(Column(f"mixed@{level:g} test acc. %", accuracies))
-    columns.append(Column("randY fit *F* %", [percent(point.fit) for point in points]))
-    for level in levels:
-        memorized = [percent(point.wrong.get(level)) for point in points]
-        columns.append(Column(f"wrong labels *M*@{level:g} %", memorized))
-    columns.append(Column("*ΔA*", [signed(point.dA) for point in points]))
-    columns.append(Column("*S*", [share(point.S) for point in points]))
-    for level in levels:
-        held_back = [share(point.S_mix.get(level)) for point in points]
-        columns.append(Column(f"{S_MIX}@{level:g}", held_back))
-    columns.append(Column("*R*", [signed(point.R) for point in points]))
-    for key in _keys_in_order(point.extra for point in every_point):
-        extras = [share(point.extra.get(key)) for point in points]
-        columns.append(Column(_extra_title(key), extras))
-    columns.append(Column("failed", [str(point.failed) for point in points]))
-    return columns
-
-
-def _probe_setting(entry: str, strength: tuple[float, ...]) -> ProbeSetting:
+def _probe_setting(entry: str, strength: Strength) -> ProbeSetting:
     """Name the setting as its records do: off is `none`, a full grid's is the entry's."""
-    return (entry.removesuffix(FULL), strength) if strength else ("none", ())
+    return (entry.removesuffix(FULL), strength) if strength else (NONE, ())
 
 
 def _probe_columns(settings: Sequence[ProbeSetting], means: ProbeMeans) -> list[Column]:
