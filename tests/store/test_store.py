@@ -109,7 +109,7 @@ def test_torn_lines_are_counted_and_put_aside_when_merged(store: Store) -> None:
     assert store.read().torn == 3
     store.merge()
     assert store.read().torn == 0
-    assert path.with_suffix(".torn").read_bytes().count(b'"schema":1') == 2
+    assert path.with_suffix(".torn").read_bytes().count(b'"schema":2') == 2
 
 
 @pytest.mark.parametrize("reader", [read_shard, read_merged])
