@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from membench.records import canonical
+from membench.report.text import code
 from membench.report.text import escape_markdown
 from membench.report.text import filename
 from membench.report.text import joined
@@ -20,7 +21,7 @@ from membench.scoring.types import Row
 
 #: Facts that name an environment, in this order; others are added where they tell two apart.
 NAMING = ("device", "torch", "precision", "threads")
-HASH = 12  #: characters of an environment's hash that stand for it
+HASH = 8  #: characters of an environment's hash that stand for it, as in the board's notes
 
 
 @dataclass(frozen=True)
@@ -81,20 +82,18 @@ class Environments:
         envs = dict.fromkeys(self.board.envs)
         for row in (*self.board.rows, *self.board.control_rows, *self.board.full_rows):
             envs.update(dict.fromkeys(row.envs.values()))
-        return list(envs)
+        return [env for env in envs if env]
 
     def _number(self, env: str) -> int:
         return self._numbered().index(env) + 1
 
     def _description(self, env: str) -> str:
-        versions = self.board.envs.get(env)
-        if not versions:
-            return f"`{env[:HASH]}`" if env.isalnum() else escape_markdown(env[:HASH])
+        versions = self.board.envs.get(env, {})
         facts = [_fact(name, versions) for name in NAMING if name in versions]
         for name in sorted(versions):
             if name not in NAMING and self._tells_apart(name):
                 facts.append(_fact(name, versions))
-        return ", ".join(facts)
+        return ", ".join([*facts, f"hash {code(env[:HASH])}"])
 
     def _tells_apart(self, name: str) -> bool:
         """Tell whether the environments differ in a fact."""

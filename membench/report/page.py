@@ -78,6 +78,7 @@ def _suite(section: Section) -> dict[str, Any]:
     has_full_grids = any(row.H for row in board.full_rows)
     nothing_to_rank = _nothing_to_rank(section, has_full_grids)
     keys = {record.key for record in section.records}
+    unfinished = tables.unfinished_rows(board)
     return {
         "name": board.suite,
         "anchor": filename(board.suite),
@@ -92,7 +93,7 @@ def _suite(section: Section) -> dict[str, Any]:
         "command": _command(plan),
         "notes": board.notes if section.records else (),
         "nothing_to_rank": nothing_to_rank,
-        "question": summary.question(board),
+        "question": summary.question(plan, board),
         "claim": summary.claim(board) if board.rows else None,
         "drawings": section.drawings.get("", ()),
         "held_back": tables.noise_held_back(board, environments) if board.rows else "",
@@ -102,7 +103,8 @@ def _suite(section: Section) -> dict[str, Any]:
         "has_extra_signals": bool(tables.extra_readings(board)),
         "known_answers": _known_answers(section, environments),
         "full_grids": tables.full_grids(board, environments) if has_full_grids else "",
-        "unfinished": tables.unfinished(board) if tables.unfinished_rows(board) else "",
+        "unfinished": tables.unfinished(board) if unfinished else "",
+        "incomplete": sum(row.incomplete for row in unfinished),
         "skipped_tasks": _skipped_tasks(board),
         "skipped_entries": [(row.entry, row.reason) for row in board.skipped],
         "claims": tables.claims(board) if any(row.claim for row in board.rows) else "",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from membench.records import Manifest
+from membench.records import parse_signal
 from membench.report.tables import anchor
 from membench.report.text import escape_markdown
 from membench.report.text import format_interval
@@ -63,20 +65,25 @@ class Outcome:
     largest: Held | None  #: the largest H, where there are no claims
 
 
-def question(board: Board) -> Question:
-    """Say what noise there was, and what it did to the plain network on the valid tasks."""
-    levels: set[float] = set()
+def question(plan: Manifest, board: Board) -> Question:
+    """Say what noise there is, and what it did to the plain network on the valid tasks.
+
+    Args:
+        plan: has the signals.
+        board: the scores.
+    """
+    levels = []
+    for signal in plan.signals:
+        name, level = parse_signal(signal)
+        if name == "mixed" and level:
+            levels.append(level)
     memorized = []
     damage = []
     for gate in board.gates:
         for name, value in gate.values.items():
-            measure, _, level = name.partition("@")
-            if not level:
-                continue
-            levels.add(float(level))
-            if measure == "M0" and gate.valid:
+            if gate.valid and name.startswith("M0@"):
                 memorized.append(value)
-            if measure == "D" and gate.valid:
+            if gate.valid and name.startswith("D@"):
                 damage.append(value)
     return Question(
         levels=joined([f"{100 * level:g}%" for level in sorted(levels)], last="or"),

@@ -68,8 +68,10 @@ EDGE = "edge of grid"
 
 #: As wide as an interval of two-digit ranks, which would else be broken at its dash.
 RANK = "&nbsp;rank&nbsp;"
-#: Titles of the gate's values by their names in `Gate.values`; values by noise level keep theirs.
+#: Titles of the gate's values by their names in `Gate.values`, without the noise level.
 GATE_TITLES = {
+    "M0": "*M*⁰",
+    "D": "*D*",
     "F0(E)": "*F*⁰ %, end",
     "F0(E/2)": "*F*⁰ %, half-way",
     "A0_0": "*A*⁰ %, real",
@@ -158,9 +160,11 @@ def noise_held_back(board: Board, environments: Environments) -> str:
         Column("*S*", [share(row.S.mean if row.S else None) for row in rows]),
         Column("real accuracy *ΔA*", [_real_accuracy(row.dA) for row in rows]),
         Column("*H* beyond training less", [_excess(row.excess_H, row.stopping_H) for row in rows]),
-        *_chosen(board, [row.chosen_held_back for row in rows]),
-        Column("notes", [_notes(row, environments, edge=row.H_edge) for row in rows], left=True),
     ]
+    if _few_tasks(board):
+        columns.append(_chosen(board, rows, "H"))
+    notes = [_notes(row, board, environments, edge=row.H_edge) for row in rows]
+    columns.append(Column("notes", notes, left=True))
     return _from_columns(columns)
 
 
@@ -178,9 +182,11 @@ def recovery(board: Board, environments: Environments) -> str:
         Column("recovery *R*", [_recovery(row) for row in rows]),
         Column("real accuracy *ΔA*", [_real_accuracy(row.dA_recovery) for row in rows]),
         Column("*R* beyond training less", [_excess(row.excess_R, row.stopping_R) for row in rows]),
-        *_chosen(board, [row.chosen_recovery for row in rows]),
-        Column("notes", [_notes(row, environments, edge=row.R_edge) for row in rows], left=True),
     ]
+    if _few_tasks(board):
+        columns.append(_chosen(board, rows, "R"))
+    notes = [_notes(row, board, environments, edge=row.R_edge) for row in rows]
+    columns.append(Column("notes", notes, left=True))
     return _from_columns(columns)
 
 
@@ -220,8 +226,8 @@ def unfinished(board: Board) -> str:
     rows = unfinished_rows(board)
     columns = [
         Column("entry", [escape_markdown(row.entry) for row in rows], left=True),
-        Column("runs done", [f"{row.done} of {row.cells}" for row in rows]),
-        Column("why it has no rank", [escape_markdown(row.reason) for row in rows], left=True),
+        Column("runs done", [_runs_done(row) for row in rows]),
+        Column("why it has no numbers", [escape_markdown(row.reason) for row in rows], left=True),
     ]
     return _from_columns(columns)
 
@@ -327,8 +333,8 @@ def gates(board: Board) -> str:
         Column("valid", [_verdict(gate) for gate in board.gates], left=True),
     ]
     for name in _keys_in_order(gate.values for gate in board.gates):
-        title = GATE_TITLES.get(name) or f"*{name[0]}*{escape_markdown(name[1:])} %"
-        columns.append(Column(title, [percent(gate.values.get(name)) for gate in board.gates]))
+        values = [percent(gate.values.get(name)) for gate in board.gates]
+        columns.append(Column(_gate_title(name), values))
     return _in_parts(columns)
 
 
@@ -551,13 +557,11 @@ def _unranked(rows: Sequence[Row], board: Board, environments: Environments) -> 
         Column("*S*", [share(row.S.mean if row.S else None) for row in rows]),
         Column("real accuracy *ΔA*", [_real_accuracy(row.dA) for row in rows]),
         Column("recovery *R*", [_recovery(row) for row in rows]),
-        *_chosen(board, [row.chosen_held_back for row in rows]),
-        Column(
-            "notes",
-            [_notes(row, environments, edge=row.H_edge or row.R_edge) for row in rows],
-            left=True,
-        ),
     ]
+    if _few_tasks(board):
+        columns.append(_chosen(board, rows, "H", "strength for *H*"))
+    notes = [_notes(row, board, environments, edge=row.H_edge or row.R_edge) for row in rows]
+    columns.append(Column("notes", notes, left=True))
     return _from_columns(columns)
 
 
@@ -622,30 +626,45 @@ def _tested(excess: Excess | None) -> str:
     return f"{value} {unbroken(f'(p {equals}{shown})')}"
 
 
-def _chosen(board: Board, choices: Sequence[Mapping[str, str]]) -> list[Column]:
-    """Make the column of the chosen strengths on each valid task; none if there are many tasks."""
+def _chosen(board: Board, rows: Sequence[Row], question: str, title: str = "strength") -> Column:
+    """Make the column of the strengths that each row was given on each valid task.
+
+    Args:
+        board: has the tasks.
+        rows: with numbers.
+        question: "H" or "R".
+        title: of the column, before the names of the tasks.
+    """
     tasks = valid_tasks(board)
-    if not tasks or len(tasks) > MAX_STRENGTHS:
-        return []
     cells = []
-    for chosen in choices:
+    for row in rows:
+        chosen = row.chosen_held_back if question == "H" else row.chosen_recovery
         labels = [escape_markdown(chosen.get(task, MISSING)) for task in tasks]
-        cells.append(" · ".join(labels) if chosen else MISSING)
-    title = "strength"
+        if row.entry == EARLY_STOPPING:  # it has no strength: what it reads is the same everywhere
+            labels = list(dict.fromkeys(labels))
+        cells.append(" · ".join(labels))
     if len(tasks) > 1:
-        title = f"strength: {' · '.join(short_task_names(tasks))}"
-    return [Column(title, cells, left=True)]
+        title = f"{title}: {' · '.join(short_task_names(tasks))}"
+    return Column(title, cells, left=True)
 
 
-def _notes(row: Row, environments: Environments, *, edge: bool) -> str:
+def _few_tasks(board: Board) -> bool:
+    """Tell whether the strengths on all valid tasks fit a cell."""
+    return len(valid_tasks(board)) <= MAX_STRENGTHS
+
+
+def _notes(row: Row, board: Board, environments: Environments, *, edge: bool) -> str:
     """Write in few words what a reader must know of a row.
 
     Args:
         row: with numbers.
+        board: tells whether there are ranks at all; if not, the page says why above its lists.
         environments: names the row's, if it is not that of the reference.
         edge: a strength of this table is an end of its grid.
     """
-    notes = [escape_markdown(row.reason)] if row.reason else []
+    notes = []
+    if row.reason and (board.ranked or len({other.reason for other in board.rows}) > 1):
+        notes.append(escape_markdown(row.reason))
     if edge:
         notes.append(EDGE)
     if row.confirmed_failed:
@@ -655,6 +674,11 @@ def _notes(row: Row, environments: Environments, *, edge: bool) -> str:
         notes.append(f"cannot act on {escape_markdown(task)}")
     notes += environments.notes(row)
     return ", ".join(notes)
+
+
+def _runs_done(row: Row) -> str:
+    """Count a row's own runs; early stopping is read from those of `none`."""
+    return f"{row.done} of {row.cells}" if row.cells else MISSING
 
 
 def _reading(confirmed: Confirmed | None, name: str) -> str:
@@ -702,6 +726,12 @@ def _points(gain: float | None) -> float | None:
 
 def _failures(point: Point) -> str:
     return f"{point.failed} of {point.cells}" if point.failed else ""
+
+
+def _gate_title(name: str) -> str:
+    measure, at, level = name.partition("@")
+    title = GATE_TITLES.get(measure, escape_markdown(measure))
+    return f"{title}{at}{level} %" if level else title
 
 
 def _verdict(gate: Gate) -> str:

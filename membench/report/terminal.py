@@ -169,7 +169,8 @@ def _strengths(row: Row, width: int) -> str:
 
 
 def _label(label: str) -> str:
-    return plain(label.replace("rate x steps ", "x"), 16)
+    short = label.replace("rate x steps ", "x").replace("best validation epoch", "best epoch")
+    return plain(short, 16)
 
 
 def _tasks(board: Board) -> list[str]:

@@ -22,12 +22,17 @@ from support.board_objects import made_board
 from support.board_objects import made_gate
 from support.board_objects import made_plan
 from support.board_objects import made_row
+from support.boards import EFFECTS
+from support.boards import manifest
+from support.boards import records
 from support.records import make_record
 
 from membench.records import Cell
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
+from membench.report import TIMING
+from membench.report import render
 from membench.report.figures import Drawing
 from membench.report.markdown import fill_template
 from membench.report.page import Section
@@ -35,6 +40,8 @@ from membench.report.page import page
 from membench.report.provenance import scored_records
 from membench.report.provenance import timing
 from membench.report.tables import MAX_COLUMNS
+from membench.scoring import score
+from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import TRAINING_LESS
 from membench.scoring.types import Board
 from membench.scoring.types import Interval
@@ -202,7 +209,8 @@ def test_the_front_is_named(board: Board, markdown: str) -> None:
 
 
 def test_without_five_seeds_there_is_no_rank_no_claim_and_no_mark(board: Board) -> None:
-    plain = (made_row("dropout", 0.9, 1.1), made_row("mixup", 0.3, 2.0))
+    why = "2 confirming seeds: no ranks"
+    plain = (made_row("dropout", 0.9, 1.1, reason=why), made_row("mixup", 0.3, 2.0, reason=why))
     unranked = replace(board, rows=plain, ranked=False)
     page_text = text(unranked, plan=made_plan(unranked, confirming=(1, 2)))
     assert (
@@ -210,6 +218,7 @@ def test_without_five_seeds_there_is_no_rank_no_claim_and_no_mark(board: Board) 
         "suite has 2. The most noise is held back by dropout, 90 ± 5% at +1.1 ± 0.3 points."
     ) in page_text
     assert {row[0] for row in rows(page_text, HELD_BACK)} == {"—"}
+    assert why not in page_text, "said once, above the lists"
     lists = page_text.partition("### Noise held back")[2].partition("## How to read")[0]
     assert re.findall("[◆●○✓★]", lists) == []
     assert "The claim, part by part" not in page_text
@@ -457,7 +466,8 @@ def test_one_environment_is_one_sentence(markdown: str) -> None:
     part = markdown.partition("### Environments\n")[2].partition("### Validity")[0]
     assert part.strip() == (
         "All rows were measured in one environment.\n\n"
-        '1. <a id="environment-quick-1"></a>x86-64 avx512, torch 2.9.1, precision medium, threads 1'
+        '1. <a id="environment-quick-1"></a>x86-64 avx512, torch 2.9.1, precision medium, '
+        f"threads 1, hash `{ENV[:8]}`"
     )
 
 
@@ -470,7 +480,7 @@ def test_a_row_of_another_environment_is_noted_and_the_comparison_explained(boar
     assert line[7] == ""
     assert "are compared unpaired (Welch's test)" in page_text
     assert '2. <a id="environment-quick-2"></a>x86-64 avx2, torch 2.9.1' in page_text
-    assert "threads 1: reference of mnist5k/mlp, mnist5k/cnn\n" in page_text
+    assert f"threads 1, hash `{ENV[:8]}`: reference of mnist5k/mlp, mnist5k/cnn\n" in page_text
 
 
 def test_an_environment_of_one_task_names_the_task(board: Board) -> None:
@@ -489,8 +499,8 @@ def test_facts_that_tell_environments_apart_are_named(board: Board) -> None:
         replace(board, gates=gates, envs=versions, rows=tuple(rows_of_both), control_rows=())
     )
     assert "All rows of a network were measured in one environment, its reference." in page_text
-    assert "</a>torch 2.9.1, compiled true: reference of mnist5k/mlp\n" in page_text
-    assert "</a>torch 2.9.1: reference of mnist5k/cnn\n" in page_text
+    assert f"</a>torch 2.9.1, compiled true, hash `{ENV[:8]}`: reference of mnist5k" in page_text
+    assert f"</a>torch 2.9.1, hash `{OTHER_ENV[:8]}`: reference of mnist5k/cnn\n" in page_text
 
 
 # --- partial and empty boards --------------------------------------------------------------------
@@ -529,11 +539,14 @@ def test_an_incomplete_entry_has_no_row_and_says_why(board: Board) -> None:
     none = [run_of("none", seed) for seed in range(3)]
     plan = planned(board, none)
     page_text = text(replace(board, unranked=(late,)), none[:2], plan)
-    assert rows(page_text, "why it has no rank") == [
+    assert rows(page_text, "why it has no numbers") == [
         ["sam", "45 of 90", "incomplete on mnist5k/cnn"]
     ]
-    assert "1 run of those planned so far is missing; " in page_text
-    assert "`membench run --suite quick --all` does the rest." in page_text
+    assert (
+        "1 run of those planned so far is missing. `membench run --suite quick --all` does the "
+        "rest. The runs that confirm a strength are planned once it has been chosen."
+    ) in page_text
+    assert "1 row has [no numbers yet](#unfinished-quick)." in page_text
     assert "sam" not in named(page_text, HELD_BACK)
 
 
@@ -579,7 +592,7 @@ def test_entries_that_cannot_act_anywhere_are_listed_and_not_called_incomplete(
     assert (
         "Cannot act on any task of this suite, and has no row:\n\n- stochastic-depth: no branch\n"
     ) in page_text
-    assert "### Not complete" not in page_text
+    assert "### Without numbers" not in page_text
     alone = replace(board, rows=(), control_rows=(), skipped=(idle,))
     assert "No entry can act on the tasks of this board" in text(alone)
 
@@ -758,6 +771,52 @@ def test_hostile_text_brings_no_markup_onto_the_page() -> None:
     assert not any("script" in block for block in blocks)
     links = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
     assert all(link.startswith(("#", "https://", "timing.md")) for link in links)
+
+
+# --- from records to files -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Manifest, list[Record]]:
+    effects = EFFECTS[:2]
+    plan = manifest(effects, tasks=TASKS[:1])
+    return plan, records(plan, effects)
+
+
+@pytest.fixture(scope="module")
+def files(whole: tuple[Manifest, list[Record]]) -> dict[str, bytes]:
+    plan, results = whole
+    return render([(plan, results, score(plan, results))])
+
+
+def test_every_relative_link_leads_to_a_file_and_every_figure_is_shown(
+    files: dict[str, bytes],
+) -> None:
+    links = re.findall(r"\]\((?!#|https://)([^)]+)\)", files["README.md"].decode())
+    assert set(links) == set(files) - {"README.md"}
+    assert links[0].startswith("figures/")
+
+
+def test_the_files_are_the_same_whatever_the_order_of_the_records(
+    whole: tuple[Manifest, list[Record]], files: dict[str, bytes]
+) -> None:
+    plan, results = whole
+    again = render([(plan, results[::-1], score(plan, results[::-1]))])
+    assert {name for name in files if files[name] != again[name]} <= {TIMING}
+    assert list(again) == list(files)
+
+
+def test_the_lists_of_a_scored_board_are_in_its_order(
+    whole: tuple[Manifest, list[Record]], files: dict[str, bytes]
+) -> None:
+    board = score(*whole)
+    shown = files["README.md"].decode()
+    controls = {TRAINING_LESS, EARLY_STOPPING}
+    by_noise = [name for name in named(shown, HELD_BACK) if name not in controls]
+    assert by_noise == [row.entry for row in board.rows]
+    by_recovery = [name for name in named(shown, RECOVERY) if name not in controls]
+    assert by_recovery == [row.entry for row in board.by_recovery]
+    assert controls <= set(named(shown, HELD_BACK))
 
 
 # --- the package ---------------------------------------------------------------------------------
