@@ -87,7 +87,9 @@ def make_pair(
         runs[strength] = index.runs(task, entry.name, strength, manifest.choosing)
     cells_a_strength = len(manifest.choosing) * len(index.signals)
     choosing = _count(runs, len(runs) * cells_a_strength)
-    skipped = entry.skipped.get(task, "") or _skip_reason(runs)
+    skipped = ""
+    if name != LOW_RATE:  # without it, `TRAINING_LESS` has still the epochs of `none`
+        skipped = entry.skipped.get(task, "") or _skip_reason(runs)
     pair = Pair(
         task=task,
         name=name,
