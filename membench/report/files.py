@@ -171,7 +171,8 @@ def _title(head: bytes) -> str:
     if head.startswith(paper):
         return "the paper's experiments"
     if head.startswith(board):
-        return joined([f"board of {suite}" for suite in row_counts(head)])
+        suites = list(row_counts(head))
+        return f"{'board' if len(suites) == 1 else 'boards'} of {joined(suites)}" if suites else ""
     return ""
 
 

@@ -227,7 +227,7 @@ def test_pages_inside_are_found(tmp_path: Path) -> None:
 
 def test_the_page_above_and_those_beside_are_found(tmp_path: Path) -> None:
     assert pages_beside(leaderboard(tmp_path) / "fashion") == {
-        "../README.md": "board of quick and board of smoke",
+        "../README.md": "boards of quick and smoke",
         "../paper/README.md": "the paper's experiments",
     }
 

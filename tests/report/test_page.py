@@ -465,9 +465,8 @@ def test_probes_are_averaged_over_the_choosing_seeds_of_the_rows_environment(boa
 def test_one_environment_is_one_sentence(markdown: str) -> None:
     part = markdown.partition("### Environments\n")[2].partition("### Validity")[0]
     assert part.strip() == (
-        "All rows were measured in one environment.\n\n"
-        '1. <a id="environment-quick-1"></a>x86-64 avx512, torch 2.9.1, precision medium, '
-        f"threads 1, hash `{ENV[:8]}`"
+        "All rows were measured in one environment: x86-64 avx512, torch 2.9.1, precision medium, "
+        f"threads 1, hash `{ENV[:8]}`."
     )
 
 
