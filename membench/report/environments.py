@@ -36,18 +36,19 @@ class Environments:
         Args:
             row: with numbers.
         """
-        reference = {gate.task: gate.env for gate in self.board.gates}
-        tasks_of: dict[str, list[str]] = {}
-        others = 0
-        for task, env in row.envs.items():
-            others += 1
-            if env != reference.get(task, env):
-                tasks_of.setdefault(env, []).append(task)
+        tasks = 0
+        elsewhere: dict[str, list[str]] = {}
+        for gate in self.board.gates:
+            env = row.envs.get(gate.task)
+            if gate.valid and env:
+                tasks += 1
+                if env != gate.env:
+                    elsewhere.setdefault(env, []).append(gate.task)
         notes = []
-        for env, tasks in tasks_of.items():
+        for env, some in elsewhere.items():
             link = f"[environment {self._number(env)}](#{self.anchor(env)})"
-            if len(tasks) < others:
-                link += f" on {joined([escape_markdown(task) for task in tasks])}"
+            if len(some) < tasks:
+                link += f" on {joined([escape_markdown(task) for task in some])}"
             notes.append(link)
         return notes
 

@@ -100,6 +100,7 @@ def _suite(section: Section) -> dict[str, Any]:
         "recovery": tables.recovery(board, environments) if board.rows else "",
         "has_results": not nothing_to_rank,
         "ranked": board.ranked,
+        "counting": board.confirming,
         "has_extra_signals": bool(tables.extra_readings(board)),
         "known_answers": _known_answers(section, environments),
         "full_grids": tables.full_grids(board, environments) if has_full_grids else "",

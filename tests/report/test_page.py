@@ -146,7 +146,7 @@ def test_the_question_is_put_in_words_that_are_explained(markdown: str) -> None:
 
 def test_the_claim_is_counted_and_the_best_are_named_with_their_bounds(markdown: str) -> None:
     assert "**3 of the 4 entries hold noise back at no real cost.**" in markdown
-    assert "They are\n\n- [dropout](#entry-dropout): 90% of the wrong labels are" in markdown
+    assert "They are:\n\n- [dropout](#entry-dropout): 90% of the wrong labels are" in markdown
     assert (
         "- [dropout](#entry-dropout): 90% of the wrong labels are no longer memorized (at least "
         "86%), real accuracy +1.1 points (at least +0.8);\n"
@@ -178,7 +178,7 @@ def test_many_that_hold_the_claim_are_counted_after_the_fifth(board: Board) -> N
         many.append(made_row(f"r{place}", held_back, 1.0, rank=(1, 7), holds=True, front=False))
     page_text = text(replace(board, rows=tuple(many)))
     assert "**7 of the 7 entries hold noise back at no real cost.**" in page_text
-    assert "The most is held back by\n" in page_text
+    assert "The most is held back by:\n" in page_text
     assert page_text.count("of the wrong labels are no longer memorized") == 5
     assert "; and 2 more, marked ● or ◆ below.\n" in page_text
 
@@ -201,27 +201,33 @@ def test_the_controls_are_compared_in_the_first_paragraphs(markdown: str) -> Non
 def test_the_front_is_named(board: Board, markdown: str) -> None:
     assert (
         "**The front** (◆) is [dropout](#entry-dropout) and [mixup](#entry-mixup): no entry that "
-        "holds noise back at no real cost beats one of these in both *H* and *ΔA*."
+        "holds noise back at no real cost is shown to beat one of these in both *H* and *ΔA*."
     ) in markdown
     alone = text(with_row(board, "mixup", on_front=False))
     assert "**The front** (◆) is [dropout](#entry-dropout): no entry that holds" in alone
-    assert "beats it in both" in alone
+    assert "shown to beat it in both" in alone
 
 
 def test_without_five_seeds_there_is_no_rank_no_claim_and_no_mark(board: Board) -> None:
     why = "2 confirming seeds: no ranks"
     plain = (made_row("dropout", 0.9, 1.1, reason=why), made_row("mixup", 0.3, 2.0, reason=why))
-    unranked = replace(board, rows=plain, ranked=False)
-    page_text = text(unranked, plan=made_plan(unranked, confirming=(1, 2)))
+    page_text = text(replace(board, rows=plain, ranked=False, confirming=2))
     assert (
-        "No ranks are given and no claim is tested: that takes five confirming seeds, and this "
-        "suite has 2. The most noise is held back by dropout, 90 ± 5% at +1.1 ± 0.3 points."
+        "No ranks are given and no claim is tested: that takes five confirming seeds that count, "
+        "and here there are 2. The most noise is held back by dropout, 90 ± 5% at +1.1 ± 0.3 "
+        "points."
     ) in page_text
     assert {row[0] for row in rows(page_text, HELD_BACK)} == {"—"}
     assert why not in page_text, "said once, above the lists"
     lists = page_text.partition("### Noise held back")[2].partition("## How to read")[0]
     assert re.findall("[◆●○✓★]", lists) == []
     assert "The claim, part by part" not in page_text
+
+
+def test_a_board_on_which_no_row_has_a_rank_says_so(board: Board) -> None:
+    page_text = text(replace(board, rows=(made_row("dropout", 0.9, 1.1, reason="its gate"),)))
+    assert "No entry has a rank, so that no claim is tested; the notes of the rows say" in page_text
+    assert rows(page_text, HELD_BACK)[1][-1] == "its gate"
 
 
 def test_notes_of_the_scoring_are_shown(board: Board) -> None:
@@ -486,6 +492,14 @@ def test_an_environment_of_one_task_names_the_task(board: Board) -> None:
     elsewhere = with_row(board, "mixup", envs={TASKS[0]: ENV, TASKS[1]: OTHER_ENV})
     (line,) = [row for row in rows(text(elsewhere), HELD_BACK) if "mixup" in row[1]]
     assert line[7] == "[environment 2](#environment-quick-2) on mnist5k/cnn"
+
+
+def test_where_a_task_does_not_count_the_environment_does_not_matter(board: Board) -> None:
+    gates = (made_gate(TASKS[0]), made_gate(TASKS[1], valid=False))
+    elsewhere = with_row(board, "mixup", envs={TASKS[0]: ENV, TASKS[1]: OTHER_ENV})
+    page_text = text(replace(elsewhere, gates=gates))
+    (line,) = [row for row in rows(page_text, HELD_BACK) if "mixup" in row[1]]
+    assert line[-1] == ""
 
 
 def test_facts_that_tell_environments_apart_are_named(board: Board) -> None:
