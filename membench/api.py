@@ -332,6 +332,14 @@ class Draw(Protocol):
         """The number of classes of the data set."""
 
     @property
+    def rows(self) -> Array:
+        """The rows of the data set, in its own order, that the split's examples are: [n] int64.
+
+        By them a file is joined that has a line for each image, as of labels that people gave. The
+        rows of a test set of the data set's own follow the others. Empty in `world`.
+        """
+
+    @property
     def world(self) -> Draw:
         """The draws that training, validation and test share: for one transform of them all."""
 
@@ -358,6 +366,8 @@ class Signal:
     name: str  #: `[A-Za-z0-9-]+`
     apply: Callable[[Array, Array, float | None, Draw, bool], tuple[Array, Array, Array]]
     noise: str | None = None  #: "labels", "inputs" or None
+    #: whether its name takes a level, `name@p` with 0 < p <= 1; if so, it always has one
+    levels: bool = False
     summary: str = ""
     source: str = ""
     version: int = 1
@@ -376,7 +386,19 @@ class Net:
 
 @dataclass(frozen=True)
 class Split:
-    """Image counts: the fixed test set, and what each seed draws for training and validation."""
+    """Image counts: the fixed test set, and what each seed draws for training and validation.
+
+    A test set that is cut off the images has each class equally often, as far as the numbers allow.
+    A class that would be left with less than half of its share for training and validation, in
+    proportion to all images, is limited to its share of the test set. Of a class with one image
+    that is not for test; with two, one is; with three or more, at most all but two.
+
+    Training and validation images are drawn from the rest at random. Where a class was limited, or
+    where the draw lacks a class and the data set has a rare one (fewer than 30 images, or than half
+    as many as the average class), every class is drawn in its share instead: at least one image for
+    training and one for validation. A class with only one image left is in training. A part that
+    has fewer images than there are classes cannot hold them all.
+    """
 
     test: int  #: the same images for every seed
     train: int
