@@ -21,6 +21,7 @@ from membench.api import Architecture
 from membench.api import Arrays
 from membench.api import Composite
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
@@ -41,6 +42,7 @@ __all__ = [
     "Composite",
     "Dataset",
     "Finding",
+    "Optimizer",
     "Probe",
     "Recipe",
     "Regularizer",

@@ -76,6 +76,10 @@ STAGE_FIELDS = {
 }
 
 
+#: What `Recipe.schedule` may be.
+SCHEDULES = ("constant", "cosine", "warmup-cosine")
+
+
 class Spec:
     """The specification of membench's one hook."""
 
@@ -88,8 +92,8 @@ class Spec:
 
         Returns:
             Any number of records, of any kind: `Regularizer`, `Composite`, `Architecture`,
-            `Dataset`, `Signal` and `Suite` (this module), `Probe` (`membench.probes`) and `Study`
-            (`membench.studies`).
+            `Dataset`, `Signal`, `Optimizer` and `Suite` (this module), `Probe` (`membench.probes`)
+            and `Study` (`membench.studies`).
 
         Example:
             A regularizer that shrinks the weights after each step. `params` maps names to tensors;
@@ -260,16 +264,40 @@ class Composite:
 class Recipe:
     """The training of a network: epochs x (examples // batch) optimizer steps, equal for all."""
 
-    optimizer: str = "sgd"  #: (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
+    optimizer: str = "sgd"  #: or "adamw", or another that is registered
     lr: float = 0.02
     momentum: float = 0.9
     batch: int = 100
     epochs: int = 100
-    schedule: str = "constant"  #: or "cosine", to 0 over the budget
+    #: The learning rate of step t = 0, 1, ... of T. "constant": lr. "cosine":
+    #: lr (1 + cos(pi t / T)) / 2. "warmup-cosine": lr (t + 1) / W for the first W = ceil(T / 10)
+    #: steps, then lr (1 + cos(pi (t - W) / (T - W))) / 2.
+    schedule: str = "constant"
 
     def steps(self, examples: int) -> int:
         """Count the optimizer steps of the budget; examples that fill no batch are left out."""
         return self.epochs * (examples // self.batch)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule that turns gradients into steps: pure functions of one lane, which the engine stacks.
+
+    It is called after the `grads` stages of the regularizers and before their `weights` stages.
+    """
+
+    name: str  #: `[a-z0-9][a-z0-9-]*`; what `Recipe(optimizer=...)` takes
+    #: (params, recipe) -> slots: its memory before the first step, a nested dict of tensors; {} =
+    #: none
+    init: Callable[[Params, Recipe], dict[str, Any]]
+    #: (params, grads, slots, lr, t, recipe) -> (params, slots), with the entries, shapes and types
+    #: of those given; lr is 0-d, t 0-d int32, the number of the step from 0
+    update: Callable[
+        [Params, Params, dict[str, Any], Tensor, Tensor, Recipe], tuple[Params, dict[str, Any]]
+    ]
+    summary: str = ""
+    source: str = ""
+    version: int = 1
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Study:
     analyse: Callable[[Results], Finding]  #: pure; numpy and scipy, no torch
     claim: str  #: one sentence: what the paper says
     figure: str = ""  #: "Fig. 5"
-    #: architectures, data sets, signals, regularizers and probes for this study alone
+    #: architectures, data sets, signals, regularizers, optimizers and probes for this study alone
     records: tuple[Any, ...] = ()
     scaled: str = ""  #: how "quick" is smaller than the paper, in a sentence or two
     summary: str = ""  #: one sentence; default: the module docstring's first

@@ -203,7 +203,8 @@ def _measure(task: Task, data_folder: Path | None) -> Choice | None:
         size = session.image_size(task.dataset, task.registry, datasets)
         if size is None:
             return None
-        counts = matmul_trial.plain_products(architecture, task.recipe, *size)
+        optimizer = task.registry.optimizer(task.recipe.optimizer)
+        counts = matmul_trial.plain_products(architecture, task.recipe, optimizer, *size)
     except Exception:  # foreign code may raise anything, and will say so when a pack is trained
         return None
     speed = matmul_trial.bfloat16_speed(counts, matmul_trial.time_products(counts))

@@ -151,6 +151,7 @@ def _still_holds(
     registry = keys.registry
     can_be_recomputed = (
         parts.task in keys.recipes
+        and keys.recipes[parts.task].optimizer in registry.optimizers
         and parts.regularizer in registry.regularizers
         and parse_signal(parts.signal)[0] in registry.signals
         and set(keys.suite.probes) <= set(registry.probes)

@@ -30,6 +30,7 @@ from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
 from membench.planning.packs import chunk_by_program
 from membench.planning.suites import PlannedSuite
+from membench.planning.suites import check_recipe
 from membench.planning.suites import recipe_of
 from membench.planning.suites import split_of
 from membench.records import Cell
@@ -177,7 +178,7 @@ class Plan:
                 compiled=self.suite.compiled,
                 read=epochs_read(self.suite, first, recipe),
                 probes=self.suite.probes,
-                code=self.code(cells, self.suite.probes),
+                code=self.code(cells, self.suite.probes, recipe.optimizer),
                 arrays=self.manifest.datasets[first.dataset],
             )
             packs.append(pack)
@@ -227,6 +228,8 @@ def make_plan(
     arrays = {name: hash_of(name) for name in dict.fromkeys(cell.dataset for cell in selected)}
     tasks = sorted({cell.task for cell in selected})
     keys = CellKeys.of_tasks(suite, registry, arrays, tasks)
+    for task, recipe in keys.recipes.items():
+        check_recipe(recipe, registry, task)
     manifest = _manifest(registry, keys, cells, selected, skipped)
     code = CodeOfPlan(registry).of
     return Plan(suite=suite, manifest=manifest, cells=tuple(selected), keys=keys, code=code)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
 
+from membench.api import SCHEDULES
 from membench.api import Recipe
 from membench.api import Split
 from membench.api import Suite
@@ -113,6 +114,28 @@ def recipe_of(suite: PlannedSuite, registry: Registry, task: str) -> Recipe:
     if recipe is None:
         recipe = Recipe(**registry.entry("architectures", architecture).recipe)
     return replace(recipe, epochs=suite.epochs) if suite.epochs else recipe
+
+
+def check_recipe(recipe: Recipe, registry: Registry, where: str) -> None:
+    """Check that the optimizer and the schedule of a recipe are known.
+
+    Args:
+        recipe: the one that is trained by.
+        registry: gives the names of the optimizers.
+        where: whose recipe it is, as in "digits/mlp".
+
+    Raises:
+        MembenchError: one of them is not known; the message lists the known ones.
+    """
+    names = {
+        "optimizer": (recipe.optimizer, sorted(registry.optimizers)),
+        "schedule": (recipe.schedule, SCHEDULES),
+    }
+    for what, (name, known) in names.items():
+        if name not in known:
+            raise MembenchError(
+                f"recipe of {where}: unknown {what} {name!r}; known: {', '.join(known)}"
+            )
 
 
 def default_split(images: int, own_test: int, train: int | None = None) -> Split:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from membench.api import Architecture
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.api import Suite
@@ -36,7 +37,7 @@ from membench.registry.validation import singular
 from membench.studies import Study
 
 #: The tables that a cell is made from.
-CELL_KINDS = ("regularizers", "architectures", "datasets", "signals", "probes")
+CELL_KINDS = ("regularizers", "architectures", "datasets", "signals", "optimizers", "probes")
 KINDS = (*CELL_KINDS, "suites", "studies")
 
 
@@ -48,6 +49,7 @@ class Registry:
     architectures: Table = field(default_factory=dict)
     datasets: Table = field(default_factory=dict)
     signals: Table = field(default_factory=dict)
+    optimizers: Table = field(default_factory=dict)
     probes: Table = field(default_factory=dict)
     suites: Table = field(default_factory=dict)
     studies: Table = field(default_factory=dict)
@@ -126,6 +128,11 @@ class Registry:
     def signal(self, name: str) -> Signal:
         """Load a signal; the name may have a level, as in `mixed@0.4`."""
         (record,) = load_records(self.entry("signals", name.partition("@")[0]))
+        return record
+
+    def optimizer(self, name: str) -> Optimizer:
+        """Load an optimizer."""
+        (record,) = load_records(self.entry("optimizers", name))
         return record
 
     def probe(self, name: str) -> Probe:

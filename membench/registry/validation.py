@@ -20,6 +20,7 @@ from membench.api import STAGES
 from membench.api import Architecture
 from membench.api import Composite
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
@@ -38,6 +39,7 @@ KIND_BY_TYPE: dict[type, str] = {
     Architecture: "architectures",
     Dataset: "datasets",
     Signal: "signals",
+    Optimizer: "optimizers",
     Suite: "suites",
     Probe: "probes",
     Study: "studies",
@@ -127,16 +129,13 @@ def _architecture_errors(record: Architecture) -> Iterator[str]:
 
 
 def _recipe_errors(recipe: Any, where: str) -> Iterator[str]:
-    """Yield what is wrong with a recipe; whether its optimizer exists is known at plan time."""
+    """Yield what is wrong with a recipe; whether its names are known is seen at plan time."""
     if not isinstance(recipe, Recipe):
         yield f"{where} must be a membench.Recipe, not {_with_article(recipe)}"
-    words = {"optimizer": ("sgd", "adamw"), "schedule": ("constant", "cosine")}
     defaults = asdict(Recipe())
     for field, value in asdict(recipe).items():
-        if field in words:
-            if value not in words[field]:
-                legal = " or ".join(repr(word) for word in words[field])
-                yield f"{where}.{field} must be {legal}, not {value!r}"
+        if isinstance(defaults[field], str):
+            yield from _name_errors(value, NAME, f"{where}.{field}")
         elif isinstance(defaults[field], int):
             if type(value) is not int or value < 1:
                 yield f"{where}.{field} must be a whole number from 1, not {value!r}"
@@ -155,6 +154,11 @@ def _signal_errors(record: Signal) -> Iterator[str]:
     yield from _function_errors(record, ("apply",), required=True)
     if record.noise not in ("labels", "inputs", None):
         yield f'noise must be "labels", "inputs" or None, not {record.noise!r}'
+
+
+def _optimizer_errors(record: Optimizer) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    yield from _function_errors(record, ("init", "update"), required=True)
 
 
 def _suite_errors(record: Suite) -> Iterator[str]:
@@ -260,7 +264,7 @@ def _study_errors(record: Study) -> Iterator[str]:
         if type(private) not in KIND_BY_TYPE or isinstance(private, (Study, Composite, Suite)):
             yield (
                 f"records holds {_with_article(private)}; "
-                "give architectures, data sets, signals, regularizers and probes"
+                "give architectures, data sets, signals, regularizers, optimizers and probes"
             )
         error = first_error(private)
         if error is not None:
@@ -288,6 +292,7 @@ _ERRORS: dict[type, Callable[[Any], Iterator[str]]] = {
     Architecture: _architecture_errors,
     Dataset: _dataset_errors,
     Signal: _signal_errors,
+    Optimizer: _optimizer_errors,
     Suite: _suite_errors,
     Probe: _probe_errors,
     Study: _study_errors,

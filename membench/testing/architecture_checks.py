@@ -10,6 +10,7 @@ from torch import Tensor
 from torch import nn
 from torch.func import functional_call
 
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.engine.network import initial_weights
 from membench.engine.step import untapped
@@ -149,6 +150,18 @@ def taps(subject: Subject) -> str:
     return f"{len(tapped)} taps"
 
 
+def _optimizer(subject: Subject) -> Optimizer:
+    """Load the optimizer that the architecture's recipe names."""
+    (record,) = subject.records
+    name, known = record.recipe.optimizer, subject.registry.optimizers
+    if name not in known:
+        raise Fault(
+            f"its recipe names the optimizer {name!r}, which is not registered",
+            mend=f"register an Optimizer of this name, or take one of {', '.join(known)}",
+        )
+    return subject.registry.optimizer(name)
+
+
 def _doubling(chosen: int) -> Callable[..., Tensor]:
     """Return a tap that doubles what it gets the given time."""
     calls = 0
@@ -212,6 +225,7 @@ def trains(subject: Subject) -> str:
     run = ToyRun(
         strengths=((0.0,), (0.0,)),
         architecture=record,
+        optimizer=_optimizer(subject),
         recipe=Recipe(
             optimizer=record.recipe.optimizer,
             lr=record.recipe.lr,

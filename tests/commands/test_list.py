@@ -116,6 +116,7 @@ def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> Non
         "architectures",
         "datasets",
         "signals",
+        "optimizers",
         "probes",
         "suites",
         "studies",

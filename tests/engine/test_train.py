@@ -22,6 +22,7 @@ from support.engine import blobs
 from support.engine import pack
 from support.engine import parts
 from support.engine import registry
+from support.engine import shipped_optimizer
 from support.suites import shipped_suite
 
 from membench.api import Dataset
@@ -607,7 +608,13 @@ def test_memory_of_averaged_weights_with_batch_norm_does_not_grow_with_the_data(
         split = replace(SPLIT, train=train)
         module = registry().architecture("resnet8").build((1, 8, 8), CLASSES)
         sizes = RunSizes(steps=10, num_classes=CLASSES, num_examples=split.train, pixel_scale=1.0)
-        program = Program(module=module, parts=parts("ema"), recipe=RECIPE, sizes=sizes)
+        program = Program(
+            module=module,
+            parts=parts("ema"),
+            recipe=RECIPE,
+            optimizer=shipped_optimizer("sgd"),
+            sizes=sizes,
+        )
         lanes.append(costs.lane_memory(program, (1, 8, 8)))
     assert lanes[1] < 30 * lanes[0]  # 100 times the images; a reading takes 500 of them
 

@@ -58,6 +58,8 @@ CHANGES: dict[str, Callable[[], str]] = {
     "batch": lambda: key(with_recipe(batch=50)),
     "epochs": lambda: key(with_recipe(epochs=7)),
     "optimizer": lambda: key(with_recipe(optimizer="adamw")),
+    "optimizer's code": lambda: key(plugins=registry(sgd={"code_hash": "new"})),
+    "optimizer's version": lambda: key(plugins=registry(sgd={"version": 2})),
     "schedule": lambda: key(with_recipe(schedule="cosine")),
     "test size": lambda: key(with_split(Split(21, 30, 10))),
     "training size": lambda: key(with_split(Split(20, 31, 10))),
@@ -103,6 +105,7 @@ IRRELEVANT: dict[str, Callable[[], str]] = {
     "other strengths beside it": lambda: key(plugins=registry(dropout=grid(0.5, 0.9, 0.1))),
     "another regularizer's code": lambda: key(plugins=registry(mixup={"code_hash": "new"})),
     "another architecture's code": lambda: key(plugins=registry(cnn={"code_hash": "new"})),
+    "another optimizer's code": lambda: key(plugins=registry(adamw={"code_hash": "new"})),
     "another signal's code": lambda: key(plugins=registry(randY={"code_hash": "new"})),
     "the plugin's path": lambda: key(
         plugins=registry(dropout={"path": "/elsewhere.py", "origin": "elsewhere"})

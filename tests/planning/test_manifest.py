@@ -20,7 +20,6 @@ from support.plans import without
 from membench.api import Recipe
 from membench.planning.manifest import merge_manifest
 from membench.planning.suites import PlannedSuite
-from membench.planning.suites import narrow
 from membench.records import Entry
 from membench.records import Manifest
 from membench.registry.registry import Registry
@@ -103,6 +102,15 @@ def test_confirming_cells_stay_until_their_code_changes() -> None:
     assert replanned(plan.manifest).cells == plan.manifest.cells
     assert fresh in replanned(plan.manifest, select=lambda cell: "mixup[" in cell).cells
     assert fresh not in replanned(plan.manifest, registry(dropout={"code_hash": "new"})).cells
+
+
+def test_cells_whose_optimizer_is_not_installed_any_more_stay() -> None:
+    by_lion = replace(SUITE, recipes={("dots", "cnn"): Recipe("lion")})
+    old = plan_of(by_lion, registry(entry("optimizers", "lion"))).manifest
+    manifest = replanned(old, suite=replace(by_lion, architectures=("mlp",)))
+    assert {cell: old.cells[cell] for cell in ids(old, "cnn/")} == {
+        cell: manifest.cells[cell] for cell in ids(manifest, "cnn/")
+    }
 
 
 def test_the_environments_in_which_a_suite_was_run_stay() -> None:

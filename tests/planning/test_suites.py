@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from dataclasses import replace
 
 import pytest
+from support.plans import SUITE
+from support.plans import entry
+from support.plans import plan_of
 from support.plans import registry
 from support.suites import shipped_suite
 
@@ -100,3 +104,32 @@ def test_the_shipped_suites_have_the_seeds_of_the_protocol(
     suite = shipped_suite(name)
     assert (suite.name, suite.version) == (name, version)
     assert (suite.choosing, suite.confirming) == (choosing, confirming)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            Recipe("lion"),
+            "recipe of dots/mlp: unknown optimizer 'lion'; known: adamw, sgd",
+        ),
+        (
+            Recipe(schedule="step"),
+            "recipe of dots/mlp: unknown schedule 'step'; known: constant, cosine, warmup-cosine",
+        ),
+    ],
+)
+def test_an_unknown_optimizer_or_schedule_is_refused_when_it_is_planned(
+    recipe: Recipe, message: str
+) -> None:
+    suite = replace(SUITE, recipes={("dots", "mlp"): recipe})
+    with pytest.raises(MembenchError) as refused:
+        plan_of(suite)
+    assert str(refused.value) == message
+    assert refused.value.code == ExitCode.USAGE
+
+
+def test_a_registered_optimizer_is_planned() -> None:
+    suite = replace(SUITE, recipes={("dots", "mlp"): Recipe("lion", schedule="warmup-cosine")})
+    plan = plan_of(suite, registry(entry("optimizers", "lion")))
+    assert plan.packs()[0].recipe.optimizer == "lion"

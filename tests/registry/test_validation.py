@@ -63,9 +63,15 @@ from support.workspace import registering
         ("Architecture('net', None)", "build must be a function, not None"),
         ("Architecture('net', act, recipe={})", "recipe must be a membench.Recipe, not a dict"),
         (
-            "Architecture('net', act, recipe=Recipe(optimizer='adam'))",
-            "must be 'sgd' or 'adamw', not 'adam'",
+            "Architecture('net', act, recipe=Recipe(optimizer='Adam W'))",
+            "illegal recipe.optimizer 'Adam W'; write [a-z0-9][a-z0-9-]*",
         ),
+        (
+            "Architecture('net', act, recipe=Recipe(schedule=None))",
+            "illegal recipe.schedule None; write [a-z0-9][a-z0-9-]*",
+        ),
+        ("Optimizer('Lion', act, act)", "optimizer 'Lion': illegal name 'Lion'"),
+        ("Optimizer('lion', act, None)", "optimizer 'lion': update must be a function, not None"),
         (
             "Architecture('net', act, recipe=Recipe(batch=0))",
             "recipe.batch must be a whole number from 1",

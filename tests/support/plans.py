@@ -57,6 +57,8 @@ ENTRIES = (
     entry("regularizers", "low-lr", group="control", **grid(1 / 3)),
     entry("architectures", "mlp", recipe=asdict(ARCHITECTURE_RECIPE)),
     entry("architectures", "cnn", recipe=asdict(ARCHITECTURE_RECIPE)),
+    entry("optimizers", "sgd"),
+    entry("optimizers", "adamw"),
     entry("datasets", "dots"),
     entry("datasets", "more"),
     entry("signals", "real"),
