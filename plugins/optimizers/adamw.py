@@ -5,23 +5,27 @@ Loshchilov and Hutter, 2019, "Decoupled Weight Decay Regularization", arXiv:1711
 """
 
 import torch
+from torch import Tensor
 
 from membench import Optimizer
+from membench import Recipe
 from membench import hookimpl
+from membench.api import Params
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+Slots = dict[str, Params]
 
 
-def init(params, recipe):
-    """Start both moments at zero."""
+def init(params: Params, recipe: Recipe) -> Slots:
     slots = {}
     for moment in ("first", "second"):
         slots[moment] = {name: torch.zeros_like(w) for name, w in params.items()}
     return slots
 
 
-def update(params, grads, slots, lr, t, recipe):
-    """Take one step."""
+def update(
+    params: Params, grads: Params, slots: Slots, lr: Tensor, t: Tensor, recipe: Recipe
+) -> tuple[Params, Slots]:
     # float64: in float32, 1 - BETA2**count keeps four digits at the first step
     count = (t + 1).to(torch.float64)
     first = {k: BETA1 * slots["first"][k] + (1 - BETA1) * grads[k] for k in params}
@@ -33,5 +37,5 @@ def update(params, grads, slots, lr, t, recipe):
 
 
 @hookimpl
-def register():
+def register() -> list[Optimizer]:
     return [Optimizer("adamw", init=init, update=update)]

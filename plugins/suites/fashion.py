@@ -26,5 +26,5 @@ FASHION = Suite(
 
 
 @hookimpl
-def register():
+def register() -> list[Suite]:
     return [FASHION]

@@ -26,5 +26,5 @@ QUICK = Suite(
 
 
 @hookimpl
-def register():
+def register() -> list[Suite]:
     return [QUICK]

@@ -26,5 +26,5 @@ SMOKE = Suite(
 
 
 @hookimpl
-def register():
+def register() -> list[Suite]:
     return [SMOKE]

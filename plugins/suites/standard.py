@@ -1,4 +1,4 @@
-"""Full sets for a GPU: three levels of label noise, pair flips, Gaussian inputs; not calibrated yet.
+"""Full sets for a GPU: three levels of label noise, pair flips, Gaussian inputs; uncalibrated.
 
 After Arpit et al., 2017, "A Closer Look at Memorization in Deep Networks", arXiv:1706.05394.
 """
@@ -24,5 +24,5 @@ STANDARD = Suite(
 
 
 @hookimpl
-def register():
+def register() -> list[Suite]:
     return [STANDARD]
