@@ -1,8 +1,8 @@
 """The leaderboard as files: from manifests, records and boards to Markdown and SVG.
 
-`page` fills the templates with what `summary` puts into words, `tables` into columns and
-`environments` into notes; `figures` says what the figures show and `drawing` draws them,
-`figure_cache` keeps them, `files` writes and compares. `paper` is the page of
+`page` fills the templates with what `summary` puts into words, `tables`, `details` and `settings`
+into columns, and `environments` into notes. `figures` says what the figures show and `drawing`
+draws them, `figure_cache` keeps them, `files` writes and compares. `paper` is the page of
 `membench reproduce`, `terminal` the short board that ends `membench run`. Needs no plugin and no
 torch.
 """

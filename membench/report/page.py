@@ -1,8 +1,8 @@
 """The leaderboard's page: from boards and drawings to the values of `templates/board.md.j2`.
 
 The template and the one it includes, `suite.md.j2`, hold the sentences and the order of the page.
-The functions below say what they are filled with; the tables come from `tables` and `provenance`,
-the sentences of a suite's first paragraph are filled from `summary`.
+The functions below say what they are filled with; the tables come from `tables`, `details`,
+`settings` and `provenance`, the numbers of a suite's first paragraphs from `summary`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
+from membench.report import details
 from membench.report import provenance
+from membench.report import settings
 from membench.report import summary
 from membench.report import tables
 from membench.report.environments import Environments
@@ -101,17 +103,17 @@ def _suite(section: Section) -> dict[str, Any]:
         "has_results": not nothing_to_rank,
         "ranked": board.ranked,
         "counting": board.confirming,
-        "has_extra_signals": bool(tables.extra_readings(board)),
+        "has_extra_signals": bool(details.extra_readings(board)),
         "known_answers": _known_answers(section, environments),
         "full_grids": tables.full_grids(board, environments) if has_full_grids else "",
         "unfinished": tables.unfinished(board) if unfinished else "",
         "incomplete": sum(row.incomplete for row in unfinished),
         "skipped_tasks": _skipped_tasks(board),
         "skipped_entries": [(row.entry, row.reason) for row in board.skipped],
-        "claims": tables.claims(board) if any(row.claim for row in board.rows) else "",
-        "excesses": tables.excesses(board) if board.rows else "",
-        "further": tables.further(board) if board.rows else "",
-        "by_task": tables.by_task(board) if board.rows and len(plan.tasks) > 1 else "",
+        "claims": details.claims(board) if any(row.claim for row in board.rows) else "",
+        "excesses": details.excesses(board) if board.rows else "",
+        "further": details.further(board) if board.rows else "",
+        "by_task": details.by_task(board) if board.rows and len(plan.tasks) > 1 else "",
         "environments": environments.listed(),
         "has_other_environments": environments.has_others,
         "gates": tables.gates(board),
@@ -169,21 +171,21 @@ def _task_sections(section: Section) -> list[dict[str, Any]]:
     board = section.board
     sections = []
     for task in section.plan.tasks:
-        lines = tables.settings(board, section.plan, task)
+        lines = settings.settings(board, section.plan, task)
         drawings = section.drawings.get(task, ())
         if len(lines) < 2 and not drawings:  # one line is `none`, which stands under "Validity"
             continue
-        means = tables.probe_means(section.records, section.plan, board, task)
-        controls = tables.control_settings(board, task) if task in board.controls else []
+        means = settings.probe_means(section.records, section.plan, board, task)
+        controls = settings.control_settings(board, task) if task in board.controls else []
         sections.append(
             {
                 "name": task,
                 "anchor": filename(f"{board.suite}-{task}"),
                 "valid": task in tables.valid_tasks(board),
                 "drawings": drawings,
-                "scores": tables.setting_scores(lines),
-                "accuracies": tables.setting_accuracies(lines, means),
-                "training_less": tables.setting_scores(controls) if controls else "",
+                "scores": settings.setting_scores(lines),
+                "accuracies": settings.setting_accuracies(lines, means),
+                "training_less": settings.setting_scores(controls) if controls else "",
             }
         )
     return sections

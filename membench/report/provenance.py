@@ -18,8 +18,8 @@ from membench.records import Manifest
 from membench.records import Record
 from membench.records import canonical
 from membench.records import digest
+from membench.report.columns import table
 from membench.report.markdown import fill_template
-from membench.report.tables import table
 from membench.report.text import code
 from membench.report.text import count
 from membench.report.text import escape_markdown

@@ -33,13 +33,13 @@ from membench.records import Record
 from membench.records import digest
 from membench.report import TIMING
 from membench.report import render
+from membench.report.columns import MAX_COLUMNS
 from membench.report.figures import Drawing
 from membench.report.markdown import fill_template
 from membench.report.page import Section
 from membench.report.page import page
 from membench.report.provenance import scored_records
 from membench.report.provenance import timing
-from membench.report.tables import MAX_COLUMNS
 from membench.scoring import score
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import TRAINING_LESS
