@@ -25,6 +25,7 @@ from membench.scoring.types import TaskScore
 MOST_NAMED = 3  #: entries that a caption names
 MOST_ON_FRONT = 8  #: the same, of the front
 
+_LESS = "the control, the plain network trained less"
 _CONFIRMING = "Means over the tasks, read on the confirming seeds."
 _CHOOSING = (
     "Dots and lines are means over the choosing seeds; a filled dot is the strength chosen by "
@@ -59,9 +60,9 @@ def front_caption(effects: Effects) -> str:
         entries = count(len(front), "entry is", "entries are")
         more = "" if len(front) <= MOST_ON_FRONT else f", of which {MOST_ON_FRONT} are named here"
         text = (
-            f"{entries} on the front{more}: {_effects(front[:MOST_ON_FRONT])}. No other entry that "
-            "holds the claim is significantly better than one of them both in noise held back and "
-            "in real accuracy."
+            f"{entries} on the front{more}: {_effects(front[:MOST_ON_FRONT])}. No entry that holds "
+            "the claim is significantly better than one of these in both noise held back and real "
+            "accuracy."
         )
     return f"{text} {_controls(effects)}{_CONFIRMING}"
 
@@ -146,32 +147,32 @@ def _holders(effects: Effects) -> list[Effect]:
 
 
 def _effects(effects: Sequence[Effect]) -> str:
-    first, *others = effects
-    parts = [_effect(first.style.label, first)]
-    for one in others:
-        held_back = _share(one.held_back, first=False)
-        at_least = _at_least(one.edge)
-        parts.append(f"{one.style.label} {at_least}{held_back} at {_points(one.real)}")
-    return "; ".join(parts)
-
-
-def _effect(subject: str, one: Effect) -> str:
-    return (
-        f"{subject} holds back {_at_least(one.edge)}{_share(one.held_back)} of the wrong labels at "
-        f"{_points(one.real)} of real accuracy"
-    )
+    """List what entries do; the first is a whole sentence."""
+    return _list([(one.style.label, one) for one in effects])
 
 
 def _controls(effects: Effects) -> str:
     """Write the sentence on the controls, with a space behind it; "" if none has been run."""
-    parts = []
+    controls = []
     if effects.training_less:
-        parts.append(_effect("the control, none trained less,", effects.training_less))
+        controls.append((f"{_LESS},", effects.training_less))
     if effects.early_stopping:
-        subject = "early stopping on clean validation images"
-        parts.append(_effect(subject, effects.early_stopping))
-    text = "; ".join(parts)
+        controls.append(("early stopping on clean validation images", effects.early_stopping))
+    text = _list(controls)
     return f"{text[0].upper()}{text[1:]}. " if text else ""
+
+
+def _list(effects: Sequence[tuple[str, Effect]]) -> str:
+    """List what is done by subjects: `a holds back 30.0% of ... at ... of ...; b 20.0% at ...`."""
+    parts: list[str] = []
+    for subject, one in effects:
+        share = _at_least(one.edge) + _share(one.held_back, first=not parts)
+        points = _points(one.real)
+        if not parts:
+            share = f"holds back {share} of the wrong labels"
+            points += " of real accuracy"
+        parts.append(f"{subject} {share} at {points}")
+    return "; ".join(parts)
 
 
 def _named_settings(
@@ -190,8 +191,7 @@ def _named_settings(
     named = named[:MOST_NAMED]
     control = board.scores.get((TRAINING_LESS, task))
     if control and control.held_back:
-        subject = f"the control, none trained less ({plain(control.held_back.label)}),"
-        named.append((subject, control.held_back))
+        named.append((f"{_LESS} ({plain(control.held_back.label)}),", control.held_back))
     return named
 
 

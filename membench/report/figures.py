@@ -91,7 +91,7 @@ class Quantities:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Plan:
+class PlannedFigure:
     """A figure before it is drawn."""
 
     kind: str  #: the end of the file's name
@@ -114,16 +114,16 @@ def drawings(
     Returns:
         task -> its figures, in the order of the page; `BOARD` -> those of the whole board.
     """
-    planned = [(BOARD, figure) for figure in _board_figures(plan, board)]
-    for task in plan.tasks:
-        planned += [(task, figure) for figure in _task_figures(plan, board, task)]
+    in_order = [
+        (task, figure) for task, all_of in planned(plan, board).items() for figure in all_of
+    ]
     contents = []
-    for task, figure in planned:
+    for task, figure in in_order:
         title = f"{figure.title}: {ascii_only(task or plan.suite)}"
         contents.append(FigureData(title=title, finding=figure.finding, content=figure.content))
     stem = {BOARD: filename(plan.suite), **stems(plan)}
     drawn: dict[str, list[Drawing]] = {task: [] for task in (BOARD, *plan.tasks)}
-    for (task, figure), svg in zip(planned, _svgs(contents, cache), strict=True):
+    for (task, figure), svg in zip(in_order, _svgs(contents, cache), strict=True):
         drawing = Drawing(
             name=f"{FIGURES}/{stem[task]}-{figure.kind}.svg",
             title=figure.title,
@@ -132,6 +132,22 @@ def drawings(
         )
         drawn[task].append(drawing)
     return drawn
+
+
+def planned(plan: Manifest, board: Board) -> dict[str, list[PlannedFigure]]:
+    """Say what the figures of the board, and of each task, show.
+
+    Args:
+        plan: gives the styles of the entries.
+        board: the scores.
+
+    Returns:
+        task -> its figures, in the order of the page; `BOARD` -> those of the whole board, first.
+    """
+    figures = {BOARD: _board_figures(plan, board)}
+    for task in plan.tasks:
+        figures[task] = _task_figures(plan, board, task)
+    return figures
 
 
 def stems(plan: Manifest) -> dict[str, str]:
@@ -310,18 +326,18 @@ def _svgs(figures: Sequence[FigureData], cache: FigureCache | None) -> list[byte
     return [svgs[place] for place in range(len(figures))]
 
 
-def _board_figures(plan: Manifest, board: Board) -> list[_Plan]:
+def _board_figures(plan: Manifest, board: Board) -> list[PlannedFigure]:
     shown = effects(plan, board)
     if not shown.entries:
         return []
     return [
-        _Plan(
+        PlannedFigure(
             kind="forest",
             title="Noise held back, and real accuracy",
             finding=captions.forest_caption(shown),
             content=ForestPlot(effects=shown),
         ),
-        _Plan(
+        PlannedFigure(
             kind="front",
             title="The front: noise held back against real accuracy",
             finding=captions.front_caption(shown),
@@ -330,7 +346,7 @@ def _board_figures(plan: Manifest, board: Board) -> list[_Plan]:
     ]
 
 
-def _task_figures(plan: Manifest, board: Board, task: str) -> list[_Plan]:
+def _task_figures(plan: Manifest, board: Board, task: str) -> list[PlannedFigure]:
     scores = entries(board, task)
     if not scores:
         return []
@@ -351,7 +367,7 @@ def _task_figures(plan: Manifest, board: Board, task: str) -> list[_Plan]:
     settings = [(score, setting) for score in scores if (setting := _setting_with_curve(score))]
     if settings:
         control = board.controls.get(task)
-        figure = _Plan(
+        figure = PlannedFigure(
             kind="learning-curves",
             title="Learning curves at the confirmed strength",
             finding=captions.curves_caption([(score.entry, one) for score, one in settings]),
@@ -372,10 +388,12 @@ def _setting_with_curve(score: TaskScore) -> Confirmed | None:
     return setting if setting and setting.curve else None
 
 
-def _scatter_figures(*, kind: str, title: str, finding: str, content: ScatterFigure) -> list[_Plan]:
+def _scatter_figures(
+    *, kind: str, title: str, finding: str, content: ScatterFigure
+) -> list[PlannedFigure]:
     """Plan the whole figure and, if some of it is muted there, the one by group."""
     figures = [
-        _Plan(
+        PlannedFigure(
             kind=kind,
             title=title,
             finding=finding,
@@ -383,7 +401,7 @@ def _scatter_figures(*, kind: str, title: str, finding: str, content: ScatterFig
         )
     ]
     if content.muted:
-        by_group = _Plan(
+        by_group = PlannedFigure(
             kind=f"{kind}-by-group",
             title=f"{title}, by group",
             finding=captions.group_caption(content.groups),

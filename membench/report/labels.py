@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -20,6 +21,8 @@ _LEADER_CLEARANCE = 1.0  #: the same of a point of a leader
 _LINE_STEP = 3  #: distance of the positions that stand for a line, points
 _RING_STEP = 6.0  #: from one circle of places around a dot to the next, points
 _DIRECTIONS = 24  #: places on a circle
+_GAP = 5.5  #: from a dot to a name beside it, points
+_CROWD = 12.0  #: dots of a crowd are nearer to each other, points
 
 Position = tuple[float, float]  #: x and y, points
 Floats = NDArray[np.float64]
@@ -98,22 +101,25 @@ def place(
         The names that have a place; the legend has the others.
     """
     taken = np.array([_square(dot, _CLEARANCE) for dot in dots]).reshape(-1, 4)
+    leaders = np.empty((0, 4))
     along_lines: list[Position] = []
     for line in lines:
         along_lines += _positions_along(line)
     ink = np.array(along_lines).reshape(-1, 2)
     labels = []
     for name in names:
-        width = text_width(name.text, font_size)
-        box = _beside(_boxes_around(name.dot, width, font_size), taken, ink, room)
+        around = _Around(name.dot, text_width(name.text, font_size), font_size)
+        # A name above or below its dot would shut in what else belongs to a dot there.
+        may_be_centred = sum(math.dist(name.dot, other.dot) < _CROWD for other in names) <= 2
+        view = _View(taken=taken, leaders=leaders, ink=ink, room=room)
+        box = view.best(around.beside(may_be_centred))
         leader = None
         if box is None:
-            rings = _rings(name, width, font_size)
-            box = _away(name.dot, rings, taken, ink, room)
+            box = view.best_away(name.dot, around.rings(name.reach))
             if box is not None:
                 leader = (name.dot, box.nearest(name.dot))
-                along = _positions_along(leader)
-                taken = np.vstack([taken, *(_square(one, _LEADER_CLEARANCE) for one in along)])
+                along = [_square(one, _LEADER_CLEARANCE) for one in _positions_along(leader)]
+                leaders = np.vstack([leaders, *along])
         if box is not None:
             taken = np.vstack([taken, astuple(box)])
             middle = (box.bottom + box.top) / 2
@@ -121,46 +127,50 @@ def place(
     return labels
 
 
-def _beside(boxes: Sequence[Box], taken: Floats, ink: Floats, room: Box) -> Box | None:
-    """Choose the free box that hides least of the lines, of equals the first."""
-    free = []
-    for order, box in enumerate(boxes):
-        if box.is_inside(room) and not box.overlaps(taken):
-            free.append((box.count_inside(ink), order, box))
-    return min(free)[2] if free else None
+@dataclass(frozen=True)
+class _View:
+    """What a name must not hide, and had better not."""
+
+    taken: Floats  #: boxes [n, 4] of dots and names
+    leaders: Floats  #: boxes [m, 4] along the leaders; a leader may cross another
+    ink: Floats  #: positions [k, 2] on the lines
+    room: Box
+
+    def best(self, boxes: Sequence[Box]) -> Box | None:
+        """Choose the free box that hides least of the lines, of equals the first."""
+        free = []
+        for order, box in enumerate(boxes):
+            is_free = not (box.overlaps(self.taken) or box.overlaps(self.leaders))
+            if is_free and box.is_inside(self.room):
+                free.append((box.count_inside(self.ink), order, box))
+        return min(free)[2] if free else None
+
+    def best_away(self, dot: Position, rings: Iterable[Sequence[Box]]) -> Box | None:
+        """Choose a free box on the first ring where the leader to it crosses no name and no dot.
+
+        Args:
+            dot: what the name belongs to.
+            rings: boxes around it, from near to far.
+        """
+        others = self.taken[~_hold(dot, self.taken)]
+        for boxes in rings:
+            clear = []
+            for box in boxes:
+                leader = _positions_along([dot, box.nearest(dot)])
+                if not any(_hold(position, others).any() for position in leader):
+                    clear.append(box)
+            found = self.best(clear)
+            if found is not None:
+                return found
+        return None
 
 
-def _away(
-    dot: Position, rings: Iterator[list[Box]], taken: Floats, ink: Floats, room: Box
-) -> Box | None:
-    """Choose a free box on the first ring where the leader to it crosses no name and no dot.
-
-    Args:
-        dot: what the name belongs to.
-        rings: boxes around it, from near to far.
-        taken: boxes [n, 4] of names and dots.
-        ink: positions [n, 2] on the lines.
-        room: what must hold the name.
-    """
-    x, y = dot
-    others = taken[~((taken[:, 0] < x) & (x < taken[:, 2]) & (taken[:, 1] < y) & (y < taken[:, 3]))]
-    for boxes in rings:
-        clear = []
-        for box in boxes:
-            leader = np.array(_positions_along([dot, box.nearest(dot)])).reshape(-1, 2)
-            if not _touches(leader, others):
-                clear.append(box)
-        found = _beside(clear, taken, ink, room)
-        if found is not None:
-            return found
-    return None
-
-
-def _touches(positions: Floats, boxes: Floats) -> bool:
-    """Tell whether one of the positions [n, 2] lies in one of the boxes [m, 4]."""
-    x, y = positions.T[:, :, None]
+def _hold(position: Position, boxes: Floats) -> NDArray[np.bool_]:
+    """Tell which of the boxes [n, 4] hold a position inside: [n]."""
+    x, y = position
     left, bottom, right, top = boxes.T
-    return bool(((left < x) & (x < right) & (bottom < y) & (y < top)).any())
+    held: NDArray[np.bool_] = (left < x) & (x < right) & (bottom < y) & (y < top)
+    return held
 
 
 def _square(middle: Position, half: float) -> tuple[float, float, float, float]:
@@ -179,43 +189,61 @@ def _positions_along(line: Sequence[Position]) -> list[Position]:
     return positions
 
 
-def _boxes_around(dot: Position, width: float, font_size: float) -> list[Box]:
-    """List the places of a name: left, below, above, right of its dot, then the corners.
+@dataclass(frozen=True)
+class _Around:
+    """The places of one name around its dot."""
 
-    Left and below come first since most curves come from the right.
-    """
-    x, y = dot
-    gap = 5.5
-    step = font_size * 0.5 + 4.5
-    left, centred, right = x - gap - width, x - width / 2, x + gap
-    below, above = y - step, y + step
-    places = [
-        (left, y),
-        (centred, below),
-        (centred, above),
-        (right, y),
-        (left, below),
-        (left, above),
-        (right, below),
-        (right, above),
-    ]
-    return [_box(edge, middle, width, font_size) for edge, middle in places]
+    dot: Position
+    width: float  #: of the name, points
+    font_size: float
 
+    def beside(self, may_be_centred: bool) -> list[Box]:
+        """List the nearest places: left, below, above, right of the dot, then the corners.
 
-def _rings(name: Name, width: float, font_size: float) -> Iterator[list[Box]]:
-    """Yield the places on circles around a dot: each touches its circle from outside."""
-    x, y = name.dot
-    for ring in range(2, int(name.reach / _RING_STEP) + 1):
-        boxes = []
-        for direction in range(_DIRECTIONS):
-            angle = 2 * math.pi * direction / _DIRECTIONS
-            across, up = math.cos(angle), math.sin(angle)
-            touch = x + ring * _RING_STEP * across
-            edge = touch - width * (1 - across) / 2
-            middle = y + (ring * _RING_STEP + font_size / 2) * up
-            boxes.append(_box(edge, middle, width, font_size))
-        yield boxes
+        Left and below come first since most curves come from the right.
 
+        Args:
+            may_be_centred: whether it may be straight below or above.
+        """
+        x, y = self.dot
+        left, right = self._columns()
+        centred = x - self.width / 2
+        below, above = y - self._step(), y + self._step()
+        places = [(left, y)]
+        if may_be_centred:
+            places += [(centred, below), (centred, above)]
+        places += [(right, y), (left, below), (left, above), (right, below), (right, above)]
+        return [self._box(edge, middle) for edge, middle in places]
 
-def _box(edge: float, middle: float, width: float, font_size: float) -> Box:
-    return Box(edge, middle - font_size / 2, edge + width, middle + font_size / 2)
+    def rings(self, reach: float) -> Iterator[list[Box]]:
+        """Yield places ever further away: on a circle, and in the columns left and right.
+
+        Args:
+            reach: of the last, points.
+        """
+        x, y = self.dot
+        for ring in range(2, int(reach / _RING_STEP) + 1):
+            boxes = []
+            for edge in self._columns():
+                for side in (-1, 1):
+                    boxes.append(self._box(edge, y + side * ring * self._step()))
+            for direction in range(_DIRECTIONS):
+                angle = 2 * math.pi * direction / _DIRECTIONS
+                across, up = math.cos(angle), math.sin(angle)
+                touch = x + ring * _RING_STEP * across
+                edge = touch - self.width * (1 - across) / 2
+                boxes.append(self._box(edge, y + (ring * _RING_STEP + self.font_size / 2) * up))
+            yield boxes
+
+    def _columns(self) -> tuple[float, float]:
+        """Return the left edges of the names left and right of the dot."""
+        x, _ = self.dot
+        return x - _GAP - self.width, x + _GAP
+
+    def _step(self) -> float:
+        """Return the distance from one name of a column to the next."""
+        return self.font_size * 0.5 + 4.5
+
+    def _box(self, edge: float, middle: float) -> Box:
+        half = self.font_size / 2
+        return Box(edge, middle - half, edge + self.width, middle + half)

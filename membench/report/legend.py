@@ -88,7 +88,7 @@ def draw(figure: Figure, box: Box, entries: Sequence[LegendEntry], muted: int = 
     rank_title = "rank by H" if any(entry.rank for entry in entries) else ""
     _text(axes, 3.4, rank_title, x=right, color=PALE_INK, ha="right")
     row = _ROWS_ABOVE - 0.2
-    _entries(axes, row, entries, right, fontsize=8)
+    _entries(axes, row, entries, right)
     if muted:
         label = f"the other {muted}: by group, below"
         _sample(axes, row + len(entries), label, MUTED)
@@ -151,14 +151,31 @@ def draw_names(figure: Figure, box: Box, entries: Sequence[LegendEntry]) -> None
         box: their place, inches.
         entries: one a row.
     """
-    _entries(inch_panel(figure, box), 0, entries, box[2] - 0.05, fontsize=7)
+    room = (box[3] / _ROW_HEIGHT - 0.6) / max(len(entries), 1)
+    axes, right = inch_panel(figure, box), box[2] - 0.05
+    _entries(axes, 0, entries, right, fontsize=7 * min(1.0, room / 0.75), step=min(1.0, room))
 
 
 def _entries(
-    axes: Axes, first_row: float, entries: Sequence[LegendEntry], right: float, fontsize: float
+    axes: Axes,
+    first_row: float,
+    entries: Sequence[LegendEntry],
+    right: float,
+    fontsize: float = _FONT_SIZE,
+    step: float = 1.0,
 ) -> None:
+    """Draw the entries' rows; a name that is too long for its row is drawn in smaller letters.
+
+    Args:
+        axes: of `inch_panel`.
+        first_row: the row of the first entry.
+        entries: best first.
+        right: the right end of the rows, inches.
+        fontsize: of names and ranks, points.
+        step: from one entry to the next, rows.
+    """
     for place, entry in enumerate(entries):
-        row = first_row + place
+        row = first_row + place * step
         line = {
             "color": entry.style.color,
             "ls": entry.style.dashes,
@@ -167,7 +184,10 @@ def _entries(
             "ms": 5,
             "markevery": [1],
         }
-        _sample(axes, row, entry.style.label, line, fontsize=fontsize)
+        rank_width = text_width(f" {entry.rank}", fontsize)
+        room = (right - _TEXT_LEFT) * DOTS_PER_INCH - rank_width
+        shrink = min(1.0, room / text_width(entry.style.label, fontsize))
+        _sample(axes, row, entry.style.label, line, fontsize=fontsize * shrink)
         _text(axes, row, entry.rank, x=right, color=PALE_INK, ha="right", fontsize=fontsize)
 
 

@@ -159,7 +159,7 @@ def _score(row: HandRow, task: str) -> TaskScore:
 def _point(row: HandRow, place: int) -> Point:
     """Make the dot of a strength: off is the plain network."""
     share = place / len(GRID)
-    fit = max(1 - row.H * share, 0.1)
+    fit = min(max(1 - row.H * share, 0.1), 1.0)
     return Point(
         strength=(GRID[place - 1],) if place else (),
         label=f"{GRID[place - 1]:g}" if place else "off",
@@ -168,7 +168,7 @@ def _point(row: HandRow, place: int) -> Point:
         mixed={LEVEL: 0.65 + 0.2 * row.H * share - 0.05 * share**6},
         mixed_val={LEVEL: 0.65},
         fit=fit,
-        wrong={LEVEL: max(1 - row.H * share, 0.02)},
+        wrong={LEVEL: min(max(1 - row.H * share, 0.02), 1.0)},
         train={},
         H=row.H * share,
         S=row.H * share,
@@ -198,7 +198,7 @@ def _confirmed(row: HandRow, place: int) -> Confirmed:
         wrong=point.wrong,
         runs=30,
         failed=0,
-        curve=_curve(1 - 0.8 * row.H) if place else _curve(1.0),
+        curve=_curve(min(1 - 0.8 * row.H, 1.0)) if place else _curve(1.0),
     )
 
 
