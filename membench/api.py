@@ -392,7 +392,8 @@ class Signal:
     """
 
     name: str  #: `[A-Za-z0-9-]+`
-    apply: Callable[[Array, Array, float | None, Draw, bool], tuple[Array, Array, Array]]
+    #: its `level` is a float if the signal has levels, else None
+    apply: Callable[[Array, Array, Any, Draw, bool], tuple[Array, Array, Array]]
     noise: str | None = None  #: "labels", "inputs" or None
     #: whether its name takes a level, `name@p` with 0 < p <= 1; if so, it always has one
     levels: bool = False

@@ -36,7 +36,6 @@ from membench.planning.suites import split_of
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Manifest
-from membench.records import parse_signal
 from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
@@ -239,11 +238,14 @@ def check_names(registry: Registry, **names: Iterable[str]) -> None:
     """Check that names are registered; each keyword is a table of the registry.
 
     Raises:
-        MembenchError: a name is unknown (exit 4).
+        MembenchError: a name is unknown, or the level of a signal is not right (exit 4).
     """
     for kind, names_of_kind in names.items():
         for name in names_of_kind:
-            registry.entry(kind, parse_signal(name)[0])
+            if kind == "signals":
+                registry.signal_entry(name)
+            else:
+                registry.entry(kind, name)
 
 
 def _skipped(suite: PlannedSuite, registry: Registry, skip: Skip) -> dict[ProgramId, str]:

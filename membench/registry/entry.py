@@ -58,6 +58,7 @@ class PluginEntry:
     #: Of a private record: SHA-256 of the whole defining file; its `code_hash` covers only a part.
     file_hash: str = ""
     noise: str | None = None
+    levels: bool = False  #: of a signal: its name takes a level, `name@p`
     recipe: dict[str, Any] = field(default_factory=dict)
     suite: dict[str, Any] = field(default_factory=dict)  #: JSON-ready; `suite_of` reads it
     redraw: bool = False
@@ -169,7 +170,11 @@ def _kind_fields(record: Any) -> dict[str, Any]:
     if isinstance(record, Dataset):
         return {"has_fetch": record.fetch is not None}
     if isinstance(record, Signal):
-        return {"noise": record.noise, "acts_on": (record.noise,) if record.noise else ()}
+        return {
+            "noise": record.noise,
+            "acts_on": (record.noise,) if record.noise else (),
+            "levels": record.levels,
+        }
     if isinstance(record, Suite):
         return {"suite": _suite_fields(record)}
     if isinstance(record, Study):

@@ -111,6 +111,33 @@ class Registry:
             raise unknown_name(singular(kind), name, table)
         return table[name]
 
+    def signal_entry(self, signal: str) -> PluginEntry:
+        """Return the entry of a signal that is named as in cells: `randY`, `mixed@0.4`.
+
+        Raises:
+            MembenchError: the name is unknown, or its level is missing, illegal or one too many.
+        """
+        name, _, level = signal.partition("@")
+        entry = self.entry("signals", name)
+        if not entry.levels:
+            if signal != name:
+                raise MembenchError(f"signal {name!r} has no levels: write {name}, not {signal}")
+            return entry
+        if signal == name:
+            raise MembenchError(f"signal {name!r} needs a level: write {name}@0.4, for example")
+        try:
+            p = float(level)
+        except ValueError:
+            p = 0.0
+        if not 0 < p <= 1:
+            raise MembenchError(
+                f"signal {signal!r}: a level is above 0 and at most 1: "
+                f"write {name}@0.4, for example"
+            )
+        if level != f"{p:g}":  # one level has one name, so one id
+            raise MembenchError(f"signal {signal!r}: write {name}@{p:g}")
+        return entry
+
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         """Load the parts in the order in which they act: one, several for `a+b`, () for `none`."""
         return load_records(self.with_composition(name, full=True).entry("regularizers", name))

@@ -154,6 +154,8 @@ def _signal_errors(record: Signal) -> Iterator[str]:
     yield from _function_errors(record, ("apply",), required=True)
     if record.noise not in ("labels", "inputs", None):
         yield f'noise must be "labels", "inputs" or None, not {record.noise!r}'
+    if not isinstance(record.levels, bool):
+        yield f"levels must be True or False, not {record.levels!r}"
 
 
 def _optimizer_errors(record: Optimizer) -> Iterator[str]:

@@ -367,8 +367,8 @@ DATASETS = (
     ),
     Check(
         name="values",
-        title="images are finite, in range and not all alike; every class occurs",
-        mend="uint8 0-255 or float32 0-1; labels 0 to num_classes - 1, each of them used",
+        title="images are in range and not all alike, of two classes or more",
+        mend="uint8 0-255 or float32 0-1; labels 0 to num_classes - 1",
         function="data_checks:values",
         needs=("loads",),
     ),
@@ -391,8 +391,15 @@ SIGNALS = (
     Check(
         name="applies",
         title="apply gives (x, y, changed) of the right shapes",
-        mend="return these",
+        mend="return these; if it needs a level, give levels=True",
         function="data_checks:applies",
+    ),
+    Check(
+        name="levels",
+        title="at a higher level it changes more examples",
+        mend="change the share `level` of the examples, or leave levels=True out",
+        function="data_checks:levels",
+        needs=("applies",),
     ),
     Check(
         name="inputs-untouched",

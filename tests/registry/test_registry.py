@@ -13,6 +13,7 @@ from support.workspace import shrinking
 from membench.api import Recipe
 from membench.api import Split
 from membench.api import Suite
+from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.registry import loading
 
@@ -24,6 +25,40 @@ def test_an_unknown_name_brings_the_nearest_one(workspace: Workspace) -> None:
         registry.regularizer("dropuot")
     with pytest.raises(MembenchError, match="unknown dataset 'mnist'"):
         registry.dataset("mnist")
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [
+        ("part", "signal 'part' needs a level: write part@0.4, for example"),
+        ("part@", "signal 'part@': a level is above 0 and at most 1: write part@0.4, for example"),
+        (
+            "part@0",
+            "signal 'part@0': a level is above 0 and at most 1: write part@0.4, for example",
+        ),
+        ("part@1.5", "signal 'part@1.5': a level is above 0 and at most 1"),
+        ("part@nan", "signal 'part@nan': a level is above 0 and at most 1"),
+        ("part@half", "signal 'part@half': a level is above 0 and at most 1"),
+        ("part@0.40", "signal 'part@0.40': write part@0.4"),
+        ("whole@0.4", "signal 'whole' has no levels: write whole, not whole@0.4"),
+        ("whole@", "signal 'whole' has no levels: write whole, not whole@"),
+        ("hole", "unknown signal 'hole': did you mean whole"),
+    ],
+)
+def test_a_signal_has_a_level_if_and_only_if_it_takes_one(
+    workspace: Workspace, signal: str, message: str
+) -> None:
+    workspace.write("plugins/a.py", registering("Signal('part', act, levels=True)"))
+    workspace.write("plugins/b.py", registering("Signal('whole', act)"))
+    registry = workspace.discover()
+    assert registry.problems == ()
+    with pytest.raises(MembenchError) as caught:
+        registry.signal_entry(signal)
+    assert str(caught.value).startswith(message)
+    assert caught.value.code == ExitCode.USAGE == 4
+    assert registry.signal_entry("part@0.4") is registry.entry("signals", "part")
+    assert registry.signal_entry("part@1").levels
+    assert registry.signal_entry("whole") is registry.entry("signals", "whole")
 
 
 def test_none_is_built_in_and_has_no_parts(workspace: Workspace) -> None:

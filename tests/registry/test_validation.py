@@ -85,6 +85,7 @@ from support.workspace import registering
             "Signal('rand_y', act, noise=None)",
             "signal 'rand_y': illegal name 'rand_y'; write [A-Za-z0-9-]+",
         ),
+        ("Signal('randY', act, levels=0.4)", "levels must be True or False, not 0.4"),
         ("Signal('randY', act, noise='label')", 'noise must be "labels", "inputs" or None'),
         (
             "Composite('a', ((1,),) * 5)",

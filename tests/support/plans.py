@@ -62,7 +62,7 @@ ENTRIES = (
     entry("datasets", "dots"),
     entry("datasets", "more"),
     entry("signals", "real"),
-    entry("signals", "mixed"),
+    entry("signals", "mixed", levels=True),
     entry("signals", "randY"),
 )
 
