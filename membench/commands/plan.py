@@ -23,10 +23,11 @@ def plan(options: argparse.Namespace) -> int:
     packs = planned.packs()
     Console().print(_table(packs))
     suite = planned.suite
-    print(f"suite {suite.name} {suite.version}: {len(planned.cells)} cells in {len(packs)} packs")
+    count = f"{len(planned.cells)} cells in {len(packs)} packs"
     if planned.most_confirming_cells:
         bound, fresh = planned.most_confirming_cells, seeds(suite.confirming)
-        print(f"and at most {bound} on seeds {fresh}, to confirm the strengths that these choose")
+        count += f", then at most {bound} on seeds {fresh} to confirm what they choose"
+    print(f"suite {suite.name} {suite.version}: {count}")
     session.print_fetch_hints(datasets)
     return report_problems(registry, planned)
 

@@ -139,9 +139,10 @@ def print_cells(plan: Plan, failed: Collection[str] | None) -> None:
         failed: ids of the cells of both phases that `--lf` trains, to print instead.
     """
     ids = sorted(failed) if failed is not None else [cell.id for cell in plan.cells]
-    print(*ids, f"{len(ids)} cells", sep="\n")
+    count = f"{len(ids)} cells"
     if failed is None and plan.most_confirming_cells:
-        print(f"and at most {plan.most_confirming_cells} to confirm the strengths that they choose")
+        count += f", then at most {plan.most_confirming_cells} to confirm what they choose"
+    print(*ids, count, sep="\n")
 
 
 def write_board(out: Path, suite: str, force: bool = False) -> None:
