@@ -26,6 +26,7 @@ MEMBENCH = [sys.executable, "-m", "support.tiny"]
 RUN = ["run", "--suite", "tiny", "-n", "2"]
 ONE = [*RUN[:-1], "1"]  #: few cells: a second worker's imports would cost more than it trains
 OWN = ["-k", "mine or bursting"]
+SMOKE = ["run", "--suite", "smoke", "-n", "2"]
 MINE = [*RUN, *OWN]
 
 #: The plugins of the working folder in most runs: a sound one, and one whose numbers overflow.
@@ -420,24 +421,66 @@ def test_an_unreadable_plugin_changes_the_exit_code_and_no_cell(
     assert "plugins/broken.py: " in done.stderr
 
 
-def test_records_of_another_machine_count_with_accept_env_and_are_mentioned_without(
-    whole: Whole, tiny_inside: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+#: A machine whose oneDNN uses no more than AVX2; torch's own kernels stay as they are.
+OTHER_MACHINE = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+@pytest.fixture(scope="module")
+def published(shell: Shell, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board of one entry and the baseline, on a task that counts, as a folder to be cloned."""
+    folder = tmp_path_factory.mktemp("published")
+    plugins(folder, {"mine": PLUGINS["mine"]})
+    done = shell([*SMOKE, "-k", "mine"], folder, GIT_DIR=env["GIT_DIR"])
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def environments(folder: Path, name: str) -> set[str]:
+    return {r["env"] for r in records(folder).values() if r["regularizer"] == name}
+
+
+def test_a_plugin_of_another_machine_joins_the_board_with_a_baseline_of_its_own(
+    published: Path, shell: Shell, env: dict[str, str], tmp_path: Path
 ) -> None:
-    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
-    ours = environment.environment
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    before = records(tmp_path)
+    plugins(tmp_path, {"newcomer": PLUGINS["mine"].replace("mine", "newcomer")})
+    words = [*SMOKE, "-k", "mine or newcomer"]
+    done = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"], **OTHER_MACHINE)
+    assert done.returncode == 0, done.stderr
+    trained = {}
+    for file in (tmp_path / "leaderboard/records").glob("?.jsonl"):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            if record["env"] not in environments(published, "none"):
+                trained[record["id"]] = record
+    assert {record["regularizer"] for record in trained.values()} == {"none", "low-lr", "newcomer"}
+    assert len({record["env"] for record in trained.values()}) == 1
+    of_none = {cell for cell in before if "/none/" in cell}
+    assert of_none <= set(trained)  # both phases
 
-    def of_another_machine(*args: Any, **more: Any) -> dict[str, Any]:
-        return {**ours(*args, **more), "device": "cpu of an abacus"}
-
-    monkeypatch.setattr(environment, "environment", of_another_machine)
-    accepted = tiny_inside(tmp_path, *MINE, "--accept-env")
-    assert accepted.returncode == 0
-    assert total(accepted).startswith("114 reused in ")
-    mine = tiny_inside(tmp_path, *ONE, "-k", "no-such or (none and seed0)")
-    assert (
-        "54 cells have records of another torch, device or machine, which --accept-env counts"
-        in mine.stdout
+    page = (tmp_path / "leaderboard/README.md").read_text()
+    assert "[mine](#entry-mine)" in page
+    assert "[newcomer](#entry-newcomer)" in page
+    assert {record["env"][:8] for record in trained.values()} <= set(
+        re.findall(r"[0-9a-f]{8}", page)
     )
+    assert {env[:8] for env in environments(published, "none")} <= set(
+        re.findall(r"[0-9a-f]{8}", page)
+    )
+    again = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"])
+    assert " ok" not in total(again)  # nor does the first machine train it anew
+
+
+def test_fresh_counts_the_records_of_this_machine_alone(
+    published: Path, shell: Shell, env: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    words = [*SMOKE, "-k", "mine", "--fresh"]
+    same = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"])
+    assert " ok" not in total(same)
+    other = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"], **OTHER_MACHINE)
+    assert total(other).startswith(f"{len(records(published))} ok")
 
 
 def test_a_composition_is_trained_and_its_full_grid_reuses_what_was_paired(
@@ -453,4 +496,4 @@ def test_a_composition_is_trained_and_its_full_grid_reuses_what_was_paired(
     assert full.returncode == 0, full.stderr
     assert total(full).startswith("12 ok, "), total(full)  # 1 of 5 strengths was there, 3 signals
     page = (whole[0] / "full" / "README.md").read_text()
-    assert re.search(r"^\| mine\+dropout \(full\) +\| +15/75 \|", page, re.MULTILINE)
+    assert re.search(r"^\| mine\+dropout \(full\) +\| +15 of 75 \|", page, re.MULTILINE)
