@@ -38,7 +38,7 @@ class Reading:
     influence: Floats  #: [..., s], e_s, which sum to 0 over the seeds
     floor: float  #: the spread of e below which none is believed: that of one image or label
     weight: float = 1.0  #: w_t
-    #: [...], u, the least variance over seeds; 0 where no run of the setting has failed
+    #: [...], u, the least variance over seeds; 0 where no run has failed
     failures: Floats = field(default_factory=lambda: np.zeros(()))
 
     def __sub__(self, other: Reading) -> Reading:
@@ -99,11 +99,13 @@ def read_mean(values: Floats, step: float, weight: float = 1.0) -> Reading:
     return Reading(value=mean, influence=values - mean[..., None], floor=step, weight=weight)
 
 
-def expect_failures(reading: Reading, worst: Floats, failed: Ints, runs: Ints) -> Reading:
+def expect_failures(
+    reading: Reading, worst: Floats, failed: Ints, runs: Ints, earlier: Ints
+) -> Reading:
     """Allow for failures that the confirming seeds may lack (README, Rare failures).
 
     Ten runs may all end where one in ten fails, and then show nothing of it in their spread. Where
-    some run of the setting failed, on any signal, the share that fails is taken as
+    the entry has shown that it can fail, the share of this setting's runs that fails is taken as
     r = (failed + 1) / (runs + 2), Laplace's rule of succession, and the variance over seeds as
     u = r (1 - r) (value - worst)^2 at least.
 
@@ -112,10 +114,12 @@ def expect_failures(reading: Reading, worst: Floats, failed: Ints, runs: Ints) -
         worst: [...], what the value would be, had every run of it failed.
         failed: [...], how many of the setting's confirming runs, over all signals, failed.
         runs: [...], how many there are; 0 for off.
+        earlier: [...], how many choosing runs of this strength and the weaker ones failed.
     """
     rate = (failed + 1) / (runs + 2)
     failures = rate * (1 - rate) * (reading.value - worst) ** 2
-    return replace(reading, failures=np.where(np.asarray(failed) > 0, failures, 0.0))
+    can_fail = np.asarray(failed + earlier) > 0
+    return replace(reading, failures=np.where(can_fail, failures, 0.0))
 
 
 def estimate(readings: Sequence[Reading]) -> Estimate:

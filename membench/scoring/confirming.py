@@ -219,7 +219,7 @@ def _read_place(confirming: Confirming, pair: Pair, grid: Grid, place: int) -> M
     else:
         edge = is_edge(strength, pair.name, pair.entry)
     if strength:
-        return _read_strength(confirming, strength, pair.runs[strength], grid.labels[place], edge)
+        return _read_strength(confirming, pair.runs[strength], grid, place, edge)
     baseline = confirming.baseline
     if grid.epochs[place] == baseline.epochs:
         setting = baseline.readings
@@ -236,26 +236,28 @@ def _read_place(confirming: Confirming, pair: Pair, grid: Grid, place: int) -> M
 
 
 def _read_strength(
-    confirming: Confirming, strength: Strength, runs: RecordsByCell, label: str, edge: bool
+    confirming: Confirming, runs: RecordsByCell, grid: Grid, place: int, edge: bool
 ) -> Measured:
     """Read the runs of one strength.
 
     Args:
         confirming: the baseline beside them.
-        strength: not off.
         runs: its records at all confirming seeds.
-        label: of the strength.
+        grid: of the row, on the choosing seeds.
+        place: of the strength in it; not off.
         edge: it is an end of its grid.
     """
     baseline = confirming.baseline
     runs = at_seeds(runs, baseline.seeds)
     setting = read_setting(baseline, runs)
     failed = sum(record.status in WORST for record in runs.values())
-    readings = _allow_for_failures(baseline, read(baseline, setting), failed, len(runs))
+    earlier = sum(grid.failed[: place + 1])
+    readings = read(baseline, setting)
+    readings = _allow_for_failures(baseline, readings, failed, len(runs), earlier)
     ended = [record.cost for record in runs.values() if record.status == "ok"]
     shown = replace(
-        _show(baseline, setting, readings, label, edge),
-        strength=strength,
+        _show(baseline, setting, readings, grid.labels[place], edge),
+        strength=grid.strengths[place],
         runs=len(runs),
         failed=failed,
         cost=max(ended, default=1.0),
@@ -268,7 +270,9 @@ def _image_terms(confirming: Confirming, runs: RecordsByCell, readings: Readings
     return image_terms(runs, confirming.baseline, confirming.right, float(readings.R.value))
 
 
-def _allow_for_failures(baseline: Baseline, readings: Readings, failed: int, runs: int) -> Readings:
+def _allow_for_failures(
+    baseline: Baseline, readings: Readings, failed: int, runs: int, earlier: int
+) -> Readings:
     """Allow for failures that the confirming seeds may lack (README, Rare failures).
 
     Args:
@@ -276,11 +280,13 @@ def _allow_for_failures(baseline: Baseline, readings: Readings, failed: int, run
         readings: of one setting.
         failed: how many of its runs, over all signals, failed.
         runs: how many there are.
+        earlier: how many choosing runs of this strength and the weaker ones failed.
     """
+    counts = np.array(failed), np.array(runs), np.array(earlier)
     lost = 1 / baseline.num_classes - baseline.accuracy.mean(0)  # [p], had every run failed
 
     def allow(reading: Reading, worst: float) -> Reading:
-        return expect_failures(reading, np.array(worst), np.array(failed), np.array(runs))
+        return expect_failures(reading, np.array(worst), *counts)
 
     noisy = []
     for reading, worst in zip(readings.noisy, 100 * lost[1:], strict=True):

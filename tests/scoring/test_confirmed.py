@@ -96,7 +96,7 @@ def test_tasks_are_weighted_and_their_variances_added() -> None:
 
 def test_where_a_run_failed_failures_that_the_seeds_lack_are_expected() -> None:
     reading = read_mean(np.array([2.0, 2.1, 1.9]), 1e-6, weight=0.5)
-    allowed = expect_failures(reading, np.array(-80.0), np.array(1), np.array(9))
+    allowed = expect_failures(reading, np.array(-80.0), np.array(1), np.array(9), np.array(0))
     # r = 2 / 11; u = 2 / 11 * 9 / 11 * 82^2
     variance = 0.5**2 * (18 / 121 * 82**2) / 3
     assert estimate([allowed]).error == pytest.approx(sqrt(variance))
@@ -108,14 +108,23 @@ def test_where_a_run_failed_failures_that_the_seeds_lack_are_expected() -> None:
 
 def test_where_no_run_failed_the_spread_is_that_of_the_seeds() -> None:
     reading = read_mean(np.array([2.0, 2.1, 1.9]), 1e-6)
-    allowed = expect_failures(reading, np.array(-80.0), np.array(0), np.array(9))
+    none = np.array(0)
+    allowed = expect_failures(reading, np.array(-80.0), none, np.array(9), none)
     assert estimate([allowed]).error == estimate([reading]).error
+
+
+def test_a_failure_in_the_choosing_runs_is_a_warning() -> None:
+    reading = read_mean(np.array([2.0, 2.1, 1.9]), 1e-6)
+    allowed = expect_failures(reading, np.array(-80.0), np.array(0), np.array(9), np.array(2))
+    # r = 1 / 11: the choosing runs do not enter the rate
+    assert estimate([allowed]).error == pytest.approx(sqrt(10 / 121 * 82**2 / 3))
 
 
 def test_failures_that_the_seeds_show_already_are_not_counted_twice() -> None:
     values = np.array([2.0, 2.0, 2.0, -80.0])
-    allowed = expect_failures(read_mean(values, 1e-6), np.array(-80.0), np.array(1), np.array(30))
-    assert estimate([allowed]).error == estimate([read_mean(values, 1e-6)]).error
+    reading = read_mean(values, 1e-6)
+    allowed = expect_failures(reading, np.array(-80.0), np.array(1), np.array(30), np.array(0))
+    assert estimate([allowed]).error == estimate([reading]).error
 
 
 def test_pairs_allow_for_the_failures_of_both() -> None:
