@@ -92,7 +92,6 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     Raises:
         MembenchError: a record says `ok` and lacks what it was run for.
     """
-    records = list(records)
     environments = read_environments(manifest, records)
     sites = _Sites(environments, find_references(environments, manifest))
     reference = sites.of_reference()
@@ -148,7 +147,7 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
         choosing=choosing,
         confirming=confirming,
         ranked=has_ranks and bool(rows),
-        envs=versions_of(records, _environments_of(gates, all_rows)),
+        envs=versions_of(environments, _environments_of(gates, all_rows)),
         notes=tuple(write_notes(manifest, gates, all_rows, confirming)),
     )
 

@@ -15,7 +15,6 @@ from typing import Any
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
-from membench.records import canonical
 from membench.scoring.choices import Pair
 from membench.scoring.choices import make_pair
 from membench.scoring.readings import Phase
@@ -212,20 +211,17 @@ def environment_of(
     return max(ordered, key=lambda environment: environment.num_done(task, name))
 
 
-def versions_of(records: Iterable[Record], envs: Iterable[str]) -> dict[str, dict[str, Any]]:
+def versions_of(
+    environments: Iterable[Environment], envs: Iterable[str]
+) -> dict[str, dict[str, Any]]:
     """Return what some environments are made of: hash -> `Record.versions`.
 
     Where records of one environment differ in what its hash leaves out, the smallest key decides.
     """
-    first: dict[str, Record] = {}
-    for record in records:
-        if not record.versions:
-            continue
-        known = first.setdefault(record.env, record)
-        if known is not record and _place(record) < _place(known):
-            first[record.env] = record
-    return {env: dict(first[env].versions) for env in envs if env in first}
-
-
-def _place(record: Record) -> tuple[str, str]:
-    return record.key, canonical(record.versions)
+    versions = {}
+    for environment in environments:
+        own = [record for record in environment.index.records.values() if record.versions]
+        if own:
+            first = min(own, key=lambda record: record.key)
+            versions[environment.env] = dict(first.versions)
+    return {env: versions[env] for env in envs if env in versions}
