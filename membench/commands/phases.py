@@ -93,10 +93,14 @@ def _choosing_cells(manifest: Manifest) -> dict[Pair, dict[str, str]]:
     cells: dict[Pair, dict[str, str]] = {}
     for cell_id, key in manifest.cells.items():
         if cell_id.endswith(ends):
-            dataset, architecture, setting, _, _ = cell_id.split("/")
-            pair = f"{dataset}/{architecture}", setting.partition("[")[0]
-            cells.setdefault(pair, {})[cell_id] = key
+            cells.setdefault(pair_of(cell_id), {})[cell_id] = key
     return cells
+
+
+def pair_of(cell_id: str) -> Pair:
+    """Return task and regularizer of a cell."""
+    dataset, architecture, setting, _, _ = cell_id.split("/")
+    return f"{dataset}/{architecture}", setting.partition("[")[0]
 
 
 def pairs_to_train(

@@ -25,6 +25,7 @@ from membench.commands import session
 from membench.commands import training
 from membench.commands.list import report_problems
 from membench.commands.phases import SecondPhase
+from membench.commands.phases import pair_of
 from membench.commands.phases import pairs_to_train
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
@@ -171,6 +172,7 @@ class _Work:
     first: Plan  #: all selected cells of the first phase
     second: SecondPhase
     confirming: Plan  #: the cells of the second phase that are known before anything is trained
+    keys: dict[str, str]  #: id -> key of the selected cells of both phases, as far as known
     tasks: tuple[str, ...]  #: on which something is to be trained
     records: dict[str, Record]  #: key -> the record that counts for a cell of either plan
 
@@ -218,22 +220,24 @@ def _work_here(plan: Plan, contents: Contents, environments: Environments, alone
     second = SecondPhase(plan, pairs, records.values())
     confirming = second.plan()
     records = _records_here(confirming.manifest, here, contents)
+    any_record = accepted_by_key(plan.manifest.cells.values(), (), contents)
 
-    # what another machine has finished is not trained here
-    finished = []
-    for cell in plan.cells:
-        if (cell.task, cell.regularizer) not in pairs:
-            finished.append(plan.manifest.cells[cell.id])
-    for key, record in accepted_by_key(finished, (), contents).items():
-        records.setdefault(key, record)
-    tasks = {cell.task for cell in plan.cells if plan.manifest.cells[cell.id] not in records}
-    for cell in confirming.cells:
-        if confirming.manifest.cells[cell.id] not in records:
-            tasks.add(cell.task)
+    keys = {cell.id: plan.manifest.cells[cell.id] for cell in plan.cells}
+    keys |= {cell.id: confirming.manifest.cells[cell.id] for cell in confirming.cells}
+    # what was finished, here or on another machine, is not trained again
+    finished = set(plan.pairs) - pairs
+    for cell_id, key in plan.manifest.cells.items():
+        pair = pair_of(cell_id)
+        record = any_record.get(key)
+        if pair in finished and record is not None:
+            keys[cell_id] = key
+            records.setdefault(key, record)
+    tasks = {pair_of(cell_id)[0] for cell_id, key in keys.items() if key not in records}
     return _Work(
         first=plan,
         second=second,
         confirming=confirming,
+        keys=keys,
         tasks=tuple(task for task in plan.manifest.tasks if task in tasks),
         records=records,
     )
@@ -334,10 +338,7 @@ def _training_job(
         precisions: chosen, by task.
         failed: ids of the cells that `--lf` trains; None without `--lf`.
     """
-    plans = (work.first, work.confirming)
-    keys: dict[str, str] = {}
-    for plan in plans:
-        keys |= {cell.id: plan.manifest.cells[cell.id] for cell in plan.cells}
+    keys = work.keys
     retry = None
     if failed is not None:
         retry = [key for cell_id, key in keys.items() if cell_id in failed]

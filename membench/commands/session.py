@@ -14,6 +14,7 @@ from typing import Any
 
 from membench.api import Architecture
 from membench.api import Net
+from membench.commands.phases import pair_of
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
@@ -97,14 +98,8 @@ def _selection(expression: str | None, only: Collection[str] | None) -> Select |
     matches = compile_expression(expression or "")
     if only is None:
         return None if expression is None else matches
-    kept = {_pair(cell_id) for cell_id in only if matches(cell_id)}
-    return lambda cell_id: _pair(cell_id) in kept
-
-
-def _pair(cell_id: str) -> str:
-    """Return data set, architecture and regularizer of a cell, as `mnist5k/mlp/dropout`."""
-    dataset, architecture, setting, _, _ = cell_id.split("/")
-    return f"{dataset}/{architecture}/{setting.partition('[')[0]}"
+    kept = {pair_of(cell_id) for cell_id in only if matches(cell_id)}
+    return lambda cell_id: pair_of(cell_id) in kept
 
 
 def _with_default_splits(suite: PlannedSuite, datasets: DatasetLoader) -> PlannedSuite:

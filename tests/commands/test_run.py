@@ -19,7 +19,6 @@ from support.cli import REPO
 from support.cli import Shell
 
 from membench.commands import training
-from membench.engine import environment
 from membench.errors import ExitCode
 
 MEMBENCH = [sys.executable, "-m", "support.tiny"]
