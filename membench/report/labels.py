@@ -22,6 +22,7 @@ _LINE_STEP = 3  #: distance of the positions that stand for a line, points
 _RING_STEP = 6.0  #: from one circle of places around a dot to the next, points
 _DIRECTIONS = 24  #: places on a circle
 _GAP = 5.5  #: from a dot to a name beside it, points
+_NEAR = 7.0  #: up to here a leader may cross other dots, which overlap its own, points
 _CROWD = 12.0  #: dots of a crowd are nearer to each other, points
 
 Position = tuple[float, float]  #: x and y, points
@@ -157,7 +158,8 @@ class _View:
             clear = []
             for box in boxes:
                 leader = _positions_along([dot, box.nearest(dot)])
-                if not any(_hold(position, others).any() for position in leader):
+                away = [position for position in leader if math.dist(position, dot) > _NEAR]
+                if not any(_hold(position, others).any() for position in away):
                     clear.append(box)
             found = self.best(clear)
             if found is not None:

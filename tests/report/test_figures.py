@@ -39,6 +39,7 @@ from membench.report import scatter
 from membench.report import svg as svg_module
 from membench.report.contents import Content
 from membench.report.contents import Effects
+from membench.report.contents import FigureData
 from membench.report.contents import ForestPlot
 from membench.report.contents import FrontPlot
 from membench.report.contents import LearningCurves
@@ -106,6 +107,12 @@ def words(drawing: Drawing) -> list[str]:
     return ["".join(text.itertext()) for text in parsed(drawing).iter(f"{SVG}text")]
 
 
+def words_of(content: Content) -> list[str]:
+    svg = drawing_module.draw(FigureData(title="t", finding="f", content=content))
+    texts_of = ElementTree.fromstring(svg).iter(f"{SVG}text")
+    return ["".join(text.itertext()) for text in texts_of]
+
+
 def kind(drawing: Drawing) -> str:
     return drawing.name.partition("quick-")[2].removeprefix("mnist5k-mlp-").removesuffix(".svg")
 
@@ -157,14 +164,13 @@ def test_title_and_caption_are_there_for_screen_readers(drawn: list[Drawing]) ->
         assert root[1].text == drawing.finding
 
 
-def test_the_figures_of_the_board_and_of_a_task_stand_in_the_order_of_the_page(
-    few: Scored,
-) -> None:
-    found = drawings(*few)
-    assert [d.name for d in found[BOARD]] == ["figures/quick-forest.svg", "figures/quick-front.svg"]
-    kinds = ["fit-vs-accuracy", "wrong-vs-clean", "learning-curves"]
-    assert [d.name for d in found[TASK]] == [
-        f"figures/quick-mnist5k-mlp-{one}.svg" for one in kinds
+def test_the_figures_of_the_board_come_before_those_of_a_task(drawn: list[Drawing]) -> None:
+    assert [drawing.name for drawing in drawn] == [
+        "figures/quick-forest.svg",
+        "figures/quick-front.svg",
+        "figures/quick-mnist5k-mlp-fit-vs-accuracy.svg",
+        "figures/quick-mnist5k-mlp-wrong-vs-clean.svg",
+        "figures/quick-mnist5k-mlp-learning-curves.svg",
     ]
 
 
@@ -278,15 +284,13 @@ def test_every_entry_is_named_in_every_figure(drawn: list[Drawing]) -> None:
 
 def test_the_forest_plot_marks_front_edge_and_what_is_beyond_the_axis() -> None:
     rows = (replace(ROWS[0], edge=True), ROWS[1], replace(ROWS[5], dA=-40.0))
-    plan, made = scored(rows)
-    forest = drawings(plan, made)[BOARD][0]
-    text = words(forest)
+    text = words_of(ForestPlot(effects=effects(*scored(rows))))
     assert text.count("front") == 2
-    assert "≥: at an edge of the grid" in text
+    assert "\N{GREATER-THAN OR EQUAL TO}: at an edge of the grid" in text
     assert "goes on beyond the axis" in text
     assert f"{MINUS}40.0" in text
-    plain = words(drawings(*scored(ROWS[:2]))[BOARD][0])
-    assert "≥: at an edge of the grid" not in plain
+    plain = words_of(ForestPlot(effects=effects(*scored(ROWS[:2]))))
+    assert "\N{GREATER-THAN OR EQUAL TO}: at an edge of the grid" not in plain
     assert "goes on beyond the axis" not in plain
 
 
@@ -384,7 +388,7 @@ def test_the_controls_the_front_and_every_holder_are_named_there(few: Scored) ->
 
 def test_ties_are_all_named() -> None:
     ties = [HandRow(name=f"tie-{i}", H=0.5, dA=1.0, holds=True) for i in range(9)]
-    text = words(drawings(*scored(ties))[BOARD][1])
+    text = words_of(FrontPlot(effects=effects(*scored(ties))))
     assert [row.name for row in ties if row.name not in text] == []
 
 
