@@ -61,22 +61,22 @@ class _Sites:
         sites = {}
         for task, reference in self._references.items():
             environment = environment_of(self._environments, reference, task, name)
-            key = environment.env, task
-            if key not in self._made:
-                self._made[key] = make_site(environment, task)
-            sites[task] = self._made[key]
+            sites[task] = self._at(environment, task)
         return sites
 
     def of_reference(self) -> dict[str, Site]:
         """Return the sites of the reference environments: task -> site."""
-        sites = {}
         by_hash = {environment.env: environment for environment in self._environments}
+        sites = {}
         for task, reference in self._references.items():
-            key = reference, task
-            if key not in self._made:
-                self._made[key] = make_site(by_hash[reference], task)
-            sites[task] = self._made[key]
+            sites[task] = self._at(by_hash[reference], task)
         return sites
+
+    def _at(self, environment: Environment, task: str) -> Site:
+        key = environment.env, task
+        if key not in self._made:
+            self._made[key] = make_site(environment, task)
+        return self._made[key]
 
 
 def score(manifest: Manifest, records: Iterable[Record]) -> Board:

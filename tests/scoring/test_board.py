@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.boards import Machine
+from support.boards import manifest
+from support.boards import records
 from support.scoring import CHOOSING
 from support.scoring import CONFIRMING
 from support.scoring import LOW_RATE
@@ -22,8 +25,8 @@ from membench.scoring import score
 GOOD = with_effects({("r", 0.3): holding_back(0.6)})
 
 
-def without(records: list[Record], *ids: str) -> list[Record]:
-    return [record for record in records if record.id not in ids]
+def without(runs: list[Record], *ids: str) -> list[Record]:
+    return [record for record in runs if record.id not in ids]
 
 
 # --- the gate -------------------------------------------------------------------------------------
@@ -92,9 +95,9 @@ def test_a_suite_without_noise_measures_nothing() -> None:
 
 
 def test_a_missing_choosing_cell_leaves_the_row_incomplete() -> None:
-    manifest, records = make_suite(make_entry("r"), make_entry("q"), values=GOOD)
+    plan, runs = make_suite(make_entry("r"), make_entry("q"), values=GOOD)
     lost = [f"d/a/r[0.5]/real/seed{seed}" for seed in CHOOSING]
-    board = score(manifest, without(records, *lost))
+    board = score(plan, without(runs, *lost))
     assert [row.entry for row in board.rows] == ["q"]
     (row,) = board.unranked
     assert (row.entry, row.incomplete, row.H, row.done, row.cells) == ("r", True, None, 42, 45)
@@ -105,24 +108,24 @@ def test_a_missing_choosing_cell_leaves_the_row_incomplete() -> None:
 
 
 def test_a_missing_confirming_cell_leaves_the_row_incomplete() -> None:
-    manifest, records = make_suite(make_entry("r"), values=GOOD)
-    board = score(manifest, without(records, "d/a/r[0.3]/real/seed7"))
+    plan, runs = make_suite(make_entry("r"), values=GOOD)
+    board = score(plan, without(runs, "d/a/r[0.3]/real/seed7"))
     (row,) = board.unranked
     assert (row.incomplete, row.done, row.cells) == (True, 59, 60)
     assert row.reason == "d/a, confirming: 1 of 15 cells to go"
 
 
 def test_what_is_missing_is_told_of_every_task() -> None:
-    manifest, records = make_suite(make_entry("r"), values=GOOD, tasks=("d/a", "d/b"))
-    board = score(manifest, without(records, "d/a/r[0.3]/real/seed7", "d/b/r[0.1]/randY/seed0"))
+    plan, runs = make_suite(make_entry("r"), values=GOOD, tasks=("d/a", "d/b"))
+    board = score(plan, without(runs, "d/a/r[0.3]/real/seed7", "d/b/r[0.1]/randY/seed0"))
     assert board.unranked[0].reason == (
         "d/a, confirming: 1 of 15 cells to go; d/b, choosing: 1 of 45 cells to go"
     )
 
 
 def test_before_the_confirming_phase_the_points_are_there() -> None:
-    manifest, records = make_suite(make_entry("r"), LOW_RATE, values=GOOD)
-    board = score(manifest, [record for record in records if record.seed in CHOOSING])
+    plan, runs = make_suite(make_entry("r"), LOW_RATE, values=GOOD)
+    board = score(plan, [record for record in runs if record.seed in CHOOSING])
     assert board.gates[0].pending
     assert board.gates[0].reasons == ("`none` is not complete: 15 of 24 cells have not run",)
     assert len(board.scores["r", "d/a"].points) == 6
@@ -132,8 +135,8 @@ def test_before_the_confirming_phase_the_points_are_there() -> None:
 
 
 def test_a_board_without_records_is_all_to_go() -> None:
-    manifest, _ = make_suite(make_entry("r"))
-    board = score(manifest, [])
+    plan, _ = make_suite(make_entry("r"))
+    board = score(plan, [])
     assert (board.rows, board.ranked, board.controls, board.envs) == ((), False, {}, {})
     assert [(row.entry, row.incomplete, row.cells) for row in board.unranked] == [("r", True, 45)]
     assert board.gates[0].pending and board.gates[0].env == ""
@@ -141,9 +144,9 @@ def test_a_board_without_records_is_all_to_go() -> None:
 
 def test_an_entry_that_cannot_act_on_any_task_is_listed_with_its_reason_whatever_has_run() -> None:
     nowhere = make_entry("r", skipped={"d/a": "no branch", "d/b": "no branch"})
-    manifest, records = make_suite(nowhere, make_entry("q"), tasks=("d/a", "d/b"))
-    for some in (records, []):
-        board = score(manifest, some)
+    plan, runs = make_suite(nowhere, make_entry("q"), tasks=("d/a", "d/b"))
+    for some in (runs, []):
+        board = score(plan, some)
         assert [(row.entry, row.reason, row.incomplete) for row in board.skipped] == [
             ("r", "no branch", False)
         ]
@@ -173,3 +176,18 @@ def test_the_board_names_its_suite_and_environments() -> None:
         ("early stopping", "d/a"),
         ("r", "d/a"),
     }
+
+
+def test_a_generated_board_of_two_machines_has_rows_of_both() -> None:
+    """The boards of tests/support/boards.py, which the tests of the report draw, are whole."""
+    machines = (
+        Machine("one", entries=("dropout", "low-lr", "placebo")),
+        Machine("two", entries=("mixup", "low-lr")),
+    )
+    plan = manifest(machines=machines)
+    board = score(plan, records(plan, machines=machines))
+    assert board.ranked and {gate.valid for gate in board.gates} == {True}
+    envs = {row.entry: set(row.envs.values()) for row in board.rows}
+    assert envs == {"dropout": {machines[0].env}, "mixup": {machines[1].env}}
+    assert [row.entry for row in board.unranked] == ["label-smoothing"]
+    assert all(row.excess_H is not None and row.stopping_R is not None for row in board.rows)

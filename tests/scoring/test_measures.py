@@ -212,6 +212,25 @@ def test_a_failure_widens_the_intervals_of_what_it_did_not_hit() -> None:
     assert row.S.half == pytest.approx(T4 * 1e-3 / 0.88 / sqrt(5))  # worst as S is: nothing lost
 
 
+@pytest.mark.parametrize(("strength", "warns"), [(0.1, True), (0.3, True), (0.5, False)])
+def test_a_choosing_failure_of_a_strength_up_to_the_chosen_one_warns(
+    strength: float, warns: bool
+) -> None:
+    good = with_effects({("r", 0.3): holding_back(0.6)})
+
+    def values(cell: Cell) -> dict[str, Any] | None:
+        fields = good(cell)
+        if fields and (cell.strength, cell.signal, cell.seed) == ((strength,), "randY", 1):
+            fields["status"] = "diverged"
+        return fields
+
+    (row,) = score_suite(make_entry("r"), values=values).rows
+    assert (row.chosen_held_back, row.confirmed_failed) == ({"d/a": "0.3"}, 0)
+    # k = 0 of r = 15: rho = 1 / 17; else one image of 200
+    variance = 1 / 17 * 16 / 17 * 80**2 if warns else 0.25
+    assert row.dA.half == pytest.approx(T4 * sqrt(variance / 5))
+
+
 def test_a_failure_on_the_choosing_seeds_counts_in_the_choice() -> None:
     board = score_suite(make_entry("r"), values=failing("real", 0))
     (row,) = board.rows
