@@ -17,6 +17,7 @@ from membench.planning.plan import BASELINES
 from membench.planning.plan import NONE
 from membench.planning.plan import Pair
 from membench.planning.plan import Plan
+from membench.planning.plan import pair_of
 from membench.records import Manifest
 from membench.records import Record
 from membench.scoring import choose
@@ -95,12 +96,6 @@ def _choosing_cells(manifest: Manifest) -> dict[Pair, dict[str, str]]:
         if cell_id.endswith(ends):
             cells.setdefault(pair_of(cell_id), {})[cell_id] = key
     return cells
-
-
-def pair_of(cell_id: str) -> Pair:
-    """Return task and regularizer of a cell."""
-    dataset, architecture, setting, _, _ = cell_id.split("/")
-    return f"{dataset}/{architecture}", setting.partition("[")[0]
 
 
 def pairs_to_train(

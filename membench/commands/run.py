@@ -25,7 +25,6 @@ from membench.commands import session
 from membench.commands import training
 from membench.commands.list import report_problems
 from membench.commands.phases import SecondPhase
-from membench.commands.phases import pair_of
 from membench.commands.phases import pairs_to_train
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
@@ -41,6 +40,7 @@ from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
+from membench.planning.plan import pair_of
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest

@@ -14,13 +14,13 @@ from typing import Any
 
 from membench.api import Architecture
 from membench.api import Net
-from membench.commands.phases import pair_of
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
 from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import make_plan
+from membench.planning.plan import pair_of
 from membench.planning.select import compile_expression
 from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split

@@ -471,6 +471,31 @@ def test_a_plugin_of_another_machine_joins_the_board_with_a_baseline_of_its_own(
     assert " ok" not in total(again)  # nor does the first machine train it anew
 
 
+def test_an_interrupted_run_changes_no_file_that_git_keeps(
+    published: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    """What it has measured is in the shards, counts, and is merged when a run comes to its end."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    shutil.copy(REPO / ".gitignore", tmp_path)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a board"]):
+        subprocess.run([*git, *words], check=True)
+    before = records(tmp_path)
+    words = [*SMOKE[:-1], "1", "-k", "mine or dropout"]
+    interrupted = tiny(tmp_path, *words, TINY_SIGNAL=str(int(signal.SIGINT)))
+    assert interrupted.returncode == ExitCode.INTERRUPTED, interrupted.stderr
+    status = subprocess.run(
+        [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+    )
+    assert status.stdout == ""
+    assert len(records(tmp_path)) > len(before)
+
+    whole = tiny(tmp_path, *words)
+    assert whole.returncode == 0, whole.stderr
+    assert not list((tmp_path / "leaderboard/records/shards").glob("*.jsonl"))
+    assert "[dropout](#entry-dropout)" in (tmp_path / "leaderboard/README.md").read_text()
+
+
 def test_fresh_counts_the_records_of_this_machine_alone(
     published: Path, shell: Shell, env: dict[str, str], tmp_path: Path
 ) -> None:
