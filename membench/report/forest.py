@@ -278,7 +278,7 @@ def _keys(effects: Effects) -> list[Key]:
         keys.append(Key(label="does not", line={"color": legend.NO_CLAIM, **dot}))
     if effects.training_less:
         band = {"color": legend.BAND, "lw": 9, "solid_capstyle": "butt"}
-        keys.append(Key(label="control: none trained less, 95% interval", line=band))
+        keys.append(Key(label="control: training less, 95% interval", line=band))
     if effects.early_stopping:
         keys.append(Key(label="early stopping", line=legend.STOPPING))
     keys.append(Key(label="bounds of the claim", line=legend.BOUNDS))
