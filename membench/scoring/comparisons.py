@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import all_above
 from membench.scoring.confirmed import estimate
+from membench.scoring.confirmed import estimate_on_task
 from membench.scoring.confirming import Readings
 from membench.scoring.formulas import Floats
 from membench.scoring.stats import Estimate
@@ -40,30 +41,33 @@ def differences(tasks: Sequence[Sequence[Reading]], envs: Sequence[Sequence[str]
 
 def _difference_on_task(readings: Sequence[Reading], envs: Sequence[str]) -> TaskEstimate:
     """Estimate the differences on one task: value, variance and degrees of freedom, [r, r] each."""
-    value = np.array([reading.value for reading in readings])
-    floor = np.array([reading.floor for reading in readings])
-    degrees = np.array([reading.influence.shape[-1] - 1 for reading in readings])
-    failures = np.array([float(reading.failures) for reading in readings])
-    spread = np.array([reading.influence.var(ddof=1) for reading in readings])
-    variance = np.maximum(np.maximum(spread, floor**2), failures) / (degrees + 1)
-    squares = variance**2 / degrees
+    alone = [estimate_on_task(reading) for reading in readings]
+    value = np.array([row.value for row in alone])
+    variance = np.array([row.variance for row in alone])
+    squares = np.array([row.variance**2 / row.degrees for row in alone])
     variance_of_pair = variance[:, None] + variance[None]
     degrees_of_pair = variance_of_pair**2 / (squares[:, None] + squares[None])
     for env in sorted(set(envs)):
         its = [row for row, of_row in enumerate(envs) if of_row == env]
-        influence = np.stack([readings[row].influence for row in its])
-        paired = influence[:, None] - influence[None]
-        floors = np.maximum(floor[its][:, None], floor[its][None])
-        block = np.ix_(its, its)
-        expected = failures[its][:, None] + failures[its][None]
-        spread_of_pair = np.maximum(np.maximum(paired.var(-1, ddof=1), floors**2), expected)
-        variance_of_pair[block] = spread_of_pair / influence.shape[-1]
-        degrees_of_pair[block] = influence.shape[-1] - 1
+        paired = estimate_on_task(_stack([readings[row] for row in its]).pairs())
+        variance_of_pair[np.ix_(its, its)] = paired.variance
+        degrees_of_pair[np.ix_(its, its)] = paired.degrees
     return TaskEstimate(
         value=value[:, None] - value[None],
         variance=variance_of_pair,
         degrees=degrees_of_pair,
         weight=readings[0].weight,
+    )
+
+
+def _stack(readings: Sequence[Reading]) -> Reading:
+    """Stack the readings of several rows of one environment: the rows r are the first axis."""
+    return Reading(
+        value=np.stack([reading.value for reading in readings]),
+        influence=np.stack([reading.influence for reading in readings]),
+        floor=max(reading.floor for reading in readings),  # that of `none`, so the same for all
+        weight=readings[0].weight,
+        failures=np.stack([reading.failures for reading in readings]),
     )
 
 

@@ -125,26 +125,24 @@ def expect_failures(
 def estimate(readings: Sequence[Reading]) -> Estimate:
     """Estimate the weighted mean of one reading over tasks.
 
-    The variance of a task is v = max(var(e), floor^2, u) / n; degrees of freedom are those of Welch
-    and Satterthwaite.
+    Degrees of freedom are those of Welch and Satterthwaite.
 
     Args:
         readings: one a task, of one entry or of the difference of two, with the same batch axes.
     """
-    parts = []
-    for reading in readings:
-        num_seeds = reading.influence.shape[-1]
-        spread = np.maximum(reading.influence.var(-1, ddof=1), reading.floor**2)
-        spread = np.maximum(spread, reading.failures)
-        parts.append(
-            TaskEstimate(
-                value=reading.value,
-                variance=spread / num_seeds,
-                degrees=num_seeds - 1,
-                weight=reading.weight,
-            )
-        )
-    return over_tasks(parts)
+    return over_tasks([estimate_on_task(reading) for reading in readings])
+
+
+def estimate_on_task(reading: Reading) -> TaskEstimate:
+    """Estimate a reading on its task, with v = max(var(e), floor^2, u) / n (README, Intervals)."""
+    num_seeds = reading.influence.shape[-1]
+    spread = np.maximum(reading.influence.var(-1, ddof=1), reading.floor**2)
+    return TaskEstimate(
+        value=reading.value,
+        variance=np.maximum(spread, reading.failures) / num_seeds,
+        degrees=num_seeds - 1,
+        weight=reading.weight,
+    )
 
 
 # --- the choice of a strength, on the choosing seeds ----------------------------------------------
