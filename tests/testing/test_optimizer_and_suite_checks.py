@@ -1,4 +1,4 @@
-"""`membench check` of optimizers and suites: planted faults are found by the check meant for each."""
+"""`membench check` of optimizers and suites: each planted fault is found by its check."""
 
 from __future__ import annotations
 
