@@ -26,7 +26,6 @@ from membench import Probe
 from membench import hookimpl
 from membench.api import Lane
 from membench.api import Params
-from membench.api import Recipe
 from membench.errors import MembenchError
 from membench.nn import cross_entropy
 from membench.nn import one_hot
@@ -161,24 +160,15 @@ def descent(data: ProbeData, lane: ProbeLane) -> tuple[Descent, Tensor]:
         }
         return cross_entropy(lane.forward(x, params), one_hot(y, lane.num_classes).to(w.dtype))
 
-    budget = lane.steps // lane.epoch * lane.recipe.epochs
-    rates = [rate(lane.recipe, t / budget) for t in range(lane.steps)]
     run = Descent(
         losses=losses,
         x=data.x,
         y=data.y,
         order=lane.order,
-        rates=rates,
+        rates=lane.rates.tolist(),
         momentum=lane.recipe.momentum,
     )
     return run, flat(lane.initial)
-
-
-def rate(recipe: Recipe, progress: float) -> float:
-    """Return the learning rate at `progress` in [0, 1)."""
-    if recipe.schedule == "constant":
-        return recipe.lr
-    return 0.5 * recipe.lr * (1 + math.cos(math.pi * progress))
 
 
 def flat(params: Params) -> Tensor:
