@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from membench.records import Record
@@ -27,7 +25,7 @@ DAMAGE = 0.10  #: the least accuracy that each noise level must cost `none`
 
 
 def evaluate_gate(index: RecordIndex, task: str, choosing: Phase, confirming: Phase) -> Gate:
-    """Decide whether the task is fit to measure with, by the seeds of both phases.
+    """Decide whether the task is fit to measure with, by the confirming seeds.
 
     Args:
         index: the records of one environment.
@@ -50,7 +48,7 @@ def evaluate_gate(index: RecordIndex, task: str, choosing: Phase, confirming: Ph
         which = "choosing" if first is None else "confirming"
         reason = f"`none` failed at every {which} seed"
         return Gate(task=task, valid=False, env=env, reasons=(reason,), dropped=dropped)
-    values = _gate_values([first, second])
+    values = _gate_values(second)
     reasons = _failed_conditions(values)
     return Gate(
         task=task,
@@ -67,28 +65,22 @@ def evaluate_gate(index: RecordIndex, task: str, choosing: Phase, confirming: Ph
     )
 
 
-def _gate_values(baselines: Sequence[Baseline]) -> dict[str, float]:
+def _gate_values(baseline: Baseline) -> dict[str, float]:
     """Compute what the gate looks at, in means over seeds, by the names that the page shows."""
-    readings = np.concatenate([baseline.readings for baseline in baselines])
-    half_way = []
-    real_share = []
-    for baseline in baselines:
-        half = (baseline.epochs + 1) // 2
-        for seed in baseline.seeds:
-            half_way.append(_fit_at(baseline.records[RAND, seed], half))
-            real_share.append(baseline.records[REAL, seed].label_share)
-    fit = np.concatenate([baseline.fit for baseline in baselines])
+    half = (baseline.epochs + 1) // 2
+    half_way = [_fit_at(baseline.records[RAND, seed], half) for seed in baseline.seeds]
+    real_share = [baseline.records[REAL, seed].label_share for seed in baseline.seeds]
     values = {
-        "F0(E)": fit.mean(),
+        "F0(E)": baseline.fit.mean(),
         "F0(E/2)": np.mean(half_way),
-        "A0_0": readings[:, 0, TEST].mean(),
+        "A0_0": baseline.readings[:, 0, TEST].mean(),
         # what a constant answer reaches: the classes' shares in training are those of the test
         # images up to the draw
-        "cA": max(1 / baselines[0].num_classes, float(np.mean(real_share))),
+        "cA": max(1 / baseline.num_classes, float(np.mean(real_share))),
     }
-    for i, level in enumerate(baselines[0].levels, 1):
-        values[f"M0@{level:g}"] = readings[:, i, WRONG].mean()
-        values[f"D@{level:g}"] = damage(readings[:, [0, i], TEST]).mean()
+    for i, level in enumerate(baseline.levels, 1):
+        values[f"M0@{level:g}"] = baseline.readings[:, i, WRONG].mean()
+        values[f"D@{level:g}"] = damage(baseline.readings[:, [0, i], TEST]).mean()
     return {name: float(value) for name, value in values.items()}
 
 
