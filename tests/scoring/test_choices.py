@@ -112,7 +112,10 @@ def test_a_choosing_seed_at_which_none_failed_is_dropped_for_everybody() -> None
             fields["status"] = "failed"
         return fields
 
-    assert choose(*make_suite(make_entry("r"), values=values))[TASK, "r"].held_back == (0.4,)
+    manifest, records = make_suite(make_entry("r"), values=values)
+    assert choose(manifest, records)[TASK, "r"].held_back == (0.4,)
+    gate = score(manifest, records).gates[0]
+    assert (gate.choosing, gate.dropped) == ((1, 2), {0: "d/a/none/real/seed0: failed"})
 
 
 def test_where_none_failed_at_all_choosing_seeds_nothing_is_chosen() -> None:

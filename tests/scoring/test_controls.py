@@ -114,18 +114,26 @@ def test_without_low_lr_training_less_is_none_read_early_and_the_page_says_so() 
 # --- early stopping -------------------------------------------------------------------------------
 
 
-def test_early_stopping_reads_each_run_at_its_own_best_validation_epoch() -> None:
-    by_seed = {3: (0.8, 0.7), 4: (0.8, 0.7), 5: (0.6, 0.7), 6: (0.6, 0.7), 7: (0.6, 0.7)}
+def best_at_the_first_epoch(seeds: tuple[int, ...]) -> Values:
+    """Let the runs of `none` on mixed labels have their best validation accuracy at E/2.
 
-    def values(cell: Cell) -> dict[str, Any] | None:
+    Args:
+        seeds: where they do; at the others it is at E.
+    """
+
+    def values(cell: Cell) -> dict[str, Any]:
         fields = baseline_values(cell)
         if cell.regularizer == "none" and cell.signal == "mixed@0.4":
-            early, late = by_seed.get(cell.seed, (0.7, 0.7))
-            fields |= {"val": (early, 1.0, late), "test": (0.8, None, 0.7)}
+            early = 0.8 if cell.seed in seeds else 0.6
+            fields |= {"val": (early, 1.0, 0.7), "test": (0.8, None, 0.7)}
             fields |= {"wrong": (0.5, 0.9, 0.98)}
         return fields
 
-    board = score_suite(make_entry("r"), LOW_RATE, values=values)
+    return values
+
+
+def test_early_stopping_reads_each_run_at_its_own_best_validation_epoch() -> None:
+    board = score_suite(make_entry("r"), LOW_RATE, values=best_at_the_first_epoch((3, 4)))
     row = board.control_rows[1]
     assert (row.entry, row.chosen_held_back) == (EARLY_STOPPING, {"d/a": "best validation epoch"})
     # at two of five seeds E/2: epoch 32 has the best validation accuracy, but was not tested
@@ -134,6 +142,15 @@ def test_early_stopping_reads_each_run_at_its_own_best_validation_epoch() -> Non
     confirmed = board.scores[EARLY_STOPPING, "d/a"].held_back
     assert confirmed.wrong[0.4] == pytest.approx((2 * 0.5 + 3 * 0.98) / 5)
     assert (row.S, confirmed.S, confirmed.fit) == (None, None, None)
+
+
+@pytest.mark.parametrize(("seeds", "at_end"), [((3, 4), False), ((3, 4, 5), True)])
+def test_early_stopping_is_at_an_end_where_half_of_the_runs_are_best_at_their_first_epoch(
+    seeds: tuple[int, ...], at_end: bool
+) -> None:
+    board = score_suite(make_entry("r"), values=best_at_the_first_epoch(seeds))
+    assert board.control_rows[1].H_edge == at_end
+    assert (board.rows[0].stopping_H.significant is None) == at_end
 
 
 def test_of_equal_validation_accuracies_the_earliest_epoch_counts() -> None:

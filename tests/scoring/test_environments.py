@@ -178,7 +178,7 @@ def test_a_record_without_versions_counts_where_there_is_no_other_of_its_cell() 
     manifest, records = two_environments(Q, R, a=with_effects(IN_A), b=with_effects(IN_B))
     everything = of(records["a"], "q") + of(records["b"], "r")
     place = next(i for i, r in enumerate(everything) if r.id == "d/a/r[0.2]/real/seed3")
-    lost = broken(everything[place], env="nowhere", versions={})
+    lost = broken(everything[place], env="0", versions={})
     instead = [*everything[:place], lost, *everything[place + 1 :]]
     row = next(row for row in score(manifest, instead).rows if row.entry == "r")
     assert (row.envs, row.confirmed_failed) == ({TASK: "b"}, 1)
