@@ -10,11 +10,11 @@ from torch import Tensor
 from torch import nn
 from torch.func import functional_call
 
-from membench.api import Optimizer
 from membench.api import Recipe
 from membench.engine.network import initial_weights
 from membench.engine.step import untapped
 from membench.nn import cross_entropy
+from membench.planning.suites import check_recipe
 from membench.rng import Draws
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
@@ -105,6 +105,12 @@ def logits(subject: Subject) -> None:
                 )
 
 
+def recipe(subject: Subject) -> None:
+    """Check that the recipe's optimizer is registered and that its schedule exists."""
+    (record,) = subject.records
+    check_recipe(record.recipe, subject.registry, record.name)
+
+
 def float32(subject: Subject) -> None:
     """Check that all parameters are float32."""
     for name, parameter in _build(subject).named_parameters():
@@ -148,18 +154,6 @@ def taps(subject: Subject) -> str:
         if torch.equal(module(x, _doubling(number)), plain) and h.any():
             raise Fault(f"what tap {number} returns is not used", where)
     return f"{len(tapped)} taps"
-
-
-def _optimizer(subject: Subject) -> Optimizer:
-    """Load the optimizer that the architecture's recipe names."""
-    (record,) = subject.records
-    name, known = record.recipe.optimizer, subject.registry.optimizers
-    if name not in known:
-        raise Fault(
-            f"its recipe names the optimizer {name!r}, which is not registered",
-            mend=f"register an Optimizer of this name, or take one of {', '.join(known)}",
-        )
-    return subject.registry.optimizer(name)
 
 
 def _doubling(chosen: int) -> Callable[..., Tensor]:
@@ -225,7 +219,7 @@ def trains(subject: Subject) -> str:
     run = ToyRun(
         strengths=((0.0,), (0.0,)),
         architecture=record,
-        optimizer=_optimizer(subject),
+        optimizer=subject.registry.optimizer(record.recipe.optimizer),
         recipe=Recipe(
             optimizer=record.recipe.optimizer,
             lr=record.recipe.lr,

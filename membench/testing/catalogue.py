@@ -296,6 +296,12 @@ ARCHITECTURES = (
     SOURCE,
     QUIET,
     Check(
+        name="recipe",
+        title="the recipe's optimizer is registered and its schedule exists",
+        mend="correct the name, or register an Optimizer of this name",
+        function="architecture_checks:recipe",
+    ),
+    Check(
         name="builds",
         title="it builds for small and coloured images",
         mend="take sizes from input_shape",
@@ -349,7 +355,7 @@ ARCHITECTURES = (
         title="the engine trains it, stacked, and the loss falls",
         mend="use membench.nn where vmap has no rule: PatchConv, attention as matmul and softmax",
         function="architecture_checks:trains",
-        needs=("gradients", "taps"),
+        needs=("gradients", "taps", "recipe"),
     ),
 )
 

@@ -252,6 +252,26 @@ def test_the_optimizers_and_suites_that_ship_pass(kind: str) -> None:
             assert [found for found in outcomes if found.status in ("failed", "warned")] == []
 
 
+# --- recipes of architectures ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("Recipe('lion')", "recipe of net: unknown optimizer 'lion'; known: adamw, sgd"),
+        ("Recipe(schedule='step')", "recipe of net: unknown schedule 'step'; known: constant, "),
+    ],
+)
+def test_an_architecture_s_recipe_must_have_known_names(
+    recipe: str, said: str, tmp_path: Path
+) -> None:
+    text = registering(f"Architecture('net', act, recipe={recipe})")
+    table = CHECKS["architectures"]
+    found = subject_of(text, tmp_path).outcome(table["recipe"], table)
+    assert (found.status, found.where) == ("failed", str(tmp_path / "mine.py"))
+    assert found.what.startswith(said)
+
+
 # --- several files --------------------------------------------------------------------------------
 
 
