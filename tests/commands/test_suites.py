@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cli import Cli
+from support.cli import Shell
+
+from membench.commands import training
+from membench.store.store import Store
 
 OPTIMIZER = '''"""Sign descent: a step of the learning rate's size.
 
@@ -39,6 +44,7 @@ def register():
         confirming=(2, 3, 4),
         splits={"digits": Split(test=100, train=60, validation=100)},
         recipes={("digits", "small-mlp"): Recipe("signs", lr=0.01, batch=30, epochs=2)},
+        compiled=False,
         version=7,
     )
     return [mine]
@@ -119,3 +125,28 @@ def test_a_suite_whose_optimizer_is_gone_is_refused_with_the_known_ones(
     code, _, err = cli("plan", "--suite", "mine", "-k", "dropout")
     assert code == 4
     assert "recipe of digits/small-mlp: unknown optimizer 'signs'; known: adamw, sgd" in err
+
+
+def test_what_an_optimizer_that_is_edited_while_a_run_starts_has_trained_is_not_stored(
+    inside: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("run", "--suite", "mine", "-k", "none and real and seed2", "-n", "1", "--out", "o")
+    train_missing = training.train_missing
+
+    def edit_first(*arguments: Any) -> Any:
+        (tmp_path / "plugins" / "signs.py").write_text(OPTIMIZER.replace("w - lr", "w - 2 * lr"))
+        return train_missing(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_missing", edit_first)
+        done = inside(words, tmp_path)
+    assert done.returncode == 1
+    assert "optimizer 'signs' (" in done.stderr
+    assert "plugins/signs.py) is not the one that was planned; run the command again" in done.stderr
+    store = Store(tmp_path / "o" / "records")
+    assert store.read().records == {}
+
+    assert inside(words, tmp_path).returncode == 0
+    trained = store.read().records.values()
+    assert {record.status for record in trained} == {"ok"}
+    assert "digits/small-mlp/none/real/seed2" in {record.id for record in trained}
