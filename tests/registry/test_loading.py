@@ -16,7 +16,7 @@ from membench.errors import MembenchError
 from membench.registry import loading
 
 ALL_KINDS = '''"""One of each."""
-from membench import Architecture, Dataset, Recipe, Signal, hookimpl
+from membench import Architecture, Dataset, Optimizer, Recipe, Signal, hookimpl
 
 def act(*args): ...
 
@@ -25,6 +25,7 @@ def register():
     yield Architecture("net", act, recipe=Recipe(lr=0.5))
     yield Dataset("dots", act, fetch=act)
     yield Signal("randY", act, noise="labels", summary="Random labels.", source="Zhang 2017")
+    yield Optimizer("still", act, act)
 '''
 
 
@@ -51,6 +52,8 @@ def test_each_kind_of_record_has_its_table(workspace: Workspace) -> None:
     assert registry.architecture("net").name == "net"
     assert registry.dataset("dots").name == "dots"
     assert registry.signal("randY@0.4").name == "randY"
+    assert registry.optimizers["still"].code_hash == registry.signals["randY"].code_hash
+    assert registry.optimizer("still").name == "still"
 
 
 @pytest.mark.parametrize(
