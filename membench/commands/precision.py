@@ -107,7 +107,7 @@ def choose_precisions(
         precision: session.expected_environments(device, True, precision)[0]
         for precision in (BFLOAT16, FLOAT32)
     }
-    machine = machine_of(environments[BFLOAT16])
+    machine = machine_of(environments[BFLOAT16], environment.processor())
     decisions = read_decisions(store, machine)
     recorded = precisions_of_records(environments, contents)
     measured = {key for (key, _), r in contents.records.items() if r.status in MEASURED}

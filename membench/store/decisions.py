@@ -3,7 +3,8 @@
 How a task is trained on a machine may depend on a measurement, as of which products are the faster
 ones. Its outcome decides the environment of the records, so it must not be taken twice: noise could
 turn it over, and a row of the board would be torn in two. It is kept by task and by machine, which
-is the environment without what is decided; a task may have several fields.
+is the environment without what is decided, and the processor's name, since that decides which way
+is the faster one; a task may have several fields.
 """
 
 from __future__ import annotations
@@ -31,9 +32,15 @@ DECIDED = ("captured", "compiled", "matmul", "precision")
 Decision = dict[str, Any]  #: field -> value, of one task on one machine
 
 
-def machine_of(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an environment without what is decided."""
-    return {name: value for name, value in environment.items() if name not in DECIDED}
+def machine_of(environment: Mapping[str, Any], processor: str) -> dict[str, Any]:
+    """Return what identifies a machine: an environment without what is decided, and the CPU.
+
+    Args:
+        environment: of workers there.
+        processor: the CPU's model name, which makes no other environment.
+    """
+    machine = {name: value for name, value in environment.items() if name not in DECIDED}
+    return {**machine, "processor": processor}
 
 
 def read_decisions(store: Store, machine: Mapping[str, Any]) -> dict[str, Decision]:

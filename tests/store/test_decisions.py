@@ -55,9 +55,9 @@ def test_the_file_names_the_machine_and_nothing_is_left_beside_it(store: Store) 
     assert store.read().records == {} and store.manifests() == {}
 
 
-def test_a_machine_is_an_environment_without_what_is_decided() -> None:
+def test_a_machine_is_an_environment_without_what_is_decided_and_a_processor() -> None:
     environment = {**MACHINE, "precision": "medium", "compiled": True, "captured": False}
-    assert machine_of(environment) == MACHINE
+    assert machine_of(environment, "Abacus 5") == {**MACHINE, "processor": "Abacus 5"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', '{"a": {"tasks": {"b": 2}}}'])
