@@ -59,9 +59,16 @@ Table = list[tuple[str, float, str]]
 
 
 def alike(truth: Truth, fails: float = 0.0, **how: float) -> list[Entry]:
-    """Twelve entries with one truth at all strengths; of the first, some runs fail."""
-    first = Entry(strengths=[if_ended(truth, fails)] * 5, fails=fails, **how)
-    return [first] + [Entry(strengths=[truth] * 5, **how)] * (ENTRIES - 1)
+    """Twelve entries with one truth at all strengths; of the first, some runs fail.
+
+    The first has that truth at its weakest strength and harmful ones above it, so that no weaker
+    strength can warn.
+    """
+    entries = [Entry(strengths=[truth] * 5, **how)] * ENTRIES
+    if fails:
+        strengths = [if_ended(truth, fails)] + [holding_back(0.2, -0.05, -0.1)] * 4
+        entries[0] = Entry(strengths=strengths, fails=fails, **how)
+    return entries
 
 
 def near_ties(fails: float = 0.0) -> list[Entry]:
@@ -229,12 +236,15 @@ def test_failures_that_no_run_has_shown_cannot_be_known(table: Table) -> None:
     """What the board does not promise (README, Rare failures): printed, not held."""
     truth = BOUNDS["noisy = -1"]
     rates = {}
-    for fails in (0.05, 0.02):
+    for fails, tasks in ((0.05, 2), (0.02, 2), (0.1, 1), (0.05, 1)):
         entry = Entry(strengths=[if_ended(truth, fails)] * 5, fails=fails)
-        rates[fails] = false_claims(boards([entry] * ENTRIES)[:-2]).any(-1).mean()
-        which = f"all fail 1 in {1 / fails:.0f}"
-        table.append((f"noisy = -1, {which}: a false claim", rates[fails], "no promise"))
-    assert rates[0.02] > 0.06, "the README says that this is not promised"
+        rows = World(np.random.default_rng(8), BOARDS, tasks).run([entry] * ENTRIES)[:-2]
+        false = false_claims(rows)
+        what = f"noisy = -1, all fail 1 in {1 / fails:.0f}, {tasks} task(s): a false claim"
+        rates[fails, tasks] = false.any(-1).mean()
+        table.append((what, rates[fails, tasks], "no promise"))
+        table.append((f"{what} of one row", false.mean(), "no promise"))
+    assert rates[0.02, 2] > 0.06, "the README says that this is not promised"
 
 
 def test_entries_that_hold_noise_back_at_no_cost_are_claimed(table: Table) -> None:
@@ -252,24 +262,53 @@ def as_stopped() -> Truth:
     return holding_back(truth["H"], truth["dA"] / 100, truth["noisy"] / 100)
 
 
-SPREADS = {"": {}, ", wide": {"spread": 0.02, "memory_spread": 0.06}}
+@pytest.mark.parametrize("rare", RARE)
+@pytest.mark.parametrize("control", ["training less", "early stopping"])
+def test_entries_as_good_as_a_control_are_rarely_called_better(
+    control: str, rare: str, table: Table
+) -> None:
+    for name, false in false_excess(control, RARE[rare]).items():
+        rate = false.any(-1).mean()
+        table.append((f"as {control}{rare}: a false excess in {name}", rate, "<= .06"))
+        assert rate <= 0.06
 
 
 @pytest.mark.parametrize("rare", RARE)
-@pytest.mark.parametrize("spread", SPREADS)
 @pytest.mark.parametrize("control", ["training less", "early stopping"])
-def test_entries_as_good_as_a_control_are_rarely_called_better(
-    control: str, spread: str, rare: str, table: Table
+def test_entries_that_scatter_widely_are_rarely_called_better(
+    control: str, rare: str, table: Table
 ) -> None:
+    """With such a spread Holm's .05 is spent: a failing row comes on top, and is held alone."""
+    wide = {"spread": 0.02, "memory_spread": 0.06}
+    for name, false in false_excess(control, RARE[rare], **wide).items():
+        what = f"as {control}, wide{rare}: a false excess in {name}"
+        rate, of_the_first = false.any(-1).mean(), false[:, 0].mean()
+        if rare:
+            table.append((what, rate, "printed"))
+            table.append((f"{what}, of the row that fails", of_the_first, "<= .06"))
+            assert of_the_first <= 0.06
+        else:
+            table.append((what, rate, "<= .06"))
+            assert rate <= 0.06
+
+
+def false_excess(control: str, fails: float, **how: float) -> dict[str, NDArray[np.bool_]]:
+    """Find false claims of excess of entries that are as good as a control: [b, r], of H and R.
+
+    Args:
+        control: its name.
+        fails: the share of the first entry's runs that fail.
+        how: the entries' runs scatter.
+    """
     as_good = BEST_RATE if control == "training less" else as_stopped()
-    *rows, less, stopped = boards(alike(as_good, RARE[rare], **SPREADS[spread]))
+    *rows, less, stopped = boards(alike(as_good, fails, **how))
     its = less if control == "training less" else stopped
+    found = {}
     for name in ("H", "R"):
         p = np.stack([estimate(excess(row, its, name)).p_above for row in rows], -1)
         true = np.stack([row.truth[name] > its.truth[name] + 1e-6 for row in rows], -1)
-        rate = ((holm(p) < ALPHA) & ~true).any(-1).mean()
-        table.append((f"as {control}{spread}{rare}: a false excess in {name}", rate, "<= .06"))
-        assert rate <= 0.06
+        found[name] = (holm(p) < ALPHA) & ~true
+    return found
 
 
 def test_entries_at_a_control_s_level_are_read_at_it(table: Table) -> None:
