@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from typing import TypeVar
 
 from membench.api import SCHEDULES
 from membench.api import Recipe
@@ -15,6 +16,8 @@ from membench.api import Split
 from membench.api import Suite
 from membench.errors import MembenchError
 from membench.registry.registry import Registry
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +67,28 @@ def narrow(
     own = {field.name: getattr(suite, field.name) for field in fields(Suite)}
     planned = replace(
         PlannedSuite(**own),
-        datasets=_distinct(datasets) or suite.datasets,
-        architectures=_distinct(architectures) or suite.architectures,
-        signals=_distinct(signals) or suite.signals,
-        confirming=seeds or suite.confirming,
-        probes=_distinct((*suite.probes, *probes)),
+        datasets=_requested(datasets, suite.datasets),
+        architectures=_requested(architectures, suite.architectures),
+        signals=_requested(signals, suite.signals),
+        confirming=_requested(seeds, suite.confirming),
+        probes=tuple(dict.fromkeys((*suite.probes, *probes))),
         train=train,
         epochs=epochs,
     )
     is_part = (
         set(planned.datasets) <= set(suite.datasets)
         and set(planned.architectures) <= set(suite.architectures)
-        and set(planned.signals) == set(suite.signals)
-        and set(planned.confirming) == set(suite.confirming)
+        and planned.signals == suite.signals
+        and planned.confirming == suite.confirming
         and not (train or epochs)
     )
     return planned if is_part else replace(planned, name=f"{suite.name}-custom")
 
 
-def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
+def _requested(values: tuple[T, ...], own: tuple[T, ...]) -> tuple[T, ...]:
+    """Return the requested values, each once; the suite's own, in its order, if they are these."""
+    distinct = tuple(dict.fromkeys(values))
+    return distinct if distinct and set(distinct) != set(own) else own
 
 
 def split_of(suite: PlannedSuite, dataset: str) -> Split:
