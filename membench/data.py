@@ -259,9 +259,6 @@ def shuffles(key: int, signal: str, level: float | None) -> Draws:
     return Draws(chain(key, word("blind", signal, level)))
 
 
-blind = shuffles  #: the name that two studies import
-
-
 def trained_rows(split: Split, cell: Cell) -> NDArray[np.bool_]:
     """Select the rows of its training set that a run trains on; all, unless the split has a share.
 
