@@ -241,7 +241,9 @@ class Regularizer:
     redraw: bool = False
     summary: str = ""  #: one sentence; default: the module docstring's first
     source: str = ""  #: the citation; default: the rest of the module docstring
-    version: int = 1  #: raise it when a helper in another file changes what this does
+    #: raise it when what the hash of the code does not cover changes what this does: a file that is
+    #: opened, an installed package
+    version: int = 1
 
     @property
     def acts_on(self) -> tuple[str, ...]:

@@ -121,7 +121,10 @@ class Registry:
         entry = self.entry("signals", name)
         if not entry.levels:
             if signal != name:
-                raise MembenchError(f"signal {name!r} has no levels: write {name}, not {signal}")
+                raise MembenchError(
+                    f"signal {signal!r}: {name} takes no level; write {name}, "
+                    "or give its Signal levels=True"
+                )
             return entry
         if signal == name:
             raise MembenchError(f"signal {name!r} needs a level: write {name}@0.4, for example")

@@ -40,8 +40,8 @@ def test_an_unknown_name_brings_the_nearest_one(workspace: Workspace) -> None:
         ("part@nan", "signal 'part@nan': a level is above 0 and at most 1"),
         ("part@half", "signal 'part@half': a level is above 0 and at most 1"),
         ("part@0.40", "signal 'part@0.40': write part@0.4"),
-        ("whole@0.4", "signal 'whole' has no levels: write whole, not whole@0.4"),
-        ("whole@", "signal 'whole' has no levels: write whole, not whole@"),
+        ("whole@0.4", "signal 'whole@0.4': whole takes no level; write whole, or give its"),
+        ("whole@", "signal 'whole@': whole takes no level; write whole"),
         ("hole", "unknown signal 'hole': did you mean whole"),
     ],
 )
