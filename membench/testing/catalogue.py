@@ -161,6 +161,13 @@ REGULARIZERS = (
         needs=("stacks",),
     ),
     Check(
+        name="limit",
+        title="at limit, the natural end of the grid, training stays finite",
+        mend="give the strongest value that makes sense, or no limit where there is none",
+        function="stage_checks:limit",
+        needs=("stacks",),
+    ),
+    Check(
         name="finite-at-edges",
         title="confident logits, zero gradients, zero weights and zero inputs "
         "give finite values and gradients",
