@@ -116,7 +116,7 @@ class _Finder:
 def _is_installed(name: str, folder: Path) -> bool:
     """Tell whether the name leads to a module elsewhere than in the folder."""
     for finder in sys.meta_path:
-        if finder is not _FINDER:
+        if finder is not _FINDER and hasattr(finder, "find_spec"):  # old ones have none
             spec = finder.find_spec(name, None)
             if spec is not None and spec.loader is not None:  # no mere folder
                 return not Path(spec.origin or "").is_relative_to(folder)

@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 from support.workspace import Workspace
 
+from membench.api import Recipe
+from membench.api import Split
 from membench.errors import InputsChangedError
+from membench.execution.worker import _check_code
 from membench.planning.keys import CodeOfPlan
+from membench.planning.packs import Pack
+from membench.records import Cell
 from membench.registry import loading
 
 PLUGIN = '''"""Scale the weights."""
@@ -126,6 +131,23 @@ def test_the_code_of_a_plan_names_the_helper_files(workspace: Workspace) -> None
     assert code.foreign_files == (str(path.resolve()), str(helper.resolve()))
     for _ in ("imported", "cached"):
         assert workspace.discover().regularizers["scale"].helpers == ("_parts.py",)
+
+
+def test_a_worker_refuses_a_pack_whose_helper_was_edited_after_it_was_planned(
+    workspace: Workspace,
+) -> None:
+    path = workspace.write("plugins/_parts.py", HELPER)
+    workspace.write("plugins/scale.py", plugin())
+    planned = CodeOfPlan(workspace.discover())._look_up("regularizers", "scale")
+    cell = Cell("digits", "small-mlp", "scale", (0.1,), "real", 0)
+    split = Split(400, 30, 200)
+    pack = Pack(
+        cells=(cell,), keys=("1",), recipe=Recipe(), split=split, compiled=False, code=(planned,)
+    )
+    _check_code(pack, workspace.discover())
+    path.write_text(HELPER.replace("0.5", "0.7"))
+    with pytest.raises(InputsChangedError, match="'scale' .*_parts.py.* is not the one"):
+        _check_code(pack, workspace.discover())
 
 
 STUDY = '''"""A study."""
