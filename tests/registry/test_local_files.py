@@ -146,7 +146,7 @@ def test_a_worker_refuses_a_pack_whose_helper_was_edited_after_it_was_planned(
     )
     _check_code(pack, workspace.discover())
     path.write_text(HELPER.replace("0.5", "0.7"))
-    with pytest.raises(InputsChangedError, match="'scale' .*_parts.py.* is not the one"):
+    with pytest.raises(InputsChangedError, match=r"'scale' .*_parts.py.* is not the one"):
         _check_code(pack, workspace.discover())
 
 
