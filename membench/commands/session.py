@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -45,12 +47,32 @@ def load_registry(options: argparse.Namespace) -> Registry:
             raise MembenchError(
                 f"-r {name}: give a composition, as in -r dropout+mixup; -k {name} selects one"
             )
-        registry = registry.with_composition(name, full_grid)
+        with _refused_plugins_named(registry):
+            registry = registry.with_composition(name, full_grid)
     return registry
+
+
+@contextmanager
+def _refused_plugins_named(registry: Registry) -> Iterator[None]:
+    """Print why plugins were refused before an error that this may be the cause of.
+
+    A name is unknown because its plugin cannot be read.
+    """
+    try:
+        yield
+    except MembenchError:
+        for problem in registry.problems:
+            print(problem, file=sys.stderr)
+        raise
 
 
 def requested_suite(options: argparse.Namespace, registry: Registry) -> PlannedSuite:
     """Return the suite that the options name, with the axes and sizes that they replace."""
+    with _refused_plugins_named(registry):
+        return _narrowed_suite(options, registry)
+
+
+def _narrowed_suite(options: argparse.Namespace, registry: Registry) -> PlannedSuite:
     return narrow(
         registry.suite(options.suite),
         datasets=options.datasets,
@@ -81,15 +103,15 @@ def plan_suite(
     Returns:
         The plan. A regularizer whose `skip` raised is left out of it and is one of its problems.
     """
-    for name in options.datasets:
-        registry.entry("datasets", name)
-    for name in options.architectures:
-        registry.entry("architectures", name)
-    suite = _with_default_splits(requested_suite(options, registry), datasets)
     skips = SkipAnswers(registry, datasets, inspect_network)
-    plan = make_plan(
-        suite, registry, datasets.hash, skips.reason, _selection(options.expression, only)
-    )
+    selection = _selection(options.expression, only)
+    with _refused_plugins_named(registry):
+        for name in options.datasets:
+            registry.entry("datasets", name)
+        for name in options.architectures:
+            registry.entry("architectures", name)
+        suite = _with_default_splits(_narrowed_suite(options, registry), datasets)
+        plan = make_plan(suite, registry, datasets.hash, skips.reason, selection)
     return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
 
 

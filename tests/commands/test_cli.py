@@ -146,12 +146,13 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
         "architectures",
         "datasets",
         "signals",
+        "optimizers",
         "probes",
-        "studies",
         "suites",
+        "studies",
     ]
     fields = {"name", "group", "summary", "source", "origin", "acts_on"}
-    for kind in ("regularizers", "architectures", "datasets", "signals", "probes", "studies"):
+    for kind in listed:
         for plugin in listed[kind]:
             assert fields <= set(plugin), plugin["name"]
             assert plugin["summary"], plugin["name"]
@@ -174,6 +175,7 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
         *("real", "randY", "randY-permuted", "mixed", "pair-flip"),
         *("randX", "randX-pixel", "mixed-inputs", "shuffled-pixels", "random-pixels"),
     }
+    assert names["optimizers"] == {"sgd", "adamw"}
     assert names["suites"] == {"smoke", "quick", "fashion", "standard"}
 
 

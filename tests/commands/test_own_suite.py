@@ -127,6 +127,21 @@ def test_a_suite_whose_optimizer_is_gone_is_refused_with_the_known_ones(
     assert "recipe of digits/small-mlp: unknown optimizer 'signs'; known: adamw, sgd" in err
 
 
+@pytest.mark.parametrize("command", [("plan",), ("run", "--out", "o")])
+def test_a_refused_suite_is_named_before_it_is_said_to_be_unknown(
+    cli: Cli, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "plugins" / "mine.py"
+    path.write_text(SUITE.replace("confirming=(2, 3, 4)", "confirming=(1, 2, 3)"))
+    code, _, err = cli(*command, "--suite", "mine", "-k", "dropout")
+    assert code == 4
+    assert err.splitlines() == [
+        "plugins/mine.py: suite 'mine': seed 1 is in choosing and in confirming; "
+        "what was chosen on a seed cannot be read on it",
+        "membench: unknown suite 'mine': known: fashion, quick, smoke, standard",
+    ]
+
+
 def test_what_an_optimizer_that_is_edited_while_a_run_starts_has_trained_is_not_stored(
     inside: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
