@@ -4,7 +4,8 @@ How a task is trained on a machine may depend on a measurement, as of which prod
 ones. Its outcome decides the environment of the records, so it must not be taken twice: noise could
 turn it over, and a row of the board would be torn in two. It is kept by task and by machine, which
 is the environment without what is decided, and the processor's name, since that decides which way
-is the faster one; a task may have several fields.
+is the faster one; a task may have several fields. As a manifest is, it is written beside the shards
+and moves to the records when these are merged.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def record_decision(
         MembenchError: with `ExitCode.DISK`, the file cannot be written; with `ExitCode.STORE`, it
             is damaged.
     """
-    path = store.folder / FILE_NAME
+    path = store.shards / FILE_NAME
     with disk_errors("write", path):
         make_folder(store.shards)
         with _locked(store):
@@ -87,10 +88,8 @@ def record_decision(
 
 def _read(store: Store) -> dict[str, dict[str, Any]]:
     """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
-    path = store.folder / FILE_NAME
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
+    text = store.read_file(FILE_NAME)
+    if text is None:
         return {}
     try:
         machines: dict[str, dict[str, Any]] = json.loads(text)
@@ -98,6 +97,7 @@ def _read(store: Store) -> dict[str, dict[str, Any]]:
             for decision in entry["tasks"].values():
                 decision.items()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
+        path = store.folder / FILE_NAME
         message = f"{path} is damaged: {error}; restore the file, or delete it to measure anew"
         raise MembenchError(message, ExitCode.STORE) from error
     return machines

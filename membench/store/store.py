@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class Store:
     def merge(self) -> int:
         """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`.
 
-        Manifests that were written beside the shards move to the merged files too.
+        Manifests and decisions that were written beside the shards move to the merged files too.
 
         The bytes depend on the records alone, not on the order of writing or merging. A merge that
         is killed loses nothing: a shard is removed only when what it held is durable elsewhere.
@@ -139,7 +140,7 @@ class Store:
                 if size is not None:
                     abandoned[path] = size
             self._write_merged()
-            for path in sorted(self.shards.glob("*.plan.json")):
+            for path in sorted(self.shards.glob("*.json")):
                 os.replace(path, self.folder / path.name)
             sync_folder(self.folder)
             removed = 0
@@ -162,14 +163,19 @@ class Store:
             raise ValueError(f"{manifest.suite!r} cannot name a file")
         text = json.dumps(manifest.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
         name = f"{manifest.suite}.plan.json"
-        newest = self.shards / name
-        if not newest.is_file():
-            newest = self.folder / name
-        if not newest.is_file() or newest.read_bytes() != text.encode():
+        if self.read_file(name) != text.encode():
             path = self.shards / name
             with disk_errors("write", path):
                 make_folder(self.shards)
                 replace_file(path, text.encode(), scratch=self.shards)
+
+    def read_file(self, name: str) -> bytes | None:
+        """Return a file beside the records, the one that is not merged yet first; None: neither."""
+        # a merge may move it to the folder meanwhile, and never back
+        for path in (self.shards / name, self.folder / name):
+            with suppress(FileNotFoundError):
+                return path.read_bytes()
+        return None
 
     def manifests(self) -> dict[str, Manifest]:
         """Return the manifests by suite; of two of one suite, the one that is not merged yet.
@@ -177,12 +183,14 @@ class Store:
         Raises:
             MembenchError: with `ExitCode.STORE`; a file is damaged.
         """
+        names = set()
+        for folder in (self.shards, self.folder):
+            names |= {path.name for path in folder.glob("*.plan.json")}
         manifests = {}
-        for folder in (self.folder, self.shards):
-            for path in sorted(folder.glob("*.plan.json")):
-                # a merge may have moved it to where it was not when this began
-                moved = self.folder / path.name
-                manifest = _read_manifest(path if path.is_file() else moved)
+        for name in sorted(names):
+            text = self.read_file(name)
+            if text is not None:
+                manifest = _parse_manifest(self.folder / name, text)
                 manifests[manifest.suite] = manifest
         return manifests
 
@@ -342,9 +350,9 @@ def _remove(path: Path, size: int) -> bool:
         os.close(fd)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _parse_manifest(path: Path, text: bytes) -> Manifest:
     try:
-        return Manifest.from_json(json.loads(path.read_text()))
+        return Manifest.from_json(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = (
             f"{path} is damaged: {error}; restore the file, or delete it and run the suite again"

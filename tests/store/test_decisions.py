@@ -49,6 +49,9 @@ def test_a_second_field_is_added_to_the_first(store: Store) -> None:
 
 def test_the_file_names_the_machine_and_nothing_is_left_beside_it(store: Store) -> None:
     record_decision(store, MACHINE, "dots/mlp", FAST)
+    assert not (store.folder / "decisions.json").exists()  # git keeps that one
+    store.merge()
+    assert not (store.shards / "decisions.json").exists()
     (entry,) = json.loads((store.folder / "decisions.json").read_text()).values()
     assert entry == {"machine": MACHINE, "tasks": {"dots/mlp": FAST}}
     assert not list(store.folder.rglob("*.tmp"))
