@@ -1,7 +1,7 @@
 """`membench run`: plan a suite, train what is missing, write the board.
 
-`run` is the list of the steps. The options are read in `session`, the second phase is planned in
-`phases`, the training is in `training`, the pages are in `report`.
+`run` is the list of the steps. The options are read in `session`; `work` finds what is missing;
+the second phase is planned in `phases`; the training is in `training`, the pages are in `report`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ import argparse
 import subprocess
 from collections.abc import Collection
 from collections.abc import Mapping
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -24,8 +21,6 @@ from membench.api import Recipe
 from membench.commands import session
 from membench.commands import training
 from membench.commands.list import report_problems
-from membench.commands.phases import SecondPhase
-from membench.commands.phases import pairs_to_train
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
@@ -34,25 +29,21 @@ from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
 from membench.commands.training import TrainingJob
+from membench.commands.work import Environments
+from membench.commands.work import Work
+from membench.commands.work import find_work
 from membench.errors import MembenchError
 from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
-from membench.planning.plan import pair_of
 from membench.records import Manifest
-from membench.records import Record
 from membench.records import digest
 from membench.registry.registry import Registry
-from membench.scoring import complete_pairs
 from membench.store.accepted import accepted_by_key
-from membench.store.accepted import records_of
 from membench.store.store import Contents
 from membench.store.store import Store
-
-#: task -> environments that this machine's workers may have there, the most likely one first
-Environments = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,7 +85,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     environments = _environments(options, plan, precisions)
     earlier = store.manifests().get(plan.suite.name)
     plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
-    work = _work_here(plan, contents, environments, alone=options.fresh)
+    work = find_work(plan, contents, environments, alone=options.fresh)
     manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
     store.write_manifest(manifest)
     job = _training_job(registry, work, environments, precisions, failed)
@@ -165,27 +156,6 @@ def write_board(out: Path, suite: str, force: bool = False) -> None:
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Work:
-    """What a run has to do on this machine."""
-
-    first: Plan  #: all selected cells of the first phase
-    second: SecondPhase
-    confirming: Plan  #: the cells of the second phase that are known before anything is trained
-    keys: dict[str, str]  #: id -> key of the selected cells of both phases, as far as known
-    tasks: tuple[str, ...]  #: on which something is to be trained
-    records: dict[str, Record]  #: key -> the record that counts for a cell of either plan
-
-    @property
-    def expected(self) -> int:
-        """How many further cells are to be expected."""
-        return self.second.expected
-
-    def packs(self, records: Sequence[Record]) -> list[Pack]:
-        """Return the packs of the second phase that follow from new records of the first."""
-        return self.second.plan(records).packs(self.records)
-
-
 def _environments(
     options: argparse.Namespace, plan: Plan, precisions: Mapping[str, Choice]
 ) -> Environments:
@@ -199,76 +169,10 @@ def _environments(
     return environments
 
 
-def _work_here(plan: Plan, contents: Contents, environments: Environments, alone: bool) -> _Work:
-    """Find what no machine has finished, and what of it has records of this machine.
-
-    Args:
-        plan: of the first phase, with the manifest of all that was planned so far.
-        contents: of the store.
-        environments: of this machine, by task.
-        alone: whether only this machine's records count, `--fresh`.
-    """
-    here = {task: [digest(env) for env in of_task] for task, of_task in environments.items()}
-    own = {env for of_task in here.values() for env in of_task}
-    complete = complete_pairs(plan.manifest, records_of(plan.manifest, contents))
-    if alone:
-        for pair, envs in complete.items():
-            complete[pair] = tuple(env for env in envs if env in own)
-    pairs = pairs_to_train(plan, complete, own)
-
-    records = _records_here(plan.manifest, here, contents)
-    second = SecondPhase(plan, pairs, records.values())
-    confirming = second.plan()
-    records = _records_here(confirming.manifest, here, contents)
-    any_record = accepted_by_key(plan.manifest.cells.values(), (), contents)
-
-    keys = {cell.id: plan.manifest.cells[cell.id] for cell in plan.cells}
-    keys |= {cell.id: confirming.manifest.cells[cell.id] for cell in confirming.cells}
-    # what was finished, here or on another machine, is not trained again
-    finished = set(plan.pairs) - pairs
-    for cell_id, key in plan.manifest.cells.items():
-        pair = pair_of(cell_id)
-        record = any_record.get(key)
-        if pair in finished and record is not None:
-            keys[cell_id] = key
-            records.setdefault(key, record)
-    tasks = {pair_of(cell_id)[0] for cell_id, key in keys.items() if key not in records}
-    return _Work(
-        first=plan,
-        second=second,
-        confirming=confirming,
-        keys=keys,
-        tasks=tuple(task for task in plan.manifest.tasks if task in tasks),
-        records=records,
-    )
-
-
-def _records_here(
-    manifest: Manifest, here: Mapping[str, Sequence[str]], contents: Contents
-) -> dict[str, Record]:
-    """Return the records that count on this machine, by key.
-
-    Args:
-        manifest: of the cells.
-        here: task -> environments of this machine.
-        contents: of the store.
-    """
-    keys: dict[str, list[str]] = {task: [] for task in here}
-    for cell_id, key in manifest.cells.items():
-        dataset, architecture, _ = cell_id.split("/", maxsplit=2)
-        task = f"{dataset}/{architecture}"
-        if task in keys:
-            keys[task].append(key)
-    records: dict[str, Record] = {}
-    for task, envs in here.items():
-        records |= accepted_by_key(keys[task], envs, contents)
-    return records
-
-
 def _labelled(
     manifest: Manifest,
     earlier: Manifest | None,
-    work: _Work,
+    work: Work,
     environments: Environments,
     alone: bool,
 ) -> Manifest:
@@ -324,7 +228,7 @@ def _choose_precisions(
 
 def _training_job(
     registry: Registry,
-    work: _Work,
+    work: Work,
     environments: Environments,
     precisions: Mapping[str, Choice],
     failed: Collection[str] | None,
