@@ -50,7 +50,7 @@ def forest_caption(effects: Effects) -> str:
 
 
 def front_caption(effects: Effects) -> str:
-    """Say who is on the front, and what the controls do."""
+    """Say who is on the front, and what that means; the numbers are in the caption before it."""
     front = [one for one in effects.entries if one.on_front]
     if not effects.claims:
         text = "No front is given, since the claim is not tested."
@@ -58,13 +58,14 @@ def front_caption(effects: Effects) -> str:
         text = "No entry holds the claim, so that there is no front."
     else:
         entries = count(len(front), "entry is", "entries are")
-        more = "" if len(front) <= MOST_ON_FRONT else f", of which {MOST_ON_FRONT} are named here"
+        names = [one.style.label for one in front[:MOST_ON_FRONT]]
+        if len(front) > MOST_ON_FRONT:
+            names.append(f"{len(front) - MOST_ON_FRONT} more")
         text = (
-            f"{entries} on the front{more}: {_effects(front[:MOST_ON_FRONT])}. No entry that holds "
-            "the claim is significantly better than one of these in both noise held back and real "
-            "accuracy."
+            f"{entries} on the front: {', '.join(names)}. No entry that holds the claim is "
+            "significantly better than one of these in both noise held back and real accuracy."
         )
-    return f"{text} {_controls(effects)}{_CONFIRMING}"
+    return f"{text} {_CONFIRMING}"
 
 
 def fit_caption(board: Board, task: str, scores: Sequence[TaskScore]) -> str:
@@ -133,6 +134,8 @@ def curves_caption(settings: Sequence[tuple[str, Confirmed]]) -> str:
     if not last:
         return text
     (low, lowest), (high, highest) = min(last), max(last)
+    if len(last) == 1:
+        return f"{text} The fit of random labels at the last epoch is {percent(low)}% ({lowest})."
     return (
         f"{text} The fit of random labels at the last epoch lies between {percent(low)}% "
         f"({lowest}) and {percent(high)}% ({highest})."
