@@ -221,6 +221,14 @@ class Manifest:
         """All seeds, the choosing ones first."""
         return self.choosing + self.confirming
 
+    def counts(self, record: Record) -> bool:
+        """Tell whether records of this one's environment count.
+
+        All do, unless the manifest stands `alone`. One without `versions`, of a cell whose worker
+        died before it could name its environment, counts in any case.
+        """
+        return not self.alone or record.env in self.envs or not record.versions
+
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Manifest:
         """Make the manifest again from what `to_json` made.

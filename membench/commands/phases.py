@@ -1,8 +1,8 @@
 """The second phase of a suite: what follows from the records of the first, while it is trained.
 
 `membench run` asks `SecondPhase` before it trains and after each pack. It plans the confirming
-cells of a regularizer on a task as soon as all choosing cells of it, and of the plain network, have
-a record in this machine's environment.
+cells of a row on a task as soon as all choosing cells of it, and of the plain network, have records
+in this machine's environment.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import replace
+from itertools import product
 
 from membench.planning.plan import BASELINES
 from membench.planning.plan import NONE
 from membench.planning.plan import Pair
 from membench.planning.plan import Plan
-from membench.planning.plan import pair_of
 from membench.records import Manifest
 from membench.records import Record
+from membench.records import setting
 from membench.scoring import choose
-from membench.scoring.types import FULL
+from membench.scoring.record_index import rows_of
 from membench.scoring.types import Strength
 
 
@@ -36,65 +38,97 @@ class SecondPhase:
 
     def __init__(self, plan: Plan, pairs: Collection[Pair], records: Iterable[Record]) -> None:
         self._plan = plan
-        self._waiting = {pair for pair in pairs if pair[1] != NONE}
-        self._records: dict[str, Record] = {}  #: by key, of choosing cells
-        self._cells = _choosing_cells(plan.manifest)
-        self._left: dict[Pair, set[str]] = {}  #: keys of choosing cells without a record
-        for pair, cells in self._cells.items():
-            self._left[pair] = set(cells.values())
+        self._waiting = _rows(plan, pairs)
+        self._planned: set[tuple[Pair, Strength]] = set()
+        self._records: dict[str, Record] = {}  #: by key
         self.manifest = plan.manifest  #: with the cells that were planned so far
         self._take(records)
 
     @property
     def expected(self) -> int:
-        """How many cells are to be expected beside those that were planned: a strength a pair."""
+        """How many cells are to be expected beside those that were planned: a strength a row."""
         return len(self._waiting) * self._plan.cells_of_strength
 
     def plan(self, records: Iterable[Record] = ()) -> Plan:
         """Plan what can be planned after further records; a plan without cells if nothing can."""
         self._take(records)
-        chosen: dict[Pair, Sequence[Strength]] = {}
-        for pair in self._plan.pairs:
-            if pair in self._waiting and self._is_ready(pair):
-                chosen[pair] = self._choose(pair)
-        self._waiting.difference_update(chosen)
+        chosen: dict[Pair, list[Strength]] = {}
+        waiting = []
+        for row in self._waiting:
+            if not row.cells.keys() <= self._records.keys():
+                waiting.append(row)
+                continue
+            for strength in self._choose(row):
+                if (row.pair, strength) not in self._planned:  # the other row's choice too
+                    self._planned.add((row.pair, strength))
+                    chosen.setdefault(row.pair, []).append(strength)
+        self._waiting = waiting
         plan = replace(self._plan, manifest=self.manifest).confirming(chosen)
         self.manifest = plan.manifest
         return plan
 
     def _take(self, records: Iterable[Record]) -> None:
         for record in records:
-            pair = record.cell.task, record.regularizer
-            if record.key in self._left.get(pair, ()):
-                self._left[pair].remove(record.key)
-                self._records[record.key] = record
+            self._records[record.key] = record
 
-    def _is_ready(self, pair: Pair) -> bool:
-        task, _ = pair
-        return not (self._left[pair] or self._left.get((task, NONE)))
-
-    def _choose(self, pair: Pair) -> Sequence[Strength]:
-        """Choose the strengths of a regularizer on a task, by both questions and on both grids."""
-        task, name = pair
-        cells = {**self._cells[task, NONE], **self._cells[pair]}
-        entries = tuple(entry for entry in self.manifest.entries if entry.name in (NONE, name))
-        part = replace(self.manifest, tasks=(task,), entries=entries, cells=cells)
-        records = [self._records[key] for key in cells.values()]
-        choices = choose(part, records)
-        strengths: dict[Strength, None] = {}
-        for row in (name, name + FULL):
-            if (task, row) in choices:
-                strengths.update(dict.fromkeys(choices[task, row].strengths))
-        return tuple(strengths)
+    def _choose(self, row: _Row) -> Sequence[Strength]:
+        """Choose the strengths of a row whose choosing cells all have records."""
+        task, regularizer = row.pair
+        names = (NONE, regularizer)
+        part = replace(
+            self.manifest,
+            tasks=(task,),
+            entries=tuple(entry for entry in self.manifest.entries if entry.name in names),
+            cells={cell_id: key for key, cell_id in row.cells.items()},
+        )
+        choices = choose(part, [self._records[key] for key in row.cells])
+        if (task, row.name) not in choices:
+            return ()  # nothing to choose by: `none` failed, or the suite lacks a signal
+        return choices[task, row.name].strengths
 
 
-def _choosing_cells(manifest: Manifest) -> dict[Pair, dict[str, str]]:
-    """Return id and key of the cells at choosing seeds, by task and regularizer."""
-    ends = tuple(f"/seed{seed}" for seed in manifest.choosing)
-    cells: dict[Pair, dict[str, str]] = {}
-    for cell_id, key in manifest.cells.items():
-        if cell_id.endswith(ends):
-            cells.setdefault(pair_of(cell_id), {})[cell_id] = key
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A row of the board that is to be confirmed on one task; a full grid is one of its own."""
+
+    pair: Pair
+    name: str
+    #: key -> id of the choosing cells of the row, and of those of the plain network
+    cells: dict[str, str]
+
+
+def _rows(plan: Plan, pairs: Collection[Pair]) -> list[_Row]:
+    """List the rows of the regularizers that may be confirmed, in the order of the plan."""
+    entries = {entry.name: entry for entry in plan.manifest.entries}
+    rows = []
+    for pair in plan.pairs:
+        if pair not in pairs:
+            continue
+        task, regularizer = pair
+        of_none = _choosing_cells(plan.manifest, task, NONE, ((),))
+        for name, entry in rows_of(entries[regularizer]):  # none of `none`
+            cells = _choosing_cells(plan.manifest, task, regularizer, entry.strengths)
+            rows.append(_Row(pair=pair, name=name, cells={**of_none, **cells}))
+    return rows
+
+
+def _choosing_cells(
+    manifest: Manifest, task: str, regularizer: str, strengths: Iterable[Strength]
+) -> dict[str, str]:
+    """Return key and id of the cells of some strengths at the choosing seeds.
+
+    A cell that is not planned has the key "", which no record has.
+
+    Args:
+        manifest: has the keys.
+        task: "dataset/architecture".
+        regularizer: its name.
+        strengths: of it.
+    """
+    cells = {}
+    for strength, signal, seed in product(strengths, manifest.signals, manifest.choosing):
+        cell_id = f"{task}/{setting(regularizer, strength)}/{signal}/seed{seed}"
+        cells[manifest.cells.get(cell_id, "")] = cell_id
     return cells
 
 

@@ -91,7 +91,8 @@ def choose_precisions(
         store: beside whose records decisions are kept.
         contents: of the store.
         device: the option `--device`.
-        accept_all: whether records of every environment count, `--accept-env`.
+        accept_all: whether records of every environment count: without `--fresh`, or with
+            `--accept-env`.
         data_folder: where data sets are; None = the default.
         measure: whether a trial may be made; without it, an undecided task has no choice.
 

@@ -38,6 +38,7 @@ from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
+from membench.planning.select import compile_expression
 from membench.records import Manifest
 from membench.records import digest
 from membench.registry.registry import Registry
@@ -70,7 +71,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
         training.start_server(server, options, suite.compiled)
     failed = None
     if options.lf:
-        failed = failed_cells(store, suite.name)
+        failed = failed_cells(store, suite.name, options.expression)
     datasets = DatasetLoader(registry, options.data_dir, needed=not options.collect_only)
     plan = session.plan_suite(options, registry, datasets, only=failed)
     if options.collect_only:
@@ -85,10 +86,10 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     environments = _environments(options, plan, precisions)
     earlier = store.manifests().get(plan.suite.name)
     plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
-    work = find_work(plan, contents, environments, alone=options.fresh)
+    work = find_work(plan, contents, environments, alone=options.fresh, failed=failed)
     manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
     store.write_manifest(manifest)
-    job = _training_job(registry, work, environments, precisions, failed)
+    job = _training_job(registry, work, environments, precisions)
     outcome = training.train_missing(job, store, options, server)
     store.write_manifest(replace(manifest, cells=work.second.manifest.cells))
 
@@ -104,10 +105,15 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     return outcome.exit_code(bool(problems))
 
 
-def failed_cells(store: Store, suite: str) -> set[str]:
-    """Return the ids of the cells that failed or timed out last time.
+def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
+    """Return the ids of the selected cells of both phases that failed or timed out last time.
 
     Ids and not keys, because a plugin that was mended since gives its cells new keys.
+
+    Args:
+        store: of the results.
+        suite: name of the suite.
+        expression: the option `-k`.
 
     Raises:
         MembenchError: there are none.
@@ -117,9 +123,13 @@ def failed_cells(store: Store, suite: str) -> set[str]:
     if manifest is not None:
         records = accepted_by_key(manifest.cells.values(), (), store.read())
         keys = training.failed_keys(records)
-        failed = {cell_id for cell_id, key in manifest.cells.items() if key in keys}
+        selected = compile_expression(expression or "")
+        for cell_id, key in manifest.cells.items():
+            if key in keys and selected(cell_id):
+                failed.add(cell_id)
     if not failed:
-        raise training.nothing_failed(suite, store.folder.parent)
+        subject = suite if expression is None else f"{suite} that -k selects"
+        raise training.nothing_failed(subject, store.folder.parent)
     return failed
 
 
@@ -231,7 +241,6 @@ def _training_job(
     work: Work,
     environments: Environments,
     precisions: Mapping[str, Choice],
-    failed: Collection[str] | None,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
 
@@ -240,12 +249,8 @@ def _training_job(
         work: what is to be done here.
         environments: of the workers, by task.
         precisions: chosen, by task.
-        failed: ids of the cells that `--lf` trains; None without `--lf`.
     """
     keys = work.keys
-    retry = None
-    if failed is not None:
-        retry = [key for cell_id, key in keys.items() if cell_id in failed]
 
     def packs(done: Collection[str]) -> list[Pack]:
         return work.first.packs(done) + work.confirming.packs(done)
@@ -262,7 +267,7 @@ def _training_job(
         packs=packs,
         records={key: work.records[key] for key in keys.values() if key in work.records},
         environment=next(iter(environments.values()))[0],
-        retry=retry,
+        retry=work.retry,
         precisions=precisions,
         follow_up=work,
     )

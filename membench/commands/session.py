@@ -97,8 +97,8 @@ def plan_suite(
         options: of `plan` or `run`.
         registry: all plugins.
         datasets: loads the arrays, whose hashes are part of the cells' keys.
-        only: ids of cells, of either phase: regularizers that have none of them on a task are left
-            out there; None = every regularizer.
+        only: ids of cells, of either phase, in place of `-k`: regularizers that have none of them
+            on a task are left out there; None: `-k` selects.
 
     Returns:
         The plan. A regularizer whose `skip` raised is left out of it and is one of its problems.
@@ -117,11 +117,10 @@ def plan_suite(
 
 def _selection(expression: str | None, only: Collection[str] | None) -> Select | None:
     """Return whether an id is selected, as a function; None if every cell is."""
-    matches = compile_expression(expression or "")
-    if only is None:
-        return None if expression is None else matches
-    kept = {pair_of(cell_id) for cell_id in only if matches(cell_id)}
-    return lambda cell_id: pair_of(cell_id) in kept
+    if only is not None:
+        kept = {pair_of(cell_id) for cell_id in only}
+        return lambda cell_id: pair_of(cell_id) in kept
+    return None if expression is None else compile_expression(expression)
 
 
 def _with_default_splits(suite: PlannedSuite, datasets: DatasetLoader) -> PlannedSuite:
@@ -165,11 +164,6 @@ def inspect_network(architecture: Architecture, shape: tuple[int, int, int], cla
     from membench.engine import network
 
     return network.inspect_network(architecture, shape, classes)
-
-
-def expected_environment(device: str, compiled: bool) -> dict[str, Any]:
-    """Return the environment that this process's workers will most likely write into records."""
-    return expected_environments(device, compiled)[0]
 
 
 def expected_environments(device: str, compiled: bool, precision: str = "") -> list[dict[str, Any]]:

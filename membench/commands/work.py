@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Work:
     keys: dict[str, str]  #: id -> key of the selected cells of both phases, as far as known
     tasks: tuple[str, ...]  #: on which something is to be trained
     records: dict[str, Record]  #: key -> the record that counts for a cell of either plan
+    #: keys of the cells that `--lf` tries again, whatever their records; None without `--lf`
+    retry: frozenset[str] | None
 
     @property
     def expected(self) -> int:
@@ -42,10 +45,17 @@ class Work:
 
     def packs(self, records: Sequence[Record]) -> list[Pack]:
         """Return the packs of the second phase that follow from new records of the first."""
-        return self.second.plan(records).packs(self.records)
+        return self.second.plan(records).packs(self.records.keys() - (self.retry or ()))
 
 
-def find_work(plan: Plan, contents: Contents, environments: Environments, alone: bool) -> Work:
+def find_work(
+    plan: Plan,
+    contents: Contents,
+    environments: Environments,
+    *,
+    alone: bool = False,
+    failed: Collection[str] | None = None,
+) -> Work:
     """Find what no machine has finished, and what of it has records of this machine.
 
     Args:
@@ -53,6 +63,8 @@ def find_work(plan: Plan, contents: Contents, environments: Environments, alone:
         contents: of the store.
         environments: of this machine, by task.
         alone: whether only this machine's records count, `--fresh`.
+        failed: ids of the cells of both phases that `--lf` tries again; None without `--lf`.
+            What they are the choosing cells of is chosen after that.
     """
     here = {task: [digest(env) for env in of_task] for task, of_task in environments.items()}
     own = {env for of_task in here.values() for env in of_task}
@@ -61,9 +73,15 @@ def find_work(plan: Plan, contents: Contents, environments: Environments, alone:
         for pair, envs in complete.items():
             complete[pair] = tuple(env for env in envs if env in own)
     pairs = pairs_to_train(plan, complete, own)
+    retry = None
+    if failed is not None:
+        pairs.update(pair_of(cell_id) for cell_id in failed)
+        cells = plan.manifest.cells
+        retry = frozenset(cells[cell_id] for cell_id in failed if cell_id in cells)
 
     records = _records_here(plan.manifest, here, contents)
-    second = SecondPhase(plan, pairs, records.values())
+    last = [record for key, record in records.items() if key not in (retry or ())]
+    second = SecondPhase(plan, pairs, last)
     confirming = second.plan()
     records = _records_here(confirming.manifest, here, contents)
     any_record = accepted_by_key(plan.manifest.cells.values(), (), contents)
@@ -78,7 +96,10 @@ def find_work(plan: Plan, contents: Contents, environments: Environments, alone:
         if pair in finished and record is not None:
             keys[cell_id] = key
             records.setdefault(key, record)
-    tasks = {pair_of(cell_id)[0] for cell_id, key in keys.items() if key not in records}
+    tasks = set()
+    for cell_id, key in keys.items():
+        if key not in records or key in (retry or ()):
+            tasks.add(pair_of(cell_id)[0])
     return Work(
         first=plan,
         second=second,
@@ -86,6 +107,7 @@ def find_work(plan: Plan, contents: Contents, environments: Environments, alone:
         keys=keys,
         tasks=tuple(task for task in plan.manifest.tasks if task in tasks),
         records=records,
+        retry=retry,
     )
 
 

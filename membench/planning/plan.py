@@ -132,9 +132,16 @@ class Plan:
 
     @property
     def most_confirming_cells(self) -> int:
-        """How many cells the second phase has at most: two strengths wherever there is a choice."""
-        pairs = sum(regularizer != NONE for _, regularizer in self.pairs)
-        return 2 * pairs * self.cells_of_strength
+        """How many cells the second phase has at most: two strengths for each row of the board.
+
+        A composition with a full grid has two rows.
+        """
+        with_full_grid = {entry.name for entry in self.manifest.entries if entry.full}
+        rows = 0
+        for _, regularizer in self.pairs:
+            if regularizer != NONE:
+                rows += 2 if regularizer in with_full_grid else 1
+        return 2 * rows * self.cells_of_strength
 
     @property
     def cells_of_strength(self) -> int:
@@ -327,17 +334,25 @@ def _manifest(
         confirming=suite.confirming,
         recipes={task: asdict(recipe) for task, recipe in keys.recipes.items()},
         datasets=dict(keys.arrays),
-        entries=_entries(registry, pairs, skipped),
+        entries=_entries(registry, cells, pairs, skipped),
         cells=planned,
         probes=(suite.probes,) if suite.probes else (),
     )
 
 
 def _entries(
-    registry: Registry, pairs: set[Pair], skipped: dict[ProgramId, str]
+    registry: Registry, cells: list[Cell], pairs: set[Pair], skipped: dict[ProgramId, str]
 ) -> tuple[Entry, ...]:
-    """Return an entry for each regularizer that has a cell, or that is skipped somewhere."""
-    names = {name for _, name in pairs} | {name for _, _, name in skipped}
+    """Return an entry for each regularizer that is selected, or that cannot act on any task.
+
+    Args:
+        registry: what there is.
+        cells: all cells of the suite.
+        pairs: the selected ones.
+        skipped: where regularizers cannot act, and why.
+    """
+    unable = {name for _, _, name in skipped} - {cell.regularizer for cell in cells}
+    names = {name for _, name in pairs} | unable
     entries = []
     for plugin in registry.regularizers.values():
         if plugin.name not in names:

@@ -79,8 +79,6 @@ def _regularizer_errors(record: Regularizer) -> Iterator[str]:
     is_control = record.group == "control"
     yield from _name_errors(record.name, NAME)
     yield from _name_errors(record.group, NAME, "group")
-    if record.name == "control":
-        yield "the board's own row has this name; take another"
     if not _is_number(record.off):
         yield f"off must be one number or inf, not {record.off!r}"
     yield from _grid_errors(record.strengths, sizes=range(1, 100) if is_control else (GRID,))

@@ -38,7 +38,7 @@ def scored_records(plan: Manifest, records: Iterable[Record]) -> list[Record]:
     id_of = {key: cell_id for cell_id, key in plan.cells.items()}
     selected = []
     for record in records:
-        if record.key in id_of and (record.env in plan.envs or not plan.alone):
+        if record.key in id_of and plan.counts(record):
             selected.append(record)
 
     def order(record: Record) -> tuple[str, str]:

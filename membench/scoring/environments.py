@@ -132,12 +132,12 @@ def split_records(manifest: Manifest, records: Iterable[Record]) -> list[RecordI
     own: dict[str, list[Record]] = {}
     common = []
     for record in records:
-        if record.key not in planned:
+        if record.key not in planned or not manifest.counts(record):
             continue
-        if not record.versions:
-            common.append(record)
-        elif not manifest.alone or record.env in manifest.envs:
+        if record.versions:
             own.setdefault(record.env, []).append(record)
+        else:
+            common.append(record)
     envs = [env for env in manifest.envs if env in own]
     envs += sorted(own.keys() - set(envs))
     indices = []

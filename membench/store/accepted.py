@@ -1,8 +1,10 @@
-"""Decide which stored record counts for a cell.
+"""Decide which stored records count for the cells of a plan.
 
 The store keeps every environment's record of a key (`membench.records`), and a failure until the
-key is measured. A board needs one record a cell, so its manifest names the environments that it
-accepts, the preferred one first. Of a cell's records, in this order:
+key is measured there. A board is made from the records of all environments (`records_of`):
+`membench.scoring` reads each row in one of them. Who trains, analyses a study or counts needs one
+record a cell, and says which environments it accepts, the preferred one first (`accepted_by_key`).
+Of a cell's records, in this order:
 
 1. a measurement (`ok`, `diverged`, `skipped`) in an accepted environment counts, that in the
    preferred environment first;
@@ -29,9 +31,8 @@ def records_of(manifest: Manifest, contents: Contents) -> list[Record]:
     """Return the records of the manifest's cells, of each environment at most one for a cell."""
     keys = set(manifest.cells.values())
     records = []
-    for (key, environment), record in contents.records.items():
-        counts = not manifest.alone or environment in manifest.envs or not record.versions
-        if key in keys and counts:
+    for (key, _), record in contents.records.items():
+        if key in keys and manifest.counts(record):
             records.append(record)
     return records
 

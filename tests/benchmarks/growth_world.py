@@ -115,7 +115,7 @@ def build(size: Size, folder: Path) -> None:
     options = build_parser().parse_args(["run", *_words(folder)])
     registry = session.load_registry(options)
     planned = session.plan_suite(options, registry, DatasetLoader(registry, options.data_dir))
-    environment = session.expected_environment("cpu", planned.suite.compiled)
+    environment = session.expected_environments("cpu", planned.suite.compiled)[0]
     env = digest(environment)
     store = Store(folder / "board" / "records")
     store.write_manifest(replace(planned.manifest, envs=(env,)))

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from support.phase_records import EFFECTS
+from support.phase_records import record_of
+from support.phase_records import records_of
 from support.plans import SUITE
 from support.plans import entry
 from support.plans import grid
 from support.plans import plan_of
 from support.plans import registry
-from support.records import make_record
 
 from membench.commands.phases import SecondPhase
 from membench.commands.phases import pairs_to_train
 from membench.planning.plan import Pair
 from membench.planning.plan import Plan
-from membench.records import Cell
-from membench.records import Record
 
 DROPOUT = ("dots/mlp", "dropout")
 SMALL = replace(SUITE, architectures=("mlp",))
-#: setting -> clean accuracy after real and after mixed labels, share of wrong labels memorized.
-#: Held back most, at no cost, by the first strength of dropout; won back most by the second.
-EFFECTS = {
-    "none": (0.90, 0.60, 1.0),
-    "dropout[0.1]": (0.90, 0.62, 0.5),
-    "dropout[0.5]": (0.85, 0.80, 0.2),
-    "mixup[0.2]": (0.91, 0.70, 0.4),
-    "mixup[0.3]": (0.80, 0.60, 0.1),
-}
-
-
-def record_of(
-    plan: Plan,
-    cell: Cell,
-    status: str = "ok",
-    effects: Mapping[str, tuple[float, float, float]] = EFFECTS,
-) -> Record:
-    """Make the record of a planned cell; a setting without an effect is as `none`."""
-    key = plan.manifest.cells[cell.id]
-    setting = cell.id.split("/")[2]
-    real, mixed, wrong = effects.get(setting, effects["none"])
-    accuracy = mixed if cell.signal.startswith("mixed") else real
-    return make_record(
-        cell,
-        key=key,
-        status=status,
-        epochs=(1, 2),
-        train=(1.0, 1.0),
-        loss=(0.0, 0.0),
-        val=(accuracy, accuracy),
-        test=(accuracy, accuracy),
-        wrong=(wrong, wrong) if cell.signal.startswith("mixed") else (None, None),
-        num_wrong=100,
-        num_test=100,
-        num_train=100,
-        label_share=0.1,
-    )
-
-
-def records_of(plan: Plan, *names: str) -> list[Record]:
-    """Make the records of all cells of some regularizers."""
-    return [record_of(plan, cell) for cell in plan.cells if cell.regularizer in names]
 
 
 def confirmed(plan: Plan) -> set[str]:
@@ -144,6 +101,20 @@ def test_a_strength_that_only_the_full_grid_chooses_is_confirmed_too() -> None:
     effects = {**EFFECTS, "dropout+mixup[0.5,0.2]": (0.95, 0.85, 0.1)}
     records = [record_of(plan, cell, effects=effects) for cell in cells]
     assert confirmed(phase.plan(records)) == {"dots/mlp/dropout+mixup[0.5,0.2]"}
+
+
+def test_a_full_grid_that_is_not_run_to_its_end_does_not_hold_up_the_row_of_pairs() -> None:
+    """As when it was interrupted, and the composition is run again without it."""
+    plan = plan_of(SMALL, registry().with_composition("dropout+mixup", full=True))
+    phase = SecondPhase(plan, plan.pairs, records_of(plan, "none"))
+    effects = {**EFFECTS, "dropout+mixup[0.1,0.2]": (0.95, 0.85, 0.1)}
+    cells = [cell for cell in plan.cells if cell.regularizer == "dropout+mixup"]
+    pairs = [cell for cell in cells if cell.strength in ((0.1, 0.2), (0.5, 0.3))]
+    second = phase.plan([record_of(plan, cell, effects=effects) for cell in pairs])
+    assert confirmed(second) == {"dots/mlp/dropout+mixup[0.1,0.2]"}
+    # the full grid chooses the same setting later: it is not trained twice
+    rest = [record_of(plan, cell) for cell in cells if cell not in pairs]
+    assert phase.plan(rest).cells == ()
 
 
 MINE: Pair = ("dots/mlp", "mixup")

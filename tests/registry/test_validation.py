@@ -54,10 +54,6 @@ from support.workspace import registering
         ("grid('x', version='1')", "version must be an int"),
         ("grid('x', summary=None)", "summary and source must be strings"),
         ("grid('none')", "regularizer 'none' is already registered by membench"),
-        (
-            "grid('control')",
-            "regularizer 'control': the board's own row has this name; take another",
-        ),
         ("grid('x'), grid('x')", "regularizer 'x' is registered twice; rename one"),
         ("Architecture('Net', act)", "architecture 'Net': illegal name"),
         ("Architecture('net', None)", "build must be a function, not None"),
