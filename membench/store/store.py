@@ -173,7 +173,7 @@ class Store:
         """Return a file beside the records, the one that is not merged yet first; None: neither."""
         # a merge may move it to the folder meanwhile, and never back
         for path in (self.shards / name, self.folder / name):
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 return path.read_bytes()
         return None
 
