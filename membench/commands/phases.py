@@ -38,11 +38,14 @@ class SecondPhase:
 
     def __init__(self, plan: Plan, pairs: Collection[Pair], records: Iterable[Record]) -> None:
         self._plan = plan
-        self._waiting = _rows(plan, pairs)
         self._planned: set[tuple[Pair, Strength]] = set()
         self._records: dict[str, Record] = {}  #: by key
         self.manifest = plan.manifest  #: with the cells that were planned so far
         self._take(records)
+        # `-k "dropout[0.5]"` trains and makes no row
+        to_come = {plan.manifest.cells[cell.id] for cell in plan.cells}
+        attainable = to_come | self._records.keys()
+        self._waiting = [row for row in _rows(plan, pairs) if row.cells.keys() <= attainable]
 
     @property
     def expected(self) -> int:
