@@ -176,7 +176,7 @@ def _words(folder: Path) -> list[str]:
 
 def _write_plugins(size: Size, folder: Path) -> None:
     """Link the shipped plugins, without the regularizers; write the suite and regularizers."""
-    patterns = ["architectures/*.py", "datasets/*.py", "signals/*.py"]
+    patterns = ["architectures/*.py", "datasets/*.py", "optimizers/*.py", "signals/*.py"]
     if size.controls:
         patterns.append("regularizers/controls.py")
     folder.mkdir(parents=True)

@@ -49,7 +49,12 @@ def study_job(num_seeds: int) -> StudyJob:
     cells = tuple(Cell("dots", "mlp", "none", (), "randY", seed) for seed in arm.seeds)
     keys = tuple(digest(cell.id) for cell in cells)
     plan = ArmPlan(
-        study="toy", arm=arm, cells=cells, keys=keys, code=lambda cells, probes: (), arrays=""
+        study="toy",
+        arm=arm,
+        cells=cells,
+        keys=keys,
+        code=lambda cells, probes, optimizer: (),
+        arrays="",
     )
     entry = PluginEntry(kind="studies", name="toy", code_hash="")
     return StudyJob(entry=entry, scale="quick", plans=(plan,))
