@@ -233,7 +233,9 @@ def _nothing_to_rank(board: Board) -> str:
     done = sum(row.done for row in board.unranked)
     cells = sum(row.cells for row in board.unranked)
     outcome = f"nothing to rank yet, {done} of {cells} runs of its entries are done."
-    if board.skipped and not board.unranked:
+    if not any(gate.valid or gate.pending for gate in board.gates):
+        outcome = "nothing to rank, no task is valid."
+    elif board.skipped and not board.unranked:
         outcome = "nothing to rank."
     return " ".join([f"{plain(board.suite)}: {outcome}", *_remarks(board)])
 

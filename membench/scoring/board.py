@@ -245,6 +245,8 @@ def _ranked(complete: Sequence[ScoredRow]) -> tuple[Row, ...]:
 def _with_reason(complete: Sequence[ScoredRow], seeds: int) -> tuple[Row, ...]:
     """Say of the rows why they have no ranks: there are too few seeds."""
     reason = f"{seeds} confirming seeds: intervals, but no ranks and no claims"
+    if seeds == 1:
+        reason = "1 confirming seed: no intervals, no ranks and no claims"
     return tuple(replace(scored.row, reason=reason) for scored in complete)
 
 

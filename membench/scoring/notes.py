@@ -41,7 +41,12 @@ def write_notes(
         if not gate.valid:
             yield f"{gate.task} does not count: {'; '.join(gate.reasons)}."
     yield from _dropped_seeds(gates, rows)
-    if 0 < confirming < FEWEST_SEEDS:
+    if confirming == 1:
+        yield (
+            "1 confirming seed: no intervals are given (they need 2), and neither ranks nor claims "
+            f"(they need {FEWEST_SEEDS})."
+        )
+    elif 0 < confirming < FEWEST_SEEDS:
         yield (
             f"{confirming} confirming seeds: intervals are given, ranks and claims are not "
             f"(they need {FEWEST_SEEDS})."

@@ -130,6 +130,13 @@ def test_nothing_to_rank_is_one_sentence(board: Board) -> None:
     assert out == "quick: nothing to rank yet, 3 of 90 runs of its entries are done.\n"
 
 
+def test_a_board_without_a_valid_task_is_not_called_unfinished(board: Board) -> None:
+    done = Row(entry="dropout", group="model", reason="no task is valid", done=90, cells=90)
+    gates = tuple(replace(gate, valid=False, reasons=("too little",)) for gate in board.gates)
+    empty = replace(board, gates=gates, rows=(), control_rows=(), unranked=(done,))
+    assert printed(empty, 400) == "quick: nothing to rank, no task is valid.\n"
+
+
 def test_an_entry_that_cannot_act_anywhere_is_named_with_its_reason(board: Board) -> None:
     idle = Row(entry="stochastic-depth", group="model", reason="no branch")
     out = printed(replace(board, skipped=(idle,)), 100)

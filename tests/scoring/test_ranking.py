@@ -238,6 +238,14 @@ def test_four_confirming_seeds_give_intervals_but_no_ranks_and_no_claims() -> No
     assert any(note.startswith("4 confirming seeds: intervals are given") for note in board.notes)
 
 
+def test_one_confirming_seed_gives_no_intervals_and_the_board_says_so() -> None:
+    board = board_of({"a": holding_back(0.3)}, confirming=CONFIRMING[:1])
+    (row,) = board.rows
+    assert (row.H.mean, row.H.half) == (pytest.approx(0.3), None)
+    assert row.reason == "1 confirming seed: no intervals, no ranks and no claims"
+    assert any(note.startswith("1 confirming seed: no intervals") for note in board.notes)
+
+
 def test_rows_without_ranks_stand_by_noise_held_back_too() -> None:
     effects = {"a": holding_back(0.3), "b": holding_back(0.6)}
     board = board_of(effects, confirming=CONFIRMING[:2])
