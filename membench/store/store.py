@@ -117,7 +117,8 @@ class Store:
     def merge(self) -> int:
         """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`.
 
-        Manifests and decisions that were written beside the shards move to the merged files too.
+        Manifests and decisions that were written beside the shards move to the merged files too,
+        unless those that are there were written later.
 
         The bytes depend on the records alone, not on the order of writing or merging. A merge that
         is killed loses nothing: a shard is removed only when what it held is durable elsewhere.
@@ -141,7 +142,10 @@ class Store:
                     abandoned[path] = size
             self._write_merged()
             for path in sorted(self.shards.glob("*.json")):
-                os.replace(path, self.folder / path.name)
+                if self._places(path.name)[0] == path:
+                    os.replace(path, self.folder / path.name)
+                else:
+                    path.unlink()
             sync_folder(self.folder)
             removed = 0
             for path, size in abandoned.items():
@@ -170,15 +174,27 @@ class Store:
                 replace_file(path, text.encode(), scratch=self.shards)
 
     def read_file(self, name: str) -> bytes | None:
-        """Return a file beside the records, the one that is not merged yet first; None: neither."""
-        # a merge may move it to the folder meanwhile, and never back
-        for path in (self.shards / name, self.folder / name):
+        """Return a file beside the records or beside the shards, whichever was written later.
+
+        That is the one beside the shards, of a run that has not come to its end, unless the other
+        has been replaced since, as by `git pull`. None if there is neither.
+        """
+        # the second time for what a merge has moved to the folder meanwhile
+        for path in (*self._places(name), self.folder / name):
             with suppress(FileNotFoundError, NotADirectoryError):
                 return path.read_bytes()
         return None
 
+    def _places(self, name: str) -> list[Path]:
+        """List where a file is that stands beside records and shards, the last written first."""
+        times = {}
+        for path in (self.shards / name, self.folder / name):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                times[path] = path.stat().st_mtime_ns
+        return sorted(times, key=lambda path: -times[path])
+
     def manifests(self) -> dict[str, Manifest]:
-        """Return the manifests by suite; of two of one suite, the one that is not merged yet.
+        """Return the manifests by suite; of two of one suite, the one that was written later.
 
         Raises:
             MembenchError: with `ExitCode.STORE`; a file is damaged.

@@ -455,6 +455,20 @@ def test_manifests_come_back_and_an_equal_one_is_not_written_again(store: Store)
     assert store.read().records == {}
 
 
+def test_a_manifest_that_came_after_an_interrupted_run_counts(store: Store) -> None:
+    """As with `git pull`; what the interrupted run has planned, the next one plans again."""
+    store.write_manifest(make_manifest())
+    unmerged = store.shards / "smoke.plan.json"
+    pulled = replace(make_manifest(), commit="pulled")
+    text = json.dumps(pulled.to_json())
+    (store.folder / "smoke.plan.json").write_text(text)
+    os.utime(unmerged, ns=(0, 0))  # long before
+    assert store.manifests() == {"smoke": pulled}
+    store.merge()
+    assert store.manifests() == {"smoke": pulled}
+    assert not unmerged.exists()
+
+
 def test_a_manifest_replaces_the_one_that_git_keeps_only_when_the_store_is_merged(
     store: Store,
 ) -> None:
