@@ -144,18 +144,29 @@ def calibration_section(folder: Path) -> str:
         ) from error
 
 
-def refuse_foreign_pages(out: Path) -> None:
+def refuse_foreign_pages(out: Path, *, is_paper: bool = False) -> None:
     """Look for files that pages would replace, before anything is trained or written.
 
+    Args:
+        out: the folder of results.
+        is_paper: the page to come is of the paper's experiments, not of a board.
+
     Raises:
-        MembenchError: there is one that membench has not written.
+        MembenchError: there is one that membench has not written, or a page of the other kind.
     """
     from membench.report import foreign_pages
+    from membench.report import other_page
 
     for path in foreign_pages(out):
         raise MembenchError(
             f"{path} was not written by membench and would be replaced: "
             "move it, or give another folder with --out"
+        )
+    title = other_page(out, is_paper=is_paper)
+    if title:
+        raise MembenchError(
+            f"{out / 'README.md'} is the page of the {title.removeprefix('the ')} and would be "
+            "replaced by another kind of page: give another folder with --out"
         )
 
 

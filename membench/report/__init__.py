@@ -18,6 +18,7 @@ from membench.report.figure_cache import FigureCache
 from membench.report.files import TIMING
 from membench.report.files import differences
 from membench.report.files import foreign_pages
+from membench.report.files import other_page
 from membench.report.files import pages_beside
 from membench.report.files import write
 from membench.report.terminal import summary_table
@@ -28,6 +29,7 @@ __all__ = [
     "FigureCache",
     "differences",
     "foreign_pages",
+    "other_page",
     "pages_beside",
     "render",
     "summary_table",

@@ -93,6 +93,21 @@ def foreign_pages(out: Path) -> list[Path]:
     return foreign
 
 
+def other_page(out: Path, *, is_paper: bool) -> str:
+    """Name what the page in `out` is about, if it is of the other kind than one that is to come.
+
+    Args:
+        out: the folder.
+        is_paper: the page to come is of the paper's experiments, not of a board.
+
+    Returns:
+        Its title; "" if there is none, or one of the same kind.
+    """
+    head = _head(out / PAGE)
+    _, paper = PAGE_STARTS[PAGE]
+    return _title(head) if head.startswith(paper) != is_paper else ""
+
+
 def pages_beside(out: Path) -> dict[str, str]:
     """Find the pages of other boards and of the paper's experiments that one here can link to.
 

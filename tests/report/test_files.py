@@ -11,9 +11,11 @@ from membench.errors import MembenchError
 from membench.report import TIMING
 from membench.report import differences
 from membench.report import foreign_pages
+from membench.report import other_page
 from membench.report import pages_beside
 from membench.report import write
 from membench.report.files import PAGE_MARK
+from membench.report.files import PAGE_STARTS
 from membench.report.files import row_counts
 from membench.report.files import row_counts_mark
 
@@ -239,3 +241,13 @@ def test_a_board_alone_links_to_nothing(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "README.md").write_bytes(board_page(quick=1))
     assert pages_beside(tmp_path / "mine") == {}
+
+
+def test_a_board_s_page_is_no_place_for_the_paper_s_and_the_other_way_round(tmp_path: Path) -> None:
+    assert other_page(tmp_path, is_paper=True) == ""
+    (tmp_path / "README.md").write_bytes(board_page(quick=3))
+    assert other_page(tmp_path, is_paper=True) == "board of quick"
+    assert other_page(tmp_path, is_paper=False) == ""
+    (tmp_path / "README.md").write_bytes(PAGE_STARTS["README.md"][1])
+    assert other_page(tmp_path, is_paper=True) == ""
+    assert other_page(tmp_path, is_paper=False) == "the paper's experiments"
