@@ -48,15 +48,6 @@ class Estimate:
         """The one-sided 95% bound from below."""
         return self.mean - special.stdtrit(self.freedom, LEVEL) * self.error
 
-    def __sub__(self, other: Estimate) -> Estimate:
-        """Subtract an estimate of other runs, unpaired (Welch, Biometrika 34, 1947)."""
-        variances = self.error**2, other.error**2
-        squares = variances[0] ** 2 / self.freedom + variances[1] ** 2 / other.freedom
-        variance = variances[0] + variances[1]
-        return Estimate(
-            mean=self.mean - other.mean, error=np.sqrt(variance), freedom=variance**2 / squares
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEstimate:

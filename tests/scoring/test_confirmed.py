@@ -75,14 +75,6 @@ def test_a_paired_difference_has_the_spread_of_the_differences() -> None:
     assert paired.p_above == pytest.approx(expected.pvalue)
 
 
-def test_estimates_from_other_runs_are_compared_by_welch() -> None:
-    one, other = np.array([1.0, 2.0, 6.0, 3.0]), np.array([0.0, 2.0, 4.0])
-    unpaired = estimate([read_mean(one, 1e-6)]) - estimate([read_mean(other, 1e-6)])
-    expected = scipy_stats.ttest_ind(one, other, equal_var=False, alternative="greater")
-    assert unpaired.p_above == pytest.approx(expected.pvalue)
-    assert unpaired.freedom == pytest.approx(expected.df)
-
-
 def test_tasks_are_weighted_and_their_variances_added() -> None:
     one = read_mean(np.array([1.0, 3.0, 5.0]), 1e-6, weight=0.25)
     other = read_mean(np.array([2.0, 2.0, 5.0]), 1e-6, weight=0.75)
