@@ -12,8 +12,8 @@ from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import all_above
 from membench.scoring.confirmed import estimate
 from membench.scoring.confirmed import estimate_on_task
-from membench.scoring.confirming import Readings
 from membench.scoring.formulas import Floats
+from membench.scoring.outcomes import Readings
 from membench.scoring.stats import Estimate
 from membench.scoring.stats import TaskEstimate
 from membench.scoring.stats import over_tasks

@@ -13,10 +13,10 @@ from typing import Any
 from membench.scoring.comparisons import weighted
 from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import estimate
-from membench.scoring.confirming import Outcome
-from membench.scoring.confirming import interval
 from membench.scoring.image_sampling import TaskImages
 from membench.scoring.image_sampling import image_half
+from membench.scoring.outcomes import Outcome
+from membench.scoring.outcomes import interval
 from membench.scoring.stats import FEWEST_SEEDS
 from membench.scoring.tasks import Site
 from membench.scoring.tasks import TaskResult

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from membench.scoring.choices import Pair
-from membench.scoring.confirming import Confirming
-from membench.scoring.confirming import Outcome
-from membench.scoring.confirming import prepare
-from membench.scoring.confirming import read_early_stopping
-from membench.scoring.confirming import read_row
 from membench.scoring.curves import mean_curve
 from membench.scoring.environments import Environment
 from membench.scoring.gate import evaluate_gate
+from membench.scoring.outcomes import CommonBaseline
+from membench.scoring.outcomes import Outcome
+from membench.scoring.outcomes import prepare
+from membench.scoring.outcomes import read_early_stopping
+from membench.scoring.outcomes import read_row
 from membench.scoring.points import make_points
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import LOW_RATE
@@ -30,7 +30,7 @@ class Site:
     environment: Environment
     task: str
     gate: Gate
-    confirming: Confirming | None  #: None where `none` is not complete, or nothing can be measured
+    common: CommonBaseline | None  #: None where `none` is not complete, or nothing can be measured
     #: `TRAINING_LESS` and `EARLY_STOPPING`, where they are complete
     controls: dict[str, Outcome]
 
@@ -62,7 +62,7 @@ def make_site(environment: Environment, task: str) -> Site:
         environment=environment,
         task=task,
         gate=evaluate_gate(environment.index, task, choosing, confirming),
-        confirming=common,
+        common=common,
         controls=controls,
     )
 
@@ -72,8 +72,8 @@ def score_row_on_task(site: Site, name: str) -> TaskResult:
     pair = site.environment.pairs[site.task, name]
     outcome = None
     complete = site.environment.is_complete(site.task, name)
-    if complete and site.confirming is not None:
-        outcome = read_row(site.confirming, pair)
+    if complete and site.common is not None:
+        outcome = read_row(site.common, pair)
     return _result(site, pair, name, outcome, complete)
 
 

@@ -77,7 +77,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confirming:
+class CommonBaseline:
     """What all rows on one task in one environment have in common."""
 
     env: str
@@ -85,7 +85,7 @@ class Confirming:
     right: Floats | None  #: [s, p, m], which test images it predicts right; None without bits
 
 
-def prepare(env: str, baseline: Baseline | None) -> Confirming | None:
+def prepare(env: str, baseline: Baseline | None) -> CommonBaseline | None:
     """Prepare the reading of rows; None where `none` cannot be measured by (README, Gate).
 
     Args:
@@ -94,10 +94,10 @@ def prepare(env: str, baseline: Baseline | None) -> Confirming | None:
     """
     if baseline is None or not baseline.is_measurable:
         return None
-    return Confirming(env=env, baseline=baseline, right=correctness_of_none(baseline))
+    return CommonBaseline(env=env, baseline=baseline, right=correctness_of_none(baseline))
 
 
-def read_row(confirming: Confirming, pair: Pair) -> Outcome | None:
+def read_row(common: CommonBaseline, pair: Pair) -> Outcome | None:
     """Read a complete row at both of its chosen strengths.
 
     Returns:
@@ -107,33 +107,31 @@ def read_row(confirming: Confirming, pair: Pair) -> Outcome | None:
         return None
     measured = {}
     for place in sorted({pair.held_back, pair.recovery}):
-        setting = _read_place(confirming, pair, pair.grid, place)
+        setting = _read_place(common, pair, pair.grid, place)
         if setting is None:
             return None
         measured[place] = setting
     # one curve a row: of the strength chosen by noise held back, or if that is off, by recovery
     place = pair.held_back or pair.recovery
-    curve = _curve_at(confirming.baseline, pair, pair.grid, place)
+    curve = _curve_at(common.baseline, pair, pair.grid, place)
     shown = replace(measured[place].shown, curve=curve)
     measured[place] = replace(measured[place], shown=shown)
     return Outcome(
-        env=confirming.env,
-        seeds=len(confirming.baseline.seeds),
+        env=common.env,
+        seeds=len(common.baseline.seeds),
         held_back=measured[pair.held_back],
         recovery=measured[pair.recovery],
     )
 
 
-def read_early_stopping(confirming: Confirming) -> Outcome:
+def read_early_stopping(common: CommonBaseline) -> Outcome:
     """Read `EARLY_STOPPING`, which has one setting (README, Controls)."""
-    baseline = confirming.baseline
+    baseline = common.baseline
     setting, at_end = readings_stopped_early(baseline)
     readings = read(baseline, setting)
     shown = _show(baseline, setting, readings, BEST_EPOCH, at_end)
     measured = Measured(readings=readings, shown=shown, image_terms=None)
-    return Outcome(
-        env=confirming.env, seeds=len(baseline.seeds), held_back=measured, recovery=measured
-    )
+    return Outcome(env=common.env, seeds=len(baseline.seeds), held_back=measured, recovery=measured)
 
 
 def read(baseline: Baseline, setting: Floats) -> Readings:
@@ -211,7 +209,7 @@ def _is_edge_of_part(strength: Strength, entry: Entry, part: int) -> bool:
     return strength[part] in (values[0], values[-1])
 
 
-def _read_place(confirming: Confirming, pair: Pair, grid: Grid, place: int) -> Measured | None:
+def _read_place(common: CommonBaseline, pair: Pair, grid: Grid, place: int) -> Measured | None:
     """Read a row at one place of its grid; None where `none` was not stored at that epoch."""
     strength = grid.strengths[place]
     if pair.name == LOW_RATE:
@@ -219,12 +217,12 @@ def _read_place(confirming: Confirming, pair: Pair, grid: Grid, place: int) -> M
     else:
         edge = is_edge(strength, pair.name, pair.entry)
     if strength:
-        return _read_strength(confirming, pair.runs[strength], grid, place, edge)
-    baseline = confirming.baseline
+        return _read_strength(common, pair.runs[strength], grid, place, edge)
+    baseline = common.baseline
     if grid.epochs[place] == baseline.epochs:
         setting = baseline.readings
         readings = read(baseline, setting)
-        terms = _image_terms(confirming, baseline.records, readings)
+        terms = _image_terms(common, baseline.records, readings)
     else:
         setting = readings_at_epoch(baseline, grid.epochs[place])
         if np.isnan(setting[:, baseline.graded, TEST]).any():
@@ -236,18 +234,18 @@ def _read_place(confirming: Confirming, pair: Pair, grid: Grid, place: int) -> M
 
 
 def _read_strength(
-    confirming: Confirming, runs: RecordsByCell, grid: Grid, place: int, edge: bool
+    common: CommonBaseline, runs: RecordsByCell, grid: Grid, place: int, edge: bool
 ) -> Measured:
     """Read the runs of one strength.
 
     Args:
-        confirming: the baseline beside them.
+        common: the baseline beside them.
         runs: its records at all confirming seeds.
         grid: of the row, on the choosing seeds.
         place: of the strength in it; not off.
         edge: it is an end of its grid.
     """
-    baseline = confirming.baseline
+    baseline = common.baseline
     runs = at_seeds(runs, baseline.seeds)
     setting = read_setting(baseline, runs)
     failed = sum(record.status in WORST for record in runs.values())
@@ -262,12 +260,12 @@ def _read_strength(
         failed=failed,
         cost=max(ended, default=1.0),
     )
-    terms = _image_terms(confirming, runs, readings)
+    terms = _image_terms(common, runs, readings)
     return Measured(readings=readings, shown=shown, image_terms=terms)
 
 
-def _image_terms(confirming: Confirming, runs: RecordsByCell, readings: Readings) -> Floats | None:
-    return image_terms(runs, confirming.baseline, confirming.right, float(readings.R.value))
+def _image_terms(common: CommonBaseline, runs: RecordsByCell, readings: Readings) -> Floats | None:
+    return image_terms(runs, common.baseline, common.right, float(readings.R.value))
 
 
 def _allow_for_failures(
