@@ -146,7 +146,7 @@ def _reading(confirmed: Confirmed | None, name: str) -> str:
     if confirmed is None:
         return MISSING
     if name == "dA":
-        return unbroken(format_interval(confirmed.dA))
+        return unbroken(format_interval(confirmed.dA, digits=1))
     if name == "H":
         return at_least(share_interval(confirmed.H), confirmed.edge)
     return at_least(format_interval(confirmed.R), confirmed.edge)

@@ -332,7 +332,7 @@ def test_many_tasks_have_their_strengths_by_task(board: Board) -> None:
     assert rows(page_text, "*H* mnist5k/mlp")[0] == [
         "dropout",
         "0.90 ± 0.05",
-        "+1.10 ± 0.30",
+        "+1.1 ± 0.3",
         "+0.40 ± 0.06",
         "0.3; 0.5",
     ]
@@ -343,10 +343,10 @@ def test_networks_stand_beside_each_other(markdown: str) -> None:
     assert rows(markdown, "*H* mlp")[1] == [
         "mixup",
         "0.30 ± 0.05",
-        "+2.00 ± 0.30",
+        "+2.0 ± 0.3",
         "+0.40 ± 0.06",
         "0.30 ± 0.05",
-        "+2.00 ± 0.30",
+        "+2.0 ± 0.3",
         "+0.40 ± 0.06",
     ]
 
