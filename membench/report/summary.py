@@ -49,7 +49,7 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ClaimCounts:
     """The claim of a board, counted."""
 
     ranked: int  #: entries that are tested for the claim; 0 where no claims are made
@@ -92,14 +92,14 @@ def question(plan: Manifest, board: Board) -> Question:
     )
 
 
-def claim(board: Board) -> Outcome:
+def claim(board: Board) -> ClaimCounts:
     """Count the entries that hold the claim, and put the best of them into words."""
     tested = [row for row in board.rows if row.claim]
     holding = [row for row in tested if row.claim and row.claim.holds]
     front = [row for row in holding if row.on_front]
     controls = {row.entry: row for row in board.control_rows}
     largest = board.rows[0]
-    return Outcome(
+    return ClaimCounts(
         ranked=len(tested),
         holding=len(holding),
         named=tuple(_bounded(row) for row in holding[:NAMED]),

@@ -40,7 +40,7 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class Selection:
     """One row on one task in one environment: what has been run, and what was chosen from it."""
 
     task: str
@@ -68,9 +68,9 @@ class Pair:
         return self.choosing.done + self.confirming.done
 
 
-def make_pair(
+def select_strengths(
     index: RecordIndex, baseline: Baseline | None, task: str, name: str, entry: Entry
-) -> Pair:
+) -> Selection:
     """Find the records of a row on a task, and choose its strengths if all of them are there.
 
     Args:
@@ -90,7 +90,7 @@ def make_pair(
     skipped = ""
     if name != LOW_RATE:  # without it, `TRAINING_LESS` has still the epochs of `none`
         skipped = entry.skipped.get(task, "") or _skip_reason(runs)
-    pair = Pair(
+    selection = Selection(
         task=task,
         name=name,
         entry=entry,
@@ -100,12 +100,12 @@ def make_pair(
         runs={},
     )
     if baseline is None:
-        return pair
+        return selection
     grid = read_grid(baseline, runs)
     if name == LOW_RATE:
         grid = training_less_grid(baseline, grid)
     if choosing.missing:
-        return replace(pair, grid=grid)
+        return replace(selection, grid=grid)
     by_held_back, by_recovery = _choose(baseline, grid)
     choice = Choice(held_back=grid.strengths[by_held_back], recovery=grid.strengths[by_recovery])
     confirmed = {}
@@ -113,7 +113,7 @@ def make_pair(
         confirmed[strength] = index.runs(task, entry.name, strength, manifest.confirming)
     cells_a_strength = len(manifest.confirming) * len(index.signals)
     return replace(
-        pair,
+        selection,
         grid=grid,
         choice=choice,
         held_back=by_held_back,

@@ -15,8 +15,8 @@ from typing import Any
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
-from membench.scoring.choices import Pair
-from membench.scoring.choices import make_pair
+from membench.scoring.choices import Selection
+from membench.scoring.choices import select_strengths
 from membench.scoring.readings import Phase
 from membench.scoring.readings import read_phase
 from membench.scoring.record_index import RecordIndex
@@ -35,7 +35,7 @@ class Environment:
     choosing: dict[str, Phase]  #: task -> `none` at the choosing seeds
     confirming: dict[str, Phase]  #: task -> `none` at the confirming seeds
     #: (task, row's name); `LOW_RATE`'s stands for `TRAINING_LESS`, and is there in any case
-    pairs: dict[tuple[str, str], Pair]
+    selections: dict[tuple[str, str], Selection]
 
     @property
     def env(self) -> str:
@@ -50,13 +50,13 @@ class Environment:
         """Tell whether a row can be read here on a task: its cells and those of `none` are run."""
         if name == NONE:
             return self.has_baseline(task)
-        return self.has_baseline(task) and self.pairs[task, name].is_complete
+        return self.has_baseline(task) and self.selections[task, name].is_complete
 
     def num_done(self, task: str, name: str) -> int:
         """Count the cells of a row on a task that have been run."""
         if name == NONE:
             return self.choosing[task].done + self.confirming[task].done
-        return self.pairs[task, name].done
+        return self.selections[task, name].done
 
 
 def choose(manifest: Manifest, records: Iterable[Record]) -> Choices:
@@ -77,9 +77,9 @@ def choose(manifest: Manifest, records: Iterable[Record]) -> Choices:
     environment = read_environment(index_records(manifest, records))
     names = {name for entry in manifest.entries for name, _ in rows_of(entry)}
     choices = {}
-    for (task, name), pair in environment.pairs.items():
-        if pair.choice is not None and name in names:
-            choices[task, name] = pair.choice
+    for (task, name), selection in environment.selections.items():
+        if selection.choice is not None and name in names:
+            choices[task, name] = selection.choice
     return choices
 
 
@@ -155,14 +155,16 @@ def read_environment(index: RecordIndex) -> Environment:
     entries = list(manifest.entries)
     if all(entry.name != LOW_RATE for entry in entries):
         entries.append(Entry(name=LOW_RATE, group="control", strengths=()))
-    choosing, confirming, pairs = {}, {}, {}
+    choosing, confirming, selections = {}, {}, {}
     for task in manifest.tasks:
         choosing[task] = read_phase(index, task, manifest.choosing)
         confirming[task] = read_phase(index, task, manifest.confirming)
         for entry in entries:
             for name, row in rows_of(entry):
-                pairs[task, name] = make_pair(index, choosing[task].baseline, task, name, row)
-    return Environment(index=index, choosing=choosing, confirming=confirming, pairs=pairs)
+                selections[task, name] = select_strengths(
+                    index, choosing[task].baseline, task, name, row
+                )
+    return Environment(index=index, choosing=choosing, confirming=confirming, selections=selections)
 
 
 def find_references(environments: Sequence[Environment], manifest: Manifest) -> dict[str, str]:
@@ -181,7 +183,7 @@ def find_references(environments: Sequence[Environment], manifest: Manifest) -> 
             for entry in manifest.entries:
                 complete += is_entry_complete(environment, task, entry)
             if not complete:
-                names = [name for (on, name) in environment.pairs if on == task]
+                names = [name for (on, name) in environment.selections if on == task]
                 done = sum(environment.num_done(task, name) for name in [NONE, *names])
             place = (-complete, -done, environment.env)
             if best is None or place < best:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from membench.records import Entry
-from membench.scoring.choices import Pair
+from membench.scoring.choices import Selection
 from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import estimate
 from membench.scoring.confirmed import expect_failures
@@ -97,30 +97,30 @@ def prepare(env: str, baseline: Baseline | None) -> CommonBaseline | None:
     return CommonBaseline(env=env, baseline=baseline, right=correctness_of_none(baseline))
 
 
-def read_row(common: CommonBaseline, pair: Pair) -> Outcome | None:
+def read_row(common: CommonBaseline, selection: Selection) -> Outcome | None:
     """Read a complete row at both of its chosen strengths.
 
     Returns:
         None if the runs of `none` were not stored at the epoch that the control has chosen.
     """
-    if pair.grid is None:
+    if selection.grid is None:
         return None
     measured = {}
-    for place in sorted({pair.held_back, pair.recovery}):
-        setting = _read_place(common, pair, pair.grid, place)
+    for place in sorted({selection.held_back, selection.recovery}):
+        setting = _read_place(common, selection, selection.grid, place)
         if setting is None:
             return None
         measured[place] = setting
     # one curve a row: of the strength chosen by noise held back, or if that is off, by recovery
-    place = pair.held_back or pair.recovery
-    curve = _curve_at(common.baseline, pair, pair.grid, place)
+    place = selection.held_back or selection.recovery
+    curve = _curve_at(common.baseline, selection, selection.grid, place)
     shown = replace(measured[place].shown, curve=curve)
     measured[place] = replace(measured[place], shown=shown)
     return Outcome(
         env=common.env,
         seeds=len(common.baseline.seeds),
-        held_back=measured[pair.held_back],
-        recovery=measured[pair.recovery],
+        held_back=measured[selection.held_back],
+        recovery=measured[selection.recovery],
     )
 
 
@@ -209,15 +209,17 @@ def _is_edge_of_part(strength: Strength, entry: Entry, part: int) -> bool:
     return strength[part] in (values[0], values[-1])
 
 
-def _read_place(common: CommonBaseline, pair: Pair, grid: Grid, place: int) -> Measured | None:
+def _read_place(
+    common: CommonBaseline, selection: Selection, grid: Grid, place: int
+) -> Measured | None:
     """Read a row at one place of its grid; None where `none` was not stored at that epoch."""
     strength = grid.strengths[place]
-    if pair.name == LOW_RATE:
+    if selection.name == LOW_RATE:
         edge = is_end(grid, place)
     else:
-        edge = is_edge(strength, pair.name, pair.entry)
+        edge = is_edge(strength, selection.name, selection.entry)
     if strength:
-        return _read_strength(common, pair.runs[strength], grid, place, edge)
+        return _read_strength(common, selection.runs[strength], grid, place, edge)
     baseline = common.baseline
     if grid.epochs[place] == baseline.epochs:
         setting = baseline.readings
@@ -298,12 +300,12 @@ def _allow_for_failures(
     )
 
 
-def _curve_at(baseline: Baseline, pair: Pair, grid: Grid, place: int) -> Curve | None:
+def _curve_at(baseline: Baseline, selection: Selection, grid: Grid, place: int) -> Curve | None:
     """Average the learning curves of a chosen strength; None for `none`, which has its own."""
     strength = grid.strengths[place]
     if not strength:
         return None
-    return mean_curve(baseline, pair.runs[strength], grid.labels[place])
+    return mean_curve(baseline, selection.runs[strength], grid.labels[place])
 
 
 def _show(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from membench.scoring.choices import Pair
+from membench.scoring.choices import Selection
 from membench.scoring.curves import mean_curve
 from membench.scoring.environments import Environment
 from membench.scoring.gate import evaluate_gate
@@ -55,7 +55,7 @@ def make_site(environment: Environment, task: str) -> Site:
         controls[EARLY_STOPPING] = read_early_stopping(common)
         training_less = None
         if environment.is_complete(task, LOW_RATE):
-            training_less = read_row(common, environment.pairs[task, LOW_RATE])
+            training_less = read_row(common, environment.selections[task, LOW_RATE])
         if training_less is not None:
             controls[TRAINING_LESS] = training_less
     return Site(
@@ -69,19 +69,19 @@ def make_site(environment: Environment, task: str) -> Site:
 
 def score_row_on_task(site: Site, name: str) -> TaskResult:
     """Score a row of an entry on the site's task."""
-    pair = site.environment.pairs[site.task, name]
+    selection = site.environment.selections[site.task, name]
     outcome = None
     complete = site.environment.is_complete(site.task, name)
     if complete and site.common is not None:
-        outcome = read_row(site.common, pair)
-    return _result(site, pair, name, outcome, complete)
+        outcome = read_row(site.common, selection)
+    return _result(site, selection, name, outcome, complete)
 
 
 def score_training_less(site: Site) -> TaskResult:
     """Score the first control on the site's task."""
-    pair = site.environment.pairs[site.task, LOW_RATE]
+    selection = site.environment.selections[site.task, LOW_RATE]
     complete = site.environment.is_complete(site.task, LOW_RATE)
-    return _result(site, pair, TRAINING_LESS, site.controls.get(TRAINING_LESS), complete)
+    return _result(site, selection, TRAINING_LESS, site.controls.get(TRAINING_LESS), complete)
 
 
 def score_early_stopping(site: Site) -> TaskResult:
@@ -101,7 +101,7 @@ def score_early_stopping(site: Site) -> TaskResult:
 
 def make_control(site: Site) -> Control | None:
     """Return the points and the curve of `none` for the figures; None before it has run."""
-    grid = site.environment.pairs[site.task, LOW_RATE].grid
+    grid = site.environment.selections[site.task, LOW_RATE].grid
     choosing = site.environment.choosing[site.task].baseline
     if grid is None or choosing is None:
         return None
@@ -119,7 +119,7 @@ def make_control(site: Site) -> Control | None:
 
 
 def _result(
-    site: Site, pair: Pair, name: str, outcome: Outcome | None, complete: bool
+    site: Site, selection: Selection, name: str, outcome: Outcome | None, complete: bool
 ) -> TaskResult:
     """Make the result of a row that has cells."""
     baseline = site.environment.choosing[site.task].baseline
@@ -128,20 +128,20 @@ def _result(
         entry=name,
         env=site.environment.env,
         complete=complete,
-        skipped=pair.skipped,
-        points=make_points(baseline, pair.grid) if baseline and pair.grid else (),
+        skipped=selection.skipped,
+        points=make_points(baseline, selection.grid) if baseline and selection.grid else (),
         held_back=outcome.held_back.shown if outcome else None,
         recovery=outcome.recovery.shown if outcome else None,
-        failed=pair.choosing.failed + pair.confirming.failed,
-        done=pair.done,
-        cells=pair.choosing.cells + pair.confirming.cells,
+        failed=selection.choosing.failed + selection.confirming.failed,
+        done=selection.done,
+        cells=selection.choosing.cells + selection.confirming.cells,
     )
-    return TaskResult(score=score, outcome=outcome, missing=_missing(site, pair))
+    return TaskResult(score=score, outcome=outcome, missing=_missing(site, selection))
 
 
-def _missing(site: Site, pair: Pair) -> str:
+def _missing(site: Site, selection: Selection) -> str:
     """Say which cells are to go; "" if none is."""
-    for phase, count in (("choosing", pair.choosing), ("confirming", pair.confirming)):
+    for phase, count in (("choosing", selection.choosing), ("confirming", selection.confirming)):
         if count.missing:
             return f"{phase}: {count.missing} of {count.cells} cells to go"
     return _missing_of_none(site)
