@@ -114,8 +114,8 @@ def tiny(env: dict[str, str]) -> Tiny:
 def tiny_inside(inside: Shell, env: dict[str, str]) -> Tiny:
     """Do as `tiny` does, but let this process be the driver."""
 
-    def run(folder: Path, *words: str) -> Done:
-        return inside(words, folder, GIT_DIR=env["GIT_DIR"])
+    def run(folder: Path, *words: str, **more: str) -> Done:
+        return inside(words, folder, GIT_DIR=env["GIT_DIR"], **more)
 
     return run
 
@@ -425,11 +425,11 @@ OTHER_MACHINE = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 @pytest.fixture(scope="module")
-def published(shell: Shell, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(tiny_inside: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board of one entry and the baseline, on a task that counts, as a folder to be cloned."""
     folder = tmp_path_factory.mktemp("published")
     plugins(folder, {"mine": PLUGINS["mine"]})
-    done = shell([*SMOKE, "-k", "mine"], folder, GIT_DIR=env["GIT_DIR"])
+    done = tiny_inside(folder, *SMOKE, "-k", "mine")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -439,13 +439,13 @@ def environments(folder: Path, name: str) -> set[str]:
 
 
 def test_a_plugin_of_another_machine_joins_the_board_with_a_baseline_of_its_own(
-    published: Path, shell: Shell, env: dict[str, str], tmp_path: Path
+    published: Path, tiny_inside: Tiny, tmp_path: Path
 ) -> None:
     shutil.copytree(published, tmp_path, dirs_exist_ok=True)
     before = records(tmp_path)
     plugins(tmp_path, {"newcomer": PLUGINS["mine"].replace("mine", "newcomer")})
     words = [*SMOKE, "-k", "mine or newcomer"]
-    done = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"], **OTHER_MACHINE)
+    done = tiny_inside(tmp_path, *words, **OTHER_MACHINE)
     assert done.returncode == 0, done.stderr
     trained = {}
     for file in (tmp_path / "leaderboard/records").glob("?.jsonl"):
@@ -467,44 +467,47 @@ def test_a_plugin_of_another_machine_joins_the_board_with_a_baseline_of_its_own(
     assert {env[:8] for env in environments(published, "none")} <= set(
         re.findall(r"[0-9a-f]{8}", page)
     )
-    again = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"])
+    again = tiny_inside(tmp_path, *words)
     assert " ok" not in total(again)  # nor does the first machine train it anew
 
 
 def test_an_interrupted_run_changes_no_file_that_git_keeps(
-    published: Path, tiny: Tiny, tmp_path: Path
+    whole: Whole, tiny: Tiny, tiny_inside: Tiny, tmp_path: Path
 ) -> None:
     """What it has measured is in the shards, counts, and is merged when a run comes to its end."""
-    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     shutil.copy(REPO / ".gitignore", tmp_path)
+    plugins(tmp_path, {"newcomer": PLUGINS["mine"].replace("mine", "newcomer")})
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a board"]):
         subprocess.run([*git, *words], check=True)
-    before = records(tmp_path)
-    words = [*SMOKE[:-1], "1", "-k", "mine or dropout"]
+    words = [*ONE, "-k", "mine or bursting or newcomer"]
     interrupted = tiny(tmp_path, *words, TINY_SIGNAL=str(int(signal.SIGINT)))
     assert interrupted.returncode == ExitCode.INTERRUPTED, interrupted.stderr
     status = subprocess.run(
         [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
     )
     assert status.stdout == ""
-    assert len(records(tmp_path)) > len(before)
+    new = len(records(tmp_path)) - len(records(whole[0]))
+    assert new > 0
 
-    whole = tiny(tmp_path, *words)
-    assert whole.returncode == 0, whole.stderr
-    assert not list((tmp_path / "leaderboard/records/shards").glob("*.jsonl"))
-    assert "[dropout](#entry-dropout)" in (tmp_path / "leaderboard/README.md").read_text()
+    done = tiny_inside(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(records(whole[0])) + new} reused" in total(done)
+    assert not list((tmp_path / "leaderboard/records/shards").glob("*.json*"))
+    assert "newcomer" in (tmp_path / "leaderboard/README.md").read_text()
 
 
 def test_fresh_counts_the_records_of_this_machine_alone(
-    published: Path, shell: Shell, env: dict[str, str], tmp_path: Path
+    whole: Whole, tiny_inside: Tiny, tmp_path: Path
 ) -> None:
-    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
-    words = [*SMOKE, "-k", "mine", "--fresh"]
-    same = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"])
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    same = tiny_inside(tmp_path, *MINE, "--fresh")
     assert " ok" not in total(same)
-    other = shell(words, tmp_path, GIT_DIR=env["GIT_DIR"], **OTHER_MACHINE)
-    assert total(other).startswith(f"{len(records(published))} ok")
+    other = tiny_inside(tmp_path, *MINE, "--fresh", **OTHER_MACHINE)
+    trained = re.match(r"(\d+) ok, (\d+) diverged in", total(other))
+    assert trained is not None, total(other)
+    assert sum(map(int, trained.groups())) == len(records(whole[0]))
 
 
 def test_a_composition_is_trained_and_its_full_grid_reuses_what_was_paired(
