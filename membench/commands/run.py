@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import time
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from membench.commands.report import pages
 from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
+from membench.commands.training import FollowUp
 from membench.commands.training import TrainingJob
 from membench.commands.work import Environments
 from membench.commands.work import Work
@@ -40,11 +43,16 @@ from membench.planning.packs import Pack
 from membench.planning.plan import Plan
 from membench.planning.select import compile_expression
 from membench.records import Manifest
+from membench.records import Record
 from membench.records import digest
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
 from membench.store.store import Contents
 from membench.store.store import Store
+
+#: Seconds between two writings of the manifest while the second phase is planned, at least: that of
+#: 100 000 cells takes about one.
+NOTE_PERIOD = 60
 
 
 def run(options: argparse.Namespace) -> int:
@@ -89,9 +97,10 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     work = find_work(plan, contents, environments, alone=options.fresh, failed=failed)
     manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
     store.write_manifest(manifest)
-    job = _training_job(registry, work, environments, precisions)
+    follow_up = NotedFollowUp(work, store, manifest)
+    job = _training_job(registry, work, environments, precisions, follow_up)
     outcome = training.train_missing(job, store, options, server)
-    store.write_manifest(replace(manifest, cells=work.second.manifest.cells))
+    follow_up.note()
 
     if not outcome.summary.interrupted:
         store.merge()
@@ -103,6 +112,44 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
             "and count as the worst result: --lf tries them again"
         )
     return outcome.exit_code(bool(problems))
+
+
+class NotedFollowUp:
+    """Plans the second phase, and notes now and then in the store what has been planned.
+
+    So `membench status` and `membench report` know it while the run goes on, and if it is killed.
+
+    Args:
+        work: plans it.
+        store: keeps the manifest.
+        manifest: as it was written before the training.
+    """
+
+    def __init__(self, work: Work, store: Store, manifest: Manifest) -> None:
+        self._work = work
+        self._store = store
+        self._manifest = manifest
+        self._noted = time.monotonic()
+        self._has_news = False
+
+    @property
+    def expected(self) -> int:
+        """How many further cells are to be expected."""
+        return self._work.expected
+
+    def packs(self, records: Sequence[Record]) -> list[Pack]:
+        """Return the packs that follow from new records."""
+        packs = self._work.packs(records)
+        self._has_news = self._has_news or bool(packs)
+        if self._has_news and time.monotonic() - self._noted >= NOTE_PERIOD:
+            self.note()
+        return packs
+
+    def note(self) -> None:
+        """Write the manifest with all cells that have been planned so far."""
+        self._store.write_manifest(replace(self._manifest, cells=self._work.second.manifest.cells))
+        self._noted = time.monotonic()
+        self._has_news = False
 
 
 def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
@@ -241,6 +288,7 @@ def _training_job(
     work: Work,
     environments: Environments,
     precisions: Mapping[str, Choice],
+    follow_up: FollowUp,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
 
@@ -249,6 +297,7 @@ def _training_job(
         work: what is to be done here.
         environments: of the workers, by task.
         precisions: chosen, by task.
+        follow_up: plans the second phase.
     """
     keys = work.keys
 
@@ -269,7 +318,7 @@ def _training_job(
         environment=next(iter(environments.values()))[0],
         retry=work.retry,
         precisions=precisions,
-        follow_up=work,
+        follow_up=follow_up,
     )
 
 

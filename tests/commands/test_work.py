@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from support.phase_records import record_of
 from support.phase_records import records_of
 from support.plans import SUITE
 from support.plans import plan_of
 
+from membench.commands import run
 from membench.commands.phases import SecondPhase
+from membench.commands.run import NotedFollowUp
 from membench.commands.work import Work
 from membench.commands.work import find_work
 from membench.planning.plan import Plan
 from membench.records import Record
 from membench.records import digest
 from membench.store.store import Contents
+from membench.store.store import Store
 
 SMALL = replace(SUITE, architectures=("mlp",))
 HERE = {"dots/mlp": [{"torch": "here"}]}
@@ -99,6 +104,20 @@ def test_lf_chooses_again_after_a_failed_choosing_cell() -> None:
     mended = next(record for record in records if record.id == cell)
     confirmed = {c.id.rpartition("/")[0] for pack in work.packs([mended]) for c in pack.cells}
     assert confirmed == {f"{CHOSEN}/{signal}" for signal in SMALL.signals}
+
+
+def test_what_has_been_planned_is_in_the_store_while_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = mixup_alone(), Store(tmp_path)
+    work = find_work(plan, Contents(records={}), HERE)
+    follow_up = NotedFollowUp(work, store, plan.manifest)
+    records = records_of(plan, "none", "low-lr", "mixup")
+    assert follow_up.packs(records)  # too soon to write
+    assert store.manifests() == {}
+    monkeypatch.setattr(run, "NOTE_PERIOD", 0)
+    assert follow_up.packs(()) == []
+    assert f"{CHOSEN}/randY/seed2" in store.manifests()["small"].cells
 
 
 def test_what_another_machine_has_finished_is_trained_only_with_fresh() -> None:
