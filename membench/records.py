@@ -196,7 +196,7 @@ class Manifest:
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
     #: environments in which the suite was run, in the order in which they came
     envs: tuple[str, ...] = ()
-    alone: bool = False  #: only records of `envs` count, `--fresh`
+    alone: tuple[str, ...] = ()  #: if given, only records of these environments count, `--fresh`
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
     #: with which sets of probes some of the cells were run; the empty set is not listed
     probes: tuple[tuple[str, ...], ...] = ()
@@ -224,10 +224,10 @@ class Manifest:
     def counts(self, record: Record) -> bool:
         """Tell whether records of this one's environment count.
 
-        All do, unless the manifest stands `alone`. One without `versions`, of a cell whose worker
+        All do, unless some are to stand `alone`. One without `versions`, of a cell whose worker
         died before it could name its environment, counts in any case.
         """
-        return not self.alone or record.env in self.envs or not record.versions
+        return not self.alone or record.env in self.alone or not record.versions
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Manifest:

@@ -242,19 +242,17 @@ def _labelled(
         environments: of this machine, by task.
         alone: whether only this machine's records count, `--fresh`.
     """
-    if alone:
-        envs: dict[str, None] = {}
-        for of_task in environments.values():
-            envs.update(dict.fromkeys(digest(env) for env in of_task))
-        manifest = replace(manifest, envs=(), alone=True)
-    else:
-        envs = dict.fromkeys(manifest.envs)
-        for task in work.tasks:
-            envs.update(dict.fromkeys(digest(env) for env in environments[task]))
+    here: dict[str, None] = {}
+    came = dict.fromkeys(manifest.envs)
+    for task, of_task in environments.items():
+        hashes = [digest(environment) for environment in of_task]
+        here.update(dict.fromkeys(hashes))
+        if task in work.tasks:
+            came.update(dict.fromkeys(hashes))
     commit = _commit()
     if earlier is not None and not work.tasks:
         commit = earlier.commit
-    return replace(manifest, envs=tuple(envs), commit=commit)
+    return replace(manifest, envs=tuple(came), alone=tuple(here) if alone else (), commit=commit)
 
 
 def _choose_precisions(

@@ -315,7 +315,7 @@ class Run:
             test_correct=np.zeros((lanes, split.test), dtype=bool),
         )
         budget = self.pack.recipe.epochs
-        read_epochs, test_epochs = self._epochs_to_read()
+        read_epochs, test_epochs = self._epochs_to_read(cost)
         order = self.data.order(1)
         for epoch in range(1, budget + 1):
             trainer.train_epoch(order)
@@ -326,7 +326,7 @@ class Run:
             on_progress(epoch / budget)
         return curves
 
-    def _epochs_to_read(self) -> tuple[set[int], set[int]]:
+    def _epochs_to_read(self, cost: float) -> tuple[set[int], set[int]]:
         """Return the epochs after which the lanes are read, and those after which test is read too.
 
         Both contain the budget.
@@ -336,7 +336,8 @@ class Run:
             return {*self.pack.read, budget}, {budget}
         if not self.parts:  # `none` is a control at each of them
             return set(control_epochs(budget)), set(control_epochs(budget))
-        return set(checkpoints(budget)), {budget}
+        equal_compute = max(1, round(budget / cost))
+        return {*checkpoints(budget), equal_compute}, {equal_compute, budget}
 
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""

@@ -84,6 +84,9 @@ def further(board: Board) -> str:
         Column("group", [escape_markdown(row.group) for row in rows], left=True),
         Column("cost", [times(row.cost) for row in rows]),
     ]
+    if any(row.H_equal is not None for row in rows):
+        columns.append(Column("*H*, equal compute", [share(row.H_equal) for row in rows]))
+        columns.append(Column("*R*, equal compute", [signed(row.R_equal) for row in rows]))
     for level in sorted(keys_in_order(row.noisy for row in rows)):
         cells = [unbroken(format_interval(row.noisy.get(level))) for row in rows]
         columns.append(Column(f"*ΔA*@{level:g}", cells))

@@ -21,6 +21,7 @@ from membench.scoring.record_index import WORST
 from membench.scoring.record_index import RecordIndex
 from membench.scoring.record_index import RecordsByCell
 from membench.scoring.types import LOW_RATE
+from membench.scoring.types import PLACEBO
 from membench.scoring.types import Choice
 from membench.scoring.types import Strength
 
@@ -106,7 +107,10 @@ def select_strengths(
         grid = training_less_grid(baseline, grid)
     if choosing.missing:
         return replace(selection, grid=grid)
-    by_held_back, by_recovery = _choose(baseline, grid)
+    if name == PLACEBO and len(grid.strengths) > 1:
+        by_held_back = by_recovery = 1  # off would tie with `none` because it is `none`
+    else:
+        by_held_back, by_recovery = _choose(baseline, grid)
     choice = Choice(held_back=grid.strengths[by_held_back], recovery=grid.strengths[by_recovery])
     confirmed = {}
     for strength in choice.strengths:

@@ -125,7 +125,7 @@ def split_records(manifest: Manifest, records: Iterable[Record]) -> list[RecordI
     none of its own for that cell.
 
     Args:
-        manifest: what the suite planned. If it stands `alone`, its environments alone count.
+        manifest: what the suite planned; says whose records count.
         records: of all environments, in any order.
     """
     planned = set(manifest.cells.values())

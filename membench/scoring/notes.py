@@ -14,10 +14,10 @@ from membench.scoring.rows import edges_of_control
 from membench.scoring.stats import FEWEST_SEEDS
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import LOW_RATE
+from membench.scoring.types import PLACEBO
 from membench.scoring.types import TRAINING_LESS
 from membench.scoring.types import Gate
 
-PLACEBO = "placebo"  #: `none` with other weights and another order
 PLACEBO_ALPHA = 0.01  #: two-sided, at which it must tie with `none`
 QUESTIONS = {"H": "noise held back", "R": "recovery"}
 CONTROLS = (TRAINING_LESS, EARLY_STOPPING)

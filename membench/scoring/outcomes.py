@@ -23,6 +23,7 @@ from membench.scoring.controls import is_end
 from membench.scoring.controls import readings_at_epoch
 from membench.scoring.controls import readings_stopped_early
 from membench.scoring.curves import mean_curve
+from membench.scoring.equal_compute import read_at_equal_compute
 from membench.scoring.formulas import Floats
 from membench.scoring.formulas import damage
 from membench.scoring.further_signals import further_signals
@@ -40,6 +41,7 @@ from membench.scoring.record_index import WORST
 from membench.scoring.record_index import RecordsByCell
 from membench.scoring.types import FULL
 from membench.scoring.types import LOW_RATE
+from membench.scoring.types import PLACEBO
 from membench.scoring.types import Confirmed
 from membench.scoring.types import Curve
 from membench.scoring.types import Interval
@@ -216,6 +218,8 @@ def _read_place(
     strength = grid.strengths[place]
     if selection.name == LOW_RATE:
         edge = is_end(grid, place)
+    elif selection.name == PLACEBO:
+        edge = False  # its strengths are draws
     else:
         edge = is_edge(strength, selection.name, selection.entry)
     if strength:
@@ -255,12 +259,20 @@ def _read_strength(
     readings = read(baseline, setting)
     readings = _allow_for_failures(baseline, readings, failed, len(runs), earlier)
     ended = [record.cost for record in runs.values() if record.status == "ok"]
+    cost = max(ended, default=1.0)
+    H_equal = R_equal = None
+    at_equal_compute = read_at_equal_compute(baseline, runs, cost) if cost > 1 else None
+    if at_equal_compute is not None:
+        equal = read(baseline, at_equal_compute)
+        H_equal, R_equal = float(equal.H.value), float(equal.R.value)
     shown = replace(
         _show(baseline, setting, readings, grid.labels[place], edge),
         strength=grid.strengths[place],
         runs=len(runs),
         failed=failed,
-        cost=max(ended, default=1.0),
+        cost=cost,
+        H_equal=H_equal,
+        R_equal=R_equal,
     )
     terms = _image_terms(common, runs, readings)
     return Measured(readings=readings, shown=shown, image_terms=terms)

@@ -13,6 +13,7 @@ from typing import Any
 from membench.scoring.comparisons import weighted
 from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import estimate
+from membench.scoring.equal_compute import mean_at_equal_compute
 from membench.scoring.image_sampling import TaskImages
 from membench.scoring.image_sampling import image_half
 from membench.scoring.outcomes import Outcome
@@ -267,6 +268,12 @@ def _average(
             settings.append(recovery)
         runs += sum(setting.runs for setting in settings)
         failed += sum(setting.failed for setting in settings)
+    held_back_at_equal_compute, recovery_at_equal_compute = [], []
+    for weight, (held_back, recovery) in zip(measured.weights, shown, strict=True):
+        by_H = (weight, held_back.cost, held_back.H.mean, held_back.H_equal)
+        by_R = (weight, recovery.cost, recovery.R.mean, recovery.R_equal)
+        held_back_at_equal_compute.append(by_H)
+        recovery_at_equal_compute.append(by_R)
     fits = [outcome.held_back.readings.S for outcome in outcomes.values()]
     row = replace(
         row,
@@ -281,6 +288,8 @@ def _average(
         image_half=image_half(images),
         extra=_mean_of_common([recovery.extra for _, recovery in shown], measured.weights),
         cost=max(max(held_back.cost, recovery.cost) for held_back, recovery in shown),
+        H_equal=mean_at_equal_compute(held_back_at_equal_compute),
+        R_equal=mean_at_equal_compute(recovery_at_equal_compute),
         chosen_held_back=chosen_held_back,
         chosen_recovery=chosen_recovery,
         confirmed_runs=runs,

@@ -24,6 +24,8 @@ TRAINING_LESS = "training less"
 EARLY_STOPPING = "early stopping"
 #: The entry whose records join `none`'s own curve in `TRAINING_LESS`.
 LOW_RATE = "low-lr"
+#: The entry that is `none` with other weights and another order: it is read at its first strength.
+PLACEBO = "placebo"
 #: Ends the name of a composition's second row; no plugin's name has a space.
 FULL = " (full)"
 
@@ -151,6 +153,9 @@ class Confirmed:
     failed: int  #: of them ended failed, timeout or diverged, and count as the worst
     extra: dict[str, float] = field(default_factory=dict)  #: as of `Point`
     cost: float = 1.0  #: kappa, largest over its cells
+    #: H and R at equal compute; None if kappa is 1, or a run was not tested at that epoch
+    H_equal: float | None = None
+    R_equal: float | None = None
     curve: Curve | None = None
 
 
@@ -233,6 +238,9 @@ class Row:
     image_half: float | None = None
     extra: dict[str, float] = field(default_factory=dict)  #: at `R`'s strengths; all valid tasks
     cost: float | None = None  #: largest over tasks
+    #: at equal compute, of tasks with kappa = 1 at the budget; None if it is 1 on all tasks
+    H_equal: float | None = None
+    R_equal: float | None = None
     #: task -> label of the strength, or "skipped"
     chosen_held_back: dict[str, str] = field(default_factory=dict)
     chosen_recovery: dict[str, str] = field(default_factory=dict)

@@ -42,8 +42,7 @@ def accepted_records(manifest: Manifest, contents: Contents) -> list[Record]:
 
     It tells how a cell ended; a board reads those of one environment (`membench.scoring`).
     """
-    environments = manifest.envs if manifest.alone else ()
-    return list(accepted_by_key(manifest.cells.values(), environments, contents).values())
+    return list(accepted_by_key(manifest.cells.values(), manifest.alone, contents).values())
 
 
 def accepted_by_key(

@@ -1,8 +1,8 @@
 """Early stopping as a plugin: the weights stay as they are after a share s of the run.
 
 A control of the harness that must equal none at that epoch: the same numbers are read from the
-stored curve of `none`, which is what `control` on the board does (Prechelt, "Early Stopping - But
-When?", 1998). Strength: the share s of the steps that are taken, 1 (all, off) to 0.
+stored curve of `none`, which is what `training less` on the board does (Prechelt, "Early Stopping -
+But When?", 1998). Strength: the share s of the steps that are taken, 1 (all, off) to 0.
 """
 
 import torch

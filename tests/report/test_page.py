@@ -721,9 +721,9 @@ def test_records_of_other_plans_and_of_environments_that_do_not_count_are_left_o
     records = [run_of("none", 0)]
     strange = replace(records[0], key="0" * 64)
     elsewhere = replace(records[0], env=OTHER_ENV)
-    plan = planned(board, records, alone=True)
+    plan = planned(board, records, alone=(records[0].env,))
     assert scored_records(plan, [strange, elsewhere, *records]) == records
-    assert scored_records(replace(plan, alone=False), [elsewhere, *records]) == sorted(
+    assert scored_records(replace(plan, alone=()), [elsewhere, *records]) == sorted(
         [*records, elsewhere], key=lambda record: record.env
     )
 

@@ -308,12 +308,21 @@ def test_further_controls_change_neither_the_two_nor_the_ranks() -> None:
     assert (oracle.excess_H.p, oracle.excess_H.significant) == (None, None)
 
 
+def test_a_placebo_is_read_at_its_first_strength_whatever_the_choosing_seeds_say() -> None:
+    placebo = make_entry("placebo", "control")
+    values = with_effects({("placebo", 0.3): holding_back(0.6)})
+    board = score_suite(make_entry("r"), placebo, values=values)
+    (row,) = [row for row in board.control_rows if row.entry == "placebo"]
+    assert (row.chosen_held_back, row.chosen_recovery) == ({"d/a": "0.1"}, {"d/a": "0.1"})
+    assert not row.H_edge and not row.R_edge
+
+
 def test_a_placebo_that_differs_from_none_is_named() -> None:
     placebo = make_entry("placebo", "control")
-    tie = {("placebo", 0.3): gaining(0.01, -0.01, 0.02, -0.02, 0.005)}
+    tie = {("placebo", 0.1): gaining(0.01, -0.01, 0.02, -0.02, 0.005)}
     notes = score_suite(make_entry("r"), placebo, values=with_effects(tie)).notes
     assert not [note for note in notes if "placebo" in note and "does not tie" in note]
-    better = {("placebo", 0.3): gaining(0.05, 0.06, 0.05, 0.06, 0.05)}
+    better = {("placebo", 0.1): gaining(0.05, 0.06, 0.05, 0.06, 0.05)}
     notes = score_suite(make_entry("r"), placebo, values=with_effects(better)).notes
     (note,) = [note for note in notes if "does not tie" in note]
     assert "R (p = " in note and "dA" not in note

@@ -190,7 +190,7 @@ def test_a_record_without_versions_counts_where_there_is_no_other_of_its_cell() 
 def test_alone_counts_the_records_of_its_own_environments() -> None:
     manifest, records = two_environments(Q, R, a=with_effects(IN_A), b=with_effects(IN_B))
     everything = records["a"] + of(records["b"], "r")
-    fresh = replace(manifest, envs=("b",), alone=True)
+    fresh = replace(manifest, alone=("b",))
     board = score(fresh, everything)
     assert (board.gates[0].env, [row.entry for row in board.rows]) == ("b", ["r"])
     assert complete_pairs(fresh, everything)[TASK, "q"] == ()

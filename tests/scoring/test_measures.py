@@ -30,6 +30,7 @@ from support.scoring import with_effects
 from membench.errors import MembenchError
 from membench.records import Cell
 from membench.scoring import score
+from membench.scoring.equal_compute import mean_at_equal_compute
 
 T4 = 2.7764451051977987  # t quantile .975, 4 degrees of freedom, from tables
 
@@ -324,6 +325,40 @@ def test_off_is_no_edge() -> None:
 def test_the_cost_is_the_largest_of_the_chosen_strengths() -> None:
     row = row_of(holding_back(0.6) | {"real": {"cost": 1.5}, "randY": {"cost": 2.0}})
     assert row.cost == 2.0
+
+
+COSTLY = {"cost": 2.0}
+
+
+def test_a_costly_row_is_also_read_where_it_has_cost_what_none_costs() -> None:
+    early = (1 - 0.76) / 9 + 0.8 * BEYOND_CHANCE  # a fifth of the noise is held back at E / 2
+    last = (1 - 0.8) / 9 + 0.4 * BEYOND_CHANCE
+    row = row_of(
+        {
+            "real": COSTLY | {"test": (0.88, None, 0.9)},
+            "mixed@0.4": COSTLY
+            | {"acc": 0.8, "test": (0.76, None, 0.8), "wrong": (early, early, last)},
+        }
+    )
+    assert row.cost == 2.0
+    assert (row.H.mean, row.H_equal) == pytest.approx((0.6, 0.2))
+    # N = -.02 + .06, G = .2
+    assert (row.R.mean, row.R_equal) == pytest.approx((0.5, 0.2))
+
+
+def test_a_row_that_was_not_tested_at_equal_compute_has_no_number_there() -> None:
+    row = row_of(holding_back(0.6) | {"real": COSTLY})
+    assert (row.cost, row.H_equal, row.R_equal) == (2.0, None, None)
+
+
+def test_a_row_that_costs_what_none_costs_has_no_number_at_equal_compute() -> None:
+    row = row_of(holding_back(0.6))
+    assert (row.H_equal, row.R_equal) == (None, None)
+
+
+def test_at_equal_compute_a_task_that_costs_no_more_has_its_reading_at_the_budget() -> None:
+    tasks = [(0.5, 1.0, 0.4, None), (0.5, 1.6, 0.9, 0.2)]
+    assert mean_at_equal_compute(tasks) == pytest.approx(0.5 * 0.4 + 0.5 * 0.2)
 
 
 def test_the_curve_is_of_the_confirming_seeds_at_the_chosen_strength() -> None:

@@ -110,7 +110,7 @@ def compare_row(row: Row, line: Line, is_ranked: bool) -> None:
         assert same(getattr(row, name), numbers.get(name)), (row.entry, name)
     for level, interval in row.noisy.items():
         assert same(interval, numbers[f"noisy {level:g}"])
-    for name in ("H_edge", "R_edge", "cost", "extra", "image_half"):
+    for name in ("H_edge", "R_edge", "cost", "H_equal", "R_equal", "extra", "image_half"):
         assert getattr(row, name) == near(numbers[name]), (row.entry, name)
     assert (row.confirmed_runs, row.confirmed_failed) == (numbers["runs"], numbers["failed"])
     for name in ("held_back", "recovery"):
@@ -191,6 +191,10 @@ def compare_setting(shown: Confirmed, setting: Setting) -> None:
     assert {0.0: shown.real, **shown.mixed} == near(setting.A)
     assert (shown.fit, shown.wrong) == (near(setting.fit), near(setting.M))
     assert (shown.runs, shown.failed, shown.cost) == (setting.runs, setting.failed, setting.cost)
+    assert (shown.H_equal, shown.R_equal) == (
+        near(setting.equal.get("H")),
+        near(setting.equal.get("R")),
+    )
     assert shown.extra == near(setting.extra)
 
 

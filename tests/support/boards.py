@@ -310,6 +310,8 @@ def _record(
     budget = recipe["epochs"]
     is_control = cell.regularizer in ("none", "low-lr")
     epochs = control_epochs(budget) if is_control else checkpoints(budget)
+    if effect.cost > 1:  # where it has cost what `none` costs
+        epochs = tuple(sorted({*epochs, max(1, round(budget / effect.cost))}))
     rate = 1.0  # as a share of the plain run's
     if cell.regularizer == "low-lr":
         rate = cell.strength[0] / (recipe["lr"] * budget * STEPS)

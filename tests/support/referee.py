@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,7 @@ class Setting:
     runs: int
     failed: int
     cost: float
+    equal: dict[str, float]  #: "H" and "R" at equal compute, if they were read
     extra: dict[str, float]
     image_terms: np.ndarray | None
 
@@ -222,7 +224,7 @@ class Referee:
                 continue
             if not record.versions:
                 nameless.append(record)
-            elif not self.manifest.alone or record.env in self.manifest.envs:
+            elif not self.manifest.alone or record.env in self.manifest.alone:
                 own.setdefault(record.env, {}).setdefault(record.key, record)
         order = [env for env in self.manifest.envs if env in own]
         order += sorted(set(own) - set(order))
@@ -515,6 +517,12 @@ class Referee:
             records = plain.records
             read = {run: r for run, r in plain.read.items() if run[1] in plain.seeds}
         values = self.measure(plain, read, fails)
+        equal = {}
+        if cost > 1 and records is not None:
+            there = self.at_equal_compute(plain, records, cost)
+            if there:
+                again = self.measure(plain, there, (0, 0, 0))
+                equal = {"H": again["H"].x, "R": again["R"].x}
         if name == "low-lr":
             early = [o for o in options[1:] if o.epoch is not None]
             rates = [o for o in options[1:] if o.strength]
@@ -530,9 +538,28 @@ class Referee:
             runs=fails[1],
             failed=fails[0],
             cost=cost,
+            equal=equal,
             extra=self.further(plain, read),
             image_terms=self.image_terms(plain, records, values["R"].x),
         )
+
+    def at_equal_compute(
+        self, plain: Plain, records: dict[Run, Record], cost: float
+    ) -> dict[Run, Read]:
+        """Read the graded runs at the epoch of equal compute; nothing if one was not tested."""
+        budget = max(plain.records["real", s].epochs[-1] for s in plain.seeds)
+        epoch = max(1, round(budget / cost))
+        moved = {}
+        for run, record in records.items():
+            if record.status != "ok" or run[0] not in self.graded:
+                moved[run] = record
+                continue
+            if epoch not in record.epochs or record.test[record.epochs.index(epoch)] is None:
+                return {}
+            end = record.epochs.index(epoch) + 1
+            names = ("epochs", "train", "loss", "val", "test", "wrong")
+            moved[run] = replace(record, **{name: getattr(record, name)[:end] for name in names})
+        return self.effective(plain, moved)
 
     def means(self, plain: Plain, read: dict[Run, Read]) -> dict[str, Any]:
         """Average the plain readings over seeds."""
@@ -550,7 +577,7 @@ class Referee:
         self, name: str, entry: Entry, grid: tuple[Strength, ...], strength: Strength
     ) -> bool:
         """Tell whether a strength is an end of its grid (README, Choice)."""
-        if not strength:
+        if not strength or name == "placebo":
             return False
         limits = entry.limits or (None,) * len(strength)
         if not name.endswith(" (full)"):
@@ -611,7 +638,10 @@ class Referee:
         plain = self.plain(env, task, True)
         if plain is None or place.done < place.cells:
             return place
-        place.chosen = self.choose(plain, options)
+        if name == "placebo" and len(options) > 1:
+            place.chosen = 1, 1
+        else:
+            place.chosen = self.choose(plain, options)
         entry, _ = self.rows[name]
         complete = self.place(env, task, "none").complete
         for strength in {options[i].strength for i in place.chosen} - {()}:
@@ -660,6 +690,7 @@ class Referee:
             runs=0,
             failed=0,
             cost=1.0,
+            equal={},
             extra={},
             image_terms=None,
         )
@@ -811,6 +842,8 @@ class Referee:
         numbers["R_edge"] = any(setting.edge for setting in recovery.values())
         numbers["image_half"] = self.image_half(recovery)
         numbers["cost"] = max(s.cost for s in (*held_back.values(), *recovery.values()))
+        numbers["H_equal"] = self.mean_at_equal_compute("H", held_back)
+        numbers["R_equal"] = self.mean_at_equal_compute("R", recovery)
         numbers["runs"] = numbers["failed"] = 0
         for task in valid:
             for setting in {held_back[task].strength: held_back[task]} | {
@@ -828,6 +861,18 @@ class Referee:
             for question, name in enumerate("HR"):
                 numbers[f"{prefix}_{name}"] = self.excess(places, control, question)
         line.numbers = numbers
+
+    def mean_at_equal_compute(self, name: str, settings: dict[str, Setting]) -> float | None:
+        """Average H or R at equal compute (README, Equal compute)."""
+        if all(setting.cost == 1 for setting in settings.values()):
+            return None
+        mean = 0.0
+        for task, setting in settings.items():
+            x = setting.equal.get(name) if setting.cost > 1 else setting.values[name].x
+            if x is None:
+                return None
+            mean += self.weights[task] * x
+        return mean
 
     def mean(self, values: dict[str, Value]) -> Sum:
         """Average one reading over tasks."""
