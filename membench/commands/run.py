@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import time
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -96,8 +97,13 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
     work = find_work(plan, contents, environments, alone=options.fresh, failed=failed)
     manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
-    store.write_manifest(manifest)
-    follow_up = NotedFollowUp(work, store, manifest)
+
+    def join(there: Manifest, mine: Manifest) -> Manifest:
+        joined = merge_manifest(there, replace(plan, manifest=mine), registry)
+        return replace(joined, envs=tuple(dict.fromkeys((*there.envs, *mine.envs))))
+
+    store.join_manifest(manifest, join)
+    follow_up = NotedFollowUp(work, lambda mine: store.join_manifest(mine, join), manifest)
     job = _training_job(registry, work, environments, precisions, follow_up)
     outcome = training.train_missing(job, store, options, server)
     follow_up.note()
@@ -121,13 +127,13 @@ class NotedFollowUp:
 
     Args:
         work: plans it.
-        store: keeps the manifest.
-        manifest: as it was written before the training.
+        keep: keeps a manifest in the store, beside what other runs have planned meanwhile.
+        manifest: as it was kept before the training.
     """
 
-    def __init__(self, work: Work, store: Store, manifest: Manifest) -> None:
+    def __init__(self, work: Work, keep: Callable[[Manifest], object], manifest: Manifest) -> None:
         self._work = work
-        self._store = store
+        self._keep = keep
         self._manifest = manifest
         self._noted = time.monotonic()
         self._has_news = False
@@ -146,8 +152,8 @@ class NotedFollowUp:
         return packs
 
     def note(self) -> None:
-        """Write the manifest with all cells that have been planned so far."""
-        self._store.write_manifest(replace(self._manifest, cells=self._work.second.manifest.cells))
+        """Keep the manifest with all cells that have been planned so far."""
+        self._keep(replace(self._manifest, cells=self._work.second.manifest.cells))
         self._noted = time.monotonic()
         self._has_news = False
 

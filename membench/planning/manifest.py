@@ -182,7 +182,13 @@ def _merged_entries(old: Manifest, new: Manifest, kept_cells: Collection[str]) -
         if entry.name in with_kept_cells or entry.name not in with_old_cells:
             entries[entry.name] = entry
     for entry in new.entries:
-        entries[entry.name] = _with_full_grid(entry, entries.get(entry.name), kept_settings)
+        before = entries.get(entry.name)
+        skipped = dict(entry.skipped)
+        for task, reason in before.skipped.items() if before else ():
+            if task not in new.tasks:  # nobody asked about it this time
+                skipped[task] = reason
+        whole = replace(entry, skipped=skipped)
+        entries[entry.name] = _with_full_grid(whole, before, kept_settings)
     return tuple(sorted(entries.values(), key=lambda entry: (entry.name != "none", entry.name)))
 
 

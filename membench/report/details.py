@@ -100,7 +100,13 @@ def further(board: Board) -> str:
 def by_task(board: Board) -> str:
     """Write noise held back, real accuracy and recovery of every row on each valid task."""
     tasks = valid_tasks(board)
-    rows = _all_rows(board)
+    # a row that is whole on one network only has numbers there, and nowhere else on the page
+    unfinished = []
+    for row in board.unranked:
+        scores = [board.scores.get((row.entry, task)) for task in tasks]
+        if not row.H and any(score and score.held_back for score in scores):
+            unfinished.append(row)
+    rows = [*_all_rows(board), *unfinished]
     with_strengths = len(tasks) > MAX_STRENGTHS
     columns = [Column("entry", [escape_markdown(row.entry) for row in rows], left=True)]
     groups = []

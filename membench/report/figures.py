@@ -227,7 +227,7 @@ def fit_quantities() -> Quantities:
     """Read the fit of random labels and the accuracy after real ones."""
     return Quantities(
         x_label="random labels fitted (% of the training set at the last epoch, choosing seeds)",
-        y_label="test accuracy after real labels (%, choosing seeds)",
+        y_label="test accuracy after real labels (%, log-error scale, choosing seeds)",
         dot=lambda point: (point.fit, point.real),
     )
 
@@ -236,7 +236,7 @@ def wrong_quantities(level: float) -> Quantities:
     """Read the share of memorized wrong labels and the clean accuracy at one noise level."""
     return Quantities(
         x_label="wrong labels memorized (% predicted as given at the last epoch, choosing seeds)",
-        y_label=f"test accuracy after {level:.0%} noisy labels (%, choosing seeds)",
+        y_label=f"test accuracy after {level:.0%} noise (%, log-error scale, choosing seeds)",
         dot=lambda point: (point.wrong[level], point.mixed[level]),
     )
 

@@ -160,8 +160,9 @@ def _refuse_fewer_rows(path: Path, page: bytes) -> None:
         if now < before:
             raise MembenchError(
                 f"{path} has {count(before, 'complete row')} of {plain(suite)} and would be "
-                f"replaced by a page with {now}: it was left as it is; give another folder with "
-                "--out, or replace it with --force"
+                f"replaced by a page with {now}: it was left as it is; run again the rows whose "
+                "code or grid has changed, give another folder with --out, or replace it with "
+                "--force"
             )
 
 

@@ -31,6 +31,8 @@ from membench.report.text import sentence
 from membench.scoring.types import NONE
 from membench.scoring.types import Board
 
+FEW_UNFINISHED = 3  #: rows without numbers that the command which finishes them names
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -92,7 +94,7 @@ def _suite(section: Section) -> dict[str, Any]:
         "done": len(keys),
         "planned": len(plan.cells),
         "missing": len(plan.cells) - len(keys),
-        "command": _command(plan),
+        "command": _command(plan, board),
         "notes": board.notes if section.records else (),
         "nothing_to_rank": nothing_to_rank,
         "question": summary.question(plan, board),
@@ -122,10 +124,14 @@ def _suite(section: Section) -> dict[str, Any]:
     }
 
 
-def _command(plan: Manifest) -> str:
+def _command(plan: Manifest, board: Board) -> str:
     """Name the command that trains what is missing; "" where only its caller knows the options."""
     if plan.suite.endswith("-custom"):
         return ""
+    unfinished = [row.entry for row in board.unranked if row.incomplete]
+    if board.rows and 0 < len(unfinished) <= FEW_UNFINISHED:
+        selected = " or ".join(f"/{name}[" for name in unfinished)
+        return f"membench run --suite {plan.suite} -k '{selected}'"
     return f"membench run --suite {plan.suite} --all"
 
 

@@ -316,6 +316,10 @@ def _notes(row: Row, board: Board, environments: Environments, *, edge: bool) ->
     if row.confirmed_failed:
         runs = count(row.confirmed_runs, "run")
         notes.append(f"{row.confirmed_failed} of {runs} failed")
+    choosing_failed = row.failed - row.confirmed_failed
+    if choosing_failed > 0:
+        runs = count(row.cells - row.confirmed_runs, "choosing run")
+        notes.append(f"{choosing_failed} of {runs} failed")
     for task in row.skipped:
         notes.append(f"cannot act on {escape_markdown(task)}")
     notes += environments.notes(row)

@@ -10,18 +10,13 @@ and moves to the records when these are merged.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
-from membench.files import make_folder
 from membench.files import replace_file
 from membench.records import digest
 from membench.store.store import Store
@@ -74,15 +69,13 @@ def record_decision(
             is damaged.
     """
     path = store.shards / FILE_NAME
-    with disk_errors("write", path):
-        make_folder(store.shards)
-        with _locked(store):
-            machines = _read(store)
-            entry = machines.setdefault(digest(machine), {"machine": dict(machine), "tasks": {}})
-            kept: Decision = {**decision, **entry["tasks"].get(task, {})}
-            entry["tasks"][task] = kept
-            text = json.dumps(machines, sort_keys=True, indent=1, allow_nan=False) + "\n"
-            replace_file(path, text.encode(), scratch=store.shards)
+    with disk_errors("write", path), store.locked():
+        machines = _read(store)
+        entry = machines.setdefault(digest(machine), {"machine": dict(machine), "tasks": {}})
+        kept: Decision = {**decision, **entry["tasks"].get(task, {})}
+        entry["tasks"][task] = kept
+        text = json.dumps(machines, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        replace_file(path, text.encode(), scratch=store.shards)
     return kept
 
 
@@ -101,14 +94,3 @@ def _read(store: Store) -> dict[str, dict[str, Any]]:
         message = f"{path} is damaged: {error}; restore the file, or delete it to measure anew"
         raise MembenchError(message, ExitCode.STORE) from error
     return machines
-
-
-@contextmanager
-def _locked(store: Store) -> Iterator[None]:
-    """Hold the lock of the store's folder, which merging holds too."""
-    fd = os.open(store.shards / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

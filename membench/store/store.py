@@ -12,9 +12,10 @@ import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +132,7 @@ class Store:
         """
         if not self.shards.is_dir():
             return 0
-        with disk_errors("merge", self.folder), ExitStack() as stack:
-            _acquire(self.shards / ".lock", stack)
+        with disk_errors("merge", self.folder), self.locked():
             for leftover in self.shards.glob("*.tmp"):
                 leftover.unlink()
             abandoned: dict[Path, int] = {}
@@ -152,6 +152,39 @@ class Store:
                 removed += _remove(path, size)
             sync_folder(self.shards)
         return removed
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock under which files are merged, and files beside the shards replaced."""
+        make_folder(self.shards)
+        fd = os.open(self.shards / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def join_manifest(
+        self, manifest: Manifest, join: Callable[[Manifest, Manifest], Manifest]
+    ) -> Manifest:
+        """Keep what a suite planned, joined with what another run has planned meanwhile.
+
+        Args:
+            manifest: what this run has planned.
+            join: gives the manifest to keep, of the one that is there and this one.
+
+        Returns:
+            The manifest that is kept.
+
+        Raises:
+            MembenchError: with `ExitCode.DISK`; the file cannot be written.
+        """
+        with disk_errors("write", self.shards), self.locked():
+            there = self.manifests().get(manifest.suite)
+            if there is not None and there != manifest:
+                manifest = join(there, manifest)
+            self.write_manifest(manifest)
+        return manifest
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep what a suite planned, as `<suite>.plan.json`; an equal file is left alone.
@@ -318,13 +351,6 @@ def _read_live_shard(path: Path) -> FileContents:
     if fd is None:
         contents.torn = b""
     return contents
-
-
-def _acquire(path: Path, stack: ExitStack) -> None:
-    """Wait for the lock of merging, and hold it until the stack is closed."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    stack.callback(os.close, fd)
-    fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def _abandoned_size(path: Path) -> int | None:

@@ -111,7 +111,7 @@ def test_what_has_been_planned_is_in_the_store_while_the_run_goes_on(
 ) -> None:
     plan, store = mixup_alone(), Store(tmp_path)
     work = find_work(plan, Contents(records={}), HERE)
-    follow_up = NotedFollowUp(work, store, plan.manifest)
+    follow_up = NotedFollowUp(work, store.write_manifest, plan.manifest)
     records = records_of(plan, "none", "low-lr", "mixup")
     assert follow_up.packs(records)  # too soon to write
     assert store.manifests() == {}

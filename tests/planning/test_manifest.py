@@ -140,6 +140,19 @@ def test_entries_are_those_of_the_newest_plan_with_none_first() -> None:
     assert entry_of(manifest, "mixup").summary == "New words"
 
 
+def test_where_an_entry_cannot_act_stays_known_after_a_plan_of_another_task() -> None:
+    def skip(dataset: str, architecture: str, regularizer: str) -> str | None:
+        return f"has no taps in {architecture}" if regularizer == "dropout" else None
+
+    plugins = registry(dropout={"has_skip": True})
+    old = plan_of(plugins=plugins, skip=skip).manifest
+    part = replanned(old, plugins, replace(SUITE, architectures=("mlp",)), skip=skip)
+    assert entry_of(part, "dropout").skipped == {
+        "dots/mlp": "has no taps in mlp",
+        "dots/cnn": "has no taps in cnn",
+    }
+
+
 # --- what is dropped ------------------------------------------------------------------------------
 
 

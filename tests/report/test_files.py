@@ -149,8 +149,8 @@ def test_a_page_with_fewer_complete_rows_is_refused_and_nothing_is_written(
         write(tmp_path, {"README.md": board_page(**after), "figures/b.svg": b"<svg/>"})
     assert str(refused.value) == (
         f"{tmp_path / 'README.md'} has 6 complete rows of quick and would be replaced by a page "
-        f"with {number}: it was left as it is; give another folder with --out, or replace it with "
-        "--force"
+        f"with {number}: it was left as it is; run again the rows whose code or grid has changed, "
+        "give another folder with --out, or replace it with --force"
     )
     assert differences(tmp_path, before) == []
     assert not (tmp_path / "figures" / "b.svg").exists()

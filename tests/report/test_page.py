@@ -324,6 +324,13 @@ def test_failures_and_other_notes_are_few_words(board: Board) -> None:
     assert "- mixup on mnist5k/cnn: no branch\n" in page_text
 
 
+def test_failed_choosing_runs_are_counted_apart_from_the_confirming_ones(board: Board) -> None:
+    changes = {"failed": 17, "cells": 150, "confirmed_failed": 2, "confirmed_runs": 60}
+    page_text = text(with_row(board, "mixup", **changes))
+    (line,) = [row for row in rows(page_text, HELD_BACK) if "mixup" in row[1]]
+    assert line[7] == "2 of 60 runs failed, 15 of 90 choosing runs failed"
+
+
 def test_many_tasks_have_their_strengths_by_task(board: Board) -> None:
     tasks = (*TASKS, "fashion/mlp")
     gates = tuple(made_gate(task) for task in tasks)
@@ -556,7 +563,7 @@ def test_an_incomplete_entry_has_no_row_and_says_why(board: Board) -> None:
         ["sam", "45 of 90", "incomplete on mnist5k/cnn"]
     ]
     assert (
-        "1 run of those planned so far is missing. `membench run --suite quick --all` does the "
+        "1 run of those planned so far is missing. `membench run --suite quick -k '/sam['` does the "
         "rest. The runs that confirm a strength are planned once it has been chosen."
     ) in page_text
     assert "1 row has [no numbers yet](#unfinished-quick)." in page_text

@@ -469,6 +469,20 @@ def test_a_manifest_that_came_after_an_interrupted_run_counts(store: Store) -> N
     assert not unmerged.exists()
 
 
+def test_a_manifest_is_joined_with_the_one_that_another_run_has_kept_meanwhile(
+    store: Store,
+) -> None:
+    def join(there: Manifest, mine: Manifest) -> Manifest:
+        return replace(mine, cells={**there.cells, **mine.cells})
+
+    theirs = replace(make_manifest(), cells={"a": "1", "b": "2"})
+    assert store.join_manifest(theirs, join) == theirs
+    mine = replace(make_manifest(), cells={"b": "3", "c": "4"})
+    kept = store.join_manifest(mine, join)
+    assert kept.cells == {"a": "1", "b": "3", "c": "4"}
+    assert store.manifests() == {"smoke": kept}
+
+
 def test_a_manifest_replaces_the_one_that_git_keeps_only_when_the_store_is_merged(
     store: Store,
 ) -> None:
