@@ -110,7 +110,8 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
 
     if not outcome.summary.interrupted:
         store.merge()
-        write_board(options.out, manifest.suite, force=options.force)
+        with store.locked():  # of two runs, the last to write has read what both have measured
+            write_board(options.out, manifest.suite, force=options.force)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(

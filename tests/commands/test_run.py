@@ -471,6 +471,21 @@ def test_a_plugin_of_another_machine_joins_the_board_with_a_baseline_of_its_own(
     assert " ok" not in total(again)  # nor does the first machine train it anew
 
 
+@pytest.mark.slow
+def test_two_runs_at_once_in_one_folder_are_both_on_the_board(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    plugins(tmp_path, PLUGINS)
+    runs = []
+    for name in PLUGINS:
+        words = [*MEMBENCH, *ONE, "-k", name]
+        runs.append(subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL))
+    assert [process.wait(timeout=280) for process in runs] == [0, 0]
+    page = (tmp_path / "leaderboard/README.md").read_text()
+    for name in PLUGINS:
+        assert re.search(rf"^\| {name} ", page, re.MULTILINE)
+
+
 def test_an_interrupted_run_changes_no_file_that_git_keeps(
     whole: Whole, tiny: Tiny, tiny_inside: Tiny, tmp_path: Path
 ) -> None:

@@ -563,8 +563,8 @@ def test_an_incomplete_entry_has_no_row_and_says_why(board: Board) -> None:
         ["sam", "45 of 90", "incomplete on mnist5k/cnn"]
     ]
     assert (
-        "1 run of those planned so far is missing. `membench run --suite quick -k '/sam['` does the "
-        "rest. The runs that confirm a strength are planned once it has been chosen."
+        "1 run of those planned so far is missing. `membench run --suite quick -k '/sam['` does "
+        "the rest. The runs that confirm a strength are planned once it has been chosen."
     ) in page_text
     assert "1 row has [no numbers yet](#unfinished-quick)." in page_text
     assert "sam" not in named(page_text, HELD_BACK)
