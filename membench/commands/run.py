@@ -328,11 +328,23 @@ def _training_job(
 
 
 def _commit() -> str:
-    """Return `git describe` of the checkout that membench runs from; "" for an installed one."""
+    """Return the commit of the checkout that membench runs from; "" for an installed one.
+
+    It ends with `-dirty` if the code or a shipped plugin is not as committed. Records and pages are
+    not looked at: a run that goes on has changed them.
+    """
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return ""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = _git(checkout, "describe", "--always", "--abbrev=12")
+    if commit and _git(checkout, "status", "--porcelain", "--", "membench", "plugins"):
+        return f"{commit}-dirty"
+    return commit
+
+
+def _git(checkout: Path, *words: str) -> str:
+    """Return what git prints, "" if it cannot be asked."""
+    command = ["git", "-C", str(checkout), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

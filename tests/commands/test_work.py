@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Collection
 from collections.abc import Iterable
 from dataclasses import replace
@@ -126,3 +127,23 @@ def test_what_another_machine_has_finished_is_trained_only_with_fresh() -> None:
     assert to_train(find_work(plan, there, HERE)) == set()
     again = find_work(plan, there, HERE, alone=True)
     assert to_train(again) == {cell.id for cell in plan.cells}
+
+
+def test_the_commit_is_dirty_where_code_has_changed_and_not_where_records_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "membench" / "commands" / "run.py"
+    records = tmp_path / "leaderboard" / "0.jsonl"
+    for file in (module, records):
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    monkeypatch.setattr(run, "__file__", str(module))
+    assert run._commit() == ""  # no checkout
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *words], check=True)
+    records.write_text("changed")
+    clean = run._commit()
+    assert len(clean) == 12
+    module.write_text("changed")
+    assert run._commit() == f"{clean}-dirty"
