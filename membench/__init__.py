@@ -10,8 +10,8 @@ Plugins and analyses may rely on the names in `__all__` and on these modules; al
 - `membench.data`: where data sets lie, and how one run's data are drawn from them.
 - `membench.fetching`: downloads for data sets.
 - `membench.estimators`, `membench.rng`: statistics and random numbers for analyses.
-- `membench.shadow_runs`, under its first name `membench.subsets`: runs that three studies share.
-- `membench.scoring.core`, `membench.scoring.gate`: the formulas of the scores, for analyses.
+- `membench.shadow_runs`: runs that three studies share.
+- `membench.scoring.formulas`, `membench.scoring.gate`: the formulas of the scores, for analyses.
 - `membench.errors`: the exceptions that become one line.
 
 Importing this package, or any of these modules but `membench.nn`, does not import torch.
@@ -21,10 +21,12 @@ from membench.api import Architecture
 from membench.api import Arrays
 from membench.api import Composite
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.api import Split
+from membench.api import Suite
 from membench.api import hookimpl
 from membench.probes import Probe
 from membench.studies import Arm
@@ -40,12 +42,14 @@ __all__ = [
     "Composite",
     "Dataset",
     "Finding",
+    "Optimizer",
     "Probe",
     "Recipe",
     "Regularizer",
     "Signal",
     "Split",
     "Study",
+    "Suite",
     "Test",
     "hookimpl",
 ]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from dataclasses import KW_ONLY
 from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Protocol
@@ -49,6 +51,7 @@ COMMON_FIELDS = (
     "steps",
     "progress",
     "lr",
+    "mean_lr",
     "num_classes",
     "num_examples",
     "pixel",
@@ -66,10 +69,15 @@ STAGE_FIELDS = {
     "params": ("loss",),
     "before": ("weights", "update"),
     "activations": ("loss", "penalty"),
-    "forward": ("batch", "loss", "penalty"),
-    "gradient": ("grads",),
+    "forward": ("batch", "loss", "penalty", "update"),
+    "grads": ("update",),
+    "gradient": ("grads", "update"),
     "clean": ("batch", "loss"),
 }
+
+
+#: What `Recipe.schedule` may be.
+SCHEDULES = ("constant", "cosine", "warmup-cosine")
 
 
 class Spec:
@@ -84,8 +92,8 @@ class Spec:
 
         Returns:
             Any number of records, of any kind: `Regularizer`, `Composite`, `Architecture`,
-            `Dataset` and `Signal` (this module), `Probe` (`membench.probes`) and `Study`
-            (`membench.studies`).
+            `Dataset`, `Signal`, `Optimizer` and `Suite` (this module), `Probe` (`membench.probes`)
+            and `Study` (`membench.studies`).
 
         Example:
             A regularizer that shrinks the weights after each step. `params` maps names to tensors;
@@ -116,8 +124,9 @@ class Lane(Protocol):
     Valid in every stage: `strength` to `state` (`state` not in `init`), `uniform`, `normal` and
     `permutation`. By stage: `index` (batch, hidden, loss, penalty, grads, update), `tap` and `kind`
     (hidden), `x` (loss, penalty, grads, update), `y` (penalty, grads, update), `logits` (grads,
-    update), `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty),
-    `gradient` (grads), `before` (weights, update), `clean` (batch and loss, controls only).
+    update), `params` (loss), `activations` (loss, penalty), `forward` (batch, loss, penalty,
+    update), `grads` (update), `gradient` (grads, update), `before` (weights, update), `clean`
+    (batch and loss, controls only).
     """
 
     #: 0-d, this part's strength; never a Python number: it differs by lane inside one program
@@ -126,6 +135,7 @@ class Lane(Protocol):
     steps: int  #: how many steps the run has
     progress: Tensor  #: 0-d, step / steps, in [0, 1)
     lr: Tensor  #: 0-d, the learning rate of this step
+    mean_lr: float  #: the mean of `lr` over all steps of the run, by the recipe's schedule
     num_classes: int
     num_examples: int  #: size of the training set
     pixel: Tensor  #: [c, 1, 1], one grey level of 0-255 in units of x
@@ -140,6 +150,7 @@ class Lane(Protocol):
     logits: Tensor  #: [n, num_classes], of the main forward
     params: Params  #: the weights under differentiation
     before: Params  #: the weights before this step's update
+    grads: Params  #: the gradient at `before` after the `grads` stages, as the optimizer got it
     activations: list[Tensor]  #: the main forward's tap outputs, in order, after `hidden`
     #: [n] bool, input and label are the real ones. Internal, for the control `oracle`: only
     #: `group="control"`, which is never ranked, has it.
@@ -165,7 +176,7 @@ class Lane(Protocol):
         Args:
             x: [n, c, h, w].
             params: the weights to use; default: the present ones, in `loss` and `penalty` those
-                under differentiation.
+                under differentiation, in `update` those after the step.
             train: False: no taps (attacks, teachers); True: taps act, with fresh draws.
 
         Returns:
@@ -197,6 +208,10 @@ class Regularizer:
     name: str  #: `[a-z0-9][a-z0-9-]*`
     strengths: tuple[float, ...]  #: five, from "no visible effect" to "real accuracy breaks"
     off: float = 0.0  #: may be `inf`
+    #: The strongest value that makes sense, where there is one: a natural end of the grid, such as
+    #: 1.0 for a share. A best strength that is the last of the grid is then no sign that the grid
+    #: ends too early. No strength may lie beyond it.
+    limit: float | None = None
     #: data, model, loss, gradient, weights, trajectory or other; "control" is never ranked
     group: str = "other"
     #: net -> the reason why it cannot act on that network, else None; called when a run is planned
@@ -226,7 +241,9 @@ class Regularizer:
     redraw: bool = False
     summary: str = ""  #: one sentence; default: the module docstring's first
     source: str = ""  #: the citation; default: the rest of the module docstring
-    version: int = 1  #: raise it when a helper in another file changes what this does
+    #: raise it when what the hash of the code does not cover changes what this does: a file that is
+    #: opened, an installed package
+    version: int = 1
 
     @property
     def acts_on(self) -> tuple[str, ...]:
@@ -249,16 +266,40 @@ class Composite:
 class Recipe:
     """The training of a network: epochs x (examples // batch) optimizer steps, equal for all."""
 
-    optimizer: str = "sgd"  #: (momentum, no Nesterov) or "adamw" (betas .9 and .999, no decay)
+    optimizer: str = "sgd"  #: or "adamw", or another that is registered
     lr: float = 0.02
     momentum: float = 0.9
     batch: int = 100
     epochs: int = 100
-    schedule: str = "constant"  #: or "cosine", to 0 over the budget
+    #: The learning rate of step t = 0, 1, ... of T. "constant": lr. "cosine":
+    #: lr (1 + cos(pi t / T)) / 2. "warmup-cosine": lr (t + 1) / W for the first W = ceil(T / 10)
+    #: steps, then lr (1 + cos(pi (t - W) / (T - W))) / 2.
+    schedule: str = "constant"
 
     def steps(self, examples: int) -> int:
         """Count the optimizer steps of the budget; examples that fill no batch are left out."""
         return self.epochs * (examples // self.batch)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A rule that turns gradients into steps: pure functions of one lane, which the engine stacks.
+
+    It is called after the `grads` stages of the regularizers and before their `weights` stages.
+    """
+
+    name: str  #: `[a-z0-9][a-z0-9-]*`; what `Recipe(optimizer=...)` takes
+    #: (params, recipe) -> slots: its memory before the first step, a nested dict of tensors; {} =
+    #: none
+    init: Callable[[Params, Recipe], dict[str, Any]]
+    #: (params, grads, slots, lr, t, recipe) -> (params, slots), with the entries, shapes and types
+    #: of those given; lr is 0-d, t 0-d int32, the number of the step from 0
+    update: Callable[
+        [Params, Params, dict[str, Any], Tensor, Tensor, Recipe], tuple[Params, dict[str, Any]]
+    ]
+    summary: str = ""
+    source: str = ""
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -321,6 +362,14 @@ class Draw(Protocol):
         """The number of classes of the data set."""
 
     @property
+    def rows(self) -> Array:
+        """The rows of the data set, in its own order, that the split's examples are: [n] int64.
+
+        By them a file is joined that has a line for each image, as of labels that people gave. The
+        rows of a test set of the data set's own follow the others. Empty in `world`.
+        """
+
+    @property
     def world(self) -> Draw:
         """The draws that training, validation and test share: for one transform of them all."""
 
@@ -345,8 +394,11 @@ class Signal:
     """
 
     name: str  #: `[A-Za-z0-9-]+`
-    apply: Callable[[Array, Array, float | None, Draw, bool], tuple[Array, Array, Array]]
+    #: its `level` is a float if the signal has levels, else None
+    apply: Callable[[Array, Array, Any, Draw, bool], tuple[Array, Array, Array]]
     noise: str | None = None  #: "labels", "inputs" or None
+    #: whether its name takes a level, `name@p` with 0 < p <= 1; if so, it always has one
+    levels: bool = False
     summary: str = ""
     source: str = ""
     version: int = 1
@@ -365,7 +417,19 @@ class Net:
 
 @dataclass(frozen=True)
 class Split:
-    """Image counts: the fixed test set, and what each seed draws for training and validation."""
+    """Image counts: the fixed test set, and what each seed draws for training and validation.
+
+    A test set that is cut off the images has each class equally often, as far as the numbers allow.
+    A class that would be left with less than half of its share for training and validation, in
+    proportion to all images, is limited to its share of the test set. Of a class with one image
+    that is not for test; with two, one is; with three or more, at most all but two.
+
+    Training and validation images are drawn from the rest at random. Where a class was limited, or
+    where the draw lacks a class and the data set has a rare one (fewer than 30 images, or than half
+    as many as the average class), every class is drawn in its share instead: at least one image for
+    training and one for validation. A class with only one image left is in training. A part that
+    has fewer images than there are classes cannot hold them all.
+    """
 
     test: int  #: the same images for every seed
     train: int
@@ -386,3 +450,31 @@ class Split:
         Fields that are None are left out, so that keys are as they were before there were any.
         """
         return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of tasks, and the signals, seeds and budgets with which each entry is trained on them.
+
+    A task is a data set with an architecture. Each strength of an entry is trained on the
+    `choosing` seeds, and the strengths that are chosen there anew on the `confirming` ones, which
+    alone are read. Fewer than five confirming seeds: intervals, no ranks.
+    """
+
+    name: str  #: `[a-z0-9][a-z0-9-]*`; what `--suite` takes
+    _: KW_ONLY
+    datasets: tuple[str, ...]
+    architectures: tuple[str, ...]
+    #: "real", "mixed@0.4", "randY" or other signals; without these three kinds nothing is ranked
+    signals: tuple[str, ...]
+    choosing: tuple[int, ...]  #: whole numbers from 0
+    confirming: tuple[int, ...]  #: others
+    splits: dict[str, Split]  #: by data set
+    #: (dataset, architecture) -> the recipe that replaces the architecture's
+    recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)
+    width: int = 15  #: lanes in a pack, at most; `membench run` joins packs for a GPU
+    compiled: bool = True  #: whether a step is compiled; not worth it for a run of seconds
+    probes: tuple[str, ...] = ()  #: measured in every cell; they change no other number
+    summary: str = ""
+    source: str = ""
+    version: int = 1  #: raise it when anything above changes: results of two versions do not mix

@@ -30,6 +30,10 @@ from membench.rng import word
 
 Array = NDArray[np.generic]
 
+#: A class is rare if it has fewer images than this share of the average class, or fewer than that
+#: many. What is drawn of a data set that has a rare class is made to hold every class.
+RARE_SHARE, RARE_IMAGES = 0.5, 30
+
 
 # --- data sets -----------------------------------------------------------------------------------
 
@@ -89,13 +93,11 @@ def check_arrays(name: str, arrays: Arrays) -> Arrays:
     Raises:
         MembenchError: says which promise they break.
     """
-    parts = [(arrays.x, arrays.y)]
-    if arrays.test is not None:
-        parts.append(arrays.test)
-    for x, y in parts:
-        fault = _fault(x, y, arrays)
-        if fault:
-            raise MembenchError(f"data set {name!r}: {fault}")
+    fault = _fault(arrays.x, arrays.y, arrays) or _absent_class(arrays)
+    if not fault and arrays.test is not None:
+        fault = _fault(*arrays.test, arrays)
+    if fault:
+        raise MembenchError(f"data set {name!r}: {fault}")
     return arrays
 
 
@@ -109,7 +111,25 @@ def _fault(x: Array, y: Array, arrays: Arrays) -> str:
         return f"labels must lie in 0..{arrays.num_classes - 1}"
     if x.shape[1:] != arrays.x.shape[1:] or x.dtype != arrays.x.dtype:
         return f"test images are {x.shape} {x.dtype}, unlike the training images"
+    broken = np.zeros(0, bool) if x.dtype == np.uint8 else ~np.isfinite(x.reshape(len(x), -1))
+    if broken.any():
+        row = broken.any(axis=1).argmax()
+        where = f"row {row}" if x is arrays.x else f"row {row} of its own test set"
+        return f"{broken.sum()} of {x.size} values are not finite, the first in {where}"
     return ""
+
+
+def _absent_class(arrays: Arrays) -> str:
+    """Name the first class that no image is of; "" if there is none.
+
+    A test set of its own may lack one: accuracy is then measured without it.
+    """
+    counts = np.bincount(arrays.y, minlength=arrays.num_classes)
+    absent = np.flatnonzero(counts == 0)
+    if not len(absent):
+        return ""
+    others = f", nor have {len(absent) - 1} others" if len(absent) > 1 else ""
+    return f"class {absent[0]} of {arrays.num_classes} has no image{others}"
 
 
 def all_images(arrays: Arrays) -> Array:
@@ -187,7 +207,12 @@ def draw_run(
     world = Draws(chain(key, word(signal.name, level, "world")), arrays.num_classes)
     splits, changed = {}, {}
     for name, drawn in rows.items():
-        draw = Draws(chain(key, word(signal.name, level, name)), arrays.num_classes, world)
+        draw = Draws(
+            key=chain(key, word(signal.name, level, name)),
+            num_classes=arrays.num_classes,
+            shared=world,
+            rows=_read_only(drawn),
+        )
         x, y, changed[name] = _apply(signal, images[drawn], labels[drawn], level, draw, name)
         splits[name] = SplitData(rows=drawn, x=x, y=new_ids[y])
 
@@ -213,6 +238,13 @@ def draw_run(
     )
 
 
+def _read_only(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the same numbers so that a signal cannot change them."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def shuffles(key: int, signal: str, level: float | None) -> Draws:
     """Make the draws that hide which example and which class is which.
 
@@ -225,9 +257,6 @@ def shuffles(key: int, signal: str, level: float | None) -> Draws:
         Draws whose permutations `examples` and `classes` are used.
     """
     return Draws(chain(key, word("blind", signal, level)))
-
-
-blind = shuffles  #: the name that two studies import
 
 
 def trained_rows(split: Split, cell: Cell) -> NDArray[np.bool_]:
@@ -250,40 +279,161 @@ def trained_rows(split: Split, cell: Cell) -> NDArray[np.bool_]:
 def _draw_rows(arrays: Arrays, split: Split, task: str, key: int) -> dict[str, NDArray[np.int64]]:
     """Draw the rows of `all_images` that are training, validation and test images.
 
+    `Split` says how.
+
     Raises:
         MembenchError: the data set is too small for the split.
     """
-    test = _test_rows(arrays, split, task.split("/", maxsplit=1)[0])
+    order = Draws(word("test", task.split("/", maxsplit=1)[0]))
     rest = np.arange(len(arrays.y))
+    limited = False
     if arrays.test is None:
+        test, limited = _cut_test_rows(arrays.y, order.permutation("test", len(arrays.y)), split)
         rest = np.setdiff1d(rest, test)
+    else:
+        own = order.permutation("test", len(arrays.test[1]))
+        (test,) = _draw_parts(own, arrays.test[1], (split.test,))
+        test = len(arrays.y) + test
     if len(test) < split.test or len(rest) < split.train + split.validation:
         wanted = f"{split.train} training, {split.validation} validation and {split.test} test"
         raise MembenchError(
             f"{task}: the suite wants {wanted} images; "
             f"this data set has {len(rest)} and {len(test)} for test"
         )
-    drawn = rest[Draws(key).permutation("split", len(rest))[: split.train + split.validation]]
-    return {"train": drawn[: split.train], "val": drawn[split.train :], "test": test}
+    drawn = rest[Draws(key).permutation("split", len(rest))]
+    sizes = (split.train, split.validation)
+    train, validation = _draw_parts(drawn, arrays.y, sizes, in_shares=limited)
+    return {"train": train, "val": validation, "test": test}
 
 
-def _test_rows(arrays: Arrays, split: Split, dataset: str) -> NDArray[np.int64]:
-    """Choose the fixed test images, the same for every task and seed.
+def _cut_test_rows(
+    y: NDArray[np.int64], order: NDArray[np.int64], split: Split
+) -> tuple[NDArray[np.int64], bool]:
+    """Choose the fixed test images of a data set that brings none.
 
-    Cut from the training images, they are as balanced over the classes as the numbers allow.
+    Args:
+        y: [n], all labels.
+        order: [n], all rows in a random order.
+        split: how many are wanted.
+
+    Returns:
+        Their rows, and whether a class was limited to its share because it would have had too few
+        images left.
     """
-    draws = Draws(word("test", dataset))
-    if arrays.test is not None:
-        first = len(arrays.y)
-        return first + draws.permutation("test", len(arrays.test[1]))[: split.test]
-    order = draws.permutation("test", len(arrays.y))
-    rank = np.empty(len(order), dtype=np.int64)  # of each image within its class
-    for label in range(arrays.num_classes):
-        members = order[arrays.y[order] == label]
-        rank[members] = np.arange(len(members))
+    counts = np.bincount(y)
+    left_over = np.minimum(counts, np.where(counts > 2, 2, 1))  # the least that is not test
+    share = np.clip(
+        _divide_up(counts * split.test, len(y)),
+        np.minimum(1, counts - left_over),
+        counts - left_over,
+    )
+    enough = _divide_up(counts * (split.train + split.validation), 2 * len(y))
+    enough = np.maximum(enough, left_over)
+    limits = counts.copy()
+    while True:
+        test = _most_equal(y, order, limits)[: split.test]
+        given = np.bincount(y[test], minlength=len(counts))
+        short = (counts - given < enough) & (limits > share)
+        if not short.any():
+            return test, bool((limits < counts).any())
+        limits[short] = share[short]
+
+
+def _most_equal(
+    y: NDArray[np.int64], order: NDArray[np.int64], limits: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Sort rows so that the first ones, however many, have all classes about equally often.
+
+    Args:
+        y: [n], all labels.
+        order: [n], all rows in a random order.
+        limits: [num_classes], after how many images of a class all other classes go first.
+    """
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = _rank_in_class(y[order])
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
-    return np.lexsort((position, rank))[: split.test]
+    return np.lexsort((position, rank, rank >= limits[y]))
+
+
+def _draw_parts(
+    order: NDArray[np.int64],
+    y: NDArray[np.int64],
+    sizes: tuple[int, ...],
+    in_shares: bool = False,
+) -> list[NDArray[np.int64]]:
+    """Draw disjoint parts of the given sizes, one after the other, from rows in a random order.
+
+    They are the first rows, whatever their classes; but every class in its share, at least one
+    image each as far as there are, where the first rows lack a class of a data set that has a rare
+    one (`RARE_SHARE`, `RARE_IMAGES`).
+
+    Args:
+        order: rows in a random order.
+        y: labels by row.
+        sizes: how many rows each part has.
+        in_shares: draw every class in its share in any case.
+    """
+    first = np.split(order[: sum(sizes)], np.cumsum(sizes)[:-1])
+    num_present = len(np.unique(y[order]))
+    is_whole = all(len(np.unique(y[rows])) == num_present for rows in first)
+    if not in_shares and (is_whole or not _has_rare_class(y)):
+        return first
+
+    parts = []
+    for index, size in enumerate(sizes):
+        labels = y[order]
+        quotas = _quotas(np.bincount(labels), size, later=len(sizes) - index - 1)
+        is_taken = _rank_in_class(labels) < quotas[labels]
+        parts.append(order[is_taken])
+        order = order[~is_taken]
+    return parts
+
+
+def _has_rare_class(y: NDArray[np.int64]) -> bool:
+    """Tell whether the labels of a data set name some class rarely, which is not never."""
+    counts = np.bincount(y)
+    counts = counts[counts > 0]
+    return len(counts) > 0 and counts.min() < max(RARE_IMAGES, RARE_SHARE * counts.mean())
+
+
+def _quotas(counts: NDArray[np.int64], size: int, later: int) -> NDArray[np.int64]:
+    """Share a part's rows out among the classes, in proportion and by largest remainder.
+
+    Args:
+        counts: [num_classes], rows that are still there.
+        size: of the part.
+        later: how many further parts each class must have a row left for, if it has that many.
+
+    Returns:
+        [num_classes], at least 1 for each class that has a row to give, if the part is that large.
+    """
+    most = np.maximum(counts - later, np.minimum(counts, 1))
+    if most.sum() < size:
+        most = counts
+    least = np.minimum(counts, 1)
+    if least.sum() > size:
+        least = np.zeros_like(counts)
+    shares = counts * size / max(1, counts.sum())
+    quotas = np.clip(np.floor(shares).astype(np.int64), least, most)
+    while quotas.sum() < min(size, counts.sum()):
+        quotas[np.where(quotas < most, shares - quotas, -np.inf).argmax()] += 1
+    while quotas.sum() > size:
+        quotas[np.where(quotas > least, quotas - shares, -np.inf).argmax()] -= 1
+    return quotas
+
+
+def _rank_in_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count for each label how often it stands before: [n], 0 for the first of its class."""
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank
+
+
+def _divide_up(numerator: NDArray[np.int64], denominator: int) -> NDArray[np.int64]:
+    return -(-numerator // max(1, denominator))
 
 
 def _apply(

@@ -1,9 +1,13 @@
-"""Layers for architecture plugins, for use where torch's own are slow or break under vmap."""
+"""Building blocks of plugins, for use where torch's own are slow or break under vmap.
+
+Layers for architectures, and what several regularizers compute alike.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -193,6 +197,12 @@ def tapped(tap: Callable[..., Tensor], h: Tensor, kind: str = "hidden") -> Tenso
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Compute -sum_c y log softmax(logits) for soft labels y [n, c]: [n]."""
     return -(y * F.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def global_norm(params: Mapping[str, Tensor]) -> Tensor:
+    """Compute the Euclidean norm of weights or of a gradient, all tensors as one vector: 0-d."""
+    squares = [values.square().sum() for values in params.values()]
+    return sum(squares[1:], start=squares[0]).sqrt()
 
 
 def one_hot(y: Tensor, num_classes: int) -> Tensor:

@@ -95,6 +95,10 @@ class ProbeLane(Protocol):
         """[steps, batch] int64, the rows of x that each step so far trained on."""
 
     @property
+    def rates(self) -> Tensor:
+        """[steps] float64, the learning rate of each step so far, by the recipe's schedule."""
+
+    @property
     def state(self) -> dict[str, Any]:
         """The state that the probe's `init` or last `update` returned; {} without them."""
 

@@ -16,8 +16,8 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
-SCHEMA = 1  #: of a stored line; a reader refuses any other
-PROTOCOL = 1  #: raised when the engine's numbers change on purpose; part of every cell key
+SCHEMA = 2  #: of a stored line; a reader refuses any other
+PROTOCOL = 2  #: raised when the engine's numbers change on purpose; part of every cell key
 #: How a cell can end. Only the metrics of `ok` count as measured; `skipped` counts as the
 #: regularizer switched off, the other three as the worst values.
 STATUSES = ("ok", "failed", "timeout", "diverged", "skipped")
@@ -175,6 +175,8 @@ class Entry:
     skipped: dict[str, str] = field(default_factory=dict)  #: task -> why it cannot act there
     #: of a composition on request: the product of its parts' grids, unranked
     full: tuple[tuple[float, ...], ...] = ()
+    #: the strongest value that makes sense, of each part; None: there is none
+    limits: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,15 @@ class Manifest:
     tasks: tuple[str, ...]  #: "mnist5k/mlp"
     #: "real" is P's level 0, "mixed@p" its level p, "randY" the pure noise
     signals: tuple[str, ...]
-    seeds: tuple[int, ...]
+    choosing: tuple[int, ...]  #: seeds on which every strength is trained, to choose among them
+    confirming: tuple[int, ...]  #: further seeds, on which the chosen ones are read
     recipes: dict[str, dict[str, Any]]  #: task -> resolved recipe
     datasets: dict[str, str]  #: name -> SHA-256 of the raw arrays
     entries: tuple[Entry, ...]  #: `none` first
     cells: dict[str, str]  #: cell id -> cell key; the record with that key is the cell's
-    envs: tuple[str, ...] = ()  #: environments whose records count, the preferred one first
+    #: environments in which the suite was run, in the order in which they came
+    envs: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()  #: if given, only records of these environments count, `--fresh`
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
     #: with which sets of probes some of the cells were run; the empty set is not listed
     probes: tuple[tuple[str, ...], ...] = ()
@@ -199,15 +204,30 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Make a JSON-ready dict with the schema number.
 
-        Without full grids and probes it is spelled, and hashed, as before these fields existed.
+        Full grids, probes and `alone` are left out where they are not set.
         """
         line = {"schema": SCHEMA, **asdict(self)}
         if not self.probes:
             del line["probes"]
+        if not self.alone:
+            del line["alone"]
         for entry in line["entries"]:
             if not entry["full"]:
                 del entry["full"]
         return line
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds, the choosing ones first."""
+        return self.choosing + self.confirming
+
+    def counts(self, record: Record) -> bool:
+        """Tell whether records of this one's environment count.
+
+        All do, unless some are to stand `alone`. One without `versions`, of a cell whose worker
+        died before it could name its environment, counts in any case.
+        """
+        return not self.alone or record.env in self.alone or not record.versions
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Manifest:

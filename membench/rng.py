@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from functools import cache
 from statistics import NormalDist
 
@@ -32,6 +33,10 @@ class Draws:
     num_classes: int = 0
     #: for signals: the draws that training, validation and test have in common
     shared: Draws | None = None
+    #: for signals: [n] int64, the rows of the data set that the split's examples are
+    rows: NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False
+    )
 
     @property
     def world(self) -> Draws:

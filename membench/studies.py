@@ -24,6 +24,9 @@ from membench.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Values = Sequence[float] | NDArray[Any]  #: one a seed, say
 
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided at this scale"
@@ -96,7 +99,7 @@ class Study:
     analyse: Callable[[Results], Finding]  #: pure; numpy and scipy, no torch
     claim: str  #: one sentence: what the paper says
     figure: str = ""  #: "Fig. 5"
-    #: architectures, data sets, signals, regularizers and probes for this study alone
+    #: architectures, data sets, signals, regularizers, optimizers and probes for this study alone
     records: tuple[Any, ...] = ()
     scaled: str = ""  #: how "quick" is smaller than the paper, in a sentence or two
     summary: str = ""  #: one sentence; default: the module docstring's first
@@ -181,7 +184,7 @@ def by_setting(records: Iterable[Record]) -> dict[str, list[Record]]:
     return groups
 
 
-def mean_interval(x: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+def mean_interval(x: Values, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean of [n] values and the ends of Student's t-interval of it; -inf and inf where n < 2.
 
     Raises:
@@ -240,9 +243,7 @@ def shown(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
     return f"{value:{spec}} [{low:{spec}}, {high:{spec}}]"
 
 
-def paired(
-    x: Sequence[float], y: Sequence[float], confidence: float = 0.95
-) -> tuple[float, float, float]:
+def paired(x: Values, y: Values, confidence: float = 0.95) -> tuple[float, float, float]:
     """Compute the mean of paired differences x - y and the ends of its t interval.
 
     Args:

@@ -17,10 +17,10 @@ import pytest
 from support.cli import TERMINAL
 from support.cli import Cli
 from support.cli import Shell
-from support.tiny import TINY
+from support.suites import sources_and_tiny
 
 from membench.cli import main
-from membench.planning.suites import SUITES
+from membench.registry import registry
 
 #: Variables that a run sets for its workers.
 SET_FOR_WORKERS = ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS")
@@ -76,11 +76,18 @@ def environ(cache: Path) -> dict[str, str]:
 def shell(environ: dict[str, str]) -> Shell:
     """Run `membench WORDS` in a folder; a further keyword is an environment variable."""
 
-    def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        words: Sequence[str], folder: Path, timeout: float = 280, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "membench", *words]
-        env = {**environ, **more}
         return subprocess.run(
-            command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+            command,
+            cwd=folder,
+            env={**environ, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
 
     return run
@@ -103,7 +110,7 @@ def inside(environ: dict[str, str]) -> Shell:
                 patch.setenv(name, environ[name])
             for name, value in more.items():
                 patch.setenv(name, value)
-            patch.setitem(SUITES, TINY.name, TINY)
+            patch.setattr(registry, "find_sources", sources_and_tiny)
             patch.chdir(folder)
             try:
                 code = main(words)

@@ -16,9 +16,10 @@ LARGEST = max(growth_world.SIZES)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a store with a record for each of 100 140 planned cells."""
+    """Build a store with a record for each of some 100 000 planned cells."""
     folder = tmp_path_factory.mktemp("growth")
     growth_world.timed("build", LARGEST, folder)
+    assert growth_world.planned_cells(folder) > 90_000
     return folder
 
 

@@ -13,10 +13,11 @@ from support import readme_board
 from support.cli import REPO
 from support.cli import Cli
 from support.cli import Shell
+from support.suites import shipped_suite
 
 from membench.cli import build_parser
 from membench.errors import ExitCode
-from membench.planning.suites import SUITES
+from membench.store.store import Store
 
 TEXT = (REPO / "README.md").read_text("utf-8")
 
@@ -57,8 +58,8 @@ def test_the_plugin_is_twelve_lines_and_gets_on_the_board(folder: Path) -> None:
     page = (folder / "leaderboard" / "README.md").read_text("utf-8")
     assert "**logit-squeezing** (other, acts on loss)." in page
     assert "From plugins/mine.py." in page
-    assert "45 of 45" not in page  # two seeds of the tiny suite
-    assert "84 of 84 runs are done" in page
+    planned = Store(folder / "leaderboard" / "records").manifests()["tiny"].cells
+    assert f"{len(planned)} of {len(planned)} runs are done" in page
 
 
 def test_the_guide_s_probe_is_short_and_adds_columns_to_the_board(folder: Path) -> None:
@@ -123,7 +124,8 @@ def test_every_option_that_is_named_exists(cli: Cli) -> None:
 
 
 def test_every_exit_code_is_explained() -> None:
-    rows = re.findall(r"^\| (\d+) \| \S", TEXT, re.MULTILINE)
+    table = TEXT[TEXT.index("| exit code |") :]
+    rows = re.findall(r"^\| (\d+) \| \S", table, re.MULTILINE)
     assert [int(code) for code in rows] == sorted(ExitCode)
 
 
@@ -169,12 +171,9 @@ def test_the_excerpt_is_that_of_the_board() -> None:
 
 
 def test_what_is_said_of_the_suites_is_so() -> None:
-    quick, smoke = SUITES["quick"], SUITES["smoke"]
-    assert (quick.splits["mnist5k"].train, len(quick.architectures), len(quick.seeds)) == (
-        1000,
-        2,
-        5,
-    )
+    quick, smoke = shipped_suite("quick"), shipped_suite("smoke")
+    assert (quick.splits["mnist5k"].train, len(quick.architectures)) == (1000, 2)
+    assert (len(quick.choosing), len(quick.confirming)) == (3, 10)
     assert quick.signals == ("real", "mixed@0.4", "randY")
     assert quick.width == 15
     assert smoke.splits["digits"].train == 30

@@ -21,10 +21,9 @@ from rich.text import Text
 from membench.commands import session
 from membench.errors import ExitCode
 from membench.planning.plan import Plan
-from membench.planning.suites import SUITES
-from membench.planning.suites import Suite
 from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
+from membench.registry.entry import suite_of
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.text import one_line
@@ -40,22 +39,16 @@ def list_plugins(options: argparse.Namespace) -> int:
         0; 1 if plugins could not be read.
     """
     registry = session.load_registry(options)
-    print_plugins(registry, SUITES, as_json=options.json)
+    print_plugins(registry, as_json=options.json)
     return ExitCode.FAILED if registry.problems else ExitCode.OK
 
 
-def print_plugins(registry: Registry, suites: Mapping[str, Suite], as_json: bool) -> None:
-    """Print what can be run on stdout, and what was refused on stderr.
-
-    Args:
-        registry: all plugins.
-        suites: by name.
-        as_json: one JSON object instead of tables.
-    """
+def print_plugins(registry: Registry, as_json: bool) -> None:
+    """Print what can be run on stdout, as tables or one JSON object; what was refused on stderr."""
     if as_json:
-        print(json.dumps(as_dict(registry, suites), indent=1))
+        print(json.dumps(as_dict(registry), indent=1))
     else:
-        _print_tables(registry, suites)
+        _print_tables(registry)
     print_problems(registry.problems)
 
 
@@ -78,7 +71,7 @@ def report_problems(*sources: Registry | Plan) -> ExitCode:
     return ExitCode.FAILED if problems else ExitCode.OK
 
 
-def as_dict(registry: Registry, suites: Mapping[str, Suite]) -> dict[str, list[dict[str, Any]]]:
+def as_dict(registry: Registry) -> dict[str, list[dict[str, Any]]]:
     """Return everything in plain JSON types, by kind, sorted by group and name.
 
     Infinity, which JSON does not have, is "inf".
@@ -86,7 +79,6 @@ def as_dict(registry: Registry, suites: Mapping[str, Suite]) -> dict[str, list[d
     shown = {}
     for kind in KINDS:
         shown[kind] = [_plugin_dict(entry) for entry in _sorted_entries(registry, kind)]
-    shown["suites"] = [_suite_dict(suites[name]) for name in sorted(suites)]
     return shown
 
 
@@ -103,6 +95,9 @@ def _plugin_dict(entry: PluginEntry) -> dict[str, Any]:
         "origin": one_line(entry.origin),
         "acts_on": list(entry.acts_on),
     }
+    if entry.kind == "suites":
+        shown["version"] = entry.version
+        shown |= entry.suite
     if entry.kind == "regularizers":
         shown["strengths"] = []
         for strength in entry.strengths:
@@ -115,27 +110,14 @@ def _json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _suite_dict(suite: Suite) -> dict[str, Any]:
-    return {
-        "name": suite.name,
-        "version": suite.version,
-        "summary": suite.summary,
-        "datasets": list(suite.datasets),
-        "architectures": list(suite.architectures),
-        "signals": list(suite.signals),
-        "seeds": len(suite.seeds),
-    }
-
-
-def _print_tables(registry: Registry, suites: Mapping[str, Suite]) -> None:
+def _print_tables(registry: Registry) -> None:
     console = Console()
     for kind in KINDS:
         entries = _sorted_entries(registry, kind)
         console.print(Text(f"{len(entries)} {kind}", style="bold"))
-        console.print(_plugin_table(entries, console.width))
+        table = _suite_table if kind == "suites" else _plugin_table
+        console.print(table(entries, console.width))
         console.print()
-    console.print(Text(f"{len(suites)} suites", style="bold"))
-    console.print(_suite_table([suites[name] for name in sorted(suites)], console.width))
 
 
 def _plugin_table(entries: Iterable[PluginEntry], width: int) -> Table:
@@ -155,20 +137,24 @@ def _plugin_table(entries: Iterable[PluginEntry], width: int) -> Table:
     return _table(("name", "group", "acts on", "summary", "origin"), rows, width)
 
 
-def _suite_table(suites: Iterable[Suite], width: int) -> Table:
+def _suite_table(entries: Iterable[PluginEntry], width: int) -> Table:
     rows = []
-    for suite in suites:
+    for entry in entries:
+        suite = suite_of(entry)
+        origin = session.plugin_origin(entry)
         rows.append(
             {
-                "name": _text(suite.name),
-                "summary": _text(suite.summary),
+                "name": _text(entry.name),
+                "summary": _text(entry.summary),
                 "data sets": _text(*suite.datasets),
                 "architectures": _text(*suite.architectures),
                 "signals": _text(*suite.signals),
-                "seeds": _text(str(len(suite.seeds))),
+                "seeds": _text(f"{len(suite.choosing)} + {len(suite.confirming)}"),
+                # Only where it says something: the table has more columns than the others.
+                "origin": _text("" if origin == "membench" else origin),
             }
         )
-    columns = ("name", "summary", "data sets", "architectures", "signals", "seeds")
+    columns = ("name", "summary", "data sets", "architectures", "signals", "seeds", "origin")
     return _table(columns, rows, width)
 
 

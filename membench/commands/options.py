@@ -28,6 +28,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench run`."""
     add_selection(parser)
     add_training(parser)
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="count records of this machine's environment alone: torch, device, instruction set",
+    )
+    add_force(parser)
     add_results_folder(parser)
     add_data_folder(parser)
     add_plugins(parser)
@@ -46,6 +52,11 @@ def add_reproduce_options(parser: argparse.ArgumentParser) -> None:
         help="choose the sizes; paper: those of the study's paper; default: %(default)s",
     )
     add_training(parser)
+    parser.add_argument(
+        "--accept-env",
+        action="store_true",
+        help="count records of other torch, devices and instruction sets too",
+    )
     add_results_folder(parser, Path("leaderboard/paper"))
     add_data_folder(parser)
     add_plugins(parser)
@@ -58,6 +69,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write nothing; exit with 1 if the pages are out of date",
     )
+    add_force(parser)
     add_results_folder(parser)
 
 
@@ -198,11 +210,18 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         help="replace the suite's data sets",
     )
     group.add_argument(
+        "--signals",
+        type=comma_separated,
+        default=(),
+        metavar="A,B",
+        help="replace the suite's signals, as in real,mixed@0.2,randY",
+    )
+    group.add_argument(
         "--seeds",
         type=seed_list,
         default=(),
-        metavar="0-4",
-        help="replace the suite's seeds, as in 0,1,2 or 0-4",
+        metavar="3-12",
+        help="replace the suite's confirming seeds, as in 3,4,5 or 3-12",
     )
     group.add_argument(
         "--train-size",
@@ -261,10 +280,12 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="stop a pack that makes no progress for this time; default: %(default)s",
     )
-    group.add_argument(
-        "--accept-env",
-        action="store_true",
-        help="count records of other torch, devices and machines too",
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Add `--force`."""
+    parser.add_argument(
+        "--force", action="store_true", help="replace pages that have more complete rows"
     )
 
 

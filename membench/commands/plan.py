@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -22,9 +23,20 @@ def plan(options: argparse.Namespace) -> int:
     packs = planned.packs()
     Console().print(_table(packs))
     suite = planned.suite
-    print(f"suite {suite.name} {suite.version}: {len(planned.cells)} cells in {len(packs)} packs")
+    count = f"{len(planned.cells)} cells in {len(packs)} packs"
+    if planned.most_confirming_cells:
+        bound, fresh = planned.most_confirming_cells, seeds(suite.confirming)
+        count += f", then at most {bound} on seeds {fresh} to confirm what they choose"
+    print(f"suite {suite.name} {suite.version}: {count}")
     session.print_fetch_hints(datasets)
     return report_problems(registry, planned)
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """Spell seeds, as `--seeds` reads them: `3-12`, `0,2`."""
+    if len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ",".join(str(seed) for seed in numbers)
 
 
 def _table(packs: list[Pack]) -> Table:

@@ -91,7 +91,8 @@ def choose_precisions(
         store: beside whose records decisions are kept.
         contents: of the store.
         device: the option `--device`.
-        accept_all: whether records of every environment count, `--accept-env`.
+        accept_all: whether records of every environment count: without `--fresh`, or with
+            `--accept-env`.
         data_folder: where data sets are; None = the default.
         measure: whether a trial may be made; without it, an undecided task has no choice.
 
@@ -107,7 +108,7 @@ def choose_precisions(
         precision: session.expected_environments(device, True, precision)[0]
         for precision in (BFLOAT16, FLOAT32)
     }
-    machine = machine_of(environments[BFLOAT16])
+    machine = machine_of(environments[BFLOAT16], environment.processor())
     decisions = read_decisions(store, machine)
     recorded = precisions_of_records(environments, contents)
     measured = {key for (key, _), r in contents.records.items() if r.status in MEASURED}
@@ -203,7 +204,8 @@ def _measure(task: Task, data_folder: Path | None) -> Choice | None:
         size = session.image_size(task.dataset, task.registry, datasets)
         if size is None:
             return None
-        counts = matmul_trial.plain_products(architecture, task.recipe, *size)
+        optimizer = task.registry.optimizer(task.recipe.optimizer)
+        counts = matmul_trial.plain_products(architecture, task.recipe, optimizer, *size)
     except Exception:  # foreign code may raise anything, and will say so when a pack is trained
         return None
     speed = matmul_trial.bfloat16_speed(counts, matmul_trial.time_products(counts))

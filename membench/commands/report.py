@@ -20,6 +20,7 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.store.accepted import accepted_records
+from membench.store.accepted import records_of
 from membench.store.store import Contents
 from membench.store.store import Store
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from membench.scoring import Board
 
     ScoredSuite = tuple[Manifest, list[Record], Board]
+
+CHOOSE, CONFIRM = "choose", "confirm"  #: the phases, as `membench status` names them
 
 
 def report(options: argparse.Namespace) -> int:
@@ -46,7 +49,7 @@ def report(options: argparse.Namespace) -> int:
     files = pages(score_suites(out), out, draw_all=options.check)
     if options.check:
         return _compare(out, files)
-    write_pages(out, files)
+    write_pages(out, files, force=options.force)
     figures = sum(name.endswith(".svg") for name in files)
     print(f"wrote {out / 'README.md'} and {figures} figures")
     return ExitCode.OK
@@ -85,7 +88,7 @@ def score_suites(out: Path) -> list[ScoredSuite]:
     manifests = store.manifests()
     suites = []
     for name in sorted(manifests, key=lambda name: (name == "smoke", name)):
-        records = accepted_records(manifests[name], contents)
+        records = records_of(manifests[name], contents)
         suites.append((manifests[name], records, score(manifests[name], records)))
     if not suites:
         raise MembenchError(
@@ -103,6 +106,7 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
         draw_all: draw every figure, also those that the user's cache folder holds.
     """
     from membench.report import FigureCache
+    from membench.report import pages_beside
     from membench.report import render
 
     commits = {}
@@ -110,7 +114,8 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
         if manifest.commit:
             commits[f"membench commit ({manifest.suite})"] = manifest.commit
     figure_cache = None if draw_all else FigureCache.open()
-    return render(suites, commits, calibration_section(out / "paper"), figure_cache)
+    calibration = calibration_section(out / "paper")
+    return render(suites, commits, calibration, figure_cache, pages_beside(out))
 
 
 def calibration_section(folder: Path) -> str:
@@ -139,27 +144,47 @@ def calibration_section(folder: Path) -> str:
         ) from error
 
 
-def refuse_foreign_pages(out: Path) -> None:
+def refuse_foreign_pages(out: Path, *, is_paper: bool = False) -> None:
     """Look for files that pages would replace, before anything is trained or written.
 
+    Args:
+        out: the folder of results.
+        is_paper: the page to come is of the paper's experiments, not of a board.
+
     Raises:
-        MembenchError: there is one that membench has not written.
+        MembenchError: there is one that membench has not written, or a page of the other kind.
     """
     from membench.report import foreign_pages
+    from membench.report import other_page
 
     for path in foreign_pages(out):
         raise MembenchError(
             f"{path} was not written by membench and would be replaced: "
             "move it, or give another folder with --out"
         )
+    title = other_page(out, is_paper=is_paper)
+    if title:
+        raise MembenchError(
+            f"{out / 'README.md'} is the page of the {title.removeprefix('the ')} and would be "
+            "replaced by another kind of page: give another folder with --out"
+        )
 
 
-def write_pages(out: Path, files: dict[str, bytes]) -> None:
-    """Write rendered files under `out`. Raises `MembenchError` (DISK) if that is not possible."""
+def write_pages(out: Path, files: dict[str, bytes], force: bool = False) -> None:
+    """Write rendered files under `out`.
+
+    Args:
+        out: the folder of results.
+        files: by their paths below it.
+        force: whether to replace pages that have more complete rows.
+
+    Raises:
+        MembenchError: it is not possible (DISK), or the pages there have more complete rows.
+    """
     from membench.report import write
 
     with disk_errors("write", out):
-        write(out, files)
+        write(out, files, force=force)
 
 
 def status(options: argparse.Namespace) -> int:
@@ -179,21 +204,18 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
+    """Count the cells by suite, task and phase; those to confirm are the ones chosen so far."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("suite", "task"):
+    for column in ("suite", "task", "phase"):
         table.add_column(column)
     for column in ("cells", "ok", "diverged", "failed", "left"):
         table.add_column(column, justify="right")
     for name, manifest in sorted(manifests.items()):
-        status_of = {r.key: r.status for r in accepted_records(manifest, contents)}
-        for task in manifest.tasks:
-            counts: Counter[str] = Counter()
-            for cell_id, key in manifest.cells.items():
-                if cell_id.startswith(f"{task}/"):
-                    counts[status_of.get(key, "left")] += 1
+        for (task, phase), counts in _counts_by_phase(manifest, contents).items():
             table.add_row(
                 Text(name),
                 Text(task),
+                phase,
                 str(counts.total()),
                 str(counts["ok"]),
                 str(counts["diverged"]),
@@ -201,3 +223,20 @@ def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
                 str(counts["left"]),
             )
     return table
+
+
+def _counts_by_phase(manifest: Manifest, contents: Contents) -> dict[tuple[str, str], Counter[str]]:
+    """Count the cells of each task and phase by how they ended; "left" are those without record."""
+    status_of = {r.key: r.status for r in accepted_records(manifest, contents)}
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for task in manifest.tasks:
+        counts[task, CHOOSE] = Counter()
+        counts[task, CONFIRM] = Counter()
+    choosing = {str(seed) for seed in manifest.choosing}
+    for cell_id, key in manifest.cells.items():
+        dataset, architecture, *_ = cell_id.split("/")
+        _, _, seed = cell_id.rpartition("/seed")
+        phase = CHOOSE if seed in choosing else CONFIRM
+        ends = counts.setdefault((f"{dataset}/{architecture}", phase), Counter())
+        ends[status_of.get(key, "left")] += 1
+    return counts

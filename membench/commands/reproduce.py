@@ -58,7 +58,7 @@ def reproduce(options: argparse.Namespace) -> int:
         0; 1 if cells, analyses or plugins failed; 2 if interrupted.
     """
     if not options.collect_only:
-        refuse_foreign_pages(options.out)
+        refuse_foreign_pages(options.out, is_paper=True)
     with closing(ForkServer()) as server:
         return _reproduce(options, server)
 
@@ -95,14 +95,17 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
         failed = _failed_keys(jobs, planner, accepted, contents, options.out)
         if options.collect_only:
             return print_cells([job.narrowed(failed) for job in jobs], registry, options)
-    job = _training_job(options, registry, jobs, environments[0], accepted, precisions, failed)
-    outcome = training.train_missing(job, store, contents, options, server)
+    counting = accepted_by_key(keys, accepted, contents)
+    job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
+    outcome = training.train_missing(job, store, options, server)
 
     contents = store.read()
     accepted = training.accepted_environments(environments, contents, options.accept_env)
     others = planner.plan_others(jobs, {record.id for record in contents.records.values()})
     records = _accepted_records([*jobs, *others], accepted, contents)
-    rows = write_page(options.out, jobs, others, records)
+    rows = [study_row(job, records) for job in jobs]
+    if not outcome.summary.interrupted:
+        write_page(options.out, rows, others, records)
     print_outcome(rows, options.out)
     if outcome.failed_before:
         print(f"{outcome.failed_before} cells failed in an earlier run: --lf tries them again")
@@ -196,7 +199,7 @@ def _training_job(
     registry: Registry,
     jobs: Sequence[StudyJob],
     environment: Mapping[str, Any],
-    accepted: Sequence[str],
+    records: Mapping[str, Record],
     precisions: Mapping[str, Choice],
     failed: Collection[str] | None,
 ) -> TrainingJob:
@@ -207,7 +210,7 @@ def _training_job(
         registry: all plugins.
         jobs: the requested studies.
         environment: of the workers.
-        accepted: environments whose records count.
+        records: key -> the record that counts.
         precisions: chosen, by task.
         failed: keys of the cells that `--lf` trains; None without `--lf`.
     """
@@ -222,7 +225,7 @@ def _training_job(
         keys={key for job in jobs for key in job.keys},
         packs=packs,
         environment=environment,
-        accepted=accepted,
+        records=records,
         retry=failed,
         precisions=precisions,
     )
@@ -230,30 +233,25 @@ def _training_job(
 
 def write_page(
     out: Path,
-    jobs: Iterable[StudyJob],
+    rows: Sequence[paper.StudyRow],
     others: Iterable[StudyJob],
     records: Mapping[str, Record],
-) -> list[paper.StudyRow]:
-    """Analyse the studies and write their page.
+) -> None:
+    """Write the page of the studies.
 
     Args:
         out: the results folder.
-        jobs: the requested studies.
+        rows: of the requested studies.
         others: all other studies and scales; one that has a record stays on the page.
         records: key -> the record that counts.
-
-    Returns:
-        The rows of the requested studies.
     """
     from membench.report import paper
 
-    rows = [study_row(job, records) for job in jobs]
     other_rows = []
     for job in others:
         if not records.keys().isdisjoint(job.keys):
             other_rows.append(study_row(job, records))
     write_pages(out, paper.pages([*rows, *other_rows]))
-    return rows
 
 
 def study_row(job: StudyJob, records: Mapping[str, Record]) -> paper.StudyRow:

@@ -1,19 +1,21 @@
 """`membench run`: plan a suite, train what is missing, write the board.
 
-`run` is the list of the steps. The options are read in `session`, the training is in `training`,
-the pages are in `report`.
+`run` is the list of the steps. The options are read in `session`; `work` finds what is missing;
+the second phase is planned in `phases`; the training is in `training`, the pages are in `report`.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
+import time
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -25,22 +27,33 @@ from membench.commands.list import report_problems
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
-from membench.commands.precision import compiled_environments
 from membench.commands.report import pages
 from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
+from membench.commands.training import FollowUp
 from membench.commands.training import TrainingJob
+from membench.commands.work import Environments
+from membench.commands.work import Work
+from membench.commands.work import find_work
 from membench.errors import MembenchError
 from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
+from membench.planning.packs import Pack
 from membench.planning.plan import Plan
+from membench.planning.select import compile_expression
 from membench.records import Manifest
+from membench.records import Record
+from membench.records import digest
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
 from membench.store.store import Contents
 from membench.store.store import Store
+
+#: Seconds between two writings of the manifest while the second phase is planned, at least: that of
+#: 100 000 cells takes about one.
+NOTE_PERIOD = 60
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,12 +75,12 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
-    suite = session.requested_suite(options)
+    suite = session.requested_suite(options, registry)
     if not options.collect_only and not store.folder.exists():
         training.start_server(server, options, suite.compiled)
     failed = None
     if options.lf:
-        failed = failed_cells(store, suite.name)
+        failed = failed_cells(store, suite.name, options.expression)
     datasets = DatasetLoader(registry, options.data_dir, needed=not options.collect_only)
     plan = session.plan_suite(options, registry, datasets, only=failed)
     if options.collect_only:
@@ -77,19 +90,28 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
 
     contents = store.read()
     if training.is_missing(plan.manifest.cells.values(), contents):
-        training.start_server(server, options, suite.compiled)
-    environments = session.expected_environments(options.device, plan.suite.compiled)
-    precisions: dict[str, Choice] = {}
-    if plan.suite.compiled:
-        precisions = _choose_precisions(options, registry, plan, store, contents)
-        environments = compiled_environments(precisions, options.device)
-    accepted = training.accepted_environments(environments, contents, options.accept_env)
-    plan = replace(plan, manifest=_merged_manifest(store, plan, registry, accepted))
-    store.write_manifest(plan.manifest)
-    job = _training_job(registry, plan, environments[0], precisions, failed)
-    outcome = training.train_missing(job, store, contents, options, server)
+        training.start_server(server, options, plan.suite.compiled)
+    precisions = _choose_precisions(options, registry, plan, store, contents)
+    environments = _environments(options, plan, precisions)
+    earlier = store.manifests().get(plan.suite.name)
+    plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
+    work = find_work(plan, contents, environments, alone=options.fresh, failed=failed)
+    manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
 
-    write_board(options.out, plan.manifest.suite)
+    def join(there: Manifest, mine: Manifest) -> Manifest:
+        joined = merge_manifest(there, replace(plan, manifest=mine), registry)
+        return replace(joined, envs=tuple(dict.fromkeys((*there.envs, *mine.envs))))
+
+    store.join_manifest(manifest, join)
+    follow_up = NotedFollowUp(work, lambda mine: store.join_manifest(mine, join), manifest)
+    job = _training_job(registry, work, environments, precisions, follow_up)
+    outcome = training.train_missing(job, store, options, server)
+    follow_up.note()
+
+    if not outcome.summary.interrupted:
+        store.merge()
+        with store.locked():  # of two runs, the last to write has read what both have measured
+            write_board(options.out, manifest.suite, force=options.force)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(
@@ -99,10 +121,53 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     return outcome.exit_code(bool(problems))
 
 
-def failed_cells(store: Store, suite: str) -> set[str]:
-    """Return the ids of the cells that failed or timed out last time.
+class NotedFollowUp:
+    """Plans the second phase, and notes now and then in the store what has been planned.
+
+    So `membench status` and `membench report` know it while the run goes on, and if it is killed.
+
+    Args:
+        work: plans it.
+        keep: keeps a manifest in the store, beside what other runs have planned meanwhile.
+        manifest: as it was kept before the training.
+    """
+
+    def __init__(self, work: Work, keep: Callable[[Manifest], object], manifest: Manifest) -> None:
+        self._work = work
+        self._keep = keep
+        self._manifest = manifest
+        self._noted = time.monotonic()
+        self._has_news = False
+
+    @property
+    def expected(self) -> int:
+        """How many further cells are to be expected."""
+        return self._work.expected
+
+    def packs(self, records: Sequence[Record]) -> list[Pack]:
+        """Return the packs that follow from new records."""
+        packs = self._work.packs(records)
+        self._has_news = self._has_news or bool(packs)
+        if self._has_news and time.monotonic() - self._noted >= NOTE_PERIOD:
+            self.note()
+        return packs
+
+    def note(self) -> None:
+        """Keep the manifest with all cells that have been planned so far."""
+        self._keep(replace(self._manifest, cells=self._work.second.manifest.cells))
+        self._noted = time.monotonic()
+        self._has_news = False
+
+
+def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
+    """Return the ids of the selected cells of both phases that failed or timed out last time.
 
     Ids and not keys, because a plugin that was mended since gives its cells new keys.
+
+    Args:
+        store: of the results.
+        suite: name of the suite.
+        expression: the option `-k`.
 
     Raises:
         MembenchError: there are none.
@@ -110,46 +175,99 @@ def failed_cells(store: Store, suite: str) -> set[str]:
     failed: set[str] = set()
     manifest = store.manifests().get(suite)
     if manifest is not None:
-        records = accepted_by_key(manifest.cells.values(), manifest.envs, store.read())
+        records = accepted_by_key(manifest.cells.values(), (), store.read())
         keys = training.failed_keys(records)
-        failed = {cell_id for cell_id, key in manifest.cells.items() if key in keys}
+        selected = compile_expression(expression or "")
+        for cell_id, key in manifest.cells.items():
+            if key in keys and selected(cell_id):
+                failed.add(cell_id)
     if not failed:
-        raise training.nothing_failed(suite, store.folder.parent)
+        subject = suite if expression is None else f"{suite} that -k selects"
+        raise training.nothing_failed(subject, store.folder.parent)
     return failed
 
 
 def print_cells(plan: Plan, failed: Collection[str] | None) -> None:
-    """Print the ids of the planned cells, or of those among them that failed."""
-    ids = [cell.id for cell in plan.cells if failed is None or cell.id in failed]
-    print(*ids, f"{len(ids)} cells", sep="\n")
+    """Print the ids of the cells of the first phase, and how many the second has at most.
+
+    Args:
+        plan: of the first phase.
+        failed: ids of the cells of both phases that `--lf` trains, to print instead.
+    """
+    ids = sorted(failed) if failed is not None else [cell.id for cell in plan.cells]
+    count = f"{len(ids)} cells"
+    if failed is None and plan.most_confirming_cells:
+        count += f", then at most {plan.most_confirming_cells} to confirm what they choose"
+    print(*ids, count, sep="\n")
 
 
-def write_board(out: Path, suite: str) -> None:
-    """Write the pages of every suite, and print the table of the one that was run."""
+def write_board(out: Path, suite: str, force: bool = False) -> None:
+    """Write the pages of every suite, and print the table of the one that was run.
+
+    Args:
+        out: the leaderboard's folder.
+        suite: the name of the suite that was run.
+        force: whether to replace pages that have more complete rows.
+    """
     from membench.report import summary_table
 
     suites = score_suites(out)
-    write_pages(out, pages(suites, out))
     console = Console()
     for manifest, _, board in suites:
         if manifest.suite == suite:
             console.print(summary_table(board, console.width))
+    write_pages(out, pages(suites, out), force=force)
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
-def _merged_manifest(
-    store: Store, plan: Plan, registry: Registry, accepted: tuple[str, ...]
+def _environments(
+    options: argparse.Namespace, plan: Plan, precisions: Mapping[str, Choice]
+) -> Environments:
+    """Return the environments of this machine's workers, by task."""
+    environments = {}
+    for task in plan.manifest.tasks:
+        choice = precisions.get(task)
+        environments[task] = session.expected_environments(
+            options.device, plan.suite.compiled, choice.precision if choice else ""
+        )
+    return environments
+
+
+def _labelled(
+    manifest: Manifest,
+    earlier: Manifest | None,
+    work: Work,
+    environments: Environments,
+    alone: bool,
 ) -> Manifest:
-    """Join the plan with what earlier runs of the suite have planned."""
-    earlier = store.manifests().get(plan.suite.name)
-    manifest = merge_manifest(earlier, plan, registry)
-    return replace(manifest, envs=accepted, commit=_commit())
+    """Return the manifest with this machine's environments and the commit of the last training.
+
+    Args:
+        manifest: of all that was planned so far.
+        earlier: that of the last run; None if there was none.
+        work: what is to be trained.
+        environments: of this machine, by task.
+        alone: whether only this machine's records count, `--fresh`.
+    """
+    here: dict[str, None] = {}
+    came = dict.fromkeys(manifest.envs)
+    for task, of_task in environments.items():
+        hashes = [digest(environment) for environment in of_task]
+        here.update(dict.fromkeys(hashes))
+        if task in work.tasks:
+            came.update(dict.fromkeys(hashes))
+    commit = _commit()
+    if earlier is not None and not work.tasks:
+        commit = earlier.commit
+    return replace(manifest, envs=tuple(came), alone=tuple(here) if alone else (), commit=commit)
 
 
 def _choose_precisions(
     options: argparse.Namespace, registry: Registry, plan: Plan, store: Store, contents: Contents
 ) -> dict[str, Choice]:
-    """Choose the precision of the plan's tasks."""
+    """Choose the precision of the plan's tasks; none of tasks that are not compiled."""
+    if not plan.suite.compiled:
+        return {}
     tasks: dict[str, Task] = {}
     for cell in plan.cells:
         if cell.task not in tasks:
@@ -165,55 +283,68 @@ def _choose_precisions(
         store,
         contents,
         device=options.device,
-        accept_all=options.accept_env,
+        accept_all=not options.fresh,
         data_folder=options.data_dir,
     )
 
 
 def _training_job(
     registry: Registry,
-    plan: Plan,
-    environment: Mapping[str, Any],
+    work: Work,
+    environments: Environments,
     precisions: Mapping[str, Choice],
-    failed: Collection[str] | None,
+    follow_up: FollowUp,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
 
     Args:
         registry: all plugins.
-        plan: the suite's, with the manifest that is written.
-        environment: of the workers.
+        work: what is to be done here.
+        environments: of the workers, by task.
         precisions: chosen, by task.
-        failed: ids of the cells that `--lf` trains; None without `--lf`.
+        follow_up: plans the second phase.
     """
-    key_of = plan.manifest.cells
-    keys = [key_of[cell.id] for cell in plan.cells]
-    retry = None
-    if failed is not None:
-        retry = [key_of[cell.id] for cell in plan.cells if cell.id in failed]
+    keys = work.keys
+
+    def packs(done: Collection[str]) -> list[Pack]:
+        return work.first.packs(done) + work.confirming.packs(done)
+
     plugins = []
-    for name in dict.fromkeys(cell.regularizer for cell in plan.cells):
+    for name in dict.fromkeys(cell.regularizer for cell in work.first.cells):
         entry = registry.with_composition(name).regularizers[name]
         plugins.append((name, session.plugin_origin(entry)))
-
+    suite = work.first.suite
     return TrainingJob(
-        title=f"{plan.suite.name} {plan.suite.version}",
+        title=f"{suite.name} {suite.version}",
         plugins=plugins,
-        keys=keys,
-        packs=plan.packs,
-        environment=environment,
-        accepted=plan.manifest.envs,
-        retry=retry,
+        keys=list(keys.values()),
+        packs=packs,
+        records={key: work.records[key] for key in keys.values() if key in work.records},
+        environment=next(iter(environments.values()))[0],
+        retry=work.retry,
         precisions=precisions,
+        follow_up=follow_up,
     )
 
 
 def _commit() -> str:
-    """Return `git describe` of the checkout that membench runs from; "" for an installed one."""
+    """Return the commit of the checkout that membench runs from; "" for an installed one.
+
+    It ends with `-dirty` if the code or a shipped plugin is not as committed. Records and pages are
+    not looked at: a run that goes on has changed them.
+    """
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return ""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = _git(checkout, "describe", "--always", "--abbrev=12")
+    if commit and _git(checkout, "status", "--porcelain", "--", "membench", "plugins"):
+        return f"{commit}-dirty"
+    return commit
+
+
+def _git(checkout: Path, *words: str) -> str:
+    """Return what git prints, "" if it cannot be asked."""
+    command = ["git", "-C", str(checkout), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

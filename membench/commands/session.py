@@ -9,21 +9,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from membench.api import Architecture
 from membench.api import Net
 from membench.errors import MembenchError
-from membench.errors import unknown_name
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
 from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import make_plan
+from membench.planning.plan import pair_of
 from membench.planning.select import compile_expression
-from membench.planning.suites import SUITES
-from membench.planning.suites import Suite
+from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
 from membench.registry.discovery import is_shipped
@@ -46,23 +47,42 @@ def load_registry(options: argparse.Namespace) -> Registry:
             raise MembenchError(
                 f"-r {name}: give a composition, as in -r dropout+mixup; -k {name} selects one"
             )
-        registry = registry.with_composition(name, full_grid)
+        with _refused_plugins_named(registry):
+            registry = registry.with_composition(name, full_grid)
     return registry
 
 
-def requested_suite(options: argparse.Namespace) -> Suite:
+@contextmanager
+def _refused_plugins_named(registry: Registry) -> Iterator[None]:
+    """Print why plugins were refused before an error that this may be the cause of.
+
+    A name is unknown because its plugin cannot be read.
+    """
+    try:
+        yield
+    except MembenchError:
+        for problem in registry.problems:
+            print(problem, file=sys.stderr)
+        raise
+
+
+def requested_suite(options: argparse.Namespace, registry: Registry) -> PlannedSuite:
     """Return the suite that the options name, with the axes and sizes that they replace."""
-    if options.suite not in SUITES:
-        raise unknown_name("suite", options.suite, SUITES)
-    suite = narrow(
-        SUITES[options.suite],
-        options.datasets,
-        options.architectures,
-        options.seeds,
-        options.train_size,
-        options.epochs,
+    with _refused_plugins_named(registry):
+        return _narrowed_suite(options, registry)
+
+
+def _narrowed_suite(options: argparse.Namespace, registry: Registry) -> PlannedSuite:
+    return narrow(
+        registry.suite(options.suite),
+        datasets=options.datasets,
+        architectures=options.architectures,
+        signals=options.signals,
+        seeds=options.seeds,
+        probes=tuple(options.probes),
+        train=options.train_size,
+        epochs=options.epochs,
     )
-    return replace(suite, probes=tuple(dict.fromkeys(options.probes)))
 
 
 def plan_suite(
@@ -77,34 +97,33 @@ def plan_suite(
         options: of `plan` or `run`.
         registry: all plugins.
         datasets: loads the arrays, whose hashes are part of the cells' keys.
-        only: ids of the cells to choose from; None = every cell of the suite.
+        only: ids of cells, of either phase, in place of `-k`: regularizers that have none of them
+            on a task are left out there; None: `-k` selects.
 
     Returns:
         The plan. A regularizer whose `skip` raised is left out of it and is one of its problems.
     """
-    for name in options.datasets:
-        registry.entry("datasets", name)
-    for name in options.architectures:
-        registry.entry("architectures", name)
-    suite = _with_default_splits(requested_suite(options), datasets)
     skips = SkipAnswers(registry, datasets, inspect_network)
-    plan = make_plan(
-        suite, registry, datasets.hash, skips.reason, _selection(options.expression, only)
-    )
+    selection = _selection(options.expression, only)
+    with _refused_plugins_named(registry):
+        for name in options.datasets:
+            registry.entry("datasets", name)
+        for name in options.architectures:
+            registry.entry("architectures", name)
+        suite = _with_default_splits(_narrowed_suite(options, registry), datasets)
+        plan = make_plan(suite, registry, datasets.hash, skips.reason, selection)
     return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
 
 
 def _selection(expression: str | None, only: Collection[str] | None) -> Select | None:
     """Return whether an id is selected, as a function; None if every cell is."""
-    if only is None:
-        return None if expression is None else compile_expression(expression)
-    if expression is None:
-        return only.__contains__
-    matches = compile_expression(expression)
-    return lambda cell_id: cell_id in only and matches(cell_id)
+    if only is not None:
+        kept = {pair_of(cell_id) for cell_id in only}
+        return lambda cell_id: pair_of(cell_id) in kept
+    return None if expression is None else compile_expression(expression)
 
 
-def _with_default_splits(suite: Suite, datasets: DatasetLoader) -> Suite:
+def _with_default_splits(suite: PlannedSuite, datasets: DatasetLoader) -> PlannedSuite:
     """Give a split to each data set that is not the suite's own."""
     splits = dict(suite.splits)
     for name in suite.datasets:
@@ -145,11 +164,6 @@ def inspect_network(architecture: Architecture, shape: tuple[int, int, int], cla
     from membench.engine import network
 
     return network.inspect_network(architecture, shape, classes)
-
-
-def expected_environment(device: str, compiled: bool) -> dict[str, Any]:
-    """Return the environment that this process's workers will most likely write into records."""
-    return expected_environments(device, compiled)[0]
 
 
 def expected_environments(device: str, compiled: bool, precision: str = "") -> list[dict[str, Any]]:

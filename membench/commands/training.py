@@ -1,8 +1,9 @@
 """Train what is missing: the driver that `membench run` and `membench reproduce` share.
 
-A command says in a `TrainingJob` what it has planned. `train_missing` chooses the cells that have
-no record that counts, or with `--lf` those that failed last time; it trains them, merges the store
-and returns how that came out. The command makes a board or a page of studies from the records.
+A command says in a `TrainingJob` what it has planned, and which records count. `train_missing`
+chooses the cells that have none, or with `--lf` those that failed last time; it trains them and
+what follows from them, and returns how that came out. The command makes a board or a page of
+studies from the records.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from typing import Protocol
 
 from rich.console import Console
 
@@ -41,7 +43,6 @@ from membench.planning.packs import Pack
 from membench.planning.packs import merge_packs
 from membench.records import Record
 from membench.records import digest
-from membench.store.accepted import accepted_by_key
 from membench.store.store import MEASURED
 from membench.store.store import Contents
 from membench.store.store import Store
@@ -49,17 +50,29 @@ from membench.store.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """The cells that a command has planned, and the environments whose records count."""
+    """The cells that a command has planned, and the records that count."""
 
     title: str  #: "quick 1"
     plugins: Sequence[tuple[str, str]]  #: name and origin of each that takes part
     keys: Collection[str]  #: of all planned cells, each once
     packs: Callable[[Collection[str]], list[Pack]]  #: keys that are done -> packs of all the others
+    records: Mapping[str, Record]  #: key -> the record that counts for a planned cell
     environment: Mapping[str, Any]  #: of the workers
-    accepted: Sequence[str]  #: environments whose records count, the preferred one first
     retry: Collection[str] | None  #: keys of the cells that `--lf` tries again; None without `--lf`
     #: by task, of its compiled cells; a task that is missing has the usual precision
     precisions: Mapping[str, Choice] = field(default_factory=dict)
+    follow_up: FollowUp | None = None  #: what is planned while the packs are trained
+
+
+class FollowUp(Protocol):
+    """Plans further cells from the records of the cells before them."""
+
+    @property
+    def expected(self) -> int:
+        """How many cells are to be expected beside those that were planned."""
+
+    def packs(self, records: Sequence[Record]) -> list[Pack]:
+        """Return the packs that follow from new records."""
 
 
 @dataclass(frozen=True)
@@ -112,31 +125,35 @@ def is_missing(keys: Iterable[str], contents: Contents) -> bool:
 def train_missing(
     job: TrainingJob,
     store: Store,
-    contents: Contents,
     options: argparse.Namespace,
     server: ForkServer,
 ) -> TrainingOutcome:
     """Train the cells of a job that need it, and merge their records into the store.
 
+    What an interrupted run has measured stays in its shards, where it counts as well: the files
+    that git keeps change only when a run has come to its end.
+
     Args:
         job: what is planned.
         store: where the records go.
-        contents: what the store holds now.
         options: device, workers, plugins, data_dir, time_limit and maxfail.
         server: forks the workers.
     """
-    records = accepted_by_key(job.keys, job.accepted, contents)
-    done = _keys_to_leave(job, records)
-    packs = widen(job.packs(done), options, job.environment)
-    packs = [_at_chosen_precision(pack, job.precisions) for pack in packs]
+    packs = _ready(job.packs(_keys_to_leave(job)), job, options)
     if packs:
         start_server(server, options, any(pack.compiled for pack in packs))
     trained = {key for pack in packs for key in pack.keys}
-    _report_other_environments(trained, contents)
-    reused = len(records.keys() - trained)
+    reused = len(job.records.keys() - trained)
     summary = _train_packs(job, packs, store, options, server, reused=reused)
-    store.merge()
-    return TrainingOutcome(summary, failed_before=len(failed_keys(records) - trained))
+    if not summary.interrupted:
+        store.merge()
+    return TrainingOutcome(summary, failed_before=len(failed_keys(job.records) - trained))
+
+
+def _ready(packs: list[Pack], job: TrainingJob, options: argparse.Namespace) -> list[Pack]:
+    """Return the packs as this machine trains them: as wide, and at the precision, as it takes."""
+    wide = widen(packs, options, job.environment)
+    return [_at_chosen_precision(pack, job.precisions) for pack in wide]
 
 
 def accepted_environments(
@@ -171,31 +188,15 @@ def nothing_failed(subject: str, folder: Path) -> MembenchError:
     return MembenchError(f"no cell of {subject} in {folder} has failed", ExitCode.NOTHING)
 
 
-def _keys_to_leave(job: TrainingJob, records: Mapping[str, Record]) -> set[str]:
+def _keys_to_leave(job: TrainingJob) -> set[str]:
     """Return the keys of the planned cells that are not to be trained.
 
     Without `--lf` a failed cell is not tried again: repeating a command trains nothing twice.
     """
     if job.retry is None:
-        return set(records)
-    measured = records.keys() - failed_keys(records)
+        return set(job.records)
+    measured = job.records.keys() - failed_keys(job.records)
     return set(job.keys) - (set(job.retry) - measured)
-
-
-def _report_other_environments(keys: Collection[str], contents: Contents) -> None:
-    """Print how many of the cells to be trained have records from another environment.
-
-    A stored board whose records do not count here would look lost otherwise.
-    """
-    measured = set()
-    for (key, _), record in contents.records.items():
-        if key in keys and record.status in MEASURED:
-            measured.add(key)
-    if measured:
-        print(
-            f"{len(measured)} cells have records of another torch, device or machine, "
-            "which --accept-env counts; they are trained again"
-        )
 
 
 def _train_packs(
@@ -231,7 +232,17 @@ def _train_packs(
         products=tuple(describe_choices(job.precisions)),
     )
     print_header(console, header)
-    with Display(console, sum(len(pack.cells) for pack in packs)) as display:
+    news = store.news()
+
+    def follow_up(pack: Pack) -> list[Pack]:
+        if job.follow_up is None:
+            return []
+        further = _ready(job.follow_up.packs(news.read()), job, options)
+        display.expect(sum(len(pack.cells) for pack in further), job.follow_up.expected)
+        return further
+
+    expected = job.follow_up.expected if job.follow_up else 0
+    with Display(console, sum(len(pack.cells) for pack in packs), expected) as display:
         summary = run_packs(
             packs,
             store=store,
@@ -245,6 +256,7 @@ def _train_packs(
             reused=reused,
             on_cpu=_on_cpu(job.environment),
             server=server,
+            follow_up=follow_up,
         )
     print_summary(console, summary)
     return summary

@@ -39,22 +39,22 @@ def call(part: Regularizer, stage: str, *args: Any) -> Any:
 def _fault(stage: str, result: Any, args: tuple[Any, ...]) -> str:
     """Return "" if the stage may return this result, else what it should have returned."""
     if stage == "init":  # a state may have any entries, but they must be tensors
-        return _unlike(result, result if isinstance(result, dict) else {})
+        return unlike(result, result if isinstance(result, dict) else {})
     if stage == "penalty":
         if isinstance(result, (int, float)) or (isinstance(result, Tensor) and result.dim() == 0):
             return ""
         return f"one number, not {_describe(result)}"
     if stage == "batch":
-        return _unlike(result, args[:2])
+        return unlike(result, args[:2])
     if stage == "update":
         state = args[-1].state
         if result and not state:
             return "nothing: without init there is no state"
-        return _unlike(result, state)
-    return _unlike(result, args[0])
+        return unlike(result, state)
+    return unlike(result, args[0])
 
 
-def _unlike(new: Any, old: Any, where: str = "") -> str:
+def unlike(new: Any, old: Any, where: str = "") -> str:
     """Compare two trees of tensors.
 
     Args:
@@ -71,7 +71,7 @@ def _unlike(new: Any, old: Any, where: str = "") -> str:
             entries = ", ".join(str(name) for name in old) or "tensors"
             return f"{where}a dict of {entries}, not {_describe(new)}"
         for name in old:
-            fault = _unlike(new[name], old[name], f"{where}{name}: ")
+            fault = unlike(new[name], old[name], f"{where}{name}: ")
             if fault:
                 return fault
         return ""
@@ -79,7 +79,7 @@ def _unlike(new: Any, old: Any, where: str = "") -> str:
         if not isinstance(new, (tuple, list)) or len(new) != len(old):
             return f"{where}{len(old)} tensors, not {_describe(new)}"
         for new_entry, old_entry in zip(new, old, strict=True):
-            fault = _unlike(new_entry, old_entry, where)
+            fault = unlike(new_entry, old_entry, where)
             if fault:
                 return fault
         return ""

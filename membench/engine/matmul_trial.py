@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from membench.api import Architecture
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.engine.costs import count_step
 from membench.engine.environment import PRECISION
@@ -41,20 +42,26 @@ Seconds = Sequence[float]  #: of the CPU, for each of several rounds
 
 
 def plain_products(
-    architecture: Architecture, recipe: Recipe, shape: Shape, num_classes: int
+    architecture: Architecture,
+    recipe: Recipe,
+    optimizer: Optimizer,
+    shape: Shape,
+    num_classes: int,
 ) -> Counter[Product]:
     """Count the products of one lane's step of `none`, on the meta device.
 
     Args:
         architecture: the network.
         recipe: how it is trained.
+        optimizer: the one that the recipe names.
         shape: of an image, [c, h, w].
         num_classes: of the data set.
     """
     module = meta_module(architecture, shape, num_classes)
     sizes = RunSizes(steps=1, num_classes=num_classes, num_examples=recipe.batch, pixel_scale=1.0)
+    program = Program(module=module, parts=(), recipe=recipe, optimizer=optimizer, sizes=sizes)
     with ProductCounter() as counter:
-        count_step(Program(module=module, parts=(), recipe=recipe, sizes=sizes), shape)
+        count_step(program, shape)
     return counter.counts
 
 

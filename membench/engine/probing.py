@@ -20,6 +20,7 @@ from membench.api import Params
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine import draws
+from membench.engine import optim
 from membench.engine.environment import precision
 from membench.engine.evaluate import Readout
 from membench.engine.lane import NAMED
@@ -197,6 +198,12 @@ class LaneProbeView:
         """The rows of x that each step so far trained on, [steps, batch] int64."""
         epochs = range(1, self.epoch + 1)
         return torch.cat([self.data.order(epoch)[self.lane] for epoch in epochs])
+
+    @property
+    def rates(self) -> Tensor:
+        """The learning rate of each step so far, [steps] float64 on the CPU."""
+        step = torch.arange(self.steps, dtype=torch.float64, device="cpu")
+        return optim.rate(self.recipe, step, self.trainer.program.sizes.steps)
 
     def forward(self, x: Tensor, params: Params | None = None) -> Tensor:
         """Compute logits [k, num_classes] in evaluation mode; None = at the measured weights."""

@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from membench.api import Architecture
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine import card
@@ -56,7 +57,7 @@ def project(plan: ArmPlan, plugins: PluginLookup, shape: Shape, num_classes: int
 
     Args:
         plan: the arm and its cells.
-        plugins: gives the architectures and regularizers, as its study sees them.
+        plugins: gives architectures, regularizers and the optimizer, as its study sees them.
         shape: of an image, [c, h, w].
         num_classes: of the data set.
     """
@@ -67,6 +68,7 @@ def project(plan: ArmPlan, plugins: PluginLookup, shape: Shape, num_classes: int
         num_examples=split.train,
         pixel_scale=1.0,
     )
+    optimizer = plugins.optimizer(recipe.optimizer)
     total = Projection()
     programs = Counter((cell.architecture, cell.regularizer) for cell in plan.cells)
     for (architecture, regularizer), lanes in programs.items():
@@ -74,6 +76,7 @@ def project(plan: ArmPlan, plugins: PluginLookup, shape: Shape, num_classes: int
             plugins.architecture(architecture),
             plugins.regularizer(regularizer),
             recipe,
+            optimizer,
             shape,
             sizes,
             lanes,
@@ -86,13 +89,15 @@ def _project_program(
     architecture: Architecture,
     parts: tuple[Regularizer, ...],
     recipe: Recipe,
+    optimizer: Optimizer,
     shape: Shape,
     sizes: RunSizes,
     lanes: int,
     compiled: bool,
 ) -> Projection:
     """Project all lanes of one program."""
-    step = count_step(shared_program(architecture, shape, parts, recipe, sizes), shape)
+    program = shared_program(architecture, shape, parts, recipe, optimizer, sizes)
+    step = count_step(program, shape)
     module = meta_module(architecture, shape, sizes.num_classes)
     parameters = sum(p.numel() for p in module.parameters())
     compute_seconds = step.flops / (card.TF32_FLOPS if compiled else card.FP32_FLOPS)

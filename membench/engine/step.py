@@ -33,6 +33,7 @@ from torch.func import functional_call
 from torch.func import grad_and_value
 
 from membench.api import STAGES
+from membench.api import Optimizer
 from membench.api import Params
 from membench.api import Recipe
 from membench.api import Regularizer
@@ -73,12 +74,15 @@ class Program:
     module: nn.Module  #: its own weights are never read
     parts: tuple[Regularizer, ...]
     recipe: Recipe
+    optimizer: Optimizer  #: the one that the recipe names
     sizes: RunSizes
     #: `module` in eval mode: batch norm goes by running statistics
     eval_module: nn.Module = field(init=False, repr=False, compare=False)
+    mean_lr: float = field(init=False, repr=False, compare=False)  #: of all steps' learning rates
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eval_module", copy.deepcopy(self.module).eval())
+        object.__setattr__(self, "mean_lr", optim.mean_rate(self.recipe, self.sizes.steps))
 
     def acting(self, stage: str) -> list[tuple[int, Any]]:
         """Return (part number, checked function) of each part that acts at a stage, in order."""
@@ -106,7 +110,13 @@ class Program:
         step.take_batch(batch)
         gradient = step.gradient(params, len(self.parts))
         new_params, slots = optim.update(
-            self.recipe, params, gradient.grads, state["slots"], step.lr, step_index
+            self.optimizer,
+            params,
+            gradient.grads,
+            state["slots"],
+            step.lr,
+            step_index,
+            self.recipe,
         )
         for i, weights in self.acting("weights"):
             new_params = weights(new_params, step.lane(i, "weights", before=params))
@@ -120,6 +130,9 @@ class Program:
                 x=step.x,
                 y=step.y,
                 logits=gradient.logits,
+                grads=gradient.grads,
+                gradient=gradient_of(step, i),
+                forward=forward_of(step, i, "update", new_params),
             )
             states[i] = update(new_params, lane)
         trained_before = state["diverged_at"] < 0
@@ -128,6 +141,10 @@ class Program:
         new = {"params": new_params, "slots": slots, "states": states, "buffers": gradient.buffers}
         old = {name: state[name] for name in new}
         return {**_where(finite, new, old), "diverged_at": diverged_at}
+
+    def initial_slots(self, params: Params) -> Tree:
+        """Return the optimizer's memory before the first step, at the initial weights."""
+        return optim.init(self.optimizer, params, self.recipe)
 
     def initial_states(self, params: Params, constants: Tree, step_index: Tensor) -> list[Tree]:
         """Return each part's state before the first step; {} where a part keeps none.
@@ -225,8 +242,9 @@ class Step:
         self.buffers: Params = state["buffers"]
         self.strengths: Tensor = constants["strengths"]
         sizes = program.sizes
-        progress = step_index.to(torch.float32) / sizes.steps
-        self.lr = optim.rate(program.recipe, progress)
+        step = step_index.to(torch.float32)
+        progress = step / sizes.steps
+        self.lr = optim.rate(program.recipe, step, sizes.steps)
         key = draws.chain_tensor(constants["key"], step_index[None])
         self.keys = [draws.chain_tensor(key, spell(part.name)) for part in program.parts]
         self.common = {
@@ -234,6 +252,7 @@ class Step:
             "steps": sizes.steps,
             "progress": progress,
             "lr": self.lr,
+            "mean_lr": program.mean_lr,
             "num_classes": sizes.num_classes,
             "num_examples": sizes.num_examples,
             "pixel": (sizes.pixel_scale / constants["std"])[:, None, None],

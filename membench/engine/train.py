@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from membench.api import Architecture
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
@@ -69,6 +70,9 @@ class PluginLookup(Protocol):
 
     def dataset(self, name: str) -> Dataset:
         """Return a data set."""
+
+    def optimizer(self, name: str) -> Optimizer:
+        """Return an optimizer."""
 
     def probe(self, name: str) -> Probe:
         """Return a probe."""
@@ -221,6 +225,7 @@ def shared_program(
     shape: Shape,
     parts: tuple[Regularizer, ...],
     recipe: Recipe,
+    optimizer: Optimizer,
     sizes: RunSizes,
 ) -> Program:
     """Return one object for all packs of a program in this process, so that it is compiled once.
@@ -230,10 +235,11 @@ def shared_program(
         shape: of an image, [c, h, w].
         parts: the regularizer's parts.
         recipe: how it is trained.
+        optimizer: the one that the recipe names.
         sizes: the run's other numbers.
     """
     module = meta_module(architecture, shape, sizes.num_classes)
-    return Program(module=module, parts=parts, recipe=recipe, sizes=sizes)
+    return Program(module=module, parts=parts, recipe=recipe, optimizer=optimizer, sizes=sizes)
 
 
 class Run:
@@ -251,6 +257,7 @@ class Run:
         self.pack, self.device = pack, device
         self.architecture = plugins.architecture(cell.architecture)
         self.parts = plugins.regularizer(cell.regularizer)
+        self.optimizer = plugins.optimizer(pack.recipe.optimizer)
         redraw = any(part.redraw for part in self.parts)
         dataset, signals = plugins.dataset(cell.dataset), _signals(pack, plugins)
         self.data = PackData(pack, dataset, signals, redraw, device)
@@ -279,7 +286,9 @@ class Run:
             pixel_scale=1.0 if self.data.images.dtype == np.uint8 else 1 / 255,
         )
         parts = (*self.parts, *probe_parts)
-        return shared_program(self.architecture, self.data.shape, parts, self.pack.recipe, sizes)
+        return shared_program(
+            self.architecture, self.data.shape, parts, self.pack.recipe, self.optimizer, sizes
+        )
 
     def trainer(self) -> Trainer:
         """Return the stacked lanes at step 0."""

@@ -16,7 +16,6 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from membench.api import Params
-from membench.engine import optim
 from membench.engine.capture import CapturedStep
 from membench.engine.capture import is_out_of_memory
 from membench.engine.counter import tree_bytes
@@ -76,7 +75,7 @@ class Trainer:
         #: what a step changes, stacked over lanes; its tensors stay in place
         self.state: Tree = {
             "params": params,
-            "slots": optim.init(program.recipe, params),
+            "slots": clone_tree(vmap(program.initial_slots)(params)),
             "states": [clone_tree(state) for state in states],
             "buffers": initial_buffers(program.module, len(weights), device),
             "diverged_at": torch.full((len(weights),), -1, dtype=torch.int32, device=device),

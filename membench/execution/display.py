@@ -92,7 +92,8 @@ def by_origin(plugins: Iterable[tuple[str, str]]) -> tuple[tuple[str, tuple[str,
 class Meter:
     """The progress of a run, computed from its events."""
 
-    total: int  #: cells to train
+    total: int  #: cells to train, as far as they are planned
+    expected: int = 0  #: further cells that the results will make necessary, roughly
     started: float = 0.0  #: time of the first event
     counts: Counter[str] = field(default_factory=Counter)  #: cells by status
     #: worker -> its pack, and the share of it that is done
@@ -108,6 +109,16 @@ class Meter:
             self.counts += event.counts
 
     @property
+    def all_cells(self) -> int:
+        """Cells to train, those that are expected included."""
+        return self.total + self.expected
+
+    @property
+    def all_text(self) -> str:
+        """That number, `~9000` while some of them are only expected."""
+        return f"~{self.all_cells}" if self.expected else str(self.total)
+
+    @property
     def done(self) -> int:
         """Cells whose packs have ended."""
         return self.counts.total()
@@ -121,7 +132,8 @@ class Meter:
         """Return the time left at the rate so far, `ETA 12:30`; "" while there is no rate."""
         if now <= self.started or not self.reached:
             return ""
-        return "ETA " + clock((self.total - self.reached) * (now - self.started) / self.reached)
+        left = self.all_cells - self.reached
+        return "ETA " + clock(left * (now - self.started) / self.reached)
 
 
 class Display:
@@ -130,9 +142,9 @@ class Display:
     On a terminal it draws bars; elsewhere, or with `CI` set, it prints a line now and then.
     """
 
-    def __init__(self, console: Console, cells: int) -> None:
+    def __init__(self, console: Console, cells: int, expected: int = 0) -> None:
         self._console = console
-        self._meter = Meter(cells)
+        self._meter = Meter(cells, expected)
         self._bars: _Bars | None = None
         if console.is_terminal and not os.environ.get("CI"):
             self._bars = _Bars(console, cells)
@@ -152,6 +164,11 @@ class Display:
         if self._bars:
             self._bars.progress.stop()
 
+    def expect(self, planned: int, expected: int) -> None:
+        """Take into account that cells were planned, and how many are to be expected still."""
+        self._meter.total += planned
+        self._meter.expected = expected
+
     def on_event(self, event: Event) -> None:
         """Show what happened."""
         now = time.monotonic()
@@ -166,7 +183,7 @@ class Display:
             self._console.print(line, soft_wrap=True, highlight=False)
 
     def _line_is_due(self, now: float) -> bool:
-        return now - self._last_line >= LINE_PERIOD or self._meter.done == self._meter.total
+        return now - self._last_line >= LINE_PERIOD or self._meter.done == self._meter.all_cells
 
 
 class _Bars:
@@ -193,7 +210,8 @@ class _Bars:
         self.progress.update(
             self._all_cells,
             completed=meter.reached,
-            share=f"{meter.done}/{meter.total}",
+            total=meter.all_cells,
+            share=f"{meter.done}/{meter.all_text}",
             eta=meter.eta(now),
         )
         if event.worker >= _MAX_WORKER_BARS:
@@ -227,8 +245,8 @@ def _failure_line(event: Event) -> Text:
 
 def _progress_line(meter: Meter, event: Event, now: float) -> str:
     """Return `[ 30/630]   5% mnist5k/mlp/dropout[0.5]/real/seed0 x15: 15 ok  ETA 12:30`."""
-    width = len(str(meter.total))
-    share = f"[{meter.done:{width}}/{meter.total}] {meter.done / meter.total:4.0%}"
+    width = len(meter.all_text)
+    share = f"[{meter.done:{width}}/{meter.all_text}] {meter.done / meter.all_cells:4.0%}"
     counts = [f"{event.counts[s]} {s}" for s in _STATUS_STYLES if event.counts[s]]
     return f"{share} {short(event.pack.id)}: {', '.join(counts)}  {meter.eta(now)}".rstrip()
 

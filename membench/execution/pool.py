@@ -61,8 +61,9 @@ def run_packs(
     reused: int = 0,
     on_cpu: bool = True,
     server: ForkServer | None = None,
+    follow_up: Callable[[Pack], Sequence[Pack]] = lambda pack: (),
 ) -> Summary:
-    """Train all packs.
+    """Train all packs, and those that follow from them.
 
     Args:
         packs: what to train.
@@ -77,6 +78,8 @@ def run_packs(
         reused: cells that are in the store already, for the summary.
         on_cpu: whether the workers train on a CPU, where each has one thread to compile with.
         server: forks the workers, once it is ready; None, or one that cannot: they are spawned.
+        follow_up: called with each pack that has ended, when its records are stored; gives packs
+            to train too.
 
     Returns:
         What became of the cells, and whether a signal ended the run.
@@ -89,7 +92,7 @@ def run_packs(
     limits = Limits(pack_seconds=time_limit, retries=retries_on_death, failures=max_failures)
     environ = worker_environ(on_cpu)
     starter = _Starter(command, environ, server)
-    pool = _Pool(packs, starter, workers, limits, recorder)
+    pool = _Pool(packs, starter, workers, limits, recorder, follow_up)
     try:
         with deferred_signals() as signals:
             pool.run(signals)
@@ -177,8 +180,10 @@ class _Pool:
         size: int,
         limits: Limits,
         recorder: RunRecorder,
+        follow_up: Callable[[Pack], Sequence[Pack]],
     ) -> None:
         self._queue = Queue(packs)
+        self._follow_up = follow_up
         self._starter = starter
         self._size = size
         self._limits = limits
@@ -291,6 +296,7 @@ class _Pool:
             del self._running[slot]
             counts = Counter(message["counts"])
             self._recorder.stored(slot, pack, counts, reason, worker.process.output)
+            self._queue.add(self._follow_up(pack))
         elif kind == "raised":
             self._fail(slot, pack, "failed", reason)
             # What an exception leaves behind, on a GPU above all, must not cost other packs.
@@ -304,6 +310,7 @@ class _Pool:
         worker = self._workers[slot]
         failure = Failure(pack=pack.id, status=status, reason=reason, output=worker.process.output)
         self._recorder.failed(slot, pack, failure, worker.versions)
+        self._queue.add(self._follow_up(pack))
 
     def _retry(self, slot: int, pack: Pack, reason: str) -> None:
         del self._running[slot]

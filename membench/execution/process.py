@@ -226,11 +226,13 @@ class ChildProcess:
 
     def receive(self) -> list[dict[str, Any]]:
         """Return its new messages; note what it printed and whether it ended."""
-        # The exit pipe comes first: if it is at its end, nothing follows what is read below.
+        # The exit pipe comes first: if it is at its end, nothing follows what is read below. What
+        # it printed comes last, so that all that came before a message is there with it.
         self._exit_line += self._exit_pipe.read()
+        messages = self._inbox.feed(self._message_pipe.read())
         output = self._output_pipe.read().decode(errors="replace")
         self.output = (self.output + output)[-_OUTPUT_TAIL:]
-        return self._inbox.feed(self._message_pipe.read())
+        return messages
 
     def kill_if_overdue(self) -> None:
         """Kill it if its time limit is exceeded. Its last messages can still be received."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
+from membench.planning.plan import NONE
 
 
 def estimated_work(pack: Pack) -> int:
@@ -25,14 +26,20 @@ class Queue:
     def __init__(self, packs: Iterable[Pack]) -> None:
         #: program -> its packs, the next one last
         self._waiting: dict[ProgramId, list[Pack]] = defaultdict(list)
-        for pack in packs:
-            self._waiting[pack.program].append(pack)
-        for waiting in self._waiting.values():
-            waiting.reverse()  # the sort is stable: of equal packs the first given is the next one
-            waiting.sort(key=estimated_work)
+        self.add(packs)
 
     def __len__(self) -> int:
         return sum(len(waiting) for waiting in self._waiting.values())
+
+    def add(self, packs: Iterable[Pack]) -> None:
+        """Add packs, which wait behind those of their programs that are as long."""
+        by_program: dict[ProgramId, list[Pack]] = defaultdict(list)
+        for pack in packs:
+            by_program[pack.program].append(pack)
+        for program, added in by_program.items():
+            # the sort is stable: of equal packs the first given is the next one
+            waiting = [*reversed(added), *self._waiting[program]]
+            self._waiting[program] = sorted(waiting, key=estimated_work)
 
     def put_back(self, pack: Pack) -> None:
         """Add a pack that is to be tried again, as the next of its program."""
@@ -46,10 +53,11 @@ class Queue:
     ) -> Pack | None:
         """Remove and return the next pack of a worker, or None if there is none for it.
 
-        The pack is of a program that the worker has compiled. If none of these is left, it is of a
-        program that no other worker is busy with, since each further worker compiles it again;
-        else of any. Of several such programs, it is the one with most work left for each worker
-        that would share it.
+        The pack is of the plain network, which all rows are compared with, unless another worker
+        is busy with it; else of a program that the worker has compiled. If none of these is left,
+        it is of a program that no other worker is busy with, since each further worker compiles it
+        again; else of any. Of several such programs, it is the one with most work left for each
+        worker that would share it.
 
         Args:
             compiled: programs that this worker has compiled.
@@ -66,6 +74,7 @@ class Queue:
             return None
         familiar = [program for program in work_per_worker if program in compiled]
         unshared = [program for program in work_per_worker if program not in busy]
-        candidates = familiar or unshared or work_per_worker
+        plain = [program for program in unshared if program[2] == NONE]
+        candidates = plain or familiar or unshared or work_per_worker
         program = max(candidates, key=lambda program: work_per_worker[program])
         return self._waiting[program].pop()

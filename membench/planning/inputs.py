@@ -14,8 +14,8 @@ from membench.data import load_arrays
 from membench.errors import MembenchError
 from membench.records import digest
 from membench.registry.cache import SkipCache
-from membench.registry.cache import file_stamp
 from membench.registry.discovery import PluginProblem
+from membench.registry.local_files import file_stamp
 from membench.registry.registry import Registry
 from membench.text import explain
 

@@ -21,8 +21,8 @@ from membench.records import parse_signal
 from membench.registry.discovery import is_shipped
 from membench.registry.registry import Registry
 
-#: (cells of a pack, probes) -> the code that they are made from
-CodeOf = Callable[[Sequence[Cell], Iterable[str]], tuple[PluginCode, ...]]
+#: (cells of a pack, probes, optimizer) -> the code that they are made from
+CodeOf = Callable[[Sequence[Cell], Iterable[str], str], tuple[PluginCode, ...]]
 ArraysHash = Callable[[str], str]  #: name of a data set -> SHA-256 of its arrays
 
 
@@ -59,6 +59,7 @@ def cell_key(
         "dataset": [cell.dataset, arrays],
         "split": split.to_json(),
         "recipe": recipe,
+        "optimizer": _code(registry, "optimizers", recipe["optimizer"]),
         "architecture": _code(registry, "architectures", cell.architecture),
         "regularizer": _code(registry, "regularizers", cell.regularizer),
         "signal": [*_code(registry, "signals", signal), level],
@@ -87,14 +88,18 @@ class CodeOfPlan:
         self._registry = registry
         self._known: dict[tuple[str, str], PluginCode] = {}
 
-    def of(self, cells: Sequence[Cell], probes: Iterable[str]) -> tuple[PluginCode, ...]:
+    def of(
+        self, cells: Sequence[Cell], probes: Iterable[str], optimizer: str
+    ) -> tuple[PluginCode, ...]:
         """Return the code that cells of one program are made from.
 
         Args:
             cells: of a pack.
             probes: names of what is measured on them.
+            optimizer: the name of the one that trains them.
         """
-        return tuple(self._look_up(kind, name) for kind, name in _named(cells, probes))
+        named = _named(cells, probes, optimizer)
+        return tuple(self._look_up(kind, name) for kind, name in named)
 
     def _look_up(self, kind: str, name: str) -> PluginCode:
         if (kind, name) not in self._known:
@@ -109,12 +114,15 @@ class CodeOfPlan:
         return self._known[kind, name]
 
 
-def _named(cells: Sequence[Cell], probes: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _named(
+    cells: Sequence[Cell], probes: Iterable[str], optimizer: str
+) -> Iterator[tuple[str, str]]:
     """Yield table and name of each plugin that cells of one program name."""
     first = cells[0]
     yield "datasets", first.dataset
     yield "architectures", first.architecture
     yield "regularizers", first.regularizer
+    yield "optimizers", optimizer
     for signal in dict.fromkeys(parse_signal(cell.signal)[0] for cell in cells):
         yield "signals", signal
     for probe in probes:

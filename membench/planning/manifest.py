@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict
 from dataclasses import replace
+from typing import Any
 from typing import NamedTuple
 
 from membench.errors import MembenchError
-from membench.planning.keys import cell_key
+from membench.planning.plan import CellKeys
 from membench.planning.plan import Plan
-from membench.planning.suites import Suite
-from membench.planning.suites import recipe_of
-from membench.planning.suites import split_of
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Manifest
@@ -30,7 +27,8 @@ def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manif
     """Return the suite's manifest after a new plan; what was planned before stays while it holds.
 
     An old cell is kept if its key is unchanged, or if its key cannot be recomputed because a plugin
-    is missing. A manifest of another version of the suite is dropped.
+    is missing. A manifest with other seeds or signals, or of another version of the suite, is
+    dropped.
 
     Args:
         old: the manifest of the earlier plans; None if there is none.
@@ -38,29 +36,31 @@ def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manif
         registry: the plugins that are installed now.
     """
     manifest = new.manifest
-    if old is None or (old.version, old.signals) != (manifest.version, manifest.signals):
+    if old is None or _frame(old) != _frame(manifest):
         return manifest
     hashes = {**old.datasets, **manifest.datasets}
     recipes = {**old.recipes, **manifest.recipes}
     kept_cells = _kept_cells(old, new, registry, hashes)
 
     tasks = set(manifest.tasks)
-    seeds = set(manifest.seeds)
     for cell_id in kept_cells:
-        parts = _split_id(cell_id)
-        tasks.add(parts.task)
-        seeds.add(parts.seed)
+        tasks.add(_split_id(cell_id).task)
     datasets = {task.split("/")[0] for task in tasks}
     return replace(
         manifest,
         tasks=tuple(sorted(tasks)),
-        seeds=tuple(sorted(seeds)),
         recipes={task: recipes[task] for task in tasks},
         datasets={name: hashes[name] for name in datasets},
         entries=_merged_entries(old, manifest, kept_cells),
         cells={**kept_cells, **manifest.cells},
+        envs=old.envs,
         probes=tuple(sorted({*manifest.probes, *old.probes})),
     )
+
+
+def _frame(manifest: Manifest) -> tuple[Any, ...]:
+    """Return what all cells of a manifest have in common."""
+    return manifest.version, manifest.signals, manifest.choosing, manifest.confirming
 
 
 class _IdParts(NamedTuple):
@@ -95,13 +95,21 @@ def _kept_cells(
         with suppress(MembenchError):  # a part of the composition is missing
             registry = registry.with_composition(entry.name, full=True)
     # An old cell may have been run with any of the probes that were requested so far.
-    suites = [replace(new.suite, probes=probes) for probes in ((), *old.probes)]
+    tasks = []
+    for task in old.tasks:
+        dataset, architecture = task.split("/")
+        if architecture in registry.architectures and dataset in new.suite.splits:
+            tasks.append(task)
+    all_keys = []
+    for probes in ((), *old.probes):
+        suite = replace(new.suite, probes=probes)
+        all_keys.append(CellKeys.of_tasks(suite, registry, hashes, tasks))
     kept = {}
     for cell_id, key in old.cells.items():
         if cell_id in new.manifest.cells:
             continue
-        for suite in suites:
-            if _still_holds(cell_id, key, suite, registry, strengths, hashes):
+        for keys in all_keys:
+            if _still_holds(cell_id, key, keys, strengths):
                 kept[cell_id] = key
                 break
     return kept
@@ -129,21 +137,24 @@ def _strengths_by_setting(old: Manifest, registry: Registry) -> dict[str, tuple[
 
 
 def _still_holds(
-    cell_id: str,
-    key: str,
-    suite: Suite,
-    registry: Registry,
-    strengths: dict[str, tuple[float, ...]],
-    hashes: dict[str, str],
+    cell_id: str, key: str, keys: CellKeys, strengths: dict[str, tuple[float, ...]]
 ) -> bool:
-    """Say whether an old cell has the same key today, or whether its key cannot be recomputed."""
+    """Say whether an old cell has the same key today, or whether its key cannot be recomputed.
+
+    Args:
+        cell_id: of the old cell.
+        key: of the old cell.
+        keys: makes today's keys.
+        strengths: by setting, of today's grids.
+    """
     parts = _split_id(cell_id)
+    registry = keys.registry
     can_be_recomputed = (
-        parts.regularizer in registry.regularizers
-        and parts.architecture in registry.architectures
+        parts.task in keys.recipes
+        and keys.recipes[parts.task].optimizer in registry.optimizers
+        and parts.regularizer in registry.regularizers
         and parse_signal(parts.signal)[0] in registry.signals
-        and set(suite.probes) <= set(registry.probes)
-        and parts.dataset in suite.splits
+        and set(keys.suite.probes) <= set(registry.probes)
     )
     if not can_be_recomputed:
         return True
@@ -157,15 +168,7 @@ def _still_holds(
         signal=parts.signal,
         seed=parts.seed,
     )
-    key_today = cell_key(
-        cell,
-        registry,
-        arrays=hashes[cell.dataset],
-        split=split_of(suite, cell.dataset),
-        recipe=asdict(recipe_of(suite, registry, cell.task)),
-        probes=suite.probes,
-    )
-    return key_today == key
+    return keys.of(cell) == key
 
 
 def _merged_entries(old: Manifest, new: Manifest, kept_cells: Collection[str]) -> tuple[Entry, ...]:
@@ -179,7 +182,13 @@ def _merged_entries(old: Manifest, new: Manifest, kept_cells: Collection[str]) -
         if entry.name in with_kept_cells or entry.name not in with_old_cells:
             entries[entry.name] = entry
     for entry in new.entries:
-        entries[entry.name] = _with_full_grid(entry, entries.get(entry.name), kept_settings)
+        before = entries.get(entry.name)
+        skipped = dict(entry.skipped)
+        for task, reason in before.skipped.items() if before else ():
+            if task not in new.tasks:  # nobody asked about it this time
+                skipped[task] = reason
+        whole = replace(entry, skipped=skipped)
+        entries[entry.name] = _with_full_grid(whole, before, kept_settings)
     return tuple(sorted(entries.values(), key=lambda entry: (entry.name != "none", entry.name)))
 
 

@@ -20,6 +20,7 @@ from membench.planning.packs import Pack
 from membench.planning.packs import chunk_by_program
 from membench.planning.plan import Skip
 from membench.planning.plan import check_names
+from membench.planning.suites import check_recipe
 from membench.records import Cell
 from membench.registry.registry import Registry
 from membench.studies import Arm
@@ -52,7 +53,7 @@ class ArmPlan:
                 read=self.arm.read,
                 probes=self.arm.probes,
                 study=self.study,
-                code=self.code(cells, self.arm.probes),
+                code=self.code(cells, self.arm.probes, self.arm.recipe.optimizer),
                 arrays=self.arrays,
             )
             packs.append(pack)
@@ -91,6 +92,7 @@ def _plan_arm(study: str, arm: Arm, registry: Registry, hash_of: ArraysHash, ski
         signals=arm.signals,
         probes=arm.probes,
     )
+    check_recipe(arm.recipe, registry, f"arm {arm.name!r}")
     cells: list[Cell] = []
     skipped = []
     for architecture, regularizer in product(arm.architectures, arm.regularizers):

@@ -1,116 +1,97 @@
-"""Suites: named, versioned sets of tasks, signals, seeds and budgets.
+"""A suite as a command asks for it: narrowed or widened, with the splits and recipes it trains by.
 
-Results of different versions of a suite cannot be compared.
+The suites themselves are plugins (`membench.api.Suite`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import fields
 from dataclasses import replace
+from typing import TypeVar
 
+from membench.api import SCHEDULES
 from membench.api import Recipe
 from membench.api import Split
+from membench.api import Suite
 from membench.errors import MembenchError
 from membench.registry.registry import Registry
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True)
-class Suite:
-    """A set of tasks, each trained on every signal with every seed."""
+class PlannedSuite(Suite):
+    """A suite, with the sizes that a command puts in place of the suite's own."""
 
-    name: str
-    version: int
-    summary: str
-    datasets: tuple[str, ...]
-    architectures: tuple[str, ...]
-    signals: tuple[str, ...]
-    seeds: tuple[int, ...]
-    splits: dict[str, Split]
-    #: (dataset, architecture) -> the recipe that replaces the architecture's
-    recipes: dict[tuple[str, str], Recipe] = field(default_factory=dict)
-    width: int = 15  #: lanes in a pack, at most; `membench run` joins packs for a GPU
-    compiled: bool = True
     train: int | None = None  #: size of the training set that replaces the one of each split
     epochs: int | None = None  #: budget that replaces the one of each recipe
-    probes: tuple[str, ...] = ()  #: measured in every cell; they change no other number
 
 
-SMOKE = Suite(
-    name="smoke",
-    version=3,
-    summary=(
-        "the whole pipeline in a minute: 30 digits of 8x8, 50 steps; "
-        "shows that things run, proves little"
-    ),
-    datasets=("digits",),
-    architectures=("small-mlp",),
-    signals=("real", "mixed@0.4", "randY"),
-    seeds=(0, 1, 2),
-    splits={"digits": Split(test=400, train=30, validation=200)},
-    # Of the SGD recipes tried, the one with the fewest steps that passes the gate safely. Half-way,
-    # 36 development seeds fit .990 of the random labels in the mean, .933 at the worst.
-    recipes={("digits", "small-mlp"): Recipe(lr=0.12, momentum=0.87, batch=30, epochs=50)},
-    width=45,
-    compiled=False,
-)
+def narrow(
+    suite: Suite,
+    *,
+    datasets: tuple[str, ...] = (),
+    architectures: tuple[str, ...] = (),
+    signals: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    probes: tuple[str, ...] = (),
+    train: int | None = None,
+    epochs: int | None = None,
+) -> PlannedSuite:
+    """Return the suite with the requested axes and sizes.
 
-QUICK = Suite(
-    name="quick",
-    version=1,
-    summary="real MNIST digits, 1000 training images, two architectures, five seeds",
-    datasets=("mnist5k",),
-    architectures=("mlp", "cnn"),
-    signals=("real", "mixed@0.4", "randY"),
-    seeds=(0, 1, 2, 3, 4),
-    splits={"mnist5k": Split(test=2000, train=1000, validation=1000)},
-    recipes={
-        ("mnist5k", "mlp"): Recipe(lr=0.05, batch=100, epochs=50),
-        ("mnist5k", "cnn"): Recipe(lr=0.05, batch=100, epochs=40),
-    },
-)
+    With fewer tasks it is a part of the original. With anything else that changes a number on its
+    page it gets another name, and so a table of its own.
 
-FASHION = Suite(
-    name="fashion",
-    version=1,
-    summary=(
-        "real Fashion-MNIST, 2000 training images, one architecture, five seeds; "
-        "the data is fetched first"
-    ),
-    datasets=("fashion-mnist",),
-    architectures=("mlp",),
-    signals=("real", "mixed@0.4", "randY"),
-    seeds=(0, 1, 2, 3, 4),
-    # The training images are as many as one hour of 2 cores has time for.
-    splits={"fashion-mnist": Split(test=10000, train=2000, validation=1000)},
-    # At 120 epochs `none` fits .93 of the random labels half-way on development seeds and fails the
-    # gate; at 160, .97 (three seeds, the worst .961).
-    recipes={("fashion-mnist", "mlp"): Recipe(lr=0.05, batch=100, epochs=160)},
-)
+    Args:
+        suite: the original.
+        datasets: names; () = those of the suite.
+        architectures: names; () = those of the suite.
+        signals: names, with levels; () = those of the suite.
+        seeds: the confirming seeds; () = those of the suite.
+        probes: names of what is measured too.
+        train: size of the training set; None = those of the splits.
+        epochs: budget; None = those of the recipes.
 
-STANDARD = Suite(
-    name="standard",
-    version=1,
-    summary=(
-        "full sets for a GPU, three levels of label noise, pair flips, Gaussian inputs; "
-        "not yet calibrated"
-    ),
-    datasets=("fashion-mnist", "cifar10"),
-    architectures=("mlp", "cnn"),
-    signals=("real", "mixed@0.2", "mixed@0.4", "mixed@0.6", "randY", "pair-flip@0.4", "randX"),
-    seeds=(0, 1, 2, 3, 4),
-    splits={
-        "fashion-mnist": Split(test=10000, train=50000, validation=10000),
-        "cifar10": Split(test=10000, train=45000, validation=5000),
-    },
-    width=35,  # one strength: its signals and seeds
-)
-
-SUITES = {suite.name: suite for suite in (SMOKE, QUICK, FASHION, STANDARD)}
+    Raises:
+        MembenchError: a requested seed is a choosing seed of the suite.
+    """
+    common = sorted(set(seeds) & set(suite.choosing))
+    if common:
+        raise MembenchError(
+            f"--seeds: suite {suite.name!r} chooses strengths on seed {common[0]}, "
+            "so it cannot be read there; give other seeds than "
+            f"{', '.join(map(str, suite.choosing))}"
+        )
+    own = {field.name: getattr(suite, field.name) for field in fields(Suite)}
+    planned = replace(
+        PlannedSuite(**own),
+        datasets=_requested(datasets, suite.datasets),
+        architectures=_requested(architectures, suite.architectures),
+        signals=_requested(signals, suite.signals),
+        confirming=_requested(seeds, suite.confirming),
+        probes=tuple(dict.fromkeys((*suite.probes, *probes))),
+        train=train,
+        epochs=epochs,
+    )
+    is_part = (
+        set(planned.datasets) <= set(suite.datasets)
+        and set(planned.architectures) <= set(suite.architectures)
+        and planned.signals == suite.signals
+        and planned.confirming == suite.confirming
+        and not (train or epochs)
+    )
+    return planned if is_part else replace(planned, name=f"{suite.name}-custom")
 
 
-def split_of(suite: Suite, dataset: str) -> Split:
+def _requested(values: tuple[T, ...], own: tuple[T, ...]) -> tuple[T, ...]:
+    """Return the requested values, each once; the suite's own, in its order, if they are these."""
+    distinct = tuple(dict.fromkeys(values))
+    return distinct if distinct and set(distinct) != set(own) else own
+
+
+def split_of(suite: PlannedSuite, dataset: str) -> Split:
     """Return the suite's split of a data set, with the requested size of the training set.
 
     Raises:
@@ -125,7 +106,7 @@ def split_of(suite: Suite, dataset: str) -> Split:
     return replace(split, train=suite.train) if suite.train else split
 
 
-def recipe_of(suite: Suite, registry: Registry, task: str) -> Recipe:
+def recipe_of(suite: PlannedSuite, registry: Registry, task: str) -> Recipe:
     """Return the suite's recipe for a task, or else the architecture's, with the requested epochs.
 
     Args:
@@ -138,6 +119,28 @@ def recipe_of(suite: Suite, registry: Registry, task: str) -> Recipe:
     if recipe is None:
         recipe = Recipe(**registry.entry("architectures", architecture).recipe)
     return replace(recipe, epochs=suite.epochs) if suite.epochs else recipe
+
+
+def check_recipe(recipe: Recipe, registry: Registry, where: str) -> None:
+    """Check that the optimizer and the schedule of a recipe are known.
+
+    Args:
+        recipe: the one that is trained by.
+        registry: gives the names of the optimizers.
+        where: whose recipe it is, as in "digits/mlp".
+
+    Raises:
+        MembenchError: one of them is not known; the message lists the known ones.
+    """
+    names = {
+        "optimizer": (recipe.optimizer, sorted(registry.optimizers)),
+        "schedule": (recipe.schedule, SCHEDULES),
+    }
+    for what, (name, known) in names.items():
+        if name not in known:
+            raise MembenchError(
+                f"recipe of {where}: unknown {what} {name!r}; known: {', '.join(known)}"
+            )
 
 
 def default_split(images: int, own_test: int, train: int | None = None) -> Split:
@@ -154,40 +157,3 @@ def default_split(images: int, own_test: int, train: int | None = None) -> Split
     half = rest // 2
     drawn = train or min(1000, half)
     return Split(test=test, train=drawn, validation=max(1, min(1000, half, rest - drawn)))
-
-
-def narrow(
-    suite: Suite,
-    datasets: Iterable[str],
-    architectures: Iterable[str],
-    seeds: Iterable[int],
-    train: int | None = None,
-    epochs: int | None = None,
-) -> Suite:
-    """Return the suite with the requested axes and sizes.
-
-    A suite that is not a part of the original gets another name, and so a table of its own.
-
-    Args:
-        suite: the original.
-        datasets: names; none = those of the suite.
-        architectures: names; none = those of the suite.
-        seeds: none = those of the suite.
-        train: size of the training set; None = those of the splits.
-        epochs: budget; None = those of the recipes.
-    """
-    narrowed = replace(
-        suite,
-        datasets=tuple(datasets) or suite.datasets,
-        architectures=tuple(architectures) or suite.architectures,
-        seeds=tuple(seeds) or suite.seeds,
-        train=train,
-        epochs=epochs,
-    )
-    is_part = (
-        set(narrowed.datasets) <= set(suite.datasets)
-        and set(narrowed.architectures) <= set(suite.architectures)
-        and set(narrowed.seeds) <= set(suite.seeds)
-        and not (train or epochs)
-    )
-    return narrowed if is_part else replace(narrowed, name=f"{suite.name}-custom")

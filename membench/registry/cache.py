@@ -20,8 +20,11 @@ from typing import Self
 import membench
 from membench.files import cache_folder
 from membench.files import replace_file
+from membench.registry.local_files import DEFINING
+from membench.registry.local_files import file_stamp
+from membench.registry.local_files import stamps
 
-SCHEMA = 3  #: raised when the fields of a remembered plugin change
+SCHEMA = 5  #: raised when the fields of a remembered plugin change
 MAX_SKIPS = 10_000  #: how many answers of `skip` are kept
 #: The modules that decide how a plugin is read. In a checkout they change without a new version.
 _READERS = (
@@ -30,8 +33,10 @@ _READERS = (
     "studies.py",
     "registry/cache.py",
     "registry/entry.py",
+    "registry/file_modules.py",
     "registry/fingerprint.py",
     "registry/loading.py",
+    "registry/local_files.py",
     "registry/validation.py",
 )
 
@@ -79,25 +84,31 @@ class PluginCache(_CacheFile):
     changed: bool = False
 
     def get(self, key: str, path: Path) -> list[dict[str, Any]] | None:
-        """Return the plugin's entries if its file is still the one that was read, else None."""
+        """Return the plugin's entries if its files are still those that were read, else None."""
         plugin = self.values.get(key)
-        if plugin is None or plugin["stamp"] != file_stamp(path):
+        if plugin is None or plugin["stamps"] != stamps(path, plugin["stamps"]):
             return None
         entries: list[dict[str, Any]] = plugin["entries"]
         return entries
 
-    def put(self, key: str, path: Path, stamp: str | None, entries: list[dict[str, Any]]) -> None:
+    def put(
+        self,
+        key: str,
+        path: Path,
+        seen: dict[str, str | None],
+        entries: list[dict[str, Any]],
+    ) -> None:
         """Remember a plugin, in memory until `save`.
 
         Args:
             key: of the plugin's source.
             path: the defining file.
-            stamp: the file's from before it was read, so that an edit in between is noticed; None
-                if the file could not be seen, and then nothing is remembered.
+            seen: the `stamps` of its files from before they were read, so that an edit in between
+                is noticed; if the defining file could not be read, nothing is remembered.
             entries: JSON-ready.
         """
-        if stamp is not None:
-            self.values[key] = {"path": str(path), "stamp": stamp, "entries": entries}
+        if seen[DEFINING] is not None:
+            self.values[key] = {"path": str(path), "stamps": seen, "entries": entries}
             self.changed = True
 
     def forget(self, key: str) -> None:
@@ -138,17 +149,6 @@ class SkipCache(_CacheFile):
             oldest = next(iter(self.values))
             del self.values[oldest]
         self.write()
-
-
-def file_stamp(path: Path) -> str | None:
-    """Return SHA-256 of a file's content, in hex; None if it cannot be read.
-
-    Not its size and time, which containers, `rsync -t` and `touch -r` keep.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
 
 
 def _checksum(text: str) -> str:

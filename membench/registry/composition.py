@@ -15,6 +15,7 @@ from membench.errors import unknown_name
 from membench.records import digest
 from membench.registry.entry import PluginEntry
 from membench.registry.entry import Strengths
+from membench.registry.validation import is_beyond
 
 Table = dict[str, PluginEntry]  #: entries by name
 #: The plain network: what `off` is, and what every regularizer is compared with.
@@ -39,15 +40,17 @@ def compose(entry: PluginEntry, table: Table, full: bool = False) -> PluginEntry
 
     Raises:
         MembenchError: a part is unknown, appears twice or cannot be combined; the grids differ in
-            length; or a setting is off for every part.
+            length; a setting is off for every part, or beyond the limit of one.
     """
     members = _members(entry, table)
     off = tuple(member.off[0] for member in members)
+    limits = tuple(member.limits[0] for member in members)
     strengths = entry.strengths or _paired_grid(entry.name, members, full)
     if off in strengths:
         raise MembenchError(
             f"regularizer {entry.name!r}: {off} is off for every part; give it another setting"
         )
+    _check_limits(entry.name, members, strengths)
     is_control = any(member.group == "control" for member in members)
     stages = {stage for member in members for stage in member.acts_on}
     return replace(
@@ -58,6 +61,7 @@ def compose(entry: PluginEntry, table: Table, full: bool = False) -> PluginEntry
         acts_on=tuple(stage for stage in STAGES if stage in stages),
         strengths=strengths,
         off=off,
+        limits=limits,
         code_hash=digest([[member.name, member.code_hash, member.version] for member in members]),
         has_skip=any(member.has_skip for member in members),
         plugin_source=None,
@@ -93,6 +97,18 @@ def _members(entry: PluginEntry, table: Table) -> tuple[PluginEntry, ...]:
             )
         members.append(table[part])
     return tuple(members)
+
+
+def _check_limits(name: str, members: tuple[PluginEntry, ...], strengths: Strengths) -> None:
+    """Refuse a setting in which a part is stronger than its limit."""
+    for setting in strengths:
+        for member, strength in zip(members, setting, strict=True):
+            off, limit = member.off[0], member.limits[0]
+            if is_beyond(strength, off, limit):
+                raise MembenchError(
+                    f"regularizer {name!r}: strength {strength:g} of {member.name} does not lie "
+                    f"between its off ({off:g}) and its limit ({limit:g}); give it another setting"
+                )
 
 
 def _paired_grid(name: str, members: tuple[PluginEntry, ...], full: bool) -> Strengths:

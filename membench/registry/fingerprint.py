@@ -1,23 +1,31 @@
 """Read the source text of a plugin without running it: the hash of its code, and its docstring.
 
-`code_hash` identifies a whole file, `private_record_hash` the part of a study's file that one of
-its records depends on. Both enter cell keys, so neither may change its result for any shipped
-plugin.
+`code_hash` identifies a plugin's file and the local files that it imports, `private_record_hash`
+the part of a study's file that one of its records depends on, and the local files. Both are taken
+from the syntax trees, without what changes no number: comments, layout, docstrings, annotations of
+functions and variables (`x: T = v` counts as `x = v`, a bare `x: T` as nothing). Annotations in
+class bodies count, since dataclasses read them. The names of folders, the machine and the version
+of Python do not enter. Both enter cell keys.
 """
 
 from __future__ import annotations
 
 import ast
+import copy
 import hashlib
 import inspect
-import re
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import fields
 from functools import partial
 from typing import Any
 from typing import NamedTuple
+
+from membench.registry.local_files import PluginFiles
+from membench.registry.local_files import parse_or_none
 
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -31,30 +39,49 @@ class Docstring(NamedTuple):
     citation: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodeFacts:
+    """What is known of a plugin's code without running it."""
+
+    code_hash: str
+    helpers: tuple[str, ...]  #: the local files that it imports, relative to its folder
+    docstring: Docstring
+
+    @classmethod
+    def of(cls, files: PluginFiles) -> CodeFacts:
+        """Return the facts of files that were read."""
+        return cls(
+            code_hash=code_hash(files),
+            helpers=files.helpers,
+            docstring=parse_docstring(files.tree),
+        )
+
+
 def parse_docstring(tree: ast.Module) -> Docstring:
     """Return summary and citation from the module's docstring.
 
-    They stand before and after its first period that is followed by two spaces or by the end of a
-    line. White space is collapsed.
+    The summary is its first line (PEP 257), or what stands there before a period and two spaces.
+    The citation is the rest. White space is collapsed.
     """
     text = ast.get_docstring(tree) or ""
-    parts = re.split(r"\.(?:  |[ \t]*\n)", text, maxsplit=1)
-    summary = " ".join(parts[0].split()).removesuffix(".")
-    citation = " ".join(parts[1].split()) if len(parts) == 2 else ""
-    return Docstring(summary, citation)
+    summary, _, citation = text.partition("\n")
+    if ".  " in summary:
+        summary, _, further = summary.partition(".  ")
+        citation = f"{further} {citation}"
+    return Docstring(" ".join(summary.split()).removesuffix("."), " ".join(citation.split()))
 
 
-def code_hash(tree: ast.Module) -> str:
-    """Return SHA-256, in hex, of a file's syntax tree without comments, layout and docstrings."""
-    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+def code_hash(files: PluginFiles) -> str:
+    """Return SHA-256, in hex, of a plugin's file and of the local files that it imports."""
+    return _hash([_dump(essence(files.tree)), *_helper_texts(files)])
 
 
-def private_record_hash(record: Any, tree: ast.Module) -> str:
+def private_record_hash(record: Any, files: PluginFiles) -> str:
     """Return the code hash of a record that is private to a study.
 
     It covers only what the functions of the record reach in the study's file, so that a new
-    analysis, figure or arm leaves the cells that were trained with the record as they are. The
-    values that closures and partials hold count by their text.
+    analysis, figure or arm leaves the cells that were trained with the record as they are; and all
+    local files that are imported. The values that closures and partials hold count by their text.
     """
     names = set()
     values = []
@@ -64,7 +91,8 @@ def private_record_hash(record: Any, tree: ast.Module) -> str:
                 names.add(part.__qualname__.split(".")[0])
             else:
                 values.append(repr(part))
-    return reachable_hash(tree, names, [type(record).__name__, record.name, *values])
+    extra = [type(record).__name__, record.name, *values, *_helper_texts(files)]
+    return reachable_hash(files.tree, names, extra)
 
 
 def reachable_hash(tree: ast.Module, names: Collection[str], extra: Sequence[str]) -> str:
@@ -78,7 +106,7 @@ def reachable_hash(tree: ast.Module, names: Collection[str], extra: Sequence[str
         names: the top-level names to begin with; all names that their definitions use follow.
         extra: further text to cover.
     """
-    statements = _without_docstring(tree.body)
+    statements = essence(tree).body
     definitions: dict[str, list[ast.stmt]] = {}
     nameless = []
     for statement in statements:
@@ -104,7 +132,77 @@ def reachable_hash(tree: ast.Module, names: Collection[str], extra: Sequence[str
         defined = _defined_names(statement)
         if not defined or isinstance(statement, _IMPORTS) or reached.intersection(defined):
             texts.append(_dump(statement))
-    return hashlib.sha256("\0".join([*texts, *extra]).encode()).hexdigest()
+    return _hash([*texts, *extra])
+
+
+def essence(tree: ast.Module) -> ast.Module:
+    """Return a copy of a syntax tree without docstrings and annotations that change no number."""
+    stripped: ast.Module = _Stripper().visit(copy.deepcopy(tree))
+    return stripped
+
+
+class _Stripper(ast.NodeTransformer):
+    """Takes docstrings and annotations out of a syntax tree, but for those of class bodies."""
+
+    def __init__(self) -> None:
+        self._in_class_body = False
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        return self._scope(node, in_class_body=False)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        return self._scope(node, in_class_body=True)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        self.generic_visit(node)
+        if self._in_class_body:
+            return node
+        if node.value is None:
+            return None
+        return ast.Assign(targets=[node.target], value=node.value)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        self.generic_visit(node)  # Python 3.12 alone ends f"{x:{y}}" with an empty constant
+        node.values = [v for v in node.values if not (isinstance(v, ast.Constant) and not v.value)]
+        return node
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        if hasattr(node, "type_params"):  # Python 3.12: def f[T](x: T)
+            node.type_params = []
+        return self._scope(node, in_class_body=False)
+
+    def _scope(self, node: Any, in_class_body: bool) -> ast.AST:
+        node.body = _without_docstring(node.body)
+        outer, self._in_class_body = self._in_class_body, in_class_body
+        self.generic_visit(node)
+        self._in_class_body = outer
+        return node
+
+
+def _helper_texts(files: PluginFiles) -> list[str]:
+    """Return the names and the code of the local files; one that is no Python by its bytes."""
+    texts = []
+    for name in files.helpers:
+        code = files.code[name]
+        tree = parse_or_none(code)
+        texts.append(name)
+        texts.append(repr(code) if tree is None else _dump(essence(tree)))
+    return texts
+
+
+def _hash(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _defined_names(statement: ast.stmt) -> list[str]:
@@ -125,7 +223,7 @@ def _used_names(statement: ast.AST) -> list[str]:
 
 
 def _dump(node: Any) -> str:
-    """Return `ast.dump` without docstrings, positions and empty fields.
+    """Return `ast.dump` without positions and empty fields.
 
     Which empty fields there are depends on the version of Python.
     """
@@ -134,16 +232,14 @@ def _dump(node: Any) -> str:
     if not isinstance(node, ast.AST):
         return ascii(node)
     texts = []
-    for name, field in ast.iter_fields(node):
-        value = _without_docstring(field) if name == "body" else field
+    for name, value in ast.iter_fields(node):
         if value is not None and value != [] and name != "kind":
             texts.append(f"{name}={_dump(value)}")
     return f"{type(node).__name__}({','.join(texts)})"
 
 
-def _without_docstring(body: Any) -> Any:
-    """Return a body without its docstring; the body of a lambda is no list and stays as it is."""
-    if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    if not body or not isinstance(body[0], ast.Expr):
         return body
     first = body[0].value
     if isinstance(first, ast.Constant) and isinstance(first.value, str):

@@ -6,19 +6,12 @@ cache first, and `load_records` gives the live records of an entry when they are
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import hashlib
 import importlib
-import os
-import re
 import sys
 import traceback
 from collections.abc import Iterable
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +23,17 @@ from membench.errors import ExitCode
 from membench.errors import InputsChangedError
 from membench.errors import MembenchError
 from membench.registry.cache import PluginCache
-from membench.registry.cache import file_stamp
 from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import PluginSource
 from membench.registry.entry import PluginEntry
 from membench.registry.entry import describe
 from membench.registry.entry import describe_private_records
+from membench.registry.file_modules import execute
+from membench.registry.fingerprint import CodeFacts
 from membench.registry.fingerprint import Docstring
-from membench.registry.fingerprint import code_hash
-from membench.registry.fingerprint import parse_docstring
+from membench.registry.local_files import PluginFiles
+from membench.registry.local_files import read_plugin_files
+from membench.registry.local_files import stamps
 from membench.registry.validation import first_error
 from membench.studies import Study
 from membench.text import short
@@ -58,10 +53,15 @@ def read_cached(
     remembered = cache.get(source.key, source.path)
     if remembered is not None:
         return [PluginEntry.from_json(line, source) for line in remembered], []
-    stamp = file_stamp(source.path)  # before the file is read, so that an edit meanwhile is noticed
+    try:
+        sought = read_plugin_files(source.path).sought
+    except (OSError, SyntaxError, ValueError):  # reading it for good says what is wrong
+        sought = ()
+    # taken before the files are read, so that an edit meanwhile is noticed
+    seen = stamps(source.path, sought)
     entries, problems = read_plugin(source)
     if not problems:
-        cache.put(source.key, source.path, stamp, [entry.to_json() for entry in entries])
+        cache.put(source.key, source.path, seen, [entry.to_json() for entry in entries])
     return entries, problems
 
 
@@ -71,17 +71,16 @@ def read_plugin(source: PluginSource) -> tuple[list[PluginEntry], list[PluginPro
     problems: list[PluginProblem] = []
     try:
         code = source.path.read_bytes()
-        tree = ast.parse(code)
-        file_hash = code_hash(tree)
-        docstring = parse_docstring(tree)
-        for record in _import_records(source, code, file_hash):
+        files = read_plugin_files(source.path, code)
+        facts = CodeFacts.of(files)
+        for record in _import_records(source, code, files, facts.code_hash):
             error = first_error(record)
             if error is not None:
                 problems.append(PluginProblem(source.label, error))
                 continue
-            entries.append(describe(record, source, file_hash, docstring))
+            entries.append(describe(record, source, facts))
             if isinstance(record, Study):
-                private = describe_private_records(record, source, tree, file_hash, docstring)
+                private = describe_private_records(record, source, files, facts)
                 entries += [entry for _, entry in private]
     except KeyboardInterrupt:
         raise
@@ -132,55 +131,52 @@ def _described_like(
     entry: PluginEntry, source: PluginSource, records: list[Any], file_hash: str
 ) -> Iterator[tuple[Any, PluginEntry]]:
     """Yield the records that may be the entry's, each with the entry that describes it now."""
-    docstring = Docstring(summary=entry.summary, citation=entry.source)
+    facts = CodeFacts(
+        code_hash=file_hash,
+        helpers=entry.helpers,
+        docstring=Docstring(summary=entry.summary, citation=entry.source),
+    )
     if not entry.study:
         for record in records:
-            yield record, describe(record, source, file_hash, docstring)
+            yield record, describe(record, source, facts)
         return
-    tree = ast.parse(source.path.read_bytes())
+    files = read_plugin_files(source.path)
     for record in records:
         if isinstance(record, Study):
-            yield from describe_private_records(record, source, tree, file_hash, docstring)
+            yield from describe_private_records(record, source, files, facts)
 
 
 class _InvalidPlugin(Exception):
     """A fault of a plugin, in a sentence that says how to correct it."""
 
 
-def _import_records(source: PluginSource, code: bytes, file_hash: str) -> tuple[Any, ...]:
-    """Return the records that the plugin registers; import it unless this code already was."""
+def _import_records(
+    source: PluginSource, code: bytes, files: PluginFiles, file_hash: str
+) -> tuple[Any, ...]:
+    """Return the records that the plugin registers; import it unless this code already was.
+
+    Args:
+        source: where it is.
+        code: its file's text.
+        files: its file's tree, and the local files that it imports.
+        file_hash: of all of that code.
+    """
     key = (source.key, file_hash)
     if key not in _imported:
         with contextlib.redirect_stdout(sys.stderr):  # stdout may be for JSON
-            _imported[key] = tuple(_registered_records(_import_plugin(source, code)))
+            _imported[key] = tuple(_registered_records(_import_plugin(source, code, files)))
     return _imported[key]
 
 
-def _import_plugin(source: PluginSource, code: bytes) -> Any:
+def _import_plugin(source: PluginSource, code: bytes, files: PluginFiles) -> Any:
     """Return the module or object that has the hook."""
     if not source.module:
-        return _execute_file(source.path, code)
+        return execute(files, code)
     plugin: Any = importlib.import_module(source.module)
     if source.attr:
         for name in source.attr.split("."):
             plugin = getattr(plugin, name)
     return plugin
-
-
-def _execute_file(path: Path, code: bytes) -> Any:
-    """Run a file as a module with a unique name, from the very bytes that are hashed."""
-    tag = hashlib.sha256(os.fsencode(path) + b"\0" + code).hexdigest()[:12]
-    name = f"membench_plugin_{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}_{tag}"
-    loader = SourceFileLoader(name, str(path))
-    module = module_from_spec(ModuleSpec(name, loader, origin=str(path)))
-    module.__file__ = str(path)
-    sys.modules[name] = module  # dataclasses and pickle look up the module of a class
-    try:
-        exec(compile(code, str(path), "exec", dont_inherit=True), module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _registered_records(plugin: Any) -> Iterator[Any]:
@@ -223,6 +219,8 @@ def _import_problem(error: BaseException, source: PluginSource) -> str:
         return str(error)
     if isinstance(error, SystemExit):
         reason = "it calls sys.exit"
+    elif isinstance(error, SyntaxError) and _is_elsewhere(error, source.path):
+        reason = short(f"SyntaxError: {error}")  # names the file
     else:
         reason = short(traceback.format_exception_only(error)[-1])
     line = _line_number(error, source.path)
@@ -232,9 +230,14 @@ def _import_problem(error: BaseException, source: PluginSource) -> str:
 
 def _line_number(error: BaseException, path: Path) -> int | None:
     """Return the line of the file that the error comes from, if it comes from there."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and not _is_elsewhere(error, path):
         return error.lineno
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == str(path):
             return frame.lineno
     return None
+
+
+def _is_elsewhere(error: SyntaxError, path: Path) -> bool:
+    """Tell whether the error is in another file that the plugin's file imports."""
+    return error.filename not in (None, "<unknown>", str(path))

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from membench.api import Architecture
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.api import Suite
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.probes import Probe
@@ -28,14 +30,15 @@ from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import find_sources
 from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
+from membench.registry.entry import suite_of
 from membench.registry.loading import load_records
 from membench.registry.loading import read_cached
 from membench.registry.validation import singular
 from membench.studies import Study
 
 #: The tables that a cell is made from.
-CELL_KINDS = ("regularizers", "architectures", "datasets", "signals", "probes")
-KINDS = (*CELL_KINDS, "studies")
+CELL_KINDS = ("regularizers", "architectures", "datasets", "signals", "optimizers", "probes")
+KINDS = (*CELL_KINDS, "suites", "studies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,9 @@ class Registry:
     architectures: Table = field(default_factory=dict)
     datasets: Table = field(default_factory=dict)
     signals: Table = field(default_factory=dict)
+    optimizers: Table = field(default_factory=dict)
     probes: Table = field(default_factory=dict)
+    suites: Table = field(default_factory=dict)
     studies: Table = field(default_factory=dict)
     private: tuple[PluginEntry, ...] = ()  #: the records of studies, visible only in `for_study`
     problems: tuple[PluginProblem, ...] = ()
@@ -63,7 +68,11 @@ class Registry:
         for entry in private:
             tables[entry.kind][entry.name] = entry
         return Registry(
-            **tables, studies=self.studies, private=self.private, problems=self.problems
+            **tables,
+            suites=self.suites,
+            studies=self.studies,
+            private=self.private,
+            problems=self.problems,
         )
 
     def with_composition(self, name: str, full: bool = False) -> Registry:
@@ -102,6 +111,36 @@ class Registry:
             raise unknown_name(singular(kind), name, table)
         return table[name]
 
+    def signal_entry(self, signal: str) -> PluginEntry:
+        """Return the entry of a signal that is named as in cells: `randY`, `mixed@0.4`.
+
+        Raises:
+            MembenchError: the name is unknown, or its level is missing, illegal or one too many.
+        """
+        name, _, level = signal.partition("@")
+        entry = self.entry("signals", name)
+        if not entry.levels:
+            if signal != name:
+                raise MembenchError(
+                    f"signal {signal!r}: {name} takes no level; write {name}, "
+                    "or give its Signal levels=True"
+                )
+            return entry
+        if signal == name:
+            raise MembenchError(f"signal {name!r} needs a level: write {name}@0.4, for example")
+        try:
+            p = float(level)
+        except ValueError:
+            p = 0.0
+        if not 0 < p <= 1:
+            raise MembenchError(
+                f"signal {signal!r}: a level is above 0 and at most 1: "
+                f"write {name}@0.4, for example"
+            )
+        if level != f"{p:g}":  # one level has one name, so one id
+            raise MembenchError(f"signal {signal!r}: write {name}@{p:g}")
+        return entry
+
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         """Load the parts in the order in which they act: one, several for `a+b`, () for `none`."""
         return load_records(self.with_composition(name, full=True).entry("regularizers", name))
@@ -121,10 +160,23 @@ class Registry:
         (record,) = load_records(self.entry("signals", name.partition("@")[0]))
         return record
 
+    def optimizer(self, name: str) -> Optimizer:
+        """Load an optimizer."""
+        (record,) = load_records(self.entry("optimizers", name))
+        return record
+
     def probe(self, name: str) -> Probe:
         """Load a probe."""
         (record,) = load_records(self.entry("probes", name))
         return record
+
+    def suite(self, name: str) -> Suite:
+        """Return a suite, which is plain data: its plugin is not imported.
+
+        Raises:
+            MembenchError: there is no such suite; the message suggests the nearest ones.
+        """
+        return suite_of(self.entry("suites", name))
 
     def study(self, name: str) -> Study:
         """Load a study."""

@@ -20,10 +20,12 @@ from membench.api import STAGES
 from membench.api import Architecture
 from membench.api import Composite
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.api import Split
+from membench.api import Suite
 from membench.probes import WHEN
 from membench.probes import Probe
 from membench.studies import SCALES
@@ -37,6 +39,8 @@ KIND_BY_TYPE: dict[type, str] = {
     Architecture: "architectures",
     Dataset: "datasets",
     Signal: "signals",
+    Optimizer: "optimizers",
+    Suite: "suites",
     Probe: "probes",
     Study: "studies",
 }
@@ -44,6 +48,7 @@ KIND_BY_TYPE: dict[type, str] = {
 GRID = 5
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9-]+")
+LEVELLED_SIGNAL = re.compile(r"[A-Za-z0-9-]+(@[0-9]+(\.[0-9]+)?)?")
 
 
 def first_error(record: Any) -> str | None:
@@ -74,8 +79,6 @@ def _regularizer_errors(record: Regularizer) -> Iterator[str]:
     is_control = record.group == "control"
     yield from _name_errors(record.name, NAME)
     yield from _name_errors(record.group, NAME, "group")
-    if record.name == "control":
-        yield "the board's own row has this name; take another"
     if not _is_number(record.off):
         yield f"off must be one number or inf, not {record.off!r}"
     yield from _grid_errors(record.strengths, sizes=range(1, 100) if is_control else (GRID,))
@@ -83,6 +86,7 @@ def _regularizer_errors(record: Regularizer) -> Iterator[str]:
         yield (
             f"strengths hold off ({record.off:g}), which is never trained; put another value there"
         )
+    yield from _limit_errors(record)
     yield from _function_errors(record, (*STAGES, "skip"))
     if record.init is not None and record.update is None:
         yield "init makes a state that nothing changes; add update, or drop init"
@@ -119,20 +123,22 @@ def _composite_errors(record: Composite) -> Iterator[str]:
 def _architecture_errors(record: Architecture) -> Iterator[str]:
     yield from _name_errors(record.name, NAME)
     yield from _function_errors(record, ("build",), required=True)
-    if not isinstance(record.recipe, Recipe):
-        yield f"recipe must be a membench.Recipe, not {_with_article(record.recipe)}"
-    words = {"optimizer": ("sgd", "adamw"), "schedule": ("constant", "cosine")}
+    yield from _recipe_errors(record.recipe, "recipe")
+
+
+def _recipe_errors(recipe: Any, where: str) -> Iterator[str]:
+    """Yield what is wrong with a recipe; whether its names are known is seen at plan time."""
+    if not isinstance(recipe, Recipe):
+        yield f"{where} must be a membench.Recipe, not {_with_article(recipe)}"
     defaults = asdict(Recipe())
-    for field, value in asdict(record.recipe).items():
-        if field in words:
-            if value not in words[field]:
-                legal = " or ".join(repr(word) for word in words[field])
-                yield f"recipe.{field} must be {legal}, not {value!r}"
+    for field, value in asdict(recipe).items():
+        if isinstance(defaults[field], str):
+            yield from _name_errors(value, NAME, f"{where}.{field}")
         elif isinstance(defaults[field], int):
             if type(value) is not int or value < 1:
-                yield f"recipe.{field} must be a whole number from 1, not {value!r}"
+                yield f"{where}.{field} must be a whole number from 1, not {value!r}"
         elif type(value) not in (int, float) or not 0 <= value < math.inf:
-            yield f"recipe.{field} must be a number from 0, not {value!r}"
+            yield f"{where}.{field} must be a number from 0, not {value!r}"
 
 
 def _dataset_errors(record: Dataset) -> Iterator[str]:
@@ -146,6 +152,77 @@ def _signal_errors(record: Signal) -> Iterator[str]:
     yield from _function_errors(record, ("apply",), required=True)
     if record.noise not in ("labels", "inputs", None):
         yield f'noise must be "labels", "inputs" or None, not {record.noise!r}'
+    if not isinstance(record.levels, bool):
+        yield f"levels must be True or False, not {record.levels!r}"
+
+
+def _optimizer_errors(record: Optimizer) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    yield from _function_errors(record, ("init", "update"), required=True)
+
+
+def _suite_errors(record: Suite) -> Iterator[str]:
+    yield from _name_errors(record.name, NAME)
+    if record.name.endswith("-custom"):
+        yield "names that end in -custom are those of narrowed suites; take another"
+    yield from _names_errors(record.datasets, NAME, "datasets")
+    yield from _names_errors(record.architectures, NAME, "architectures")
+    yield from _names_errors(record.signals, LEVELLED_SIGNAL, "signals")
+    yield from _names_errors(record.probes, NAME, "probes", may_be_empty=True)
+    yield from _seed_errors(record.choosing, "choosing")
+    yield from _seed_errors(record.confirming, "confirming")
+    common = sorted(set(record.choosing) & set(record.confirming))
+    if common:
+        yield (
+            f"seed {common[0]} is in choosing and in confirming; "
+            "what was chosen on a seed cannot be read on it"
+        )
+    yield from _table_errors(record.splits, Split, "splits")
+    for dataset in record.datasets:
+        if dataset not in record.splits:
+            yield f"splits has none for data set {dataset!r}; add one"
+    for dataset, split in record.splits.items():
+        if dataset not in record.datasets:
+            yield f"splits names {dataset!r}, which is not among datasets"
+        yield from _split_errors(split, f"splits[{dataset!r}]")
+    yield from _table_errors(record.recipes, Recipe, "recipes")
+    for task, recipe in record.recipes.items():
+        if not isinstance(task, tuple) or len(task) != 2:
+            yield f"recipes has the key {task!r}; write (dataset, architecture)"
+        dataset, architecture = task
+        if dataset not in record.datasets or architecture not in record.architectures:
+            yield f"recipes names {task!r}, which is no task of the suite"
+        yield from _recipe_errors(recipe, f"recipes[{task!r}]")
+    if type(record.width) is not int or record.width < 1:
+        yield f"width must be a whole number from 1, not {record.width!r}"
+    if type(record.compiled) is not bool:
+        yield f"compiled must be True or False, not {record.compiled!r}"
+
+
+def _seed_errors(seeds: Any, field: str) -> Iterator[str]:
+    if not isinstance(seeds, tuple) or not seeds:
+        yield f"{field} must be a tuple of seeds, at least one"
+    for seed in seeds:
+        if type(seed) is not int or seed < 0:
+            yield f"{field} holds {seed!r}; seeds are whole numbers from 0"
+    if len(set(seeds)) < len(seeds):
+        yield f"{field} holds a seed twice"
+
+
+def _table_errors(table: Any, kind: type, field: str) -> Iterator[str]:
+    if not isinstance(table, Mapping) or not all(isinstance(v, kind) for v in table.values()):
+        yield f"{field} must be a dict of membench.{kind.__name__}"
+
+
+def _split_errors(split: Split, where: str) -> Iterator[str]:
+    for field in ("test", "train", "validation"):
+        value = getattr(split, field)
+        if type(value) is not int or value < 1:
+            yield f"{where}.{field} must be a whole number from 1, not {value!r}"
+    if split.fixed is not None and (type(split.fixed) is not int or split.fixed < 0):
+        yield f"{where}.fixed must be a seed or None, not {split.fixed!r}"
+    if split.share is not None and not (_is_number(split.share) and 0 < split.share <= 1):
+        yield f"{where}.share must lie in (0, 1], not {split.share!r}"
 
 
 def _probe_errors(record: Probe) -> Iterator[str]:
@@ -184,10 +261,10 @@ def _study_errors(record: Study) -> Iterator[str]:
         for arm in arms:
             yield from _arm_errors(arm)
     for private in record.records:
-        if type(private) not in KIND_BY_TYPE or isinstance(private, (Study, Composite)):
+        if type(private) not in KIND_BY_TYPE or isinstance(private, (Study, Composite, Suite)):
             yield (
                 f"records holds {_with_article(private)}; "
-                "give architectures, data sets, signals, regularizers and probes"
+                "give architectures, data sets, signals, regularizers, optimizers and probes"
             )
         error = first_error(private)
         if error is not None:
@@ -215,6 +292,8 @@ _ERRORS: dict[type, Callable[[Any], Iterator[str]]] = {
     Architecture: _architecture_errors,
     Dataset: _dataset_errors,
     Signal: _signal_errors,
+    Optimizer: _optimizer_errors,
+    Suite: _suite_errors,
     Probe: _probe_errors,
     Study: _study_errors,
 }
@@ -223,6 +302,17 @@ _ERRORS: dict[type, Callable[[Any], Iterator[str]]] = {
 def _name_errors(name: Any, legal: re.Pattern[str], what: str = "name") -> Iterator[str]:
     if not isinstance(name, str) or not legal.fullmatch(name):
         yield f"illegal {what} {name!r}; write {legal.pattern}"
+
+
+def _names_errors(
+    names: Any, legal: re.Pattern[str], field: str, may_be_empty: bool = False
+) -> Iterator[str]:
+    if not isinstance(names, tuple) or not (names or may_be_empty):
+        yield f"{field} must be a tuple of names{'' if may_be_empty else ', at least one'}"
+    for name in names:
+        yield from _name_errors(name, legal, f"name in {field},")
+    if len(set(names)) < len(names):
+        yield f"{field} holds a name twice"
 
 
 def _grid_errors(strengths: Any, sizes: Container[int]) -> Iterator[str]:
@@ -238,6 +328,33 @@ def _grid_errors(strengths: Any, sizes: Container[int]) -> Iterator[str]:
             yield f"strength {strength!r} is not a number; give floats or inf"
     if len({_as_shown(strength) for strength in strengths}) < len(strengths):
         yield "two strengths are the same to six digits; all must differ"
+
+
+def _limit_errors(record: Regularizer) -> Iterator[str]:
+    limit = record.limit
+    if limit is None:
+        return
+    if not _is_number(limit) or math.isinf(limit):
+        yield f"limit must be one finite number or None, not {limit!r}"
+    if limit == record.off:
+        yield f"limit is off ({record.off:g}): no strength lies between; drop limit"
+    beyond = [strength for strength in record.strengths if is_beyond(strength, record.off, limit)]
+    if beyond:
+        yield (
+            f"strength {beyond[0]:g} does not lie between off ({record.off:g}) and "
+            f"limit ({limit:g}); end the grid at the limit, or drop it"
+        )
+
+
+def is_beyond(strength: float, off: float, limit: float | None) -> bool:
+    """Tell whether a strength lies outside of the range from off to the natural end of the grid.
+
+    Args:
+        strength: of one part; `off` itself is inside.
+        off: may be infinite.
+        limit: the natural end; None = there is none, and nothing lies outside.
+    """
+    return limit is not None and not min(off, limit) <= strength <= max(off, limit)
 
 
 def _function_errors(record: Any, fields: tuple[str, ...], required: bool = False) -> Iterator[str]:

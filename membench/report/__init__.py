@@ -1,7 +1,8 @@
 """The leaderboard as files: from manifests, records and boards to Markdown and SVG.
 
-`page` fills the templates, `figures` says what the figures show and `drawing` draws them,
-`figure_cache` keeps them, `files` writes and compares; `paper` is the page of
+`page` fills the templates with what `summary` puts into words, `tables`, `details` and `settings`
+into columns, and `environments` into notes. `figures` says what the figures show and `drawing`
+draws them, `figure_cache` keeps them, `files` writes and compares. `paper` is the page of
 `membench reproduce`, `terminal` the short board that ends `membench run`. Needs no plugin and no
 torch.
 """
@@ -17,15 +18,19 @@ from membench.report.figure_cache import FigureCache
 from membench.report.files import TIMING
 from membench.report.files import differences
 from membench.report.files import foreign_pages
+from membench.report.files import other_page
+from membench.report.files import pages_beside
 from membench.report.files import write
 from membench.report.terminal import summary_table
-from membench.scoring import Board
+from membench.scoring.types import Board
 
 __all__ = [
     "TIMING",
     "FigureCache",
     "differences",
     "foreign_pages",
+    "other_page",
+    "pages_beside",
     "render",
     "summary_table",
     "write",
@@ -37,6 +42,7 @@ def render(
     provenance: Mapping[str, str] | None = None,
     calibration: str = "",
     figure_cache: FigureCache | None = None,
+    boards: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Make all files of the report, by their path inside the leaderboard's folder.
 
@@ -50,6 +56,7 @@ def render(
         calibration: Markdown on what the scores are worth, as `calibration.section` writes it.
         figure_cache: holds figures that were drawn before, and gets the new ones; without it all
             are drawn.
+        boards: address -> title of each page beside this one, as `pages_beside` finds them.
     """
     # Templates and tables take a while to load, and `summary_table` does not need them.
     from membench.report import figures
@@ -69,6 +76,6 @@ def render(
             plan=plan, records=scored_records(plan, records), board=board, drawings=drawings
         )
         sections.append(section)
-    files["README.md"] = page(sections, provenance or {}, calibration).encode()
+    files["README.md"] = page(sections, provenance or {}, calibration, boards).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

@@ -10,9 +10,51 @@ from dataclasses import dataclass
 
 from membench.report.styles import Style
 from membench.report.styles import group_order
-from membench.scoring import Curve
+from membench.scoring.types import Curve
+from membench.scoring.types import Interval
 
 Dot = tuple[float, float]  #: (noise fit, accuracy), shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What a row of the board does at the strengths chosen by noise held back."""
+
+    style: Style
+    held_back: Interval  #: H, a share
+    real: Interval  #: dA, points
+    edge: bool = False  #: H is a lower bound
+    muted: bool = False  #: in grey: it does not hold the claim
+    on_front: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """The rows of a board, and the two controls."""
+
+    entries: tuple[Effect, ...]  #: by H from the largest
+    training_less: Effect | None
+    early_stopping: Effect | None
+    claims: bool  #: the claim is tested; if not, no entry is muted or on the front
+
+    @property
+    def controls(self) -> tuple[Effect, ...]:
+        """The controls that have been run."""
+        return tuple(one for one in (self.training_less, self.early_stopping) if one)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestPlot:
+    """H and dA of every row with their intervals, a line a row."""
+
+    effects: Effects
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontPlot:
+    """H against dA, a dot a row."""
+
+    effects: Effects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +63,9 @@ class Series:
 
     style: Style
     dots: tuple[Dot, ...]
-    chosen: int | None  #: the dot of the strength that most folds chose
-    rank: str  #: "" where no ranks are given
+    held_back: int | None  #: the dot of the strength chosen by noise held back
+    recovery: int | None  #: that of the strength chosen by recovery
+    rank: str  #: by H; "" where no ranks are given
     muted: bool = False  #: a thin grey line behind the others, without marker, name and legend
 
 
@@ -79,7 +122,7 @@ class LearningCurves:
     plain: Curve | None  #: of `none`, if it is stored
 
 
-Content = ScatterFigure | GroupedScatterFigure | LearningCurves
+Content = ForestPlot | FrontPlot | ScatterFigure | GroupedScatterFigure | LearningCurves
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,21 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from matplotlib.figure import Figure
+
+from membench.report import forest
+from membench.report import front
 from membench.report import learning_curves
 from membench.report import scatter
+from membench.report.contents import Content
 from membench.report.contents import FigureData
+from membench.report.contents import ForestPlot
+from membench.report.contents import FrontPlot
 from membench.report.contents import GroupedScatterFigure
 from membench.report.contents import ScatterFigure
 from membench.report.svg import render_svg
@@ -26,18 +34,23 @@ FIGURES_A_PROCESS = 3  #: at least: a process takes as long to start as one or t
 
 def draw(data: FigureData) -> bytes:
     """Draw the figure: the same bytes for the same data."""
-    content = data.content
-    if isinstance(content, ScatterFigure):
-        size = scatter.figure_size(content)
-        fill = partial(scatter.draw, content)
-    elif isinstance(content, GroupedScatterFigure):
-        groups = scatter.by_group(content.whole)
-        size = scatter.grouped_size(groups)
-        fill = partial(scatter.draw_grouped, groups)
-    else:
-        size = learning_curves.figure_size(content.panels)
-        fill = partial(learning_curves.draw, content.panels, content.plain)
+    size, fill = layout(data.content)
     return render_svg(size, data.title, data.finding, fill)
+
+
+def layout(content: Content) -> tuple[tuple[float, float], Callable[[Figure], None]]:
+    """Return width and height in inches, and what fills a figure of this size."""
+    if isinstance(content, ForestPlot):
+        return forest.figure_size(content.effects), partial(forest.draw, content.effects)
+    if isinstance(content, FrontPlot):
+        return front.figure_size(content.effects), partial(front.draw, content.effects)
+    if isinstance(content, ScatterFigure):
+        return scatter.figure_size(content), partial(scatter.draw, content)
+    if isinstance(content, GroupedScatterFigure):
+        groups = scatter.by_group(content.whole)
+        return scatter.grouped_size(groups), partial(scatter.draw_grouped, groups)
+    fill = partial(learning_curves.draw, content.panels, content.plain)
+    return learning_curves.figure_size(content.panels), fill
 
 
 def draw_all(figures: Sequence[FigureData]) -> list[bytes]:

@@ -1,39 +1,86 @@
-"""Rendered files on disk: writing them, and comparing what is there (`membench report --check`)."""
+"""Rendered files on disk: writing them, and comparing what is there (`membench report --check`).
+
+A page is never replaced by one with fewer complete rows unless its writer insists: the page says in
+a hidden mark how many it has.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
+from membench.errors import MembenchError
 from membench.files import replace_file
+from membench.report.text import count
+from membench.report.text import filename
+from membench.report.text import joined
 from membench.report.text import plain
 
 TIMING = "timing.md"
 #: Wall-clock differs between runs; everything else follows from the records alone, byte by byte.
 UNCHECKED = frozenset({TIMING})
 FIGURES = "figures"
+PAGE = "README.md"
 #: How the pages begin that membench writes. A file that begins otherwise is not ours.
 PAGE_STARTS = {
-    "README.md": (b"<!-- Written by `membench report`", b"# The paper, reproduced\n"),
+    PAGE: (b"<!-- Written by `membench report`", b"# The paper, reproduced\n"),
     TIMING: (b"# Wall-clock\n",),
 }
 #: Near the head of every figure that we drew; no other file is ever removed or called stale.
 PAGE_MARK = "drawn by membench report"
+_HEAD = 2000  #: bytes at the beginning of a page, among which its mark is
+_ROW_COUNTS = re.compile(rb"^<!-- complete rows: ([^\n]*) -->$", re.MULTILINE)
 
 
-def write(out: Path, files: Mapping[str, bytes]) -> None:
+def row_counts_mark(rows: Mapping[str, int]) -> str:
+    """Write the hidden mark of a board's page that says how many complete rows each suite has.
+
+    Args:
+        rows: suite -> complete rows.
+    """
+    counts = [f"{filename(suite)} {number}" for suite, number in sorted(rows.items())]
+    return f"<!-- complete rows: {', '.join(counts)} -->"
+
+
+def row_counts(page: bytes) -> dict[str, int]:
+    """Read the mark that `row_counts_mark` wrote: suite -> complete rows; {} without one."""
+    found = _ROW_COUNTS.search(page[:_HEAD])
+    if found is None:
+        return {}
+    counts = {}
+    for part in found[1].decode(errors="replace").split(", "):
+        suite, _, number = part.rpartition(" ")
+        if number.isdigit():
+            counts[suite] = int(number)
+    return counts
+
+
+def write(out: Path, files: Mapping[str, bytes], *, force: bool = False) -> None:
     """Write the files under `out`, and remove figures of an earlier report that are not among them.
 
+    Figures come first and the page last, so that a page never shows a figure that is not there.
+
+    Args:
+        out: the folder.
+        files: the contents, by path below it.
+        force: replace a page also by one with fewer complete rows.
+
     Raises:
+        MembenchError: the page that is there has more complete rows of a suite; nothing is written.
         OSError: a file cannot be written; those that were written before it are whole.
     """
-    for name, content in files.items():
+    if PAGE in files and not force:
+        _refuse_fewer_rows(out / PAGE, files[PAGE])
+    for name in sorted(files, key=lambda name: (name in PAGE_STARTS, name)):
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content, durable=False)
-    for name in _stale_figures(out, files):
-        (out / name).unlink()
+        replace_file(path, files[name], durable=False)
+    if PAGE in files:
+        for name in _stale_figures(out, files):
+            (out / name).unlink()
 
 
 def foreign_pages(out: Path) -> list[Path]:
@@ -44,6 +91,45 @@ def foreign_pages(out: Path) -> list[Path]:
         if path.is_file() and not path.read_bytes().startswith(starts):
             foreign.append(path)
     return foreign
+
+
+def other_page(out: Path, *, is_paper: bool) -> str:
+    """Name what the page in `out` is about, if it is of the other kind than one that is to come.
+
+    Args:
+        out: the folder.
+        is_paper: the page to come is of the paper's experiments, not of a board.
+
+    Returns:
+        Its title; "" if there is none, or one of the same kind.
+    """
+    head = _head(out / PAGE)
+    _, paper = PAGE_STARTS[PAGE]
+    return _title(head) if head.startswith(paper) != is_paper else ""
+
+
+def pages_beside(out: Path) -> dict[str, str]:
+    """Find the pages of other boards and of the paper's experiments that one here can link to.
+
+    They are looked for in the folders of `out`; where the folder above holds a board too, that
+    board and the folders beside `out` count as well. Only pages that membench has written do.
+
+    Returns:
+        The address of each, seen from the page of `out`, -> its title.
+    """
+    folders = {folder: f"{folder.name}/" for folder in _folders(out)}
+    above = out.resolve().parent
+    if row_counts(_head(above / PAGE)):
+        folders[above] = "../"
+        for folder in _folders(above):
+            if folder != out.resolve():
+                folders[folder] = f"../{folder.name}/"
+    titles = {}
+    for folder, address in folders.items():
+        title = _title(_head(folder / PAGE))
+        if title:
+            titles[quote(f"{address}{PAGE}")] = title
+    return titles
 
 
 def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:
@@ -60,6 +146,50 @@ def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:
     for name in _stale_figures(out, files):
         lines.append(f"{name}: no longer part of the report")
     return lines
+
+
+def _refuse_fewer_rows(path: Path, page: bytes) -> None:
+    """Compare the page with the one that it would replace.
+
+    Raises:
+        MembenchError: the one that is there has more complete rows of a suite.
+    """
+    after = row_counts(page)
+    for suite, before in row_counts(_head(path)).items():
+        now = after.get(suite, 0)
+        if now < before:
+            raise MembenchError(
+                f"{path} has {count(before, 'complete row')} of {plain(suite)} and would be "
+                f"replaced by a page with {now}: it was left as it is; run again the rows whose "
+                "code or grid has changed, give another folder with --out, or replace it with "
+                "--force"
+            )
+
+
+def _head(path: Path) -> bytes:
+    """Read the beginning of a file; b"" if there is none."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """List the folders in a folder, by name."""
+    if not folder.is_dir():
+        return []
+    return [path for path in sorted(folder.iterdir()) if path.is_dir()]
+
+
+def _title(head: bytes) -> str:
+    """Name what a page is about by its first bytes; "" if it is none of ours."""
+    board, paper = PAGE_STARTS[PAGE]
+    if head.startswith(paper):
+        return "the paper's experiments"
+    if head.startswith(board):
+        suites = list(row_counts(head))
+        return f"{'board' if len(suites) == 1 else 'boards'} of {joined(suites)}" if suites else ""
+    return ""
 
 
 def _stale_figures(out: Path, files: Mapping[str, bytes]) -> list[str]:

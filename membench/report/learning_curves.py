@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from membench.report.contents import Panel
+from membench.report.letters import text_width
 from membench.report.styles import GREY
 from membench.report.styles import INK
 from membench.report.styles import Dashes
@@ -28,7 +29,7 @@ _WIDTH = 9.35
 _LEFT, _TOP, _BOTTOM = 0.6, 0.72, 0.5
 _GAP = 0.2
 _HEADING = 0.5
-_MAX_LETTERS = 24  #: of title and strength together, which a small panel has room for at full size
+_OVERHANG = 1.05  #: where a panel's strength ends, over the width of its axes
 _DASHED = (0, (3.5, 1.5))
 _KEY: tuple[tuple[float, Dashes, str, str], ...] = (  #: x in inches, dashes, colour, label
     (0.0, "-", INK, "real labels: validation"),
@@ -132,13 +133,15 @@ def _set_scales(axes: Axes, one: Panel, *, y_labels: bool, x_labels: bool) -> No
     axes.set_yticks((0, 50, 100))
     axes.set_xlim(0, None)
     axes.tick_params(labelleft=y_labels, labelbottom=x_labels, labelsize=7)
-    shrink = min(1.0, _MAX_LETTERS / len(one.title + one.strength))
-    title_size = 6.8 * shrink if one.group else 7.5
+    title_size, strength_size = (6.8, 6.2) if one.group else (7.5, 0.0)
+    width = text_width(f"{one.title} ", title_size) + text_width(one.strength, strength_size)
+    shrink = min(1.0, _OVERHANG * axes.get_window_extent().width / width)
+    title_size, strength_size = title_size * shrink, strength_size * shrink
     # With a given y nothing is laid out twice.
     axes.set_title(one.title, loc="left", fontsize=title_size, pad=3, y=1)
     if one.strength:
-        style: dict[str, Any] = {"ha": "right", "fontsize": 6.2 * shrink, "color": "#5c5c5c"}
-        axes.text(1.05, 1.045, one.strength, transform=axes.transAxes, **style)
+        style: dict[str, Any] = {"ha": "right", "fontsize": strength_size, "color": "#5c5c5c"}
+        axes.text(_OVERHANG, 1.045, one.strength, transform=axes.transAxes, **style)
     if y_labels:
         axes.set_ylabel("accuracy (%)", fontsize=7.5)
     if x_labels and one.group:

@@ -18,13 +18,12 @@ from membench.records import Manifest
 from membench.records import Record
 from membench.records import canonical
 from membench.records import digest
+from membench.report.columns import table
 from membench.report.markdown import fill_template
-from membench.report.tables import table
 from membench.report.text import code
 from membench.report.text import count
 from membench.report.text import escape_markdown
 from membench.report.text import plain
-from membench.scoring.record_index import index_records
 
 MAX_SHOWN_VALUES = 4  #: different values of one fact that are spelled out
 
@@ -32,19 +31,33 @@ Fact = tuple[str, str]  #: what, and its value; both Markdown
 
 
 def scored_records(plan: Manifest, records: Iterable[Record]) -> list[Record]:
-    """Select the records that the suite's scores are made of, in the order of its cells' ids."""
-    known = index_records(plan, records).records
-    return [known[key] for _, key in sorted(plan.cells.items()) if key in known]
+    """Select the records of the planned cells, of all environments that count.
+
+    They are in the order of their cells' ids, then of their environments.
+    """
+    id_of = {key: cell_id for cell_id, key in plan.cells.items()}
+    selected = []
+    for record in records:
+        if record.key in id_of and plan.counts(record):
+            selected.append(record)
+
+    def order(record: Record) -> tuple[str, str]:
+        return id_of[record.key], record.env
+
+    return sorted(selected, key=order)
 
 
 def facts(plan: Manifest, records: Sequence[Record]) -> str:
     """Write the table of all that a stranger needs to make the same numbers."""
+    keys = {record.key for record in records}
     rows = [
         ("protocol", str(PROTOCOL)),
-        ("cells", f"{len(records)} of {len(plan.cells)}: {_statuses(records)}"),
+        ("runs", f"{len(keys)} of {len(plan.cells)} planned so far"),
+        ("records", _statuses(records)),
         ("plan, SHA-256", digest(plan.to_json())),
         ("signals", ", ".join(map(code, plan.signals))),
-        ("seeds", escape_markdown(", ".join(map(str, plan.seeds)))),
+        ("choosing seeds", ", ".join(map(str, plan.choosing))),
+        ("confirming seeds", ", ".join(map(str, plan.confirming))),
     ]
     for task in plan.tasks:
         if task in plan.recipes:
@@ -85,7 +98,8 @@ def _fact_table(rows: Iterable[Fact]) -> str:
 
 def _statuses(records: Sequence[Record]) -> str:
     numbers = Counter(record.status for record in records)
-    return ", ".join(f"{numbers[status]} {status}" for status in STATUSES if numbers[status])
+    known = [f"{numbers[status]} {status}" for status in STATUSES if numbers[status]]
+    return ", ".join(known) or "none"
 
 
 def _recipe(recipe: Mapping[str, Any]) -> str:
@@ -106,7 +120,7 @@ def _versions(records: Sequence[Record]) -> list[Fact]:
 
 
 def _values(environments: Sequence[tuple[dict[str, Any], int]], name: str) -> str:
-    """Spell out one fact's values and, if there are several, how many cells have each."""
+    """Spell out one fact's values and, if there are several, how many runs have each."""
     cells: Counter[str] = Counter()
     for versions, number in environments:
         cells[_value(versions.get(name))] += number
@@ -115,7 +129,7 @@ def _values(environments: Sequence[tuple[dict[str, Any], int]], name: str) -> st
         return escape_markdown(ordered[0][0])
     named = []
     for value, number in ordered[:MAX_SHOWN_VALUES]:
-        named.append(f"{escape_markdown(value)} ({count(number, 'cell')})")
+        named.append(f"{escape_markdown(value)} ({count(number, 'run')})")
     text = ", ".join(named)
     others = len(ordered) - MAX_SHOWN_VALUES
     return f"{text} and {others} others" if others > 0 else text
@@ -128,7 +142,7 @@ def _value(value: Any) -> str:
 
 
 def _remarks(records: Sequence[Record]) -> list[Fact]:
-    """List what cells that ended well say all the same: that their step ran uncompiled, say."""
+    """List what runs that ended well say all the same: that their step ran uncompiled, say."""
     cells: Counter[tuple[str, str]] = Counter()
     for record in records:
         if record.status == "ok" and record.reason:
@@ -138,7 +152,7 @@ def _remarks(records: Sequence[Record]) -> list[Fact]:
     for (regularizer, reason), number in cells.most_common(MAX_SHOWN_VALUES):
         others -= number
         text = f"{escape_markdown(regularizer)} {escape_markdown(plain(reason, limit=120))}"
-        rows.append(("measured, but", f"{text} ({count(number, 'cell')})"))
+        rows.append(("measured, but", f"{text} ({count(number, 'run')})"))
     if others:
         rows.append(("measured, but", f"others ({count(others, 'cell')})"))
     return rows

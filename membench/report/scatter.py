@@ -1,7 +1,8 @@
 """The paper's Figure 10: how much noise is still fitted against accuracy on clean images.
 
-Every entry is a curve over its strengths. A board of many entries has a second figure with a panel
-for each group, on the same axes; there all entries of other groups are muted.
+Every entry is a curve over its strengths, on the seeds that these are chosen on. A board of many
+entries has a second figure with a panel for each group, on the same axes; there all entries of
+other groups are muted.
 """
 
 from __future__ import annotations
@@ -120,12 +121,12 @@ def _label_panel(axes: Axes, group: str, content: ScatterFigure, x_label: bool) 
     axes.tick_params(labelsize=7)
     axes.set_ylabel(_short_label(content.y_label), fontsize=7.5)
     if x_label:
-        axes.set_xlabel(_short_label(content.x_label), fontsize=7.5)
+        axes.set_xlabel(_short_label(content.x_label, ", choosing seeds"), fontsize=7.5)
 
 
-def _short_label(label: str) -> str:
-    """Leave out what stands in brackets in the large figure, but for the unit."""
-    return label.partition(" (")[0] + " (%)"
+def _short_label(label: str, seeds: str = "") -> str:
+    """Leave out what stands in brackets in the large figure, but for the unit and the seeds."""
+    return f"{label.partition(' (')[0]} (%{seeds})"
 
 
 def _plot_control(axes: Axes, content: ScatterFigure) -> None:
@@ -145,16 +146,14 @@ def _plot_series(axes: Axes, series: Series, zorder: float) -> None:
         return
     color = series.style.color
     axes.plot(x, y, color=color, ls=series.style.dashes, lw=1.2, alpha=0.9, zorder=zorder)
-    dots: dict[str, Any] = {
-        "color": color,
-        "marker": series.style.marker,
-        "ls": "none",
-        "mew": 0.8,
-        "zorder": zorder + 0.5,
-    }
-    axes.plot(x[1:], y[1:], ms=4, mfc="white", **dots)
-    if series.chosen:
-        axes.plot(x[series.chosen], y[series.chosen], ms=6.5, **dots)
+    dots: dict[str, Any] = {"color": color, "ls": "none", "mew": 0.8, "zorder": zorder + 0.5}
+    axes.plot(x[1:], y[1:], marker=series.style.marker, ms=4, mfc="white", **dots)
+    # Off, the first, is the star of `none`.
+    if series.held_back:
+        place = series.held_back
+        axes.plot(x[place], y[place], marker=series.style.marker, ms=6.5, **dots)
+    if series.recovery:
+        axes.plot(x[series.recovery], y[series.recovery], marker="o", ms=10, mfc="none", **dots)
 
 
 def _set_scales(axes: Axes, content: ScatterFigure) -> None:
@@ -200,7 +199,7 @@ def _draw_names(axes: Axes, content: ScatterFigure, more: Sequence[Name] = ()) -
     colors = {text: color for text, color, _ in names}
     ends = _positions(axes, [dot for _, _, dot in names])
     placed = labels.place(
-        names=[(text, end) for (text, _, _), end in zip(names, ends, strict=True)],
+        names=[labels.Name(text, end) for (text, _, _), end in zip(names, ends, strict=True)],
         dots=[position for line in clear_lines for position in line],
         lines=lines,
         room=room,

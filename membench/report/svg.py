@@ -70,9 +70,23 @@ def render_svg(
         description: what a screen reader says of the content.
         draw: fills the figure.
     """
-    with _own_settings(), _paused_collector():
-        svg = _draw_and_save(size, draw)
-    return _describe(svg, title, description).encode()
+    with own_settings(), _paused_collector():
+        buffer = io.StringIO()
+        make_figure(size, draw).savefig(buffer, format="svg", metadata=_NO_METADATA)
+    return _describe(buffer.getvalue(), title, description).encode()
+
+
+def make_figure(size: tuple[float, float], draw: Callable[[Figure], None]) -> Figure:
+    """Draw a figure that is not saved yet, under `own_settings`.
+
+    Args:
+        size: width and height, inches.
+        draw: fills the figure.
+    """
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, facecolor="white")
+    FigureCanvasSVG(figure)
+    draw(figure)
+    return figure
 
 
 def panel(figure: Figure, box: Box) -> Axes:
@@ -98,17 +112,8 @@ def inch_panel(figure: Figure, box: Box) -> Axes:
     return axes
 
 
-def _draw_and_save(size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, facecolor="white")
-    FigureCanvasSVG(figure)
-    draw(figure)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    return buffer.getvalue()
-
-
 @contextmanager
-def _own_settings() -> Iterator[None]:
+def own_settings() -> Iterator[None]:
     """Use matplotlib's defaults and ours, whatever the user's are; those are back afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

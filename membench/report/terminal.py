@@ -1,155 +1,218 @@
-"""The short board that ends `membench run`: a rich table that fits the terminal."""
+"""The short board that ends `membench run`: a table that fits the terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from rich.console import Group
+from rich.console import Console
+from rich.console import ConsoleOptions
 from rich.console import RenderableType
+from rich.console import RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from membench.report.tables import MAX_STRENGTHS
+from membench.report.text import count
 from membench.report.text import format_interval
 from membench.report.text import plain
 from membench.report.text import ranks
-from membench.report.text import share
-from membench.report.text import signed
-from membench.scoring import Board
-from membench.scoring import Row
+from membench.report.text import share_interval
 from membench.scoring.types import FULL
-from membench.scoring.types import STILL_FITTING
-from membench.scoring.types import TWO_NETWORK
+from membench.scoring.types import Board
+from membench.scoring.types import Excess
+from membench.scoring.types import Row
 
-ALL_COLUMNS = 100  #: width of a terminal from which all columns of the board fit
-WIDE_GAPS = 112  #: width from which there are two spaces between all columns
-WORDS = 150  #: width from which X has its interval, and notes are words
-FLAG_LETTERS = {STILL_FITTING: "F", TWO_NETWORK: "2"}
+WIDE = 100  #: width of a terminal from which the strengths by H fit too
+WIDE_GAPS = 112  #: width from which two spaces fit between all columns
+WIDEST = 140  #: width from which those by R stand there too, where they are others
+WORDS = ("entry", "marks", "strength")  #: columns that are aligned left
+NAME = 22  #: characters of an entry's name, at most
+#: Letter of each mark, in the order of the column, and what it means.
+MARKS = {
+    "C": "holds noise back at no real cost",
+    "F": "on the front",
+    "T": "holds back more than training less",
+    "E": "more than early stopping",
+    "g": "strength at an edge of its grid",
+    "x": "some of its runs failed",
+}
+#: Spelling of a terminal that shows ASCII only.
+ASCII = {
+    "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MIDDLE DOT}": "/",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+}
 
 
 def summary_table(board: Board, width: int = 100) -> RenderableType:
-    """Make the board for a terminal.
+    """Make the board for a terminal; one that shows ASCII only gets ASCII only.
 
-    Entries that may be first are bold. Dim are those of which the seeds do not show that they win
-    anything back, and the rows that are never ranked. A board without ranks has no column of them.
+    Entries that hold the claim are bold; rows that are never ranked are dim. A board without ranks
+    has no column of them.
 
     Args:
         board: the scores.
-        width: of the terminal, in characters; below `ALL_COLUMNS` the table has no S_mix, no
-            strengths (one a task) and no notes.
+        width: of the terminal, in characters: see `WIDE` and `WIDEST`.
     """
-    full_rows = [row for row in board.full_rows if row.R]
-    if not board.rows and not full_rows:
-        return Text(_nothing_to_rank(board), style="yellow")
-    lines = []
-    for row in board.rows:
-        lines.append((_cells(row, width), _style(row, board)))
-    for row in (*full_rows, *board.control_rows):
-        if row.R:
-            lines.append((_cells(row, width), "dim"))
-    first_cells, _ = lines[0]
-    titles = [title for title in first_cells if title != "rank" or board.ranked]
+    return _Summary(board=board, width=width)
 
-    gap = 1 if ALL_COLUMNS <= width < WIDE_GAPS else 2
+
+@dataclass(frozen=True, kw_only=True)
+class _Summary:
+    """What `rich` asks for the lines once it knows what the terminal can show."""
+
+    board: Board
+    width: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        show = _ascii if options.ascii_only else _as_it_is
+        lines = _lines(self.board)
+        if not lines:
+            yield Text(show(_nothing_to_rank(self.board)), style="yellow")
+            return
+        yield _table(self.board, lines, self.width, show)
+        for line in _lines_below(self.board):
+            yield Text(show(line), style="dim")
+
+
+def _table(
+    board: Board, lines: Sequence[tuple[Row, str]], width: int, show: Callable[[str], str]
+) -> Table:
+    """Make the table.
+
+    Args:
+        board: the scores.
+        lines: rows, each with its style.
+        width: of the terminal.
+        show: spells a text as the terminal can show it.
+    """
+    left_out = set()
+    if not board.ranked:
+        left_out |= {"rank", "marks"} if not any(_marks(row) for row, _ in lines) else {"rank"}
+    if width < WIDE or len(_tasks(board)) > MAX_STRENGTHS:
+        left_out.add("strength")
+    titles = [title for title in _cells(lines[0][0], width) if title not in left_out]
+    gap = 1 if "strength" in titles and width < WIDE_GAPS else 2
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for title in titles:
-        is_text = title in ("regularizer", "strength", "notes")
-        justify: Literal["left", "right"] = "left" if is_text else "right"
+        justify: Literal["left", "right"] = "left" if title in WORDS else "right"
         table.add_column(title, justify=justify, no_wrap=title != "strength", overflow="fold")
-    for cells, style in lines:
-        table.add_row(*[Text(cells[title]) for title in titles], style=style)
-    below = [Text(line, style="dim") for line in _lines_below(board, width)]
-    return Group(table, *below)
+    for row, style in lines:
+        cells = _cells(row, width)
+        table.add_row(*[Text(show(cells[title])) for title in titles], style=style)
+    return table
+
+
+def _lines(board: Board) -> list[tuple[Row, str]]:
+    """List the rows with numbers, each with its style."""
+    lines = []
+    for row in board.rows:
+        lines.append((row, "bold" if row.claim and row.claim.holds else ""))
+    for row in (*board.full_rows, *board.control_rows):
+        if row.H:
+            lines.append((row, "dim"))
+    return lines
 
 
 def _cells(row: Row, width: int) -> dict[str, str]:
     """Map the title of each column to what stands there."""
-    if ALL_COLUMNS <= width < WORDS:
-        excess = signed(row.X.mean if row.X else None)
-    else:
-        excess = format_interval(row.X)
-    cells = {
-        "rank": ranks(row.rank) if row.rank else "",
-        "regularizer": _name(row.entry),
+    return {
+        "rank": ranks(row.rank_H) if row.rank_H else "",
+        "entry": _name(row.entry),
+        "held back H": share_interval(row.H),
+        "real dA": format_interval(row.dA),
         "recovery R": format_interval(row.R),
-        "excess X": excess + (" *" if row.beats_control else "  "),
-        "S": share(row.S),
-        "dA": signed(row.dA),
+        "marks": _marks(row),
+        "strength": _strengths(row, width),
     }
-    if width >= ALL_COLUMNS:
-        cells["S_mix"] = share(row.S_mix)
-        cells["strength"] = _strength(row)
-        cells["notes"] = _notes(row, width)
-    return cells
 
 
 def _name(entry: str) -> str:
     """Cut a long name, but keep the mark of a full grid."""
     name = entry.removesuffix(FULL)
     mark = entry.removeprefix(name)
-    return plain(name, 24 - len(mark)) + mark
+    return plain(name, NAME - len(mark)) + mark
 
 
-def _strength(row: Row) -> str:
-    """Name the strength on each task, while they fit; how many folds agree is on the page."""
-    if len(row.chosen) > MAX_STRENGTHS and row.stability is not None:
-        return f"{row.stability:.0%} stable"
+def _marks(row: Row) -> str:
+    """Write a row's marks as letters of `MARKS`."""
+    holds = {
+        "C": row.claim is not None and row.claim.holds,
+        "F": bool(row.on_front),
+        "T": _is_significant(row.excess_H),
+        "E": _is_significant(row.stopping_H),
+        "g": row.H_edge or row.R_edge,
+        "x": row.confirmed_failed > 0,
+    }
+    return "".join(letter for letter in MARKS if holds[letter])
+
+
+def _is_significant(excess: Excess | None) -> bool:
+    return excess is not None and bool(excess.significant)
+
+
+def _strengths(row: Row, width: int) -> str:
+    """Name the strength by H on each task, and in a wide terminal that by R if it is another."""
     strengths = []
-    for label in row.chosen.values():
-        strength, _, _ = label.partition(" (")
-        strengths.append(plain(strength.removeprefix("rate ").replace("x ", "x"), 16))
+    for task, label in row.chosen_held_back.items():
+        labels = {_label(label): None}
+        if width >= WIDEST:
+            labels[_label(row.chosen_recovery.get(task, label))] = None
+        strengths.append("|".join(labels))
     return " \N{MIDDLE DOT} ".join(strengths)
 
 
-def _notes(row: Row, width: int) -> str:
-    """Write flags as letters and the runs that failed, `F2 3x`; or all in words."""
-    if width >= WORDS:
-        notes = [plain(flag, 30) for flag in row.flags]
-        if row.failed:
-            notes.append(f"{row.failed} failed")
-        return ", ".join(notes)
-    letters = "".join(FLAG_LETTERS.get(flag, "") for flag in row.flags)
-    return f"{letters} {row.failed}x".strip() if row.failed else letters
+def _label(label: str) -> str:
+    short = label.replace("rate x steps ", "x").replace("best validation epoch", "best epoch")
+    return plain(short, 16)
 
 
-def _style(row: Row, board: Board) -> str:
-    if board.ranked and row.rank and row.rank[0] == 1:
-        return "bold"
-    return "dim" if row.R and row.R.low is not None and row.R.low <= 0 else ""
+def _tasks(board: Board) -> list[str]:
+    return [gate.task for gate in board.gates if gate.valid]
 
 
-def _lines_below(board: Board, width: int) -> list[str]:
-    lines = []
-    if any(row.beats_control for row in board.rows):
-        lines.append("* beats the control: does more than stopping early or training slower")
-    letters = _letters_explained(board)
-    if letters and ALL_COLUMNS <= width < WORDS:
-        lines.append(letters)
-    return [*lines, *_rows_missing(board), *_remarks(board)]
+def _lines_below(board: Board) -> list[str]:
+    return [*_counts(board), *_marks_explained(board), *_rows_missing(board), *_remarks(board)]
 
 
-def _letters_explained(board: Board) -> str:
-    """Say what the letters mean that stand in the notes."""
-    rows = (*board.rows, *board.full_rows, *board.control_rows)
-    explained = []
-    for flag, letter in FLAG_LETTERS.items():
-        if any(flag in row.flags for row in rows):
-            explained.append(f"{letter} {flag}")
-    for row in rows:
-        if row.failed:  # the first that failed is the example
-            explained.append(f"{row.failed}x: {row.failed} runs failed")
-            break
-    return ", ".join(explained)
+def _counts(board: Board) -> list[str]:
+    """Count the entries that hold the claim; nothing where none is made."""
+    tested = [row for row in board.rows if row.claim]
+    if not tested:
+        return []
+    holding = [row for row in tested if row.claim and row.claim.holds]
+    front = [row for row in holding if row.on_front]
+    line = (
+        f"{len(holding)} of {count(len(tested), 'entry', 'entries')} "
+        f"{'holds' if len(holding) == 1 else 'hold'} noise back at no real cost, "
+        f"{len(front)} on the front"
+    )
+    return [line]
+
+
+def _marks_explained(board: Board) -> list[str]:
+    """Say what the letters mean that stand in the table."""
+    shown: set[str] = set()
+    for row, _ in _lines(board):
+        shown.update(_marks(row))
+    explained = [f"{letter} {meaning}" for letter, meaning in MARKS.items() if letter in shown]
+    return [", ".join(explained)] if explained else []
 
 
 def _rows_missing(board: Board) -> list[str]:
     """Name the entries that have no row, by the reason."""
     names: dict[str, list[str]] = {}
     for row in board.unranked:
-        reason = "not ranked yet" if row.incomplete else row.reason
+        reason = "not complete yet" if row.incomplete else row.reason
         names.setdefault(reason, []).append(row.entry)
     for row in board.control_rows:
-        if not row.R:
+        if not row.H:
             reason = "controls, not complete yet" if row.incomplete else row.reason
             names.setdefault(reason, []).append(row.entry)
     lines = []
@@ -169,7 +232,19 @@ def _remarks(board: Board) -> list[str]:
 def _nothing_to_rank(board: Board) -> str:
     done = sum(row.done for row in board.unranked)
     cells = sum(row.cells for row in board.unranked)
-    outcome = f"nothing to rank yet, {done} of {cells} cells of its entries are done."
-    if board.skipped and not board.unranked:
+    outcome = f"nothing to rank yet, {done} of {cells} runs of its entries are done."
+    if not any(gate.valid or gate.pending for gate in board.gates):
+        outcome = "nothing to rank, no task is valid."
+    elif board.skipped and not board.unranked:
         outcome = "nothing to rank."
     return " ".join([f"{plain(board.suite)}: {outcome}", *_remarks(board)])
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _ascii(text: str) -> str:
+    for character, spelling in ASCII.items():
+        text = text.replace(character, spelling)
+    return text.encode("ascii", "replace").decode()

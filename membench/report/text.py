@@ -8,11 +8,13 @@ versions are all written by strangers.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from math import floor
 from math import isfinite
 from math import isnan
 from urllib.parse import quote
 
-from membench.scoring import Interval
+from membench.scoring.types import Interval
 from membench.text import one_line
 
 MINUS = "\N{MINUS SIGN}"
@@ -28,7 +30,11 @@ _ESCAPED_CODE = re.compile(r"\\`([A-Za-z0-9@./+-]+)\\`")
 #: What GitHub turns into a link: an address with a scheme other than http(s), or a mail address.
 _FOREIGN_LINK = re.compile(r"(?i)(?<![a-z])(?!https?://)([a-z][a-z0-9+.-]*)(://)|(?<=\S)@(?=\S)")
 _URL = r"https?://[^\s<>|\"'`\\\[\]{}]+[^\s<>|\"'`\\\[\]{}.,;:!?()]"
-_REFERENCE = re.compile(rf"(?P<url>{_URL})|arXiv:(?P<arxiv>\d{{4}}\.\d{{4,5}})")
+#: Of a DOI; the last character belongs to it only if it cannot be the end of a sentence.
+_DOI = r"10\.\d{4,9}/[^\s<>|\"'`\\\[\]{}]*[^\s<>|\"'`\\\[\]{}.,;:!?()]"
+_REFERENCE = re.compile(
+    rf"(?P<url>{_URL})|arXiv:(?P<arxiv>\d{{4}}\.\d{{4,5}})|(?i:doi:\s?)(?P<doi>{_DOI})"
+)
 
 
 def plain(text: object, limit: int = LIMIT) -> str:
@@ -49,7 +55,7 @@ def code(text: object) -> str:
 
 
 def cite(text: object) -> str:
-    """Escape a citation like `escape_markdown`, but link http(s) addresses and arXiv numbers."""
+    """Escape a citation like `escape_markdown`, but link http(s) addresses, arXiv ids and DOIs."""
     line = plain(text)
     parts = []
     end = 0
@@ -116,10 +122,39 @@ def estimate(value: float, low: float, high: float) -> str:
 
 def format_interval(value: Interval | None, digits: int = 2) -> str:
     """Format a change with its half-width, `+0.42 ± 0.08`; of too few seeds without it, `+0.42`."""
+    return MISSING if value is None else _with_half(signed(value.mean, digits), value, digits)
+
+
+def share_interval(value: Interval | None, digits: int = 2) -> str:
+    """Format a ratio that is no change with its half-width: `0.42 ± 0.08`."""
+    return MISSING if value is None else _with_half(share(value.mean, digits), value, digits)
+
+
+def percent_interval(value: Interval) -> str:
+    """Format a share with its half-width in whole percent, for a sentence: `42 ± 8%`."""
+    mean = percent(value.mean, digits=0)
+    return f"{mean}%" if value.half is None else f"{mean} ± {percent(value.half, digits=0)}%"
+
+
+def rounded_down(value: float, digits: int) -> float:
+    """Round a lower bound so that it stays one."""
+    scale = 10**digits
+    # What is a rounding error below a printed number is that number.
+    return floor(value * scale + 1e-9) / scale
+
+
+def p_value(value: float | None) -> str:
+    """Format the p-value of a test: `0.012`, `< 0.001`."""
     if value is None:
         return MISSING
-    mean = signed(value.mean, digits)
-    return mean if value.half is None else f"{mean} ± {value.half:.{digits}f}"
+    return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def joined(words: Sequence[str], last: str = "and") -> str:
+    """Write a list as in a sentence: `a, b and c`."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def ranks(value: tuple[int, int] | None) -> str:
@@ -151,6 +186,10 @@ def unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def _with_half(mean: str, value: Interval, digits: int) -> str:
+    return mean if value.half is None else f"{mean} ± {value.half:.{digits}f}"
+
+
 def _rounded(value: float, digits: int) -> float:
     """Round without ever giving minus zero."""
     return round(float(value), digits) + 0.0
@@ -177,4 +216,7 @@ def _broken_link(found: re.Match[str]) -> str:
 def _link(reference: re.Match[str]) -> str:
     if reference["arxiv"]:
         return f"[arXiv:{reference['arxiv']}](https://arxiv.org/abs/{reference['arxiv']})"
+    if reference["doi"]:
+        doi = reference["doi"]
+        return f"[doi:{_escape(doi)}](<https://doi.org/{quote(doi, safe='/:;()-._')}>)"
     return f"<{quote(reference['url'], safe=':/?#@!$&()*+,;=%~-._')}>"

@@ -6,138 +6,186 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
-from typing import TypeVar
 
-import numpy as np
-
-from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
-from membench.scoring.gate import evaluate_gate
-from membench.scoring.image_sampling import TaskImages
-from membench.scoring.image_sampling import image_half
-from membench.scoring.readings import Baseline
-from membench.scoring.record_index import RecordIndex
-from membench.scoring.record_index import index_records
-from membench.scoring.stats import ALPHA
+from membench.scoring.environments import Environment
+from membench.scoring.environments import environment_of
+from membench.scoring.environments import find_references
+from membench.scoring.environments import read_environments
+from membench.scoring.environments import versions_of
+from membench.scoring.notes import write_notes
+from membench.scoring.ranking import rank
+from membench.scoring.record_index import rows_of
+from membench.scoring.rows import MeasuredRow
+from membench.scoring.rows import ScoredRow
+from membench.scoring.rows import dataset_of
+from membench.scoring.rows import has_enough_seeds
+from membench.scoring.rows import make_row
+from membench.scoring.rows import with_excess
 from membench.scoring.stats import FEWEST_SEEDS
-from membench.scoring.stats import Stratum
-from membench.scoring.stats import beats
-from membench.scoring.stats import estimate
-from membench.scoring.stats import holm
-from membench.scoring.stats import rank_intervals
-from membench.scoring.stats import stack_entries
-from membench.scoring.tasks import TaskOutcome
+from membench.scoring.tasks import Site
 from membench.scoring.tasks import TaskResult
-from membench.scoring.tasks import score_control
-from membench.scoring.tasks import score_entry
-from membench.scoring.tasks import with_excess
+from membench.scoring.tasks import make_control
+from membench.scoring.tasks import make_site
+from membench.scoring.tasks import score_early_stopping
+from membench.scoring.tasks import score_row_on_task
+from membench.scoring.tasks import score_training_less
 from membench.scoring.types import CONTROL
+from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import FULL
 from membench.scoring.types import LOW_RATE
 from membench.scoring.types import NONE
+from membench.scoring.types import TRAINING_LESS
 from membench.scoring.types import Board
-from membench.scoring.types import Control
 from membench.scoring.types import Gate
-from membench.scoring.types import Interval
 from membench.scoring.types import Row
 from membench.scoring.types import TaskScore
 
-Key = TypeVar("Key")
 
+class _Sites:
+    """The sites that rows are read at, each made once."""
 
-@dataclass(frozen=True, kw_only=True)
-class ScoredRow:
-    """An entry's row, before it has a rank."""
+    def __init__(self, environments: Sequence[Environment], references: Mapping[str, str]) -> None:
+        self._environments = environments
+        self._references = references
+        self._made: dict[tuple[str, str], Site] = {}
 
-    row: Row
+    def of_row(self, name: str) -> dict[str, Site]:
+        """Find where a row is read: task -> site."""
+        sites = {}
+        for task, reference in self._references.items():
+            environment = environment_of(self._environments, reference, task, name)
+            sites[task] = self._at(environment, task)
+        return sites
 
+    def of_reference(self) -> dict[str, Site]:
+        """Return the sites of the reference environments: task -> site."""
+        by_hash = {environment.env: environment for environment in self._environments}
+        sites = {}
+        for task, reference in self._references.items():
+            sites[task] = self._at(by_hash[reference], task)
+        return sites
 
-@dataclass(frozen=True, kw_only=True)
-class CompleteRow(ScoredRow):
-    """An entry's row that has an R, with what the tests between rows need."""
-
-    strata: tuple[Stratum, ...]  #: one a valid task
-    recovery: float  #: R
-    #: one-sided p of X <= 0, not adjusted; None if the control is not complete
-    p_excess: float | None
+    def _at(self, environment: Environment, task: str) -> Site:
+        key = environment.env, task
+        if key not in self._made:
+            self._made[key] = make_site(environment, task)
+        return self._made[key]
 
 
 def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     """Score every entry of a suite (README of this folder).
 
-    Neither the order of the records nor, but for ranks and Holm's correction, the other entries
-    make a difference.
+    Neither the order of the records nor, but for ranks, the front and Holm's correction, the other
+    entries make a difference, as long as they do not change the reference environment.
 
     Args:
         manifest: what the suite planned.
-        records: of its cells; others are ignored.
+        records: of its cells, in all environments; others are ignored.
 
     Raises:
         MembenchError: a record says `ok` and lacks what it was run for.
     """
-    index = index_records(manifest, records)
-    baselines: dict[str, Baseline | None] = {}
-    unweighted = []
-    for task in manifest.tasks:
-        gate, baselines[task] = evaluate_gate(index, task)
-        unweighted.append(gate)
-    gates = _with_weights(unweighted)
+    environments = read_environments(manifest, records)
+    sites = _Sites(environments, find_references(environments, manifest))
+    reference = sites.of_reference()
+    gates = _with_weights([reference[task].gate for task in manifest.tasks])
 
-    low_rate = _find_low_rate(manifest)
-    control_results, controls = _score_controls(index, baselines, low_rate)
-    scored_control = _score_row(CONTROL, CONTROL, control_results, gates, None)
-    scores = {(CONTROL, task): result.score for task, result in control_results.items()}
-
+    training_less = _score_row(
+        TRAINING_LESS, CONTROL, sites.of_row(LOW_RATE), score_training_less, gates
+    )
+    early_stopping = _score_row(
+        EARLY_STOPPING, CONTROL, sites.of_row(NONE), score_early_stopping, gates
+    )
+    control_rows = [training_less, early_stopping]
     competing: list[ScoredRow] = []
-    full_rows: list[Row] = []
-    control_rows = [scored_control.row]
-    for name, entry in _competing_entries(manifest):
-        results = {}
-        for task, baseline in baselines.items():
-            results[task] = score_entry(index, baseline, entry, task, name)
-            scores[name, task] = with_excess(results[task], control_results[task])
-        scored = _score_row(name, entry.group, results, gates, scored_control)
-        if name.endswith(FULL):
-            full_rows.append(scored.row)
-        elif entry.group == CONTROL:
-            control_rows.append(scored.row)
-        else:
-            competing.append(scored)
+    full_rows: list[ScoredRow] = []
+    for entry in manifest.entries:
+        if entry.name == LOW_RATE:
+            continue
+        for name, _ in rows_of(entry):
+            scored = _score_entry(name, entry.group, sites.of_row(name), gates)
+            if name.endswith(FULL):
+                full_rows.append(scored)
+            elif entry.group == CONTROL:
+                control_rows.append(scored)
+            else:
+                competing.append(scored)
 
-    complete: list[CompleteRow] = []
-    skipped: list[Row] = []
-    unranked: list[Row] = []
-    for scored in competing:
-        if isinstance(scored, CompleteRow):
-            complete.append(scored)
-        elif len(scored.row.skipped) == len(manifest.tasks):
-            skipped.append(_with_skip_reasons(scored.row))
-        else:
-            unranked.append(scored.row)
-    seeds = min((len(gate.seeds) for gate in gates if gate.valid), default=0)
-    enough_seeds = seeds >= FEWEST_SEEDS
+    choosing = min((len(gate.choosing) for gate in gates if gate.valid), default=0)
+    confirming = min((len(gate.confirming) for gate in gates if gate.valid), default=0)
+    has_ranks = confirming >= FEWEST_SEEDS
+    complete, unranked, skipped = _sort_out(competing, manifest, has_ranks)
+    rows = _ranked(complete) if has_ranks else _with_reason(complete, confirming)
+    all_rows = [*control_rows, *competing, *full_rows]
+    scores: dict[tuple[str, str], TaskScore] = {}
+    for scored in all_rows:
+        for task, result in scored.results.items():
+            scores[scored.name, task] = result.score
+    controls = {}
+    for task, site in training_less.sites.items():
+        control = make_control(site)
+        if control is not None:
+            controls[task] = control
     return Board(
         suite=manifest.suite,
         version=manifest.version,
         gates=gates,
-        rows=_ranked(complete) if enough_seeds else _unranked(complete, seeds),
-        unranked=tuple(unranked),
-        skipped=tuple(skipped),
-        control_rows=tuple(control_rows),
-        full_rows=tuple(full_rows),
+        rows=rows,
+        unranked=unranked,
+        skipped=skipped,
+        control_rows=tuple(scored.row for scored in control_rows),
+        full_rows=tuple(scored.row for scored in full_rows),
         scores=scores,
         controls=controls,
-        seeds=seeds,
-        ranked=enough_seeds and bool(complete),
-        notes=tuple(_notes(gates, seeds, scored_control.row, low_rate)),
+        choosing=choosing,
+        confirming=confirming,
+        ranked=has_ranks and bool(rows),
+        envs=versions_of(environments, _environments_of(gates, all_rows)),
+        notes=tuple(write_notes(manifest, gates, all_rows, confirming)),
     )
+
+
+def _score_entry(name: str, group: str, sites: dict[str, Site], gates: Sequence[Gate]) -> ScoredRow:
+    """Score a row of an entry, with its excess over the controls."""
+
+    def score_on_task(site: Site) -> TaskResult:
+        return score_row_on_task(site, name)
+
+    scored = _score_row(name, group, sites, score_on_task, gates)
+    if scored.measured is None:
+        return scored
+    measured = with_excess(scored.measured, sites)
+    return replace(scored, measured=measured, row=measured.row)
+
+
+def _score_row(
+    name: str,
+    group: str,
+    sites: dict[str, Site],
+    score_on_task: Callable[[Site], TaskResult],
+    gates: Sequence[Gate],
+) -> ScoredRow:
+    """Score a row on every task, and average.
+
+    Args:
+        name: of the row.
+        group: of its entry.
+        sites: task -> where it is read.
+        score_on_task: scores it at a site.
+        gates: of the reference environments, with weights.
+    """
+    results = {task: score_on_task(site) for task, site in sites.items()}
+    made = make_row(name, group, results, sites, gates)
+    if isinstance(made, MeasuredRow):
+        return ScoredRow(name=name, sites=sites, results=results, row=made.row, measured=made)
+    return ScoredRow(name=name, sites=sites, results=results, row=made, measured=None)
 
 
 def _with_weights(gates: Sequence[Gate]) -> tuple[Gate, ...]:
@@ -145,265 +193,66 @@ def _with_weights(gates: Sequence[Gate]) -> tuple[Gate, ...]:
 
     Data sets count the same, and within one its valid tasks.
     """
-    tasks = Counter(_dataset(gate.task) for gate in gates if gate.valid)
+    tasks = Counter(dataset_of(gate.task) for gate in gates if gate.valid)
     weighted = []
     for gate in gates:
         weight = 0.0
         if gate.valid:
-            weight = 1 / (len(tasks) * tasks[_dataset(gate.task)])
+            weight = 1 / (len(tasks) * tasks[dataset_of(gate.task)])
         weighted.append(replace(gate, weight=weight))
     return tuple(weighted)
 
 
-def _dataset(task: str) -> str:
-    return task.partition("/")[0]
-
-
-def _find_low_rate(manifest: Manifest) -> Entry | None:
-    """Find the entry that joins `none` in the control, if the suite has it."""
-    for entry in manifest.entries:
-        if entry.name == LOW_RATE:
-            return entry
-    return None
-
-
-def _score_controls(
-    index: RecordIndex, baselines: Mapping[str, Baseline | None], low_rate: Entry | None
-) -> tuple[dict[str, TaskResult], dict[str, Control]]:
-    """Return the control's results and its points for the figures, by task."""
-    results = {}
-    controls = {}
-    for task, baseline in baselines.items():
-        results[task], control = score_control(index, baseline, low_rate, task)
-        if control is not None:
-            controls[task] = control
-    return results, controls
-
-
-def _competing_entries(manifest: Manifest) -> Iterator[tuple[str, Entry]]:
-    """Yield (row's name, entry) for all entries but `none` and what joins it in the control.
-
-    A composition's full grid is a second row, whose name ends with FULL.
-    """
-    for entry in manifest.entries:
-        if entry.name in (NONE, LOW_RATE):
-            continue
-        if entry.strengths or not entry.full:
-            yield entry.name, entry
-        if entry.full:
-            yield entry.name + FULL, replace(entry, strengths=entry.full)
-
-
-def _score_row(
-    name: str,
-    group: str,
-    results: Mapping[str, TaskResult],
-    gates: Sequence[Gate],
-    control: ScoredRow | None,
-) -> ScoredRow:
-    """Average an entry's tasks; a `CompleteRow` if it has an R.
+def _sort_out(
+    competing: Sequence[ScoredRow], manifest: Manifest, has_ranks: bool
+) -> tuple[list[ScoredRow], tuple[Row, ...], tuple[Row, ...]]:
+    """Tell the rows that stand in the lists, in their order, from the others.
 
     Args:
-        name: of the row.
-        group: of the entry.
-        results: by task, valid or not.
-        gates: with weights.
-        control: the control's row; None while that row itself is made.
-    """
-    failed = done = cells = 0
-    skipped = {}
-    for task, result in results.items():
-        failed += result.score.failed
-        done += result.score.done
-        cells += result.score.cells
-        if result.score.skipped:
-            skipped[task] = result.score.skipped
+        competing: all rows of entries that are not controls.
+        manifest: whose tasks an entry may act on.
+        has_ranks: the board has ranks, so that a row needs seeds enough for one.
 
-    weights = {gate.task: gate.weight for gate in gates if gate.valid}
-    chosen = {}
-    flags: set[str] = set()
-    outcomes = {}
-    lacking = []
-    for task in weights:
-        result = results[task]
-        if result.score.folds:
-            chosen[task] = _choice_label(result.score)
-        flags.update(result.score.flags)
-        if result.outcome is None:
-            lacking.append(task)
+    Returns:
+        Complete rows; unranked ones; those that cannot act on any task.
+    """
+    complete = []
+    unranked = []
+    skipped = []
+    for scored in competing:
+        row = scored.row
+        if len(row.skipped) == len(manifest.tasks):
+            reasons = "; ".join(dict.fromkeys(row.skipped.values()))
+            skipped.append(replace(row, reason=reasons, incomplete=False))
+        elif scored.measured is None:
+            unranked.append(row)
+        elif has_ranks and not has_enough_seeds(scored.measured):
+            seeds = scored.measured.fewest_seeds
+            reason = f"only {seeds} confirming seeds count in its environment"
+            unranked.append(replace(row, reason=reason))
         else:
-            outcomes[task] = result.outcome
-
-    row = Row(
-        entry=name,
-        group=group,
-        chosen=chosen,
-        flags=tuple(sorted(flags)),
-        failed=failed,
-        done=done,
-        cells=cells,
-        skipped=skipped,
-    )
-    pending = [gate.task for gate in gates if gate.pending]
-    if pending:
-        reason = f"`none` has not been run on all of {', '.join(pending)}"
-        return ScoredRow(row=replace(row, reason=reason, incomplete=True))
-    if not weights:
-        return ScoredRow(row=replace(row, reason="no task is valid"))
-    if lacking:
-        reason = f"incomplete on {', '.join(lacking)}"
-        return ScoredRow(row=replace(row, reason=reason, incomplete=True))
-    if all(task in skipped for task in weights):
-        return ScoredRow(row=replace(row, reason="cannot act on any valid task"))
-    return _average(row, outcomes, weights, control)
+            complete.append(scored)
+    complete.sort(key=lambda scored: scored.measured.place if scored.measured else ())
+    return complete, tuple(unranked), tuple(skipped)
 
 
-def _average(
-    row: Row,
-    outcomes: Mapping[str, TaskOutcome],
-    weights: Mapping[str, float],
-    control: ScoredRow | None,
-) -> CompleteRow:
-    """Fill a row with the means over its valid tasks."""
-    strata = tuple(
-        replace(outcome.stratum, weight=weights[task]) for task, outcome in outcomes.items()
-    )
-    recovery = estimate(strata)
-    images = []
-    for task, outcome in outcomes.items():
-        share = TaskImages(dataset=_dataset(task), weight=weights[task], terms=outcome.image_terms)
-        images.append(share)
-    tasks = list(outcomes.values())
-    row = replace(
-        row,
-        R=Interval(float(recovery.mean), float(recovery.half)),
-        image_half=image_half(images),
-        S=_weighted_mean([task.S for task in tasks], weights),
-        dA=_weighted_mean([task.dA for task in tasks], weights),
-        S_mix=_weighted_mean([task.S_mix for task in tasks], weights),
-        area=_weighted_mean([task.area for task in tasks], weights),
-        S_at=_mean_of_common([task.S_at for task in tasks], weights),
-        extra=_mean_of_common([task.extra for task in tasks], weights),
-        cost=max(task.cost for task in tasks),
-        equal_compute_R=_mean_equal_compute(tasks, weights),
-        stability=float(np.mean([task.stability for task in tasks])),
-    )
-    p_excess = None
-    if isinstance(control, CompleteRow):
-        differences = [a - b for a, b in zip(strata, control.strata, strict=True)]
-        excess = estimate(differences)
-        row = replace(row, X=Interval(float(excess.mean), float(excess.half)))
-        p_excess = float(excess.p_above)
-    return CompleteRow(row=row, strata=strata, recovery=float(recovery.mean), p_excess=p_excess)
+def _ranked(complete: Sequence[ScoredRow]) -> tuple[Row, ...]:
+    """Give the rows ranks and claims."""
+    measured = [scored.measured for scored in complete if scored.measured]
+    return rank(measured, [scored.sites for scored in complete])
 
 
-def _with_skip_reasons(row: Row) -> Row:
-    """Return the row of an entry that is skipped on every task with the reasons, each once."""
-    return replace(row, reason="; ".join(dict.fromkeys(row.skipped.values())), incomplete=False)
+def _with_reason(complete: Sequence[ScoredRow], seeds: int) -> tuple[Row, ...]:
+    """Say of the rows why they have no ranks: there are too few seeds."""
+    reason = f"{seeds} confirming seeds: intervals, but no ranks and no claims"
+    if seeds == 1:
+        reason = "1 confirming seed: no intervals, no ranks and no claims"
+    return tuple(replace(scored.row, reason=reason) for scored in complete)
 
 
-def _choice_label(task_score: TaskScore) -> str:
-    """Spell the strength that most folds chose, and how many did if not all."""
-    if task_score.skipped:
-        return "skipped"
-    folds = len(task_score.folds)
-    count = sum(fold.label == task_score.modal for fold in task_score.folds)
-    return task_score.modal if count == folds else f"{task_score.modal} ({count}/{folds})"
-
-
-def _weighted_mean(values: Sequence[float], weights: Mapping[str, float]) -> float:
-    return float(np.dot(values, list(weights.values())))
-
-
-def _mean_of_common(
-    values: Sequence[Mapping[Key, float]], weights: Mapping[str, float]
-) -> dict[Key, float]:
-    """Compute the weighted mean of each value that all tasks have."""
-    means = {}
-    for key in values[0]:
-        if all(key in task_values for task_values in values):
-            means[key] = _weighted_mean([task_values[key] for task_values in values], weights)
-    return means
-
-
-def _mean_equal_compute(
-    outcomes: Sequence[TaskOutcome], weights: Mapping[str, float]
-) -> float | None:
-    """Compute the weighted mean of R at equal compute (README, Equal compute).
-
-    R itself stands for a task that costs what `none` costs. None if no task costs more than `none`,
-    or one that does lacks test accuracy at the epoch of equal compute.
-    """
-    values = []
-    costly = False
-    for outcome in outcomes:
-        if outcome.cost > 1 and outcome.chosen.any():
-            costly = True
-            if outcome.equal_compute_R is None:
-                return None
-        values.append(
-            outcome.R.mean if outcome.equal_compute_R is None else outcome.equal_compute_R
-        )
-    return _weighted_mean(values, weights) if costly else None
-
-
-def _unranked(complete: Sequence[CompleteRow], seeds: int) -> tuple[Row, ...]:
-    """Order the rows best first, without ranks and claims: there are too few seeds."""
-    reason = f"{seeds} seeds: intervals, but no ranks and no claims"
-    ordered = sorted(complete, key=lambda scored: (-scored.recovery, scored.row.entry))
-    return tuple(replace(scored.row, reason=reason) for scored in ordered)
-
-
-def _ranked(complete: Sequence[CompleteRow]) -> tuple[Row, ...]:
-    """Order the rows best first, with ranks and claims (README, Ranks)."""
-    if not complete:
-        return ()
-    strata = []
-    for task in range(len(complete[0].strata)):
-        strata.append(stack_entries([scored.strata[task] for scored in complete]))
-    lowest, highest = rank_intervals(beats(strata))
-    ranks = [(int(low), int(high)) for low, high in zip(lowest, highest, strict=True)]
-    ties = {rank: number for number, rank in enumerate(sorted(set(ranks)), 1)}
-    order = sorted(
-        range(len(complete)),
-        key=lambda i: (ranks[i], -complete[i].recovery, complete[i].row.entry),
-    )
-    claimed = _with_claims(complete)
-    return tuple(replace(claimed[i], rank=ranks[i], tie=ties[ranks[i]]) for i in order)
-
-
-def _with_claims(complete: Sequence[CompleteRow]) -> list[Row]:
-    """Say which rows beat the control, by Holm's procedure over all ranked rows.
-
-    Nothing is claimed if the control is not complete.
-    """
-    p_values = [scored.p_excess for scored in complete if scored.p_excess is not None]
-    if len(p_values) < len(complete):
-        return [scored.row for scored in complete]
-    rows = []
-    for scored, p in zip(complete, holm(np.array(p_values)), strict=True):
-        rows.append(replace(scored.row, p_control=float(p), beats_control=bool(p < ALPHA)))
-    return rows
-
-
-def _notes(
-    gates: Sequence[Gate], seeds: int, control: Row, low_rate: Entry | None
-) -> Iterator[str]:
-    """Sentences that the page must show."""
-    for gate in gates:
-        if not gate.valid:
-            yield f"{gate.task} does not count: {'; '.join(gate.reasons)}."
-        for seed, reason in gate.dropped.items():
-            yield (
-                f"{gate.task}: seed {seed} is dropped for every entry, "
-                f"because `none` itself failed ({reason})."
-            )
-    if 0 < seeds < FEWEST_SEEDS:
-        yield (
-            f"{seeds} seeds: intervals are given, ranks and claims are not "
-            f"(they need {FEWEST_SEEDS})."
-        )
-    if low_rate is None:
-        yield f"The control is early stopping alone: `{LOW_RATE}` is not in this suite."
-    elif not control.R and any(gate.valid for gate in gates):
-        yield f"The control is not complete ({control.reason}): no excess and no claim is given."
+def _environments_of(gates: Sequence[Gate], rows: Sequence[ScoredRow]) -> list[str]:
+    """List the environments of the board, those of the gates first."""
+    envs = [gate.env for gate in gates]
+    for scored in rows:
+        envs += scored.row.envs.values()
+    return list(dict.fromkeys(envs))

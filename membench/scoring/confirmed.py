@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,8 @@ class Reading:
     influence: Floats  #: [..., s], e_s, which sum to 0 over the seeds
     floor: float  #: the spread of e below which none is believed: that of one image or label
     weight: float = 1.0  #: w_t
+    #: [...], u, the least variance over seeds; 0 where no run has failed
+    failures: Floats = field(default_factory=lambda: np.zeros(()))
 
     def __sub__(self, other: Reading) -> Reading:
         return replace(
@@ -44,14 +47,17 @@ class Reading:
             value=self.value - other.value,
             influence=self.influence - other.influence,
             floor=max(self.floor, other.floor),
+            failures=self.failures + other.failures,
         )
 
     def pairs(self) -> Reading:
         """Subtract every entry from every other: [..., r, s] -> [..., r, r, s]."""
+        failures = np.broadcast_to(self.failures, self.value.shape)
         return replace(
             self,
             value=self.value[..., :, None] - self.value[..., None, :],
             influence=self.influence[..., :, None, :] - self.influence[..., None, :, :],
+            failures=failures[..., :, None] + failures[..., None, :],
         )
 
     def cut(self, most: float) -> Reading:
@@ -62,7 +68,7 @@ class Reading:
 def read_ratio(
     numerator: Floats, denominator: Floats, steps: Floats, weight: float = 1.0
 ) -> Reading:
-    """Read a mean over noise levels of ratios of means over seeds (README, Fresh seeds).
+    """Read a mean over noise levels of ratios of means over seeds (README, Intervals).
 
     The variance of a ratio of means is that of its residuals over the mean of the denominator
     (the ratio estimator; Cochran, *Sampling Techniques*, 3rd ed. 1977, chapter 6).
@@ -93,35 +99,57 @@ def read_mean(values: Floats, step: float, weight: float = 1.0) -> Reading:
     return Reading(value=mean, influence=values - mean[..., None], floor=step, weight=weight)
 
 
+def expect_failures(
+    reading: Reading, worst: Floats, failed: Ints, runs: Ints, earlier: Ints
+) -> Reading:
+    """Allow for failures that the confirming seeds may lack (README, Rare failures).
+
+    Ten runs may all end where one in ten fails, and then show nothing of it in their spread. Where
+    the entry has shown that it can fail, the share of this setting's runs that fails is taken as
+    r = (failed + 1) / (runs + 2), Laplace's rule of succession, and the variance over seeds as
+    u = r (1 - r) (value - worst)^2 at least.
+
+    Args:
+        reading: of one entry on one task, at one chosen setting.
+        worst: [...], what the value would be, had every run of it failed.
+        failed: [...], how many of the setting's confirming runs, over all signals, failed.
+        runs: [...], how many there are; 0 for off.
+        earlier: [...], how many choosing runs of this strength and the weaker ones failed.
+    """
+    rate = (failed + 1) / (runs + 2)
+    failures = rate * (1 - rate) * (reading.value - worst) ** 2
+    can_fail = np.asarray(failed + earlier) > 0
+    return replace(reading, failures=np.where(can_fail, failures, 0.0))
+
+
 def estimate(readings: Sequence[Reading]) -> Estimate:
     """Estimate the weighted mean of one reading over tasks.
 
-    The variance of a task is v = max(var(e), floor^2) / n; degrees of freedom are those of Welch
-    and Satterthwaite.
+    Degrees of freedom are those of Welch and Satterthwaite.
 
     Args:
         readings: one a task, of one entry or of the difference of two, with the same batch axes.
     """
-    parts = []
-    for reading in readings:
-        num_seeds = reading.influence.shape[-1]
-        spread = np.maximum(reading.influence.var(-1, ddof=1), reading.floor**2)
-        parts.append(
-            TaskEstimate(
-                value=reading.value,
-                variance=spread / num_seeds,
-                degrees=num_seeds - 1,
-                weight=reading.weight,
-            )
-        )
-    return over_tasks(parts)
+    return over_tasks([estimate_on_task(reading) for reading in readings])
+
+
+def estimate_on_task(reading: Reading) -> TaskEstimate:
+    """Estimate a reading on its task, with v = max(var(e), floor^2, u) / n (README, Intervals)."""
+    num_seeds = reading.influence.shape[-1]
+    spread = np.maximum(reading.influence.var(-1, ddof=1), reading.floor**2)
+    return TaskEstimate(
+        value=reading.value,
+        variance=np.maximum(spread, reading.failures) / num_seeds,
+        degrees=num_seeds - 1,
+        weight=reading.weight,
+    )
 
 
 # --- the choice of a strength, on the choosing seeds ----------------------------------------------
 
 
 def choose_by_noise_held_back(held_back: Floats, gain_val: Floats) -> Ints:
-    """Choose the strength that holds back most noise at no cost (README, Fresh seeds).
+    """Choose the strength that holds back most noise at no cost (README, Choice).
 
     On clean validation images it may lose half a point after training on real data, and nothing
     after training on noise: that stops a regularizer that quits where labels look random.
@@ -156,7 +184,7 @@ def choose_by_recovery(gain_val: Floats) -> Ints:
 
 
 def all_above(parts: Sequence[tuple[Estimate, float]]) -> Floats:
-    """Test that every estimate is above its bound (README, Fresh seeds).
+    """Test that every estimate is above its bound (README, Claim).
 
     An intersection-union test: the largest p of its parts.
 

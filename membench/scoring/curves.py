@@ -1,24 +1,17 @@
-"""Readings of the stored curves before the last epoch.
-
-These are learning curves, late fitting (a flag), and recovery at equal compute. None of it chooses
-a strength or ranks.
-"""
+"""Learning curves of one setting's runs, in means over seeds. Nothing chooses or ranks by them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from membench.records import Record
-from membench.scoring.formulas import Ints
-from membench.scoring.formulas import damage
-from membench.scoring.readings import TEST
 from membench.scoring.readings import Baseline
-from membench.scoring.readings import Grid
-from membench.scoring.readings import RecordsByCell
 from membench.scoring.record_index import RAND
 from membench.scoring.record_index import REAL
+from membench.scoring.record_index import RecordsByCell
 from membench.scoring.types import Curve
 
 
@@ -65,96 +58,23 @@ def _mean_accuracy(
     records: Sequence[Record], name: str, epochs: tuple[int, ...]
 ) -> tuple[float, ...]:
     """Average the curve called `name` over records, at some of their epochs."""
-    means = []
-    for epoch in epochs:
-        values = [getattr(record, name)[record.epochs.index(epoch)] for record in records]
-        means.append(float(np.mean(values)))
-    return tuple(means)
+    values = [_at_epochs(record, name, epochs) for record in records]
+    return tuple(np.mean(values, 0).tolist())
 
 
 def _mean_wrong(records: Sequence[Record], epochs: tuple[int, ...]) -> tuple[float | None, ...]:
     """Average M over records, at some of their epochs; None where a run has no wrong labels."""
-    means = []
-    for epoch in epochs:
-        values = [record.wrong[record.epochs.index(epoch)] for record in records]
-        known = [value for value in values if value is not None]
-        means.append(float(np.mean(known)) if len(known) == len(values) else None)
-    return tuple(means)
+    values = []
+    for record in records:
+        of_run = _at_epochs(record, "wrong", epochs)
+        values.append([np.nan if value is None else value for value in of_run])
+    means = np.mean(values, 0).tolist()
+    return tuple(None if np.isnan(mean) else mean for mean in means)
 
 
-def late_gain(grid: Grid, baseline: Baseline, chosen: Ints) -> float:
-    """Compute F(E) - F(0.8 E) at the chosen strengths, mean over seeds (README, Flags).
-
-    Args:
-        grid: the entry's.
-        baseline: `none` on the task.
-        chosen: [s], each seed's index into the grid's strengths.
-
-    Returns:
-        A share; a run that did not end `ok` counts 0 in the mean.
-    """
-    gains = []
-    for strength_index, seed in zip(chosen, baseline.seeds, strict=True):
-        gains.append(_late_gain(grid.records[strength_index][RAND, seed]))
-    return float(np.mean(gains))
-
-
-def _late_gain(record: Record) -> float:
-    if record.status != "ok":
-        return 0.0
-    until = 0.8 * record.epochs[-1] + 0.5
-    early = None
-    for epoch, fit in zip(record.epochs, record.train, strict=True):
-        if epoch <= until:
-            early = fit
-    return 0.0 if early is None else record.train[-1] - early
-
-
-def largest_cost(grid: Grid) -> float:
-    """Find kappa, the largest cost of the entry's runs (README, Equal compute).
-
-    1 if no run ended `ok`.
-    """
-    costs = []
-    for runs in grid.records[1:]:
-        costs += [record.cost for record in runs.values() if record.status == "ok"]
-    return max(costs, default=1.0)
-
-
-def equal_compute(grid: Grid, baseline: Baseline, chosen: Ints) -> float | None:
-    """Compute R at the compute of `none` (README, Equal compute).
-
-    Each run is read at epoch E / kappa, as the engine rounds it when it reads test accuracy there:
-    max(1, round(E / kappa)). The strengths stay those that the last epoch chose.
-
-    Args:
-        grid: the entry's.
-        baseline: `none` on the task.
-        chosen: [s], each seed's index into the grid's strengths.
-
-    Returns:
-        R at equal compute; None if kappa = 1 throughout, or if the test accuracy of such an epoch
-        was not stored.
-    """
-    # [s, p], a copy
-    accuracy = grid.graded(baseline, TEST)[chosen, np.arange(len(baseline.seeds))]
-    costly = False
-    for s, (strength_index, seed) in enumerate(zip(chosen, baseline.seeds, strict=True)):
-        for p, signal in enumerate(baseline.signals[baseline.graded]):
-            record = grid.records[strength_index][signal, seed]
-            if strength_index == 0 or record.status != "ok" or record.cost <= 1:
-                continue
-            costly = True
-            epoch = max(1, round(baseline.epochs / record.cost))
-            accuracy[s, p] = _test_accuracy_at(record, epoch)
-    total = damage(baseline.accuracy).sum()
-    value = float((accuracy - baseline.accuracy).sum() / total)
-    return value if costly and not np.isnan(value) else None
-
-
-def _test_accuracy_at(record: Record, epoch: int) -> float:
-    """Test accuracy at an epoch; NaN where it was not read."""
-    for stored, accuracy in zip(record.epochs, record.test, strict=True):
-        if stored == epoch and accuracy is not None:
-            return accuracy
-    return float("nan")
+def _at_epochs(record: Record, name: str, epochs: tuple[int, ...]) -> Sequence[Any]:
+    curve: tuple[Any, ...] = getattr(record, name)
+    if record.epochs == epochs:
+        return curve
+    at = dict(zip(record.epochs, curve, strict=True))
+    return [at[epoch] for epoch in epochs]

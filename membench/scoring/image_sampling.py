@@ -9,11 +9,10 @@ import numpy as np
 
 from membench.records import Record
 from membench.scoring.formulas import Floats
-from membench.scoring.formulas import Ints
 from membench.scoring.formulas import damage
 from membench.scoring.readings import Baseline
-from membench.scoring.readings import Grid
 from membench.scoring.record_index import WORST
+from membench.scoring.record_index import RecordsByCell
 
 Z = 1.959963984540054  #: the normal quantile of .975; there are thousands of images
 
@@ -27,34 +26,33 @@ class TaskImages:
     terms: Floats | None  #: [m], from `image_terms`
 
 
-def image_terms(grid: Grid, baseline: Baseline, chosen: Ints, recovery: float) -> Floats | None:
+def correctness_of_none(baseline: Baseline) -> Floats | None:
+    """Unpack which test images `none` predicts right: [s, p, m]; None if bits are not stored."""
+    return _correctness(baseline.records, baseline, None)
+
+
+def image_terms(
+    runs: RecordsByCell, baseline: Baseline, of_none: Floats | None, recovery: float
+) -> Floats | None:
     """Compute x_i = mean_s(N_{s,i} - R G_{s,i}) / D_t, whose variance over images is that of R_t.
 
     Args:
-        grid: the entry's.
+        runs: of the setting.
         baseline: `none` on the task.
-        chosen: [s], each seed's index into the grid's strengths.
+        of_none: from `correctness_of_none`.
         recovery: R_t.
 
     Returns:
-        [m], one term a test image; None if a run's bits are not stored (`none` read early has
-        none).
+        [m], one term a test image; None if a run's bits are not stored.
     """
-    signals = baseline.signals[baseline.graded]
-    terms = []
-    for strength_index, seed in zip(chosen, baseline.seeds, strict=True):
-        if grid.epochs and grid.epochs[strength_index] != baseline.epochs:
-            return None
-        runs = grid.records[strength_index]
-        right = _correctness([runs[signal, seed] for signal in signals], baseline)
-        baseline_right = _correctness(
-            [baseline.records[signal, seed] for signal in signals], baseline
-        )
-        if right is None or baseline_right is None:
-            return None
-        right = np.where(np.isnan(right), baseline_right, right)
-        terms.append((right - baseline_right).sum(-1) - recovery * damage(baseline_right))
-    return np.mean(terms, 0) / damage(baseline.accuracy).mean()
+    if of_none is None:
+        return None
+    right = _correctness(runs, baseline, of_none)
+    if right is None:
+        return None
+    gained = (right - of_none).sum(1).mean(0)
+    lost = (of_none[:, :1] - of_none[:, 1:]).sum(1).mean(0)
+    return np.asarray((gained - recovery * lost) / damage(baseline.accuracy).mean())
 
 
 def image_half(tasks: Sequence[TaskImages]) -> float | None:
@@ -84,28 +82,31 @@ def image_half(tasks: Sequence[TaskImages]) -> float | None:
     return float(Z * np.sqrt(variance))
 
 
-def _correctness(records: Sequence[Record], baseline: Baseline) -> Floats | None:
-    """Unpack which images some runs predict right: [m, p].
+def _correctness(runs: RecordsByCell, baseline: Baseline, of_none: Floats | None) -> Floats | None:
+    """Unpack which images some runs predict right: [s, p, m]; None if bits are not stored.
 
-    1 = right; 1/K for a run that counts as the worst, NaN for one that counts as off. None if a
-    run's bits are not stored.
+    1 = right; 1/K for a run that counts as the worst; as `none` for one that counts as off.
     """
-    columns = []
-    for record in records:
-        column = _correctness_of(record, baseline)
-        if column is None:
-            return None
-        columns.append(column)
-    return np.stack(columns, -1)
+    signals = baseline.signals[baseline.graded]
+    right = np.empty((len(baseline.seeds), len(signals), baseline.num_test))
+    for s, seed in enumerate(baseline.seeds):
+        for p, signal in enumerate(signals):
+            record = runs[signal, seed]
+            if record.status in WORST:
+                right[s, p] = 1 / baseline.num_classes
+            elif record.status == "skipped" and of_none is not None:
+                right[s, p] = of_none[s, p]
+            else:
+                bits = _unpack(record, baseline.num_test)
+                if bits is None:
+                    return None
+                right[s, p] = bits
+    return right
 
 
-def _correctness_of(record: Record, baseline: Baseline) -> Floats | None:
+def _unpack(record: Record, num_test: int) -> Floats | None:
     """Unpack one run's bits: [m]; None if they are not stored."""
-    if record.status in WORST:
-        return np.full(baseline.num_test, 1 / baseline.num_classes)
-    if record.status == "skipped":
-        return np.full(baseline.num_test, np.nan)
     packed = np.frombuffer(bytes.fromhex(record.test_bits), dtype=np.uint8)
-    if 8 * len(packed) < baseline.num_test:
+    if not num_test or 8 * len(packed) < num_test:
         return None
-    return np.unpackbits(packed, count=baseline.num_test, bitorder="big").astype(np.float64)
+    return np.unpackbits(packed, count=num_test, bitorder="big").astype(np.float64)

@@ -1,27 +1,33 @@
-"""Records to arrays of readings: one for `none` on a task, one for each entry.
+"""Records to arrays of readings: those of `none` on a task, and those of an entry's strengths.
 
 A reading is one number of one run: an accuracy, a fit, a share of wrong labels (README of this
-folder, Readings). The arrays have the axes strengths l (entries only, off first), seeds s, signals,
+folder, Readings). The arrays have the axes strengths l (grids only, off first), seeds s, signals,
 readings; signals stand in the order of `RecordIndex.signals`, readings in that of the constants
 below.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isnan
+from math import nan
 
 import numpy as np
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.records import Entry
 from membench.records import Record
 from membench.records import parse_signal
 from membench.scoring.formulas import Floats
-from membench.scoring.formulas import by_chance
+from membench.scoring.formulas import damage
+from membench.scoring.record_index import RAND
 from membench.scoring.record_index import REAL
 from membench.scoring.record_index import WORST
 from membench.scoring.record_index import RecordIndex
+from membench.scoring.record_index import RecordsByCell
+from membench.scoring.types import NONE
 from membench.scoring.types import Strength
 
 VAL = 0  #: V, accuracy on clean validation images
@@ -31,13 +37,10 @@ WRONG = 3  #: M, share of the wrong labels predicted as given
 CHANCE_WRONG = 4  #: q, how often an honest mistake hits the wrong label
 NUM_READINGS = 5
 
-#: The records of one setting on one task, by (signal, seed).
-RecordsByCell = dict[tuple[str, int], Record]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """`none` on one task, at the seeds that count."""
+    """`none` on one task, at the seeds of one phase that count."""
 
     task: str
     seeds: tuple[int, ...]
@@ -45,10 +48,12 @@ class Baseline:
     levels: tuple[float, ...]  #: p > 0
     readings: Floats  #: [s, signal, reading], at the last epoch
     chance: Floats  #: [s], cF, the largest class's share of the labels of randY
-    records: RecordsByCell  #: a signal that no score needs may be missing
+    records: RecordsByCell
     epochs: int  #: E, the budget
     num_classes: int  #: K
-    num_test: int  #: m
+    num_test: int  #: m, test images
+    num_train: int
+    num_wrong: Floats  #: [p], wrong labels of mixed@p, mean over seeds
 
     @property
     def graded(self) -> slice:
@@ -75,49 +80,151 @@ class Baseline:
         """F0, [s]."""
         return self.readings[:, self.rand, TRAIN]
 
+    @property
+    def is_measurable(self) -> bool:
+        """Whether H, S and R are defined: none of their denominators is 0."""
+        denominators = [damage(self.accuracy).mean(), (self.fit - self.chance).mean()]
+        denominators += list(self.wrong_beyond_chance(self.readings).mean(0))
+        return min(denominators) > 0
+
+    def wrong_beyond_chance(self, setting: Floats) -> Floats:
+        """Compute M - q: [..., s, signal, reading] -> [..., s, p], p > 0."""
+        return setting[..., self.mixed, WRONG] - setting[..., self.mixed, CHANCE_WRONG]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """`none` on one task, at the choosing or at the confirming seeds."""
+
+    cells: int  #: planned
+    done: int  #: with a record
+    dropped: dict[int, str]  #: seed -> why `none` failed there
+    baseline: Baseline | None  #: None where a cell has not been run, or `none` failed at all seeds
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all cells have a record."""
+        return self.done == self.cells
+
+
+def read_phase(index: RecordIndex, task: str, seeds: Sequence[int]) -> Phase:
+    """Read `none` at the seeds of one phase.
+
+    A seed at which one of the runs that a score needs did not end well counts for nobody.
+
+    Args:
+        index: the records of one environment.
+        task: "dataset/architecture".
+        seeds: of the phase.
+    """
+    runs = index.runs(task, NONE, (), seeds)
+    cells = len(seeds) * len(index.signals)
+    dropped = {}
+    counting = []
+    for seed in seeds:
+        needed = index.signals[: index.num_needed]
+        failure = _failure([runs[signal, seed] for signal in needed if (signal, seed) in runs])
+        if failure:
+            dropped[seed] = failure
+        else:
+            counting.append(seed)
+    baseline = None
+    if len(runs) == cells and counting and index.measures:
+        baseline = _read_baseline(index, task, counting, runs)
+    return Phase(cells=cells, done=len(runs), dropped=dropped, baseline=baseline)
+
+
+def _failure(records: Sequence[Record]) -> str:
+    """Say why a seed is dropped for everybody: `none` did not end there. "" if it did."""
+    failures = []
+    for record in records:
+        if record.status != "ok":
+            reason = f", {record.reason}" if record.reason else ""
+            failures.append(f"{record.id}: {record.status}{reason}")
+    return "; ".join(failures)
+
+
+def _read_baseline(
+    index: RecordIndex, task: str, seeds: Sequence[int], runs: RecordsByCell
+) -> Baseline:
+    """Read `none` at the seeds that count."""
+    readings = np.full((len(seeds), len(index.signals), NUM_READINGS), np.nan)
+    records = {}
+    for s, seed in enumerate(seeds):
+        for i, signal in enumerate(index.signals):
+            record = records[signal, seed] = runs[signal, seed]
+            if record.status == "ok":
+                readings[s, i] = final_readings(record, signal, record.num_classes)
+    # M is None where no label really changed: nothing to memorize, and the gate says so
+    mixed = slice(1, 1 + len(index.levels))
+    readings[:, mixed, WRONG] = np.nan_to_num(readings[:, mixed, WRONG])
+    num_wrong = []
+    for signal in index.signals[mixed]:
+        num_wrong.append(np.mean([runs[signal, seed].num_wrong for seed in seeds]))
+    first = runs[REAL, seeds[0]]
+    return Baseline(
+        task=task,
+        seeds=tuple(seeds),
+        signals=index.signals,
+        levels=index.levels,
+        readings=readings,
+        chance=np.array([runs[RAND, seed].label_share for seed in seeds]),
+        records=records,
+        epochs=first.epochs[-1],
+        num_classes=first.num_classes,
+        num_test=first.num_test,
+        num_train=first.num_train,
+        num_wrong=np.array(num_wrong),
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """One entry on one task, all its strengths; index 0 of every axis l is off."""
+    """Strengths of one entry on one task; index 0 of every axis l is off."""
 
     strengths: tuple[Strength, ...]  #: [l]
     labels: tuple[str, ...]  #: [l]
     readings: Floats  #: [l, s, signal, reading]
-    records: tuple[RecordsByCell, ...]  #: [l]
     failed: tuple[int, ...]  #: [l], how many of the cells count as the worst value
-    epochs: tuple[int, ...] = ()  #: [l], the epoch at which each is read; only the control has it
+    cells: tuple[int, ...]  #: [l], of the seeds that count
+    epochs: tuple[int, ...]  #: [l], the epoch at which each is read
 
     def graded(self, baseline: Baseline, reading: int) -> Floats:
         """Return V or A over P: [l, s, p]."""
         return self.readings[:, :, baseline.graded, reading]
 
 
-def read_grid(index: RecordIndex, baseline: Baseline, entry: Entry) -> Grid:
-    """Read an entry's grid on the baseline's task.
+def read_grid(baseline: Baseline, runs: Mapping[Strength, RecordsByCell]) -> Grid:
+    """Read a grid: off comes first, then every strength of which all cells have been run.
 
-    Off comes first, then every strength of which all cells have been run.
+    Args:
+        baseline: `none` on the task.
+        runs: strength -> its records, from weak to strong.
     """
+    num_cells = len(baseline.seeds) * len(baseline.signals)
     strengths: list[Strength] = [()]
     readings = [baseline.readings]
-    records = [baseline.records]
     failed = [0]
-    can_act = baseline.task not in entry.skipped
-    planned = entry.strengths if can_act else ()
-    for strength in planned:
-        runs = _complete_runs(index, baseline, entry, strength)
-        if runs is None:
+    for strength, records in runs.items():
+        counting = at_seeds(records, baseline.seeds)
+        if len(counting) < num_cells:
             continue
         strengths.append(strength)
-        readings.append(_read_strength(baseline, runs))
-        records.append(runs)
-        failed.append(sum(record.status in WORST for record in runs.values()))
+        readings.append(read_setting(baseline, counting))
+        failed.append(sum(record.status in WORST for record in counting.values()))
     return Grid(
         strengths=tuple(strengths),
         labels=tuple(strength_label(strength) for strength in strengths),
         readings=np.stack(readings),
-        records=tuple(records),
         failed=tuple(failed),
+        cells=(num_cells,) * len(strengths),
+        epochs=(baseline.epochs,) * len(strengths),
     )
+
+
+def at_seeds(records: RecordsByCell, seeds: Sequence[int]) -> RecordsByCell:
+    """Return the records of some seeds."""
+    return {cell: record for cell, record in records.items() if cell[1] in seeds}
 
 
 def strength_label(strength: Strength) -> str:
@@ -125,36 +232,26 @@ def strength_label(strength: Strength) -> str:
     return ",".join(f"{s:.6g}" for s in strength) or "off"
 
 
-def _complete_runs(
-    index: RecordIndex, baseline: Baseline, entry: Entry, strength: Strength
-) -> RecordsByCell | None:
-    """Find the records of one strength at the seeds that count; None if one has not been run."""
-    runs = {}
-    for seed in baseline.seeds:
-        for signal in index.signals:
-            record = index.get(baseline.task, entry.name, strength, signal, seed)
-            if record is None:
-                return None
-            runs[signal, seed] = record
-    return runs
-
-
-def _read_strength(baseline: Baseline, runs: RecordsByCell) -> Floats:
-    """Read what counts for the runs of one strength: [s, signal, reading]."""
-    readings = np.empty_like(baseline.readings)
+def read_setting(baseline: Baseline, runs: RecordsByCell) -> Floats:
+    """Read what counts for the runs of one setting: [s, signal, reading]."""
+    of_none = baseline.readings.tolist()
+    readings = []
     for s, seed in enumerate(baseline.seeds):
+        of_seed = []
         for i, signal in enumerate(baseline.signals):
-            readings[s, i] = effective_readings(
-                runs[signal, seed], signal, baseline.readings[s, i], baseline.num_classes
-            )
-    return readings
+            record = runs[signal, seed]
+            of_seed.append(effective_readings(record, signal, of_none[s][i], baseline.num_classes))
+        readings.append(of_seed)
+    return np.array(readings)
 
 
-def effective_readings(record: Record, signal: str, baseline: Floats, classes: int) -> Floats:
+def effective_readings(
+    record: Record, signal: str, baseline: list[float], classes: int
+) -> list[float]:
     """Return the readings that count for a cell (README, Runs that did not end).
 
     They are its own if it ended, those of `none` if it could not act, the worst if it failed. The
-    worst (V = A = 1/K, F = F0, M = M0) has the q of `none` too, so that it suppresses exactly
+    worst (V = A = 1/K, F = F0, M = M0) has the q of `none` too, so that it holds back exactly
     nothing.
 
     Args:
@@ -166,16 +263,19 @@ def effective_readings(record: Record, signal: str, baseline: Floats, classes: i
     if record.status == "skipped":
         return baseline
     if record.status in WORST:
-        worst = baseline.copy()
-        worst[[VAL, TEST]] = 1 / classes
+        worst = list(baseline)
+        worst[VAL] = worst[TEST] = 1 / classes
         if signal == REAL:
             worst[TRAIN] = 1 / classes
         return worst
     values = final_readings(record, signal, classes)
-    return np.where(np.isnan(values), baseline, values)
+    for i, value in enumerate(values):
+        if isnan(value):
+            values[i] = baseline[i]
+    return values
 
 
-def final_readings(record: Record, signal: str, classes: int) -> Floats:
+def final_readings(record: Record, signal: str, classes: int) -> list[float]:
     """Read an `ok` record at its last epoch: [reading], NaN where a reading does not exist.
 
     Args:
@@ -188,15 +288,15 @@ def final_readings(record: Record, signal: str, classes: int) -> Floats:
     """
     values = readings_at(record, -1, classes)
     graded = parse_signal(signal)[0] in (REAL, "mixed")
-    needed = [VAL, TEST, TRAIN] if graded else [TRAIN]
-    if np.isnan(values[needed]).any():
+    lacks_accuracy = graded and (isnan(values[VAL]) or isnan(values[TEST]))
+    if lacks_accuracy or isnan(values[TRAIN]):
         raise MembenchError(
             f"record of {record.id}: `ok`, but without its last accuracies", ExitCode.STORE
         )
     return values
 
 
-def readings_at(record: Record, index: int, classes: int) -> Floats:
+def readings_at(record: Record, index: int, classes: int) -> list[float]:
     """Read an `ok` record at one of its epochs: [reading], NaN where it was not read.
 
     Args:
@@ -204,15 +304,16 @@ def readings_at(record: Record, index: int, classes: int) -> Floats:
         index: the place of the epoch in `record.epochs`.
         classes: K.
     """
-    values = np.full(NUM_READINGS, np.nan)
-    values[VAL] = _value_at(record.val, index)
-    values[TEST] = _value_at(record.test, index)
-    values[TRAIN] = _value_at(record.train, index)
-    values[WRONG] = _value_at(record.wrong, index)
-    values[CHANCE_WRONG] = by_chance(values[TEST], classes)
-    return values
+    test = _value_at(record.test, index)
+    return [
+        _value_at(record.val, index),
+        test,
+        _value_at(record.train, index),
+        _value_at(record.wrong, index),
+        (1 - test) / (classes - 1),  # `formulas.by_chance`
+    ]
 
 
 def _value_at(curve: tuple[float | None, ...], index: int) -> float:
     value = curve[index] if curve else None
-    return np.nan if value is None else float(value)
+    return nan if value is None else float(value)

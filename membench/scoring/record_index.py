@@ -1,32 +1,39 @@
-"""The index of a suite's records by cell, which the rest of scoring asks.
+"""The index of one environment's records by cell, which the rest of scoring asks.
 
-`index_records` builds it from a manifest and its records, once a board. `count_cells` counts what
-has been run.
+`index_records` builds it from a manifest and its records.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 
-from membench.records import Cell
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import canonical
 from membench.records import parse_signal
+from membench.records import setting
+from membench.scoring.types import FULL
+from membench.scoring.types import NONE
 from membench.scoring.types import Strength
 
 REAL = "real"
 RAND = "randY"
 WORST = ("failed", "timeout", "diverged")  #: statuses that count as the worst value
 
+#: The records of one setting on one task, by (signal, seed).
+RecordsByCell = dict[tuple[str, int], Record]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordIndex:
-    """A manifest with its records, by key."""
+    """A manifest with its records of one environment, by key."""
 
     manifest: Manifest
+    env: str  #: hash of the environment
     records: dict[str, Record]
     #: real, mixed by level, randY, then the others: the order of the signals in every array of
     #: readings
@@ -34,49 +41,54 @@ class RecordIndex:
     levels: tuple[float, ...]  #: p > 0, rising
 
     @property
-    def num_graded(self) -> int:
-        """|P|: how many of the signals, from the first, recovery reads."""
-        return 1 + len(self.levels)
-
-    @property
     def num_needed(self) -> int:
         """The number of signals, from the first, that a score needs: those of P, and randY."""
-        return self.num_graded + (RAND in self.signals)
+        return 1 + len(self.levels) + (RAND in self.signals)
 
-    def get(
-        self, task: str, regularizer: str, strength: Strength, signal: str, seed: int
-    ) -> Record | None:
-        """Find the record of a cell.
+    @property
+    def measures(self) -> bool:
+        """Whether the suite has all signals that a score needs."""
+        return REAL in self.manifest.signals and RAND in self.signals and bool(self.levels)
+
+    def runs(
+        self, task: str, regularizer: str, strength: Strength, seeds: Iterable[int]
+    ) -> RecordsByCell:
+        """Find the records of one setting, of all signals.
 
         Args:
             task: "dataset/architecture".
             regularizer: its name, "a+b" for a composition.
             strength: one float a part; () for `none`.
-            signal: as in `signals`.
-            seed: the training seed.
+            seeds: the training seeds.
 
         Returns:
-            The record; None if the cell was not planned or has not been run yet.
+            Those that there are; a cell that was not planned, or has not been run, is left out.
         """
-        dataset, architecture = task.split("/")
-        cell = Cell(dataset, architecture, regularizer, strength, signal, seed)
-        return self.records.get(self.manifest.cells.get(cell.id, ""))
+        prefix = f"{task}/{setting(regularizer, strength)}"
+        keys, records = self.manifest.cells, self.records
+        found = {}
+        for seed in seeds:
+            for signal in self.signals:
+                # the id of `membench.records.Cell`
+                record = records.get(keys.get(f"{prefix}/{signal}/seed{seed}", ""))
+                if record is not None:
+                    found[signal, seed] = record
+        return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellCounts:
-    """The numbers of cells of one entry on one task, by how they have ended."""
+def index_records(manifest: Manifest, records: Iterable[Record], env: str = "") -> RecordIndex:
+    """Index the records; of several with one key the choice does not depend on their order.
 
-    cells: int = 0  #: planned
-    done: int = 0  #: with a record
-    failed: int = 0  #: with a record whose status counts as the worst value
-    missing: int = 0  #: without a record, at the seeds that count
-
-
-def index_records(manifest: Manifest, records: Iterable[Record]) -> RecordIndex:
-    """Index the records; of several with one key the choice does not depend on their order."""
+    Args:
+        manifest: what the suite planned.
+        records: of one environment; those of cells that are not planned are left out.
+        env: its hash.
+    """
+    planned = set(manifest.cells.values())
     by_key: dict[str, Record] = {}
     for record in records:
+        if record.key not in planned:
+            continue
         other = by_key.setdefault(record.key, record)
         if other is not record and other != record:
             by_key[record.key] = min(other, record, key=_canonical_json)
@@ -92,38 +104,24 @@ def index_records(manifest: Manifest, records: Iterable[Record]) -> RecordIndex:
     signals += sorted(set(manifest.signals) - set(signals))
     return RecordIndex(
         manifest=manifest,
+        env=env,
         records=by_key,
         signals=tuple(signals),
         levels=tuple(level for level, _ in mixed),
     )
 
 
-def count_cells(
-    index: RecordIndex, entry: Entry, task: str, counting_seeds: tuple[int, ...]
-) -> CellCounts:
-    """Count the cells of an entry on a task; none where the entry cannot act.
+def rows_of(entry: Entry) -> Iterator[tuple[str, Entry]]:
+    """Yield (row's name, entry) of the rows that an entry has.
 
-    Args:
-        index: the suite's records.
-        entry: a regularizer.
-        task: "dataset/architecture".
-        counting_seeds: seeds at which `none` ended well; a cell not run at another seed is not
-            missing.
+    A composition's full grid is a row of its own, whose name ends with FULL; `none` has none.
     """
-    if task in entry.skipped:
-        return CellCounts()
-    cells = done = failed = missing = 0
-    for strength in entry.strengths:
-        for seed in index.manifest.seeds:
-            for signal in index.signals:
-                cells += 1
-                record = index.get(task, entry.name, strength, signal, seed)
-                if record is None:
-                    missing += seed in counting_seeds
-                else:
-                    done += 1
-                    failed += record.status in WORST
-    return CellCounts(cells=cells, done=done, failed=failed, missing=missing)
+    if entry.name == NONE:
+        return
+    if entry.strengths or not entry.full:
+        yield entry.name, entry
+    if entry.full:
+        yield entry.name + FULL, replace(entry, strengths=entry.full)
 
 
 def _canonical_json(record: Record) -> str:

@@ -1,36 +1,38 @@
 """The results that scoring hands to the report: frozen, plain data. No formulas here.
 
-The symbols are those of the README of this folder. Accuracies, fits and R, S, X are shares (0.93);
-`dA` and budgets are percentage points. None = not defined (not run, not stored, or too few seeds).
-Dicts keyed by a float are keyed by the noise level p of `mixed@p`, p > 0. Where `none` leaves
-nothing to win or to suppress (only on invalid tasks) R, S and S_mix are 0.
+The symbols are those of the README of this folder. Accuracies, fits, H, S and R are shares (0.93);
+`dA` and changes of accuracy under noise are percentage points. None = not defined (not run, not
+stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p > 0 of `mixed@p`.
+Every number of a `Row`, `Confirmed` or `Claim` is read on the confirming seeds; `Point` and what
+holds points is of the choosing seeds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 
 Strength = tuple[float, ...]  #: one float a part; () is off: exactly `none`
 
 NONE = "none"
-#: The one control entry of the board, and the group of entries that are never ranked.
+#: The group of entries that are never ranked.
 CONTROL = "control"
-#: The entry whose records join `none`'s own curve in `control`.
+#: The row of the first control: `none` read at a fixed earlier epoch, or trained at a lower rate.
+TRAINING_LESS = "training less"
+#: The row of the second: each run of `none` read at its own best epoch on clean validation images.
+EARLY_STOPPING = "early stopping"
+#: The entry whose records join `none`'s own curve in `TRAINING_LESS`.
 LOW_RATE = "low-lr"
+#: The entry that is `none` with other weights and another order: it is read at its first strength.
+PLACEBO = "placebo"
 #: Ends the name of a composition's second row; no plugin's name has a space.
 FULL = " (full)"
-
-TWO_NETWORK = "two-network only"
-STILL_FITTING = "still fitting"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half-width of its 95% interval.
-
-    The interval is over training randomness, given the test images.
-    """
+    """A mean and the half-width of its two-sided 95% interval, over training randomness."""
 
     mean: float
     half: float | None = None  #: None with fewer than two seeds
@@ -47,16 +49,36 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The strengths of one entry on one task that its choosing seeds answer the questions with."""
+
+    held_back: Strength  #: by noise held back; () = off
+    recovery: Strength  #: by recovery
+
+    @property
+    def strengths(self) -> tuple[Strength, ...]:
+        """The strengths to confirm, each once; off needs no cells."""
+        return tuple(dict.fromkeys(s for s in (self.held_back, self.recovery) if s))
+
+
+#: (task, row's name) -> the choice, of the pairs whose choosing cells, and those of `none`, have
+#: all been run. That of `LOW_RATE` says which of its strengths `TRAINING_LESS` has chosen.
+Choices = dict[tuple[str, str], Choice]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The validity of one task, from `none` alone, the same for every entry."""
+    """The validity of one task in its reference environment, from `none` alone."""
 
     task: str
     valid: bool
+    env: str = ""  #: hash of the task's reference environment; "" if nothing has been run
     reasons: tuple[str, ...] = ()  #: why not, one sentence each; empty if valid
     pending: bool = False  #: not valid only because cells of `none` have not been run
     #: by "F0(E)", "F0(E/2)", "A0_0", "cA", "M0@0.4", "D@0.4"
     values: dict[str, float] = field(default_factory=dict)
-    seeds: tuple[int, ...] = ()  #: the seeds that count
+    choosing: tuple[int, ...] = ()  #: the choosing seeds that count
+    confirming: tuple[int, ...] = ()  #: the confirming seeds that count
     dropped: dict[int, str] = field(default_factory=dict)  #: seed -> why `none` failed there
     epochs: int = 0  #: E, the budget
     classes: int = 0  #: K
@@ -66,13 +88,13 @@ class Gate:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One strength on one task, in means over seeds.
+    """One strength on one task, in means over the *choosing* seeds.
 
-    It is a dot of the frontier figure and a line of the task's table.
+    It is a dot of the figures of strengths and a line of the task's table.
     """
 
     strength: Strength  #: () = off; also () for `none` read early, see `label`
-    label: str  #: "0.5", "0.5,0.3", "off", "epoch 12", "rate x 0.1"
+    label: str  #: "0.5", "0.5,0.3", "off", "epoch 12", "rate x steps 0.8"
     real: float  #: A_0, test accuracy after training on real data
     val: float  #: V_0
     mixed: dict[float, float]  #: p -> A_p, clean test accuracy after training on mixed@p
@@ -81,31 +103,22 @@ class Point:
     wrong: dict[float, float]  #: p -> M, share of the wrong labels predicted as given
     #: signal -> training accuracy on the labels as given, every signal of the suite
     train: dict[str, float]
+    H: float  #: noise held back, not cut at 1
     S: float  #: suppression
     dA: float  #: points
-    S_mix: dict[float, float]
-    R: float  #: recovery if this strength were always taken, mean over seeds
-    Rval: float  #: the same by validation accuracy: what the choice is made by
+    R: float  #: recovery
+    gain_val: dict[float, float]  #: p -> V_p - V0_p; 0 is real data. What the choices look at
     seeds: int
     #: cells of this strength that ended failed, timeout or diverged; they count as the worst
     failed: int
+    cells: int  #: cells of this strength
     #: of further signals: "R pair-flip@0.4", "S randX"
     extra: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold:
-    """The choice of the other seeds, and what it gave on this seed."""
-
-    seed: int
-    strength: Strength
-    label: str
-    R: float  #: N_s / D_t
-
-
-@dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Learning curves, in means over the seeds that ended `ok`.
+    """Learning curves, in means over the confirming seeds that ended `ok`.
 
     They are given at the epochs that all of those runs stored.
     """
@@ -120,78 +133,131 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskScore:
-    """One entry on one task.
+class Confirmed:
+    """One entry on one task at one chosen strength, read on the confirming seeds."""
 
-    All from `R` to `equal_compute_R` is read at the strengths that the folds chose.
-    """
+    strength: Strength
+    label: str  #: as of `Point`
+    #: the strength is an end of its grid that is no natural one: H or R may be larger beyond it
+    edge: bool
+    H: Interval
+    S: Interval | None  #: None for `EARLY_STOPPING`: on randY its epoch is chance
+    dA: Interval
+    R: Interval
+    noisy: dict[float, Interval]  #: p -> 100 (A_p - A0_p), points
+    real: float  #: A_0
+    mixed: dict[float, float]  #: p -> A_p
+    fit: float | None  #: F
+    wrong: dict[float, float]  #: p -> M
+    runs: int  #: runs at this strength on the confirming seeds
+    failed: int  #: of them ended failed, timeout or diverged, and count as the worst
+    extra: dict[str, float] = field(default_factory=dict)  #: as of `Point`
+    cost: float = 1.0  #: kappa, largest over its cells
+    #: H and R at equal compute; None if kappa is 1, or a run was not tested at that epoch
+    H_equal: float | None = None
+    R_equal: float | None = None
+    curve: Curve | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskScore:
+    """One entry on one task, in one environment."""
 
     task: str
     entry: str
-    #: every planned cell has a record; if not, only `points` may hold something, of whole strengths
+    env: str  #: hash of the environment of its runs and of the runs of `none` beside them
+    #: both phases have a record for every cell; if not, only `points` may hold something
     complete: bool
     skipped: str = ""  #: why it cannot act here: it counts as off
-    points: tuple[Point, ...] = ()  #: off first, then from weak to strong
-    folds: tuple[Fold, ...] = ()
-    modal: str = ""  #: label of the strength that most folds chose; ties to the weaker
-    stability: float | None = None  #: share of folds that chose it
-    R: Interval | None = None
-    X: Interval | None = None  #: excess over the control
-    S: float | None = None
-    dA: float | None = None
-    S_mix: float | None = None  #: mean over noise levels
-    #: of signals beside P and randY, see `further_signals`
-    extra: dict[str, float] = field(default_factory=dict)
-    #: budget in points (0.5, 1, 2) -> largest S; same data
-    S_at: dict[float, float] = field(default_factory=dict)
-    area: float | None = None  #: mean of S@b over budgets b from 0 to 2 points; same data
-    cost: float | None = None  #: kappa, largest over its cells
-    equal_compute_R: float | None = None  #: None if kappa = 1 or the epoch was not stored
-    flags: tuple[str, ...] = ()  #: STILL_FITTING, TWO_NETWORK
+    points: tuple[Point, ...] = ()  #: off first, then from weak to strong; whole strengths only
+    held_back: Confirmed | None = None  #: at the strength chosen by noise held back
+    recovery: Confirmed | None = None  #: at the strength chosen by recovery
     failed: int = 0
     done: int = 0  #: cells with a record
-    cells: int = 0  #: cells planned
-    curve: Curve | None = None  #: at the modal strength
+    #: cells planned: all of the choosing phase, and those of the confirming one once chosen
+    cells: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Excess:
+    """A row minus a control, in H or in R, each at its own chosen strengths."""
+
+    value: Interval
+    p: float | None = None  #: one-sided p of "not above 0", Holm-adjusted over the ranked rows
+    significant: bool | None = None  #: None: nothing is claimed (see the board's notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The first line of the board: noise is held back at no real cost (README, Claim).
+
+    All at the strengths chosen by noise held back. Bounds are one-sided, at 95%, from below.
+    """
+
+    holds: bool  #: p < .05
+    p: float  #: of the intersection-union test, Holm-adjusted over the ranked rows
+    H_bound: float
+    dA_bound: float  #: points
+    noisy_bounds: dict[float, float]  #: p -> bound of 100 (A_p - A0_p), points
+    dA_by_task: dict[str, float]  #: the estimates, points; each must be above -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One entry on the board: means over data sets of the means over their valid tasks."""
+    """One entry on the board: means over data sets of the means over their valid tasks.
+
+    `H`, `S`, `dA`, `noisy`, `claim` and `on_front` are at the strengths chosen by noise held back;
+    `R` and `dA_recovery` at those chosen by recovery.
+    """
 
     entry: str
     group: str
-    reason: str = ""  #: why it has no R, or no rank; empty if ranked
+    reason: str = ""  #: why it has no numbers, or no rank; empty if ranked
     incomplete: bool = False
-    rank: tuple[int, int] | None = None  #: interval, both ends included
-    tie: int | None = None  #: rows with the same number have the same rank interval; from 1
+    H: Interval | None = None
+    S: Interval | None = None
+    dA: Interval | None = None
+    noisy: dict[float, Interval] = field(default_factory=dict)
     R: Interval | None = None
+    dA_recovery: Interval | None = None
+    H_edge: bool = False  #: on some task the strength is an end of its grid: H is a lower bound
+    R_edge: bool = False
+    rank_H: tuple[int, int] | None = None  #: interval, both ends included
+    rank_R: tuple[int, int] | None = None
+    first_H: bool = False  #: may be first: none beats it
+    first_R: bool = False
+    claim: Claim | None = None  #: None without ranks
+    on_front: bool | None = None  #: None for a row without the claim
+    #: over `TRAINING_LESS`, the control of the tables
+    excess_H: Excess | None = None
+    excess_R: Excess | None = None
+    #: over `EARLY_STOPPING`
+    stopping_H: Excess | None = None
+    stopping_R: Excess | None = None
     #: 95% half-width of R from the sampling of test images; None without bits
     image_half: float | None = None
-    X: Interval | None = None
-    p_control: float | None = None  #: one-sided p of X <= 0, Holm-adjusted over the ranked rows
-    beats_control: bool | None = None  #: None = no claim is made
-    S: float | None = None
-    dA: float | None = None
-    S_mix: float | None = None
-    extra: dict[str, float] = field(default_factory=dict)  #: what all valid tasks have
-    S_at: dict[float, float] = field(default_factory=dict)
-    area: float | None = None
+    extra: dict[str, float] = field(default_factory=dict)  #: at `R`'s strengths; all valid tasks
     cost: float | None = None  #: largest over tasks
-    #: where kappa = 1 on some task, R itself stands for that task
-    equal_compute_R: float | None = None
-    #: task -> "0.5" or "0.5 (4/5)" or "skipped"
-    chosen: dict[str, str] = field(default_factory=dict)
-    stability: float | None = None  #: mean over tasks
-    flags: tuple[str, ...] = ()  #: those of any valid task
-    failed: int = 0
+    #: at equal compute, of tasks with kappa = 1 at the budget; None if it is 1 on all tasks
+    H_equal: float | None = None
+    R_equal: float | None = None
+    #: task -> label of the strength, or "skipped"
+    chosen_held_back: dict[str, str] = field(default_factory=dict)
+    chosen_recovery: dict[str, str] = field(default_factory=dict)
+    #: runs of the chosen settings on the confirming seeds, each setting once, and how many of them
+    #: ended failed, timeout or diverged
+    confirmed_runs: int = 0
+    confirmed_failed: int = 0
+    envs: dict[str, str] = field(default_factory=dict)  #: task -> hash of its environment
+    failed: int = 0  #: over both phases
     done: int = 0
     cells: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)  #: task -> reason
+    skipped: dict[str, str] = field(default_factory=dict)  #: task -> why it counts as off there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """The control's points on one task, for the figures, and the learning curve of `none`."""
+    """`none` on one task, for the figures."""
 
     task: str
     early: tuple[Point, ...] = ()  #: `none` read at epoch e, from the last (= off) to the first
@@ -207,16 +273,28 @@ class Board:
     suite: str
     version: int
     gates: tuple[Gate, ...]  #: one a task, in the manifest's order
-    #: complete entries, best first; `rank` is None if no ranks are given (see `notes`)
+    #: complete entries, by H from the largest; `rank_H` is None if no ranks are given (see `notes`)
     rows: tuple[Row, ...]
     unranked: tuple[Row, ...]  #: incomplete entries, or all of them if no task is valid
     skipped: tuple[Row, ...]  #: entries that cannot act on any task: no further run would rank them
-    #: `control` first, then placebo and the other entries of group "control"
+    #: `TRAINING_LESS`, `EARLY_STOPPING`, then placebo and the other entries of group "control"
     control_rows: tuple[Row, ...]
     #: compositions at all settings of their full grids: more tries than a rank allows
     full_rows: tuple[Row, ...]
     scores: dict[tuple[str, str], TaskScore]  #: (entry, task), every task, valid or not
-    controls: dict[str, Control]  #: task -> curves
-    seeds: int  #: fewest seeds that count on a valid task; 0 if no task is valid
+    controls: dict[str, Control]  #: task -> points and curve of `none`
+    choosing: int  #: fewest choosing seeds that count on a valid task; 0 if no task is valid
+    confirming: int  #: the same of confirming seeds
     ranked: bool  #: ranks and claims are given
+    #: hash -> `Record.versions` of each environment that a row is of, those of `gates` first
+    envs: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  #: sentences that the page must show
+
+    @property
+    def by_recovery(self) -> tuple[Row, ...]:
+        """The rows by R from the largest."""
+
+        def order(row: Row) -> tuple[float, str]:
+            return (-row.R.mean if row.R else float("inf"), row.entry)
+
+        return tuple(sorted(self.rows, key=order))

@@ -1,15 +1,17 @@
-"""Decide which stored record counts for a cell.
+"""Decide which stored records count for the cells of a plan.
 
 The store keeps every environment's record of a key (`membench.records`), and a failure until the
-key is measured. A board needs one record a cell, so its manifest names the environments that it
-accepts, the preferred one first. Of a cell's records, in this order:
+key is measured there. A board is made from the records of all environments (`records_of`):
+`membench.scoring` reads each row in one of them. Who trains, analyses a study or counts needs one
+record a cell, and says which environments it accepts, the preferred one first (`accepted_by_key`).
+Of a cell's records, in this order:
 
 1. a measurement (`ok`, `diverged`, `skipped`) in an accepted environment counts, that in the
    preferred environment first;
-2. else a failure (`failed`, `timeout`) in any environment counts, since it says nothing about the
-   environment: it stands as the worst result until the cell is measured in an accepted one;
+2. else a failure (`failed`, `timeout`) in an accepted environment counts, or one whose worker died
+   before it could name its environment: it stands as the worst result until the cell is measured;
 3. else the cell has no record, even if it was measured in an environment that is not accepted:
-   numbers of two machines differ by rounding, and a row must not mix them unasked.
+   numbers of two machines differ by rounding, and a row must not mix them.
 
 Whoever accepts no environment in particular, with an empty list, accepts all of them.
 """
@@ -25,9 +27,22 @@ from membench.store.store import MEASURED
 from membench.store.store import Contents
 
 
+def records_of(manifest: Manifest, contents: Contents) -> list[Record]:
+    """Return the records of the manifest's cells, of each environment at most one for a cell."""
+    keys = set(manifest.cells.values())
+    records = []
+    for (key, _), record in contents.records.items():
+        if key in keys and manifest.counts(record):
+            records.append(record)
+    return records
+
+
 def accepted_records(manifest: Manifest, contents: Contents) -> list[Record]:
-    """Return the records that count for the manifest's cells, at most one for each cell."""
-    return list(accepted_by_key(manifest.cells.values(), manifest.envs, contents).values())
+    """Return one record for each of the manifest's cells that has one, a measurement if there is.
+
+    It tells how a cell ended; a board reads those of one environment (`membench.scoring`).
+    """
+    return list(accepted_by_key(manifest.cells.values(), manifest.alone, contents).values())
 
 
 def accepted_by_key(
@@ -46,7 +61,8 @@ def accepted_by_key(
     for (key, environment), record in contents.records.items():
         failed = record.status not in MEASURED
         accepted = not preference or environment in preference
-        if key not in wanted or not (accepted or failed):
+        nameless = failed and not record.versions
+        if key not in wanted or not (accepted or nameless):
             continue
         # Measurements before failures, then by preference; the name makes it definite.
         rank = (failed, preference.get(environment, len(preference)), environment)

@@ -3,23 +3,20 @@
 How a task is trained on a machine may depend on a measurement, as of which products are the faster
 ones. Its outcome decides the environment of the records, so it must not be taken twice: noise could
 turn it over, and a row of the board would be torn in two. It is kept by task and by machine, which
-is the environment without what is decided; a task may have several fields.
+is the environment without what is decided, and the processor's name, since that decides which way
+is the faster one; a task may have several fields. As a manifest is, it is written beside the shards
+and moves to the records when these are merged.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
-from membench.files import make_folder
 from membench.files import replace_file
 from membench.records import digest
 from membench.store.store import Store
@@ -31,9 +28,15 @@ DECIDED = ("captured", "compiled", "matmul", "precision")
 Decision = dict[str, Any]  #: field -> value, of one task on one machine
 
 
-def machine_of(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an environment without what is decided."""
-    return {name: value for name, value in environment.items() if name not in DECIDED}
+def machine_of(environment: Mapping[str, Any], processor: str) -> dict[str, Any]:
+    """Return what identifies a machine: an environment without what is decided, and the CPU.
+
+    Args:
+        environment: of workers there.
+        processor: the CPU's model name, which makes no other environment.
+    """
+    machine = {name: value for name, value in environment.items() if name not in DECIDED}
+    return {**machine, "processor": processor}
 
 
 def read_decisions(store: Store, machine: Mapping[str, Any]) -> dict[str, Decision]:
@@ -65,25 +68,21 @@ def record_decision(
         MembenchError: with `ExitCode.DISK`, the file cannot be written; with `ExitCode.STORE`, it
             is damaged.
     """
-    path = store.folder / FILE_NAME
-    with disk_errors("write", path):
-        make_folder(store.shards)
-        with _locked(store):
-            machines = _read(store)
-            entry = machines.setdefault(digest(machine), {"machine": dict(machine), "tasks": {}})
-            kept: Decision = {**decision, **entry["tasks"].get(task, {})}
-            entry["tasks"][task] = kept
-            text = json.dumps(machines, sort_keys=True, indent=1, allow_nan=False) + "\n"
-            replace_file(path, text.encode(), scratch=store.shards)
+    path = store.shards / FILE_NAME
+    with disk_errors("write", path), store.locked():
+        machines = _read(store)
+        entry = machines.setdefault(digest(machine), {"machine": dict(machine), "tasks": {}})
+        kept: Decision = {**decision, **entry["tasks"].get(task, {})}
+        entry["tasks"][task] = kept
+        text = json.dumps(machines, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        replace_file(path, text.encode(), scratch=store.shards)
     return kept
 
 
 def _read(store: Store) -> dict[str, dict[str, Any]]:
     """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
-    path = store.folder / FILE_NAME
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
+    text = store.read_file(FILE_NAME)
+    if text is None:
         return {}
     try:
         machines: dict[str, dict[str, Any]] = json.loads(text)
@@ -91,17 +90,7 @@ def _read(store: Store) -> dict[str, dict[str, Any]]:
             for decision in entry["tasks"].values():
                 decision.items()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
+        path = store.folder / FILE_NAME
         message = f"{path} is damaged: {error}; restore the file, or delete it to measure anew"
         raise MembenchError(message, ExitCode.STORE) from error
     return machines
-
-
-@contextmanager
-def _locked(store: Store) -> Iterator[None]:
-    """Hold the lock of the store's folder, which merging holds too."""
-    fd = os.open(store.shards / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

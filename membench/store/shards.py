@@ -1,8 +1,8 @@
 """The files of records: one line of canonical JSON with a checksum for each record.
 
 A shard is written by one process, in packs that end with a commit line: `Writer` appends a pack
-whole or not at all. A merged file holds records alone, sorted. `read_shard` and `read_merged`
-return what is whole and report what is not.
+whole or not at all, `News` follows several. A merged file holds records alone, sorted. `read_shard`
+and `read_merged` return what is whole and report what is not.
 """
 
 from __future__ import annotations
@@ -160,6 +160,37 @@ def read_merged(path: Path, data: bytes) -> FileContents:
         contents.records += records
         contents.damaged += damaged
     return contents
+
+
+class News:
+    """Reads the records that are appended to the shards of a folder, each once.
+
+    Args:
+        folder: of the shards. What they hold already is not news.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, int] = {}  #: shard -> bytes of whole packs that were read
+        self.read()
+
+    def read(self) -> list[Record]:
+        """Return the records of the whole packs that are new since the last call."""
+        records: list[Record] = []
+        for path in sorted(self._folder.glob("*.jsonl")):
+            start = self._read.get(path, 0)
+            try:
+                with open(path, "rb") as shard:
+                    shard.seek(start)
+                    data = shard.read()
+            except FileNotFoundError:  # merged by someone else, or empty and closed
+                continue
+            contents = read_shard(path, data)
+            for damage in contents.damaged:
+                raise damage.error()
+            self._read[path] = start + len(data) - len(contents.torn)
+            records += contents.records
+        return records
 
 
 def _commit_count(line: bytes) -> int | None:

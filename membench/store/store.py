@@ -12,9 +12,11 @@ import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from membench.records import Record
 from membench.records import canonical
 from membench.store.shards import CorruptLines
 from membench.store.shards import FileContents
+from membench.store.shards import News
 from membench.store.shards import Writer
 from membench.store.shards import encode
 from membench.store.shards import lock
@@ -85,6 +88,10 @@ class Store:
         """
         return Writer(self.shards)
 
+    def news(self) -> News:
+        """Return a reader of the records that are written from now on."""
+        return News(self.shards)
+
     def read(self, *, damaged_ok: bool = False) -> Contents:
         """Return all records that are whole.
 
@@ -111,6 +118,9 @@ class Store:
     def merge(self) -> int:
         """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`.
 
+        Manifests and decisions that were written beside the shards move to the merged files too,
+        unless those that are there were written later.
+
         The bytes depend on the records alone, not on the order of writing or merging. A merge that
         is killed loses nothing: a shard is removed only when what it held is durable elsewhere.
 
@@ -122,8 +132,7 @@ class Store:
         """
         if not self.shards.is_dir():
             return 0
-        with disk_errors("merge", self.folder), ExitStack() as stack:
-            _acquire(self.shards / ".lock", stack)
+        with disk_errors("merge", self.folder), self.locked():
             for leftover in self.shards.glob("*.tmp"):
                 leftover.unlink()
             abandoned: dict[Path, int] = {}
@@ -132,14 +141,56 @@ class Store:
                 if size is not None:
                     abandoned[path] = size
             self._write_merged()
+            for path in sorted(self.shards.glob("*.json")):
+                if self._places(path.name)[0] == path:
+                    os.replace(path, self.folder / path.name)
+                else:
+                    path.unlink()
+            sync_folder(self.folder)
             removed = 0
             for path, size in abandoned.items():
                 removed += _remove(path, size)
             sync_folder(self.shards)
         return removed
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock under which files are merged, and files beside the shards replaced."""
+        make_folder(self.shards)
+        fd = os.open(self.shards / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def join_manifest(
+        self, manifest: Manifest, join: Callable[[Manifest, Manifest], Manifest]
+    ) -> Manifest:
+        """Keep what a suite planned, joined with what another run has planned meanwhile.
+
+        Args:
+            manifest: what this run has planned.
+            join: gives the manifest to keep, of the one that is there and this one.
+
+        Returns:
+            The manifest that is kept.
+
+        Raises:
+            MembenchError: with `ExitCode.DISK`; the file cannot be written.
+        """
+        with disk_errors("write", self.shards), self.locked():
+            there = self.manifests().get(manifest.suite)
+            if there is not None and there != manifest:
+                manifest = join(there, manifest)
+            self.write_manifest(manifest)
+        return manifest
+
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep what a suite planned, as `<suite>.plan.json`; an equal file is left alone.
+
+        It is kept beside the shards until they are merged, so that a run that is interrupted
+        changes no file that git keeps.
 
         Raises:
             MembenchError: with `ExitCode.DISK`; the file cannot be written.
@@ -148,20 +199,49 @@ class Store:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", manifest.suite):
             raise ValueError(f"{manifest.suite!r} cannot name a file")
         text = json.dumps(manifest.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
-        path = self.folder / f"{manifest.suite}.plan.json"
-        if not path.is_file() or path.read_bytes() != text.encode():
+        name = f"{manifest.suite}.plan.json"
+        if self.read_file(name) != text.encode():
+            path = self.shards / name
             with disk_errors("write", path):
                 make_folder(self.shards)
                 replace_file(path, text.encode(), scratch=self.shards)
 
+    def read_file(self, name: str) -> bytes | None:
+        """Return a file beside the records or beside the shards, whichever was written later.
+
+        That is the one beside the shards, of a run that has not come to its end, unless the other
+        has been replaced since, as by `git pull`. None if there is neither.
+        """
+        # the second time for what a merge has moved to the folder meanwhile
+        for path in (*self._places(name), self.folder / name):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                return path.read_bytes()
+        return None
+
+    def _places(self, name: str) -> list[Path]:
+        """List where a file is that stands beside records and shards, the last written first."""
+        times = {}
+        for path in (self.shards / name, self.folder / name):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                times[path] = path.stat().st_mtime_ns
+        return sorted(times, key=lambda path: -times[path])
+
     def manifests(self) -> dict[str, Manifest]:
-        """Return the manifests by suite.
+        """Return the manifests by suite; of two of one suite, the one that was written later.
 
         Raises:
             MembenchError: with `ExitCode.STORE`; a file is damaged.
         """
-        manifests = [_read_manifest(path) for path in sorted(self.folder.glob("*.plan.json"))]
-        return {manifest.suite: manifest for manifest in manifests}
+        names = set()
+        for folder in (self.shards, self.folder):
+            names |= {path.name for path in folder.glob("*.plan.json")}
+        manifests = {}
+        for name in sorted(names):
+            text = self.read_file(name)
+            if text is not None:
+                manifest = _parse_manifest(self.folder / name, text)
+                manifests[manifest.suite] = manifest
+        return manifests
 
     def _read_files(self) -> list[FileContents]:
         """Read every file of records.
@@ -195,9 +275,10 @@ class Store:
 def deduplicate(records: Iterable[Record]) -> list[Record]:
     """Return the records that are worth keeping, sorted by key, environment and line.
 
-    Of equal measurements of a key, one is kept; of measurements that differ (a conflict), all;
-    and what went wrong only if the key has no measurement. The result is the same for any order
-    and grouping of the records.
+    Of equal measurements of a key in one environment, one is kept; of measurements that differ (a
+    conflict), all; and what went wrong only if the key has no measurement in that environment, or
+    in any if the failure does not name one. The result is the same for any order and grouping of
+    the records.
     """
     by_key: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -211,11 +292,13 @@ def deduplicate(records: Iterable[Record]) -> list[Record]:
 def _deduplicate_key(records: list[Record]) -> list[Record]:
     if len(records) == 1:
         return records
-    measured = [record for record in records if record.status in MEASURED]
+    measured = {record.env for record in records if record.status in MEASURED}
     kept: dict[tuple[str, str], Record] = {}
-    for record in sorted(measured or records, key=lambda record: (record.env, encode(record))):
-        metrics = _metrics(record) if measured else ""  # of failures, one for each environment
-        kept.setdefault((record.env, metrics), record)
+    for record in sorted(records, key=lambda record: (record.env, encode(record))):
+        if record.status in MEASURED:
+            kept.setdefault((record.env, _metrics(record)), record)
+        elif record.env not in measured and (record.versions or not measured):
+            kept.setdefault((record.env, ""), record)  # of failures, one for each environment
     return list(kept.values())
 
 
@@ -270,13 +353,6 @@ def _read_live_shard(path: Path) -> FileContents:
     return contents
 
 
-def _acquire(path: Path, stack: ExitStack) -> None:
-    """Wait for the lock of merging, and hold it until the stack is closed."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    stack.callback(os.close, fd)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-
-
 def _abandoned_size(path: Path) -> int | None:
     """Return the size of a shard whose writer is dead; None if the writer lives."""
     fd = lock(path)
@@ -316,9 +392,9 @@ def _remove(path: Path, size: int) -> bool:
         os.close(fd)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _parse_manifest(path: Path, text: bytes) -> Manifest:
     try:
-        return Manifest.from_json(json.loads(path.read_text()))
+        return Manifest.from_json(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         message = (
             f"{path} is damaged: {error}; restore the file, or delete it and run the suite again"

@@ -14,6 +14,7 @@ from membench.api import Recipe
 from membench.engine.network import initial_weights
 from membench.engine.step import untapped
 from membench.nn import cross_entropy
+from membench.planning.suites import check_recipe
 from membench.rng import Draws
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
@@ -102,6 +103,12 @@ def logits(subject: Subject) -> None:
                 raise Fault(
                     "logits are not finite at the initial weights", _forward_location(module)
                 )
+
+
+def recipe(subject: Subject) -> None:
+    """Check that the recipe's optimizer is registered and that its schedule exists."""
+    (record,) = subject.records
+    check_recipe(record.recipe, subject.registry, record.name)
 
 
 def float32(subject: Subject) -> None:
@@ -212,6 +219,7 @@ def trains(subject: Subject) -> str:
     run = ToyRun(
         strengths=((0.0,), (0.0,)),
         architecture=record,
+        optimizer=subject.registry.optimizer(record.recipe.optimizer),
         recipe=Recipe(
             optimizer=record.recipe.optimizer,
             lr=record.recipe.lr,

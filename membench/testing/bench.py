@@ -319,7 +319,14 @@ def stage_inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any
     stepped = tree_map(lambda w: w + 0.01 * (1 + w), params)
     fields_after_step: dict[str, dict[str, Any]] = {
         "weights": {"before": params},
-        "update": {**batch, "before": params, "logits": logits},
+        "update": {
+            **batch,
+            "before": params,
+            "logits": logits,
+            "grads": step.gradient(params, 1).grads,
+            "gradient": gradient_of(step, 0),
+            "forward": forward_of(step, 0, stage, stepped),
+        },
         "readout": {},
     }
     return (stepped,), fields_after_step[stage]

@@ -29,6 +29,42 @@ QUIET = Check(
     function="side_effect_checks:import_is_quiet",
 )
 
+# --- what trains ----------------------------------------------------------------------------------
+
+NO_WAIT = Check(
+    name="no-wait",
+    title="a step never makes a GPU wait for the host",
+    mend="no .item(), no nonzero, no boolean index: torch.where, or a sum with weights",
+    function="gpu_checks:no_wait",
+    needs=("stacks",),
+    lenient=True,
+)
+ONE_DEVICE = Check(
+    name="one-device",
+    title="every tensor is made on the lane's device",
+    mend="name the device: torch.arange(n, device=x.device), or x.new_zeros(n)",
+    function="gpu_checks:one_device",
+    needs=("stacks",),
+    lenient=True,
+)
+ONE_GRAPH = Check(
+    name="one-graph",
+    title="the compiler takes a step in one graph",
+    mend="plain torch operations on the tensors that it is given: none that a module or a "
+    "closure keeps, no numpy; else it runs uncompiled, which is slower",
+    function="gpu_checks:one_graph",
+    needs=("stacks",),
+    lenient=True,
+)
+NO_WARNINGS = Check(
+    name="no-warnings",
+    title="a step raises no warning",
+    mend="mend what the warning names",
+    function="gpu_checks:no_warnings",
+    needs=("stacks",),
+    warns=True,
+)
+
 # --- regularizers ---------------------------------------------------------------------------------
 
 REGULARIZERS = (
@@ -122,6 +158,13 @@ REGULARIZERS = (
         mend="take eps into roots and quotients, log_softmax for log(softmax), "
         "or end the grid earlier",
         function="training_checks:finite",
+        needs=("stacks",),
+    ),
+    Check(
+        name="limit",
+        title="at limit, the natural end of the grid, training stays finite",
+        mend="give the strongest value that makes sense, or no limit where there is none",
+        function="stage_checks:limit",
         needs=("stacks",),
     ),
     Check(
@@ -239,39 +282,10 @@ REGULARIZERS = (
         function="training_checks:composes",
         needs=("stacks",),
     ),
-    Check(
-        name="no-wait",
-        title="a step never makes a GPU wait for the host",
-        mend="no .item(), no nonzero, no boolean index: torch.where, or a sum with weights",
-        function="gpu_checks:no_wait",
-        needs=("stacks",),
-        lenient=True,
-    ),
-    Check(
-        name="one-device",
-        title="every tensor is made on the lane's device",
-        mend="name the device: torch.arange(n, device=x.device), or x.new_zeros(n)",
-        function="gpu_checks:one_device",
-        needs=("stacks",),
-        lenient=True,
-    ),
-    Check(
-        name="one-graph",
-        title="the compiler takes a step in one graph",
-        mend="plain torch operations on the tensors that it is given: none that a module or a "
-        "closure keeps, no numpy; else it runs uncompiled, which is slower",
-        function="gpu_checks:one_graph",
-        needs=("stacks",),
-        lenient=True,
-    ),
-    Check(
-        name="no-warnings",
-        title="a step raises no warning",
-        mend="mend what the warning names",
-        function="gpu_checks:no_warnings",
-        needs=("stacks",),
-        warns=True,
-    ),
+    NO_WAIT,
+    ONE_DEVICE,
+    ONE_GRAPH,
+    NO_WARNINGS,
     Check(
         name="cost",
         title="a step costs at most 10 times the plain one",
@@ -288,6 +302,12 @@ ARCHITECTURES = (
     SUMMARY,
     SOURCE,
     QUIET,
+    Check(
+        name="recipe",
+        title="the recipe's optimizer is registered and its schedule exists",
+        mend="correct the name, or register an Optimizer of this name",
+        function="architecture_checks:recipe",
+    ),
     Check(
         name="builds",
         title="it builds for small and coloured images",
@@ -342,7 +362,7 @@ ARCHITECTURES = (
         title="the engine trains it, stacked, and the loss falls",
         mend="use membench.nn where vmap has no rule: PatchConv, attention as matmul and softmax",
         function="architecture_checks:trains",
-        needs=("gradients", "taps"),
+        needs=("gradients", "taps", "recipe"),
     ),
 )
 
@@ -367,8 +387,8 @@ DATASETS = (
     ),
     Check(
         name="values",
-        title="images are finite, in range and not all alike; every class occurs",
-        mend="uint8 0-255 or float32 0-1; labels 0 to num_classes - 1, each of them used",
+        title="images are in range and not all alike, of two classes or more",
+        mend="uint8 0-255 or float32 0-1; labels 0 to num_classes - 1",
         function="data_checks:values",
         needs=("loads",),
     ),
@@ -391,8 +411,15 @@ SIGNALS = (
     Check(
         name="applies",
         title="apply gives (x, y, changed) of the right shapes",
-        mend="return these",
+        mend="return these; if it needs a level, give levels=True",
         function="data_checks:applies",
+    ),
+    Check(
+        name="levels",
+        title="at a higher level it changes more examples",
+        mend="change the share `level` of the examples, or leave levels=True out",
+        function="data_checks:levels",
+        needs=("applies",),
     ),
     Check(
         name="inputs-untouched",
@@ -425,6 +452,144 @@ SIGNALS = (
     ),
 )
 
+# --- optimizers -----------------------------------------------------------------------------------
+
+OPTIMIZERS = (
+    SUMMARY,
+    SOURCE,
+    Check(
+        name="tensors-only",
+        title="the file reaches for nothing but tensors",
+        mend="use torch, numpy and math alone; what a step needs is in the arguments",
+        function="static:tensors_only",
+    ),
+    QUIET,
+    Check(
+        name="calls",
+        title="init and update can be called",
+        mend="write init(params, recipe) and update(params, grads, slots, lr, t, recipe)",
+        function="optimizer_checks:calls",
+    ),
+    Check(
+        name="shapes",
+        title="init returns a nested dict of tensors; update returns weights and slots like those "
+        "that it is given",
+        mend="return these",
+        function="optimizer_checks:shapes",
+        needs=("calls",),
+    ),
+    Check(
+        name="inputs-untouched",
+        title="init and update leave what they are given as it was",
+        mend="write new tensors and new dicts: {k: w - lr * g for ...}, not w -= lr * g",
+        function="optimizer_checks:inputs_untouched",
+        needs=("shapes",),
+    ),
+    Check(
+        name="globals-untouched",
+        title="random state, torch's settings, environment and folder are left alone",
+        mend="set nothing, and draw nothing",
+        function="optimizer_checks:globals_untouched",
+        needs=("shapes",),
+    ),
+    Check(
+        name="keeps-nothing",
+        title="nothing is kept between steps but in the slots",
+        mend="return what must last among the slots",
+        function="optimizer_checks:keeps_nothing",
+        needs=("shapes",),
+    ),
+    Check(
+        name="looks-nowhere",
+        title="functions open no file, walk no stack and start nothing",
+        mend="compute from the arguments alone",
+        function="optimizer_checks:looks_nowhere",
+        needs=("shapes",),
+    ),
+    Check(
+        name="repeats",
+        title="the same arguments give the same result",
+        mend="draw no random number; read no clock, counter or global",
+        function="optimizer_checks:repeats",
+        needs=("shapes",),
+    ),
+    Check(
+        name="finite-at-edges",
+        title="zero gradients and zero weights give finite weights and slots",
+        mend="an eps below a root and in a quotient: clamp_min, sqrt(v) + eps",
+        function="optimizer_checks:finite_at_edges",
+        needs=("shapes",),
+    ),
+    Check(
+        name="stacks",
+        title="a step runs stacked over lanes, on an MLP",
+        mend="write for tensors: no float(), no if on a tensor",
+        function="optimizer_checks:stacks",
+        needs=("shapes",),
+    ),
+    Check(
+        name="finite",
+        title="losses, weights and slots stay finite",
+        mend="keep the step's size in bounds: it is lr that a recipe chooses",
+        function="optimizer_checks:finite",
+        needs=("stacks",),
+    ),
+    Check(
+        name="neighbours",
+        title="a lane alone is the same lane among others",
+        mend="use nothing that other runs can change",
+        function="optimizer_checks:neighbours",
+        needs=("stacks",),
+    ),
+    Check(
+        name="acts",
+        title="training moves the weights",
+        mend="return other weights than those given",
+        function="optimizer_checks:acts",
+        needs=("stacks",),
+    ),
+    Check(
+        name="learning-rate",
+        title="at a learning rate of 0 the weights stay",
+        mend="scale all of the step by lr, decay too: schedules and the control of lower rates act "
+        "through it",
+        function="optimizer_checks:learning_rate",
+        needs=("stacks",),
+        warns=True,
+    ),
+    NO_WAIT,
+    ONE_DEVICE,
+    ONE_GRAPH,
+    NO_WARNINGS,
+)
+
+# --- suites ---------------------------------------------------------------------------------------
+
+SUITES = (
+    SUMMARY,
+    QUIET,
+    Check(
+        name="names",
+        title="data sets, architectures, signals and probes are registered",
+        mend="correct the name, or register it",
+        function="suite_checks:names",
+    ),
+    Check(
+        name="recipes",
+        title="each task's optimizer and schedule are known, and a batch fits into its data",
+        mend="correct the recipe",
+        function="suite_checks:recipes",
+        needs=("names",),
+    ),
+    Check(
+        name="splits",
+        title="the data sets that are at hand have as many images as their splits take",
+        mend="take fewer",
+        function="suite_checks:splits",
+        needs=("names",),
+    ),
+)
+
 # --- by kind --------------------------------------------------------------------------------------
 
 
@@ -438,4 +603,6 @@ CHECKS: dict[str, dict[str, Check]] = {
     "architectures": _by_name(ARCHITECTURES),
     "datasets": _by_name(DATASETS),
     "signals": _by_name(SIGNALS),
+    "optimizers": _by_name(OPTIMIZERS),
+    "suites": _by_name(SUITES),
 }

@@ -20,7 +20,9 @@ from membench.engine.costs import relative_cost
 from membench.engine.tracing import trace
 from membench.engine.trainer import Trainer
 from membench.engine.trainer import step_in_place
+from membench.testing import optimizer_checks
 from membench.testing.check import Fault
+from membench.testing.check import source_location
 from membench.testing.subject import Subject
 from membench.testing.subject import location_in_plugin
 from membench.testing.toy import SHAPE
@@ -139,8 +141,7 @@ class PlacementGuard(TorchDispatchMode):
 
 def no_wait(subject: Subject) -> None:
     """Check that neither a step nor an evaluation makes a GPU wait for the host."""
-    bench = subject.bench
-    run = bench.toy_run(bench.off, bench.strongest)
+    run = _toy_run(subject)
     trainer, order = run.trainer(), _first_step(run)
     with SyncGuard():
         trainer.train_epoch(order)
@@ -152,17 +153,15 @@ def one_device(subject: Subject) -> None:
 
     All of it stands on the meta device, which has no memory, so that what is made elsewhere shows.
     """
-    bench = subject.bench
-    run = bench.toy_run(bench.off, bench.strongest)
-    trainer = run.trainer()
+    trainer = _toy_run(subject).trainer()
     weights = []
-    for lane in range(2):
+    for lane in range(len(trainer.data.rows)):
         initial = trainer.constants["initial"]
         weights.append({name: w[lane].to("meta") for name, w in initial.items()})
     strengths = trainer.constants["strengths"].to("meta")
     keys = trainer.constants["key"].to("meta")
     data = trainer.data.to("meta")
-    order = _first_step(run).to("meta")
+    order = _first_step(_toy_run(subject)).to("meta")
     try:
         with PlacementGuard("meta"):
             Trainer(trainer.program, weights, strengths, keys, data).train_epoch(order)
@@ -177,6 +176,21 @@ def one_device(subject: Subject) -> None:
         ) from error
 
 
+def _toy_run(subject: Subject) -> ToyRun:
+    """Describe lanes of the subject: a regularizer's off and strongest, an optimizer's."""
+    if subject.entry.kind == "optimizers":
+        return optimizer_checks.toy_run(subject.records[0])
+    bench = subject.bench
+    return bench.toy_run(bench.off, bench.strongest)
+
+
+def _first_location(subject: Subject) -> str:
+    """Return the place of the function that acts first in a step."""
+    if subject.entry.kind == "optimizers":
+        return source_location(subject.records[0].update)
+    return source_of_stage(subject.bench)
+
+
 def _first_step(run: ToyRun) -> Tensor:
     """Return the batches of the first step alone, [lanes, 1, batch]."""
     return run.orders()[0][:, :1]
@@ -187,28 +201,26 @@ def _first_step(run: ToyRun) -> Tensor:
 
 def one_graph(subject: Subject) -> None:
     """Check that the compiler takes a step in one graph: it runs on tensors that have no values."""
-    bench = subject.bench
-    run = bench.toy_run(bench.off, bench.strongest)
+    run = _toy_run(subject)
     trainer, index = run.trainer(), _first_step(run)[:, 0]
     arguments = trainer.arguments(slice(None), index, trainer.step_index)
     try:
         trace(partial(step_in_place, trainer.program), arguments)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        where = location_in_plugin(error, subject.paths) or source_of_stage(bench)
+        where = location_in_plugin(error, subject.paths) or _first_location(subject)
         raise Fault(f"a step cannot be traced: {reason[:300]}", where) from error
 
 
 def no_warnings(subject: Subject) -> None:
     """Check that a stacked step raises no warning."""
-    bench = subject.bench
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = bench.toy_run(bench.off, bench.strongest)
+        run = _toy_run(subject)
         run.trainer().train_epoch(_first_step(run))
     for warning in caught:
         message = str(warning.message).splitlines()[0][:300]
-        raise Fault(f"{warning.category.__name__}: {message}", source_of_stage(bench))
+        raise Fault(f"{warning.category.__name__}: {message}", _first_location(subject))
 
 
 MAX_ARITHMETIC = 10.0  #: times that of a plain step

@@ -26,9 +26,11 @@ import pytest
 from membench.execution.process import ChildProcess
 from membench.execution.process import wait_for_news
 from membench.execution.protocol import send
+from membench.records import parse_signal
 from membench.registry.discovery import PluginSource
 from membench.registry.entry import PluginEntry
 from membench.registry.loading import read_plugin
+from membench.registry.registry import CELL_KINDS
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.registry.registry import build_registry
@@ -205,24 +207,40 @@ def _describe_plugin(subject: Subject) -> dict[str, Any]:
 def _registry(source: PluginSource, entries: list[PluginEntry], job: CheckJob) -> Registry:
     """Build a registry of what ships with membench and what this file registers.
 
-    Other files are read only if a composition has parts that are in neither.
+    Other files are read only if this one names what is in neither: a composition its parts, a
+    recipe an optimizer, a suite what it is made of.
     """
     shipped = []
-    base = job.base
-    for table in (base.regularizers, base.architectures, base.datasets, base.signals):
-        for entry in table.values():
+    for kind in CELL_KINDS:
+        for entry in getattr(job.base, kind).values():
             importable = entry.plugin_source is not None or entry.members  # `none` has neither
             if importable and entry.path != str(source.path):
                 shipped.append(entry)
-    known = {entry.name for entry in [*shipped, *entries]}
-    parts = {part for entry in entries for part in entry.parts}
+    known = {(entry.kind, entry.name) for entry in [*shipped, *entries]}
+    named = {name for entry in entries for name in _names_of_others(entry)}
     from_others = []
-    if not parts <= known:
+    if not named <= known:
         for other in job.others:
             if other.key != source.key:
-                other_entries, _ = read_plugin(other)
-                from_others += [entry for entry in other_entries if entry.name not in known]
+                for entry in read_plugin(other)[0]:
+                    if (entry.kind, entry.name) not in known:
+                        from_others.append(entry)
     return build_registry([*shipped, *from_others, *entries], [])
+
+
+def _names_of_others(entry: PluginEntry) -> Iterator[tuple[str, str]]:
+    """Yield table and name of what a record names and does not define."""
+    for part in entry.parts:
+        yield "regularizers", part
+    recipes = [entry.recipe]
+    if entry.kind == "suites":
+        recipes += entry.suite["recipes"].values()
+        for kind in ("datasets", "architectures", "signals", "probes"):
+            for name in entry.suite[kind]:
+                yield kind, parse_signal(name)[0]
+    for recipe in recipes:
+        if recipe:
+            yield "optimizers", recipe["optimizer"]
 
 
 class _Session:

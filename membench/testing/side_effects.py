@@ -92,13 +92,13 @@ _MAX_DEPTH = 6  #: levels of containers that are looked into
 
 
 def fingerprint(parts: Iterable[Any], paths: tuple[str, ...]) -> dict[str, str]:
-    """Describe all data that the functions of a regularizer's parts can reach.
+    """Describe all data that the functions of some records can reach.
 
     That is closures, defaults, attributes, and the globals of the plugin's own modules. Equal data
     have equal descriptions, so a function that keeps something between calls changes one of them.
 
     Args:
-        parts: The regularizer's records.
+        parts: A regularizer's parts, or another record whose functions have names of stages.
         paths: The files that define them.
 
     Returns:
@@ -107,7 +107,7 @@ def fingerprint(parts: Iterable[Any], paths: tuple[str, ...]) -> dict[str, str]:
     descriptions: dict[str, str] = {}
     for part in parts:
         for stage in STAGES:
-            function = getattr(part, stage)
+            function = getattr(part, stage, None)
             if function is None:
                 continue
             descriptions.update(_function_data(stage, function, paths, _MAX_DEPTH))

@@ -20,6 +20,7 @@ from membench.engine.contract import call
 from membench.engine.network import inspect_network
 from membench.engine.step import Step
 from membench.errors import MembenchError
+from membench.testing.bench import EPOCHS
 from membench.testing.bench import Bench
 from membench.testing.bench import strength_text
 from membench.testing.check import Fault
@@ -329,6 +330,22 @@ def _check_finite(bench: Bench, stage: str, edge: str, arguments: Any, lane: Any
                 f"{stage} has a gradient that is not finite for {edge}",
                 function_location(bench, stage),
             )
+
+
+# --- the natural end of the grid -----------------------------------------------------------------
+
+
+def limit(subject: Subject) -> str:
+    """Check that training at the limit, the strongest value that makes sense, stays finite."""
+    bench = subject.bench
+    (strongest,) = subject.entry.limits if len(bench.parts) == 1 else (None,)
+    if strongest is None:
+        raise NotApplicable("it gives none, or its parts do")
+    trainer = bench.toy_run((strongest,)).trained(epochs=EPOCHS)
+    finite = trainer.evaluate(trainer.data.rows, trainer.data.labels).finite
+    if trainer.state["diverged_at"].tolist() != [-1] or not finite.all():
+        raise Fault(f"at limit ({strongest:g}) loss, weights or logits are not finite")
+    return f"{strongest:g}"
 
 
 # --- batches of other sizes -----------------------------------------------------------------------

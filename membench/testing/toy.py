@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from membench.api import Architecture
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine.draws import to_int32
@@ -37,6 +39,10 @@ from membench.nn import Conv
 from membench.nn import PatchConv
 from membench.nn import one_hot
 from membench.nn import tapped
+from membench.registry.discovery import PluginSource
+from membench.registry.discovery import shipped_folder
+from membench.registry.loading import load_records
+from membench.registry.loading import read_plugin
 from membench.rng import Draws
 from membench.rng import word
 
@@ -158,6 +164,15 @@ def lane_data(
     )
 
 
+@cache
+def shipped_optimizer(name: str) -> Optimizer:
+    """Return an optimizer that ships with membench, in a file of its name."""
+    path = shipped_folder() / "optimizers" / f"{name}.py"
+    ((entry,), _) = read_plugin(PluginSource(path, origin="membench"))
+    (record,) = load_records(entry)
+    return record
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
 
@@ -172,6 +187,7 @@ class ToyRun:
     strengths: tuple[tuple[float, ...], ...] = ((0.0,),)  #: of each lane, one of each regularizer
     architecture: Architecture = MLP
     recipe: Recipe = RECIPE
+    optimizer: Optimizer | None = None  #: by default the shipped one that the recipe names
     steps: int = 40  #: the whole budget, which `lane.progress` is a share of
     classes: int = CLASSES
     data: LaneTensors | None = None  #: three batches of `lane_data` by default
@@ -206,6 +222,7 @@ class ToyRun:
             module=meta_module(self.architecture, SHAPE, self.classes),
             parts=self.regularizers,
             recipe=self.recipe,
+            optimizer=self.optimizer or shipped_optimizer(self.recipe.optimizer),
             sizes=sizes,
         )
 

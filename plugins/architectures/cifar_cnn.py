@@ -1,12 +1,13 @@
-"""The paper's network for CIFAR-10: two 5x5 convolutions to 200 channels, layers of 384 and 192, batch norm throughout.
+"""The paper's network for CIFAR-10: two 5x5 convolutions, layers of 384 and 192, batch norm.
 
-Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 3: crop of 2 pixels
-at each side, twice (convolution, batch norm, ReLU, 3x3 max-pooling), then 384 and 192 units, each with batch norm and
-ReLU, after Zhang et al. (ICLR 2017, arXiv:1611.03530). 1,170,386 weights for 32x32 images in colour and 10 classes,
-with the defaults of Keras 1 where the paper says nothing: convolutions without padding, pools that do not overlap,
-Glorot's initial weights. Its rate halves every 15 epochs; here it falls to 0 as a cosine. Images below 28x28 are set in
-the middle of a frame of that size, so that the two convolutions have room; smaller ones than 32x32 lose less or nothing
-at the sides. Meant for a GPU.
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
+3: crop of 2 pixels at each side, twice (convolution, batch norm, ReLU, 3x3 max-pooling), then 384
+and 192 units, each with batch norm and ReLU, after Zhang et al. (ICLR 2017, arXiv:1611.03530).
+1,170,386 weights for 32x32 images in colour and 10 classes, with the defaults of Keras 1 where the
+paper says nothing: convolutions without padding, pools that do not overlap, Glorot's initial
+weights. Its rate halves every 15 epochs; here it falls to 0 as a cosine. Images below 28x28 are set
+in the middle of a frame of that size, so that the two convolutions have room; smaller ones than
+32x32 lose less or nothing at the sides. Meant for a GPU.
 """
 
 from collections.abc import Callable
@@ -27,13 +28,13 @@ CROP, LEAST = 2, 28  # pixels off each side; the smallest side that is left
 
 
 def sides(size: int) -> tuple[int, int]:
-    """What is put on before and behind a side of `size` pixels; less than 0 = cut off."""
+    """Return what is put on before and behind a side of `size` pixels; less than 0 = cut off."""
     more = max(size - 2 * CROP, LEAST) - size
     return more // 2, more - more // 2
 
 
 def left(size: int) -> int:
-    """The places that a side of `size` pixels has after both convolutions and pools."""
+    """Count the places that a side of `size` pixels has after both convolutions and pools."""
     return ((size + sum(sides(size)) - 4) // 3 - 4) // 3
 
 
@@ -45,7 +46,7 @@ class CifarCNN(nn.Module):
         self.convs = nn.ModuleList([Conv(channels, 200, 5), Conv(200, 200, 5)])
         self.conv_norms = nn.ModuleList(BatchNorm(200, axis=-1) for _ in self.convs)
         self.dense = nn.ModuleList([nn.Linear(200 * places, 384), nn.Linear(384, 192)])
-        self.dense_norms = nn.ModuleList(BatchNorm(layer.out_features) for layer in self.dense)
+        self.dense_norms = nn.ModuleList(BatchNorm(units) for units in (384, 192))
         self.head = nn.Linear(192, num_classes)
         for layer in (*(conv.linear for conv in self.convs), *self.dense, self.head):
             nn.init.xavier_uniform_(layer.weight)
@@ -67,4 +68,8 @@ def build(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 @hookimpl
 def register() -> list[Architecture]:
-    return [Architecture("cifar-cnn", build, recipe=Recipe(lr=0.01, batch=100, epochs=100, schedule="cosine"))]
+    return [
+        Architecture(
+            "cifar-cnn", build, recipe=Recipe(lr=0.01, batch=100, epochs=100, schedule="cosine")
+        )
+    ]

@@ -1,10 +1,11 @@
-"""MLP-Mixer, small: 4x4 patches as tokens of 64 features, four blocks that mix first the tokens, then the features.
+"""MLP-Mixer, small: 4x4 patches as tokens of 64 features, mixed over tokens, then features.
 
-Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", NeurIPS 2021, arXiv:2105.01601: two branches a
-block, each layer norm, linear, GELU, linear; 32 hidden units where tokens are mixed and 256 where features are, half
-and four times the features as there; layer norm and the mean over tokens before the linear head. 154,058 weights for
-32x32 images in colour and 10 classes, for which it is meant. Images of any size from 4x4; pixels at the end that fill
-no patch are dropped.
+Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", NeurIPS 2021, arXiv:2105.01601:
+four blocks of two branches block, each layer norm, linear, GELU, linear; 32 hidden units where
+tokens are mixed and 256 where features are, half and four times the features as there; layer norm
+and the mean over tokens before the linear head. 154,058 weights for 32x32 images in colour and 10
+classes, for which it is meant. Images of any size from 4x4; pixels at the end that fill no patch
+are dropped.
 """
 
 from collections.abc import Callable
@@ -26,12 +27,18 @@ class Block(nn.Module):
     def __init__(self, tokens: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(FEATURES) for _ in range(2))
-        self.up = nn.ModuleList([nn.Linear(tokens, TOKEN_UNITS), nn.Linear(FEATURES, FEATURE_UNITS)])
-        self.down = nn.ModuleList([nn.Linear(TOKEN_UNITS, tokens), nn.Linear(FEATURE_UNITS, FEATURES)])
+        self.up = nn.ModuleList(
+            [nn.Linear(tokens, TOKEN_UNITS), nn.Linear(FEATURES, FEATURE_UNITS)]
+        )
+        self.down = nn.ModuleList(
+            [nn.Linear(TOKEN_UNITS, tokens), nn.Linear(FEATURE_UNITS, FEATURES)]
+        )
 
     def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
-        """x [n, tokens, features] -> the same shape."""
-        h = F.gelu(self.up[0](self.norms[0](x).mT))  # [n, features, units]: the units stand where tokens do
+        """Transform x [n, tokens, features] to the same shape."""
+        h = F.gelu(
+            self.up[0](self.norms[0](x).mT)
+        )  # [n, features, units]: the units stand where tokens do
         x = x + tap(self.down[0](tap(h.mT).mT).mT, "branch")
         h = tap(F.gelu(self.up[1](self.norms[1](x))))
         return x + tap(self.down[1](h), "branch")

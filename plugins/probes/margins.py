@@ -1,9 +1,10 @@
-"""Margins: log p / (1 - p) of the label as given, for every example whose label is wrong, at the end of training.
+"""Margins: log p / (1 - p) of the given label, for every wrongly labelled example, at the end.
 
-The statistic of Carlini et al., "Membership Inference Attacks From First Principles", S&P 2022, arXiv:2112.03570,
-sec. IV-A, on canaries: mislabelled examples, whose membership is what there is to leak (Aerni, Zhang and Tramer,
-"Evaluations of Machine Learning Privacy Defenses are Misleading", CCS 2024, arXiv:2404.17399). `canary` is the
-examples' rows, `margin` their margins in nats, two decimals, whether or not the run trained on them.
+The statistic of Carlini et al., "Membership Inference Attacks From First Principles", S&P 2022,
+arXiv:2112.03570, sec. IV-A, on canaries: mislabelled examples, whose membership is what there is to
+leak (Aerni, Zhang and Tramer, "Evaluations of Machine Learning Privacy Defenses are Misleading",
+CCS 2024, arXiv:2404.17399). `canary` is the examples' rows, `margin` their margins in nats, two
+decimals, whether or not the run trained on them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LIMIT = 99.99  # nats; what is surer than this is not told apart
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Logits [n, c] and labels [n] -> [n]: z_y - log sum of exp over the other classes."""
+    """Compute z_y - log sum of exp over the other classes, [n], of logits [n, c] and labels [n]."""
     own = logits.gather(1, y[:, None])
     others = logits.scatter(1, y[:, None], -torch.inf)
     return own[:, 0] - others.logsumexp(dim=1)

@@ -1,24 +1,27 @@
-"""Random shift: each image is moved by up to s pixels up or down and left or right, its border repeated outwards.
+"""Random shift: each image is moved by up to s pixels along each axis, its border repeated.
 
-He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, section 4.2: a
-random crop after padding s = 4 pixels on each side. Each axis moves by round((2 s + 1)(u - 1/2)), u uniform on [0, 1):
-for a whole s that is uniform on -s .. s, in between the outermost moves are rarer. The padding is the image's own
-border in place of their zeros, so that no value is made up; MNIST's is black. Strength: the largest move, in pixels,
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385,
+section 4.2: a random crop after padding s = 4 pixels on each side. Up or down, left or right, each
+image moves by round((2 s + 1)(u - 1/2)), u uniform on [0, 1): for a whole s that is uniform on -s
+.. s, in between the outermost moves are rarer. The padding is the image's own border in place of
+their zeros, so that no value is made up; MNIST's is black. Strength: the largest move, in pixels,
 from 0.
 """
 
 import torch
+from torch import Tensor
 
 from membench import Regularizer
 from membench import hookimpl
+from membench.api import Lane
 
 
-def source(move, size):
-    """[n, size] int64: which row (or column) of the image each one is taken from; move [n, 1]."""
+def source(move: Tensor, size: int) -> Tensor:
+    """Return which row, or column, each one is taken from: [n, size] int64, for moves [n, 1]."""
     return (torch.arange(size, device=move.device) - move).clamp(0, size - 1).to(torch.int64)
 
 
-def batch(x, y, lane):
+def batch(x: Tensor, y: Tensor, lane: Lane) -> tuple[Tensor, Tensor]:
     n, _, height, width = x.shape
     move = ((2 * lane.strength + 1) * (lane.uniform((n, 2)) - 0.5)).round()
     rows = source(move[:, :1], height)[:, None, :, None].expand(x.shape)
@@ -27,5 +30,7 @@ def batch(x, y, lane):
 
 
 @hookimpl
-def register():
-    return [Regularizer("random-shift", strengths=(0.25, 1.0, 2.0, 4.0, 8.0), group="data", batch=batch)]
+def register() -> list[Regularizer]:
+    return [
+        Regularizer("random-shift", strengths=(0.25, 1.0, 2.0, 4.0, 8.0), group="data", batch=batch)
+    ]

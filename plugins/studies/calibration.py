@@ -1,9 +1,9 @@
-"""Calibration: do the benchmark's scores R, S and S_mix order regularizers as direct measures of memorization do?
+"""Calibration: do R, S and H order regularizers as direct measures of memorization do?
 
-membench, README, "How scores are made". Beside them: memorization of wrong labels by subsets (Feldman and Zhang,
-NeurIPS 2020, arXiv:2008.03703) and leakage of mislabelled canaries (LiRA: Carlini et al., S&P 2022,
-arXiv:2112.03570). Points are settings, a regularizer at a strength; those of one regularizer are alike, so whole
-regularizers are resampled.
+membench, README, "How scores are made". Beside them: memorization of wrong labels by subsets
+(Feldman and Zhang, NeurIPS 2020, arXiv:2008.03703) and leakage of mislabelled canaries (LiRA:
+Carlini et al., S&P 2022, arXiv:2112.03570). Points are settings, a regularizer at a strength; those
+of one regularizer are alike, so whole regularizers are resampled.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from membench import Finding
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench import subsets
+from membench import shadow_runs
 from membench.estimators import cluster_bootstrap
 from membench.estimators import group_memorization
 from membench.estimators import membership_scores
 from membench.estimators import spearman
 from membench.estimators import true_positive_rate
-from membench.scoring import core
+from membench.scoring import formulas
 from membench.scoring import gate
 from membench.studies import select
 
@@ -61,15 +61,23 @@ REGULARIZERS = {
 
 
 def scored(arm: Arm, width: int) -> Arm:
-    """The same settings as the board has them: every seed draws its own training set and trains on all of it."""
+    """Return the arm as the board has it: every seed draws its own training set and uses it all."""
     split, signals = replace(arm.split, fixed=None, share=None), ("real", "mixed@0.4", "randY")
-    return replace(arm, name="scored", signals=signals, seeds=tuple(range(5)), split=split, probes=(), width=width)
+    return replace(
+        arm,
+        name="scored",
+        signals=signals,
+        seeds=tuple(range(5)),
+        split=split,
+        probes=(),
+        width=width,
+    )
 
 
-SUBSETS = replace(subsets.QUICK, seeds=tuple(range(32)), regularizers=REGULARIZERS, width=96)
+SUBSETS = replace(shadow_runs.QUICK, seeds=tuple(range(32)), regularizers=REGULARIZERS, width=96)
 SCORED = scored(SUBSETS, width=45)
-LARGE = replace(subsets.PAPER, seeds=SUBSETS.seeds, regularizers=REGULARIZERS, width=48)
-SCORES, TRUTHS = ("R", "S", "S_mix"), ("memorization", "leakage")
+LARGE = replace(shadow_runs.PAPER, seeds=SUBSETS.seeds, regularizers=REGULARIZERS, width=48)
+SCORES, TRUTHS = ("R", "S", "H"), ("memorization", "leakage")
 
 
 @dataclass(frozen=True)
@@ -78,41 +86,60 @@ class Point:
 
     setting: str
     regularizer: str
-    scores: tuple[float, ...]  # R, S, S_mix
+    scores: tuple[float, ...]  # R, S, H
     truths: tuple[float, ...]  # memorization of wrong labels; canaries found at 1 % false positives
 
 
 def truths(records: Sequence[Record]) -> tuple[float, float]:
-    """Memorization of wrong labels and leakage of one setting's runs."""
-    found = subsets.runs(records)
+    """Measure memorization of wrong labels and leakage of one setting's runs."""
+    found = shadow_runs.runs(records)
     right, members = (side[:, found.canary] for side in (found.right, found.inside))
     mean, _, _ = group_memorization(right, members, np.ones(len(found.canary), bool))
     return mean, true_positive_rate(membership_scores(found.margin, members), members, 0.01)
 
 
 def curves(records: Sequence[Record]) -> tuple[Floats, Floats, Floats, Floats]:
-    """(accuracy [s, 2] after real and mixed labels, fit of randY [s], wrong labels fitted [s], label share [s])."""
-    of = {signal: sorted(select(records, signal=signal), key=lambda r: r.seed) for signal in SCORED.signals}
+    """Read one setting's runs.
+
+    Returns:
+        Accuracy [s, 2] after real and mixed labels, fit of randY [s], wrong labels fitted [s], and
+        the largest label's share [s].
+    """
+    of = {
+        signal: sorted(select(records, signal=signal), key=lambda r: r.seed)
+        for signal in SCORED.signals
+    }
     accuracy = np.array([[r.test[-1] for r in of[signal]] for signal in ("real", "mixed@0.4")]).T
     fit = np.array([r.train[-1] for r in of["randY"]])
     wrong = np.array([r.wrong[-1] for r in of["mixed@0.4"]])
     return accuracy, fit, wrong, np.array([r.label_share for r in of["randY"]])
 
 
-def scores(records: Sequence[Record], plain: Sequence[Record], classes: int) -> tuple[float, float, float]:
-    """R, S and S_mix of one setting against `none`, as README has them, read at this very strength."""
+def scores(
+    records: Sequence[Record], plain: Sequence[Record], classes: int
+) -> tuple[float, float, float]:
+    """Compute R, S and H of one setting against `none`, read at this very strength.
+
+    Args:
+        records: the setting's runs.
+        plain: those of `none`, on the same seeds.
+        classes: K.
+    """
     (accuracy, fit, wrong, _), (accuracy0, fit0, wrong0, share0) = curves(records), curves(plain)
-    damage = core.damage(accuracy0).mean()
-    r = core.gain(accuracy[None], accuracy0)[0].mean() / damage
-    s = core.suppression(fit, fit0, share0)
-    honest, honest0 = (core.by_chance(a[:, 1], classes) for a in (accuracy, accuracy0))
-    mix = core.mixed_suppression((wrong - honest)[:, None], (wrong0 - honest0)[:, None])[0]
-    return float(r), float(s), float(mix)
+    damage = formulas.damage(accuracy0).mean()
+    r = formulas.gain(accuracy[None], accuracy0)[0].mean() / damage
+    s = formulas.suppression(fit, fit0, share0)
+    honest, honest0 = (formulas.by_chance(a[:, 1], classes) for a in (accuracy, accuracy0))
+    held_back = formulas.mixed_suppression((wrong - honest)[:, None], (wrong0 - honest0)[:, None])[
+        0
+    ]
+    return float(r), float(s), float(held_back)
 
 
 def points(results: Results) -> tuple[list[Point], list[str]]:
-    """One a setting whose cells all ended well, and the settings that are left out."""
-    settings, plain, kept, lost = {}, (), [], []
+    """Return one point a setting whose cells all ended well, and the settings left out."""
+    settings: dict[tuple[str, str], dict[str, list[Record]]] = {}
+    kept, lost = [], []
     for arm in ("subsets", "scored"):
         for r in results[arm]:
             settings.setdefault((r.setting, r.regularizer), {}).setdefault(arm, []).append(r)
@@ -136,18 +163,28 @@ def analyse(results: Results) -> Finding:
         for j, truth in enumerate(TRUTHS)
         for i, score in enumerate(SCORES)
     ]
-    header = ("setting", *SCORES, "memorization of wrong labels", "canaries found at 1 % false positives")
-    rows = [(p.setting, *(f"{v:+.2f}" for v in p.scores), f"{p.truths[0]:.3f}", f"{p.truths[1]:.1%}") for p in every]
+    header = (
+        "setting",
+        *SCORES,
+        "memorization of wrong labels",
+        "canaries found at 1 % false positives",
+    )
+    rows = [
+        (p.setting, *(f"{v:+.2f}" for v in p.scores), f"{p.truths[0]:.3f}", f"{p.truths[1]:.1%}")
+        for p in every
+    ]
     notes = [
-        f"{len(own)} settings of {len(set(names))} regularizers; the plain network is shown and not counted.",
-        "R pays for accuracy, so a setting that learns nothing has no memorization and no R: the two need not agree.",
+        f"{len(own)} settings of {len(set(names))} regularizers; the plain network is shown and "
+        "not counted.",
+        "R pays for accuracy, so a setting that learns nothing has no memorization and no R: the "
+        "two need not agree.",
     ]
     plain = select(results["scored"], regularizer="none")
     fit = np.mean([r.train[-1] for r in plain if r.signal == "randY"])
     kept = np.mean([r.wrong[-1] for r in plain if r.signal == "mixed@0.4"])
     notes.append(
-        f"The plain network fits {fit:.1%} of random labels and {kept:.1%} of wrong ones among real ones; on the board "
-        f"{100 * gate.FIT:g} and {100 * gate.MEMORY:g} % are asked for."
+        f"The plain network fits {fit:.1%} of random labels and {kept:.1%} of wrong ones among "
+        f"real ones; on the board {100 * gate.FIT:g} and {100 * gate.MEMORY:g} % are asked for."
     )
     if lost:
         notes.append(f"Left out, since a run did not end well: {', '.join(lost)}.")
@@ -155,8 +192,9 @@ def analyse(results: Results) -> Finding:
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, every),
-        caption="Each dot is a setting. Above: memorization of wrong labels, below: canaries found at 1 % false "
-        "positives, against the three scores; the star is the plain network. Spearman's rho in each panel.",
+        caption="Each dot is a setting. Above: memorization of wrong labels, below: canaries "
+        "found at 1 % false positives, against the three scores; the star is the plain network. "
+        "Spearman's rho in each panel.",
         notes=tuple(notes),
     )
 
@@ -172,12 +210,14 @@ def draw(figure: Figure, every: Sequence[Point]) -> None:
     panels = figure.subplots(2, 3, sharex="col", sharey="row")
     plain, own = every[0], every[1:]
     for (row, column), axes in np.ndenumerate(panels):
-        x, y = (np.array(v) for v in ([p.scores[column] for p in own], [p.truths[row] for p in own]))
+        x, y = (
+            np.array(v) for v in ([p.scores[column] for p in own], [p.truths[row] for p in own])
+        )
         axes.plot(x, y, "o", color="#1a1a1a", mfc="white", ms=4, mew=0.9)
         axes.plot(plain.scores[column], plain.truths[row], "*", color="#1a1a1a", ms=11)
         axes.set_title(f"rho = {spearman(x, y):+.2f}", loc="right", fontsize=8)
         if row == 1:
-            axes.set_xlabel(("recovery R", "suppression S of randY", "suppression S_mix")[column])
+            axes.set_xlabel(("recovery R", "suppression S of randY", "noise held back H")[column])
     panels[0, 0].set_ylabel("memorization of\nwrong labels")
     panels[1, 0].set_ylabel("canaries found at 1 %\nfalse positives (share)")
 
@@ -189,9 +229,10 @@ def register() -> list[Study]:
             "calibration",
             arms={"quick": (SUBSETS, SCORED), "paper": (LARGE, scored(LARGE, width=48))},
             analyse=analyse,
-            claim="The benchmark's scores R, S and S_mix order settings as memorization of wrong labels and leakage "
-            "of canaries do: the higher the score, the less of both.",
-            scaled="300 digits of 8x8, two layers of 64 units; 32 runs a setting for memorization and leakage, 5 "
-            "seeds for the scores, which are read at each strength instead of the chosen one.",
+            claim="The benchmark's scores R, S and H order settings as memorization of wrong "
+            "labels and leakage of canaries do: the higher the score, the less of both.",
+            scaled="300 digits of 8x8, two layers of 64 units; 32 runs a setting for memorization "
+            "and leakage, 5 seeds for the scores, which are read at each strength instead of the "
+            "chosen one.",
         )
     ]

@@ -1,9 +1,9 @@
-"""Critical sample ratio on validation points while a network trains on real data, random inputs or random labels.
+"""Critical sample ratio while a network trains on real data, random inputs or random labels.
 
-Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 4.1 and figure 9.
-The ratio is read by the probes `csr` (r = 0.3 grey levels, as in the paper) and `csr-3` (ten times as much). It is read
-from the 30th step on: before, when a network has hardly left its initial weights, all logits are near each other and
-almost any point is near a boundary.
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
+4.1 and figure 9. The ratio is read by the probes `csr` (r = 0.3 grey levels, as in the paper) and
+`csr-3` (ten times as much). It is read from the 30th step on: before, when a network has hardly
+left its initial weights, all logits are near each other and almost any point is near a boundary.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from membench.studies import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
     from numpy.typing import NDArray
 
     from membench.records import Record
@@ -43,9 +42,11 @@ Shares = Mapping[tuple[str, str], np.ndarray]  #: (probe, signal) -> [seed, chec
 
 
 def analyse(results: Results) -> Finding:
-    """Is the ratio higher after noise, does it rise, and does it rise less in the second half of the log of time?"""
+    """Test whether the ratio is higher after noise, rises, and rises less in the second half."""
     records = results["curves"]
-    whole = sorted(set.intersection(*({r.seed for r in select(records, signal=s)} for s in SIGNALS)))
+    whole = sorted(
+        set.intersection(*({r.seed for r in select(records, signal=s)} for s in SIGNALS))
+    )
     lost = sorted({r.seed for r in records} - set(whole))
     if not whole:
         raise ValueError("no seed has all three runs")
@@ -57,51 +58,77 @@ def analyse(results: Results) -> Finding:
             shares[probe, signal] = np.array([mine[s].probes[probe]["share"] for s in whole])
         wrong[signal] = np.array([points_wrong(mine[s]) for s in whole])
     late = max(max(r.probes[TESTED]["late"]) for r in select(records))
-    notes = [f"The second half of the 100 iterations of a search found at most {late:.3f} of the points."]
-    notes += [split(signal, shares[TESTED, signal], *wrong[signal].transpose(1, 0, 2)) for signal in SIGNALS]
+    notes = [
+        f"The second half of the 100 iterations of a search found at most {late:.3f} of the points."
+    ]
+    notes += [
+        split(signal, shares[TESTED, signal], *wrong[signal].transpose(1, 0, 2))
+        for signal in SIGNALS
+    ]
     if lost:
         notes.append(f"Seeds {lost} lack a run and do not count.")
     caption = (
-        f"Critical sample ratio on 500 validation points over epochs, mean of {len(whole)} runs with 95 % intervals, "
-        "at the paper's radius (left) and ten times as much (right). Look at the height of the two noise lines above "
-        "that of real data, and at where each goes flat."
+        f"Critical sample ratio on 500 validation points over epochs, mean of {len(whole)} runs "
+        "with 95 % intervals, at the paper's radius (left) and ten times as much (right). Look at "
+        "the height of the two noise lines above that of real data, and at where each goes flat."
     )
-    return Finding(tests(shares), table(shares, epochs), lambda f: draw(f, shares, epochs), caption, tuple(notes))
+    return Finding(
+        tests(shares),
+        table(shares, epochs),
+        lambda f: draw(f, shares, epochs),
+        caption,
+        tuple(notes),
+    )
 
 
 def points_wrong(record: Record) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """At each checkpoint: the share of points whose class the network has wrong, and of those that are critical too."""
+    """Return the shares of points that the network has wrong, and that are critical too."""
     return tuple(1 - v for v in record.val), record.probes[TESTED]["wrong"]
 
 
 def split(signal: str, share: Floats, wrong: Floats, critical: Floats) -> str:
-    """Why the ratio moves: [seeds, checkpoints] shares of all points, critical, wrong, and both.
+    """Say why the ratio moves, from [seeds, checkpoints] shares: critical, wrong, and both.
 
-    With w the share of wrong points and q, p the ratios among wrong and right ones, the ratio is w q + (1 - w) p; a
-    change of it is the sum of three parts, each at the mean of first and last of the other factors.
+    With w the share of wrong points and q, p the ratios among wrong and right ones, the ratio is w
+    q + (1 - w) p; a change of it is the sum of three parts, each at the mean of first and last of
+    the other factors.
+
+    Args:
+        signal: what was trained on.
+        share: critical points, of all.
+        wrong: points that the network has wrong.
+        critical: points that are both.
     """
     w = wrong[:, [0, -1]]
     if not ((w > 0) & (w < 1)).all():
-        return f"{signal}: no split of the change by right and wrong points, since a run has none of one kind."
+        return (
+            f"{signal}: no split of the change by right and wrong points, since a run has none of "
+            "one kind."
+        )
     q, p = critical[:, [0, -1]] / w, (share - critical)[:, [0, -1]] / (1 - w)
-    rise = lambda v: v[:, 1] - v[:, 0]  # noqa: E731
+
+    def rise(values: Floats) -> Floats:
+        return values[:, 1] - values[:, 0]
+
+    def change(values: Floats) -> str:
+        return shown(mean_interval(values), "+.4f")
+
     parts = {
         "fewer or more wrong points": rise(w) * (q - p).mean(1),
         "the ratio among wrong points": w.mean(1) * rise(q),
         "the ratio among right points": (1 - w).mean(1) * rise(p),
     }
-    change = lambda v: shown(mean_interval(v), "+.4f")  # noqa: E731
     told = ", ".join(f"{name} {change(v)}" for name, v in parts.items())
     (w0, w1), (q0, q1), (p0, p1) = (v.mean(0) for v in (w, q, p))
     return (
-        f"{signal}, from first to last, {change(rise(share[:, [0, -1]]))} in all, of which {told}. Wrong points go from "
-        f"{w0:.1%} to {w1:.1%} of all; the ratio among them from {q0:.3f} to {q1:.3f}, among right ones from {p0:.3f} "
-        f"to {p1:.3f}."
+        f"{signal}, from first to last, {change(rise(share[:, [0, -1]]))} in all, of which {told}. "
+        f"Wrong points go from {w0:.1%} to {w1:.1%} of all; the ratio among them from {q0:.3f} to "
+        f"{q1:.3f}, among right ones from {p0:.3f} to {p1:.3f}."
     )
 
 
 def middle(count: int) -> int:
-    """Which of `count` checkpoints, spaced by doublings, divides early from late."""
+    """Return which of `count` checkpoints, spaced by doublings, divides early from late."""
     return count // 2
 
 
@@ -110,18 +137,25 @@ def tests(shares: Shares) -> tuple[Test, ...]:
     real = shares[TESTED, "real"]
     method = f"paired t over {len(real)} seeds"
     for signal in ("randY", "randX"):
-        found.append(Test(f"ratio at the end, {signal} - real", *paired(shares[TESTED, signal][:, -1], real[:, -1])))
+        found.append(
+            Test(
+                f"ratio at the end, {signal} - real",
+                *paired(shares[TESTED, signal][:, -1], real[:, -1]),
+            )
+        )
     for signal in SIGNALS:
         curve = shares[TESTED, signal]
         half = curve[:, middle(curve.shape[1])]
         found.append(Test(f"{signal}: rise from first to last", *paired(curve[:, -1], curve[:, 0])))
         rises = paired(half - curve[:, 0], curve[:, -1] - half)
-        found.append(Test(f"{signal}: levels off (rise of the first half - that of the second)", *rises))
+        found.append(
+            Test(f"{signal}: levels off (rise of the first half - that of the second)", *rises)
+        )
     return tuple(Test(t.name, t.value, t.low, t.high, 0.0, method) for t in found)
 
 
 def table(shares: Shares, epochs: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-    """A row a signal and radius: mean ratio at each checkpoint."""
+    """Make a row a signal and radius: the mean ratio at each checkpoint."""
     rows = [("trained on", "radius", *(f"epoch {e}" for e in epochs))]
     for probe, radius in PROBES.items():
         for signal in SIGNALS:
@@ -130,7 +164,11 @@ def table(shares: Shares, epochs: tuple[int, ...]) -> tuple[tuple[str, ...], ...
 
 
 def draw(figure: Figure, shares: Shares, epochs: tuple[int, ...]) -> None:
-    looks = {"real": ("#0072B2", "o", "-"), "randX": ("#D55E00", "s", "--"), "randY": ("#1a1a1a", "^", ":")}
+    looks = {
+        "real": ("#0072B2", "o", "-"),
+        "randX": ("#D55E00", "s", "--"),
+        "randY": ("#1a1a1a", "^", ":"),
+    }
     for ax, (probe, radius) in zip(figure.subplots(1, len(PROBES)), PROBES.items(), strict=True):
         for signal in SIGNALS:
             color, marker, line = looks[signal]
@@ -147,7 +185,7 @@ def draw(figure: Figure, shares: Shares, epochs: tuple[int, ...]) -> None:
 
 
 @hookimpl
-def register():
+def register() -> list[Study]:
     quick = Arm(
         "curves",
         dataset="mnist5k",
@@ -175,10 +213,10 @@ def register():
         "csr",
         arms={"quick": (quick,), "paper": (paper,)},
         analyse=analyse,
-        claim="The critical sample ratio on validation data is higher after training on noise; it rises, then levels "
-        "off.",
+        claim="The critical sample ratio on validation data is higher after training on noise; it "
+        "rises, then levels off.",
         figure="Fig. 9",
-        scaled="1000 MNIST digits and a fully connected network instead of CIFAR-10 and a convolutional one; `paper` "
-        "has both, at a constant rate.",
+        scaled="1000 MNIST digits and a fully connected network instead of CIFAR-10 and a "
+        "convolutional one; `paper` has both, at a constant rate.",
     )
     return [study]

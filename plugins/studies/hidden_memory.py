@@ -1,7 +1,8 @@
-"""Hidden memory: noise that a regularizer keeps out of a network's answers, is it out of its weights?
+"""Hidden memory: is noise that is kept out of a network's answers out of its weights too?
 
-Beyond Arpit et al., ICML 2017, arXiv:1706.05394, who read the fit of noise from the answers. The trained network is
-trained on without its regularizer, once on its own wrong labels and once on new ones: savings in relearning are memory.
+Beyond Arpit et al., ICML 2017, arXiv:1706.05394, who read the fit of noise from the answers. The
+trained network is trained on without its regularizer, once on its own wrong labels and once on new
+ones: savings in relearning are memory.
 """
 
 from __future__ import annotations
@@ -69,18 +70,18 @@ CURVES = ("relearned", "new", "scratch")
 
 
 def curve(record: Record, name: str) -> NDArray[np.float64]:
-    """[epochs + 1], the share of the held-back wrong labels that is predicted; NaN where none was held back."""
+    """Return the share of the held-back labels that is predicted, [epochs + 1]; NaN for none."""
     return np.array([np.nan if v is None else v for v in record.probes["hidden-memory"][name][0]])
 
 
 def savings(records: Sequence[Record], other: str) -> NDArray[np.float64]:
-    """Means over the epochs after the start of relearned and `other`, paired; without runs that held nothing back."""
+    """Average relearned and `other` over the epochs after the start, where some were held."""
     both = np.array([[curve(r, name)[1:].mean() for name in ("relearned", other)] for r in records])
     return both[np.isfinite(both[:, 0])].T
 
 
 def half_way(values: NDArray[np.float64]) -> float:
-    """The first epoch with half of them learned, between epochs by a straight line; inf if there is none."""
+    """Find when half of them are learned, by straight lines between epochs; inf = never."""
     above = np.flatnonzero(values >= 0.5)
     if len(above) == 0:
         return np.inf
@@ -91,7 +92,10 @@ def half_way(values: NDArray[np.float64]) -> float:
 def analyse(results: Results) -> Finding:
     settings = by_setting(results["main"])
     tests, rows = [], []
-    notes = ["`early-stop` holds the noise back by training less; its rows say what that leaves in the weights."]
+    notes = [
+        "`early-stop` holds the noise back by training less; its rows say what that leaves in the "
+        "weights."
+    ]
     for setting, records in settings.items():
         pair = savings(records, "new")
         if len(pair[0]) < 2:
@@ -100,25 +104,33 @@ def analyse(results: Results) -> Finding:
         how = f"paired t over {len(pair[0])} seeds, mean over epochs"
         tests.append(Test(f"{setting}: relearned - new wrong labels", *paired(*pair), method=how))
         held, _, high = mean_interval([r.probes["hidden-memory"]["held"][0] for r in records])
-        halves = [half_way(np.nanmean([curve(r, name) for r in records], axis=0)) for name in CURVES]
+        halves = [
+            half_way(np.nanmean([curve(r, name) for r in records], axis=0)) for name in CURVES
+        ]
         told = ["never" if h == np.inf else f"{h:.1f}" for h in halves]
         scratch = paired(*savings(records, "scratch"))
         rows.append((setting, f"{held:.2f} ± {high - held:.2f}", *told, f"{scratch[0]:+.2f}"))
     notes += slower(settings, by_setting(results.get("slower", ())))
-    header = ("setting", "held back", *(f"epochs to half, {name}" for name in CURVES), "relearned - scratch")
+    header = (
+        "setting",
+        "held back",
+        *(f"epochs to half, {name}" for name in CURVES),
+        "relearned - scratch",
+    )
     return Finding(
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, settings),
-        caption="Wrong labels that the regularized network does not predict, trained on without the regularizer: "
-        "share predicted after each epoch. Solid: the run's own wrong labels; dashed: new wrong labels for the same "
-        "examples; dotted: its own from the initial weights.",
+        caption="Wrong labels that the regularized network does not predict, trained on without "
+        "the regularizer: share predicted after each epoch. Solid: the run's own wrong labels; "
+        "dashed: new wrong labels for the same examples; dotted: its own from the initial "
+        "weights.",
         notes=tuple(notes),
     )
 
 
 def slower(settings: dict[str, list[Record]], again: dict[str, list[Record]]) -> list[str]:
-    """The same settings at a lower rate, for more epochs: an explanation, in no test."""
+    """Tell of the same settings at a lower rate, for more epochs: an explanation, in no test."""
     told = []
     for setting in settings.keys() & again.keys():
         first, second = (s[setting] for s in (settings, again))
@@ -128,8 +140,9 @@ def slower(settings: dict[str, list[Record]], again: dict[str, list[Record]]) ->
         if len(pair[0]) < 2:
             continue
         told.append(
-            f"One more run, for an explanation: at a rate of {rate:g} for {epochs} epochs {setting} has a validation "
-            f"accuracy of {slow:.0f} % instead of {fast:.0f} %, and relearned - new is {shown(paired(*pair))}."
+            f"One more run, for an explanation: at a rate of {rate:g} for {epochs} epochs "
+            f"{setting} has a validation accuracy of {slow:.0f} % instead of {fast:.0f} %, and "
+            f"relearned - new is {shown(paired(*pair))}."
         )
     return sorted(told)
 
@@ -158,9 +171,9 @@ def register() -> list[Study]:
             "hidden-memory",
             arms={"quick": (QUICK, SLOWER), "paper": (PAPER,)},
             analyse=analyse,
-            claim="Wrong labels that a regularizer holds back are relearned faster than new ones are learned: they "
-            "are in the weights.",
-            scaled="1000 MNIST digits, two layers of 256 units, 50 epochs with and 10 without the regularizer, five "
-            "seeds.",
+            claim="Wrong labels that a regularizer holds back are relearned faster than new ones "
+            "are learned: they are in the weights.",
+            scaled="1000 MNIST digits, two layers of 256 units, 50 epochs with and 10 without the "
+            "regularizer, five seeds.",
         )
     ]

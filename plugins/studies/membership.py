@@ -1,8 +1,8 @@
-"""Membership: can one tell from a network's answer whether a mislabelled example was among its training data?
+"""Membership: does a network's answer tell whether a mislabelled example was trained on?
 
-Carlini, Chien, Nasr, Song, Terzis and Tramer, "Membership Inference Attacks From First Principles" (LiRA), S&P 2022,
-arXiv:2112.03570; on mislabelled canaries after Aerni, Zhang and Tramer, CCS 2024, arXiv:2404.17399. The shadow networks
-of a run are all other runs of its setting.
+Carlini, Chien, Nasr, Song, Terzis and Tramer, "Membership Inference Attacks From First Principles"
+(LiRA), S&P 2022, arXiv:2112.03570; on mislabelled canaries after Aerni, Zhang and Tramer, CCS 2024,
+arXiv:2404.17399. The shadow networks of a run are all other runs of its setting.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from membench import Finding
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench import subsets
+from membench import shadow_runs
 from membench.estimators import bootstrap
 from membench.estimators import membership_scores
 from membench.estimators import true_positive_rate
@@ -37,29 +37,56 @@ LOOKS = ("-", "--", ":", "-.")
 
 
 def attacked(records: Sequence[Record]) -> Attack:
-    """(scores [m, n], members [m, n]) of the canaries of one setting's runs."""
-    found = subsets.runs(records)
+    """Return scores and members, [m, n] each, of the canaries of one setting's runs."""
+    found = shadow_runs.runs(records)
     members = found.inside[:, found.canary]
     return membership_scores(found.margin, members), members
 
 
 def rate(name: str, scores: NDArray[np.float64], members: NDArray[np.bool_], at: float) -> Rate:
-    """(rate, low, high): the attacked runs are drawn again, their shadows are not."""
-    again = lambda index: true_positive_rate(scores[index], members[index], at)  # noqa: E731
-    return true_positive_rate(scores, members, at), *bootstrap(again, len(scores), f"{name} {at}", draws=400)
+    """Compute (rate, low, high): the attacked runs are drawn again, their shadows are not.
+
+    Args:
+        name: of the setting.
+        scores: [m, n].
+        members: [m, n].
+        at: false positives.
+    """
+
+    def again(index: NDArray[np.int64]) -> float:
+        return true_positive_rate(scores[index], members[index], at)
+
+    return true_positive_rate(scores, members, at), *bootstrap(
+        again, len(scores), f"{name} {at}", draws=400
+    )
 
 
 def analyse(results: Results) -> Finding:
     attacks = {s: attacked(records) for s, records in by_setting(results["subsets"]).items()}
     rates = {s: [rate(s, *attack, at) for at in RATES] for s, attack in attacks.items()}
     tests = [
-        Test(f"none: found at {at:.1%} false positives", *found, threshold=at, method="bootstrap over runs")
+        Test(
+            f"none: found at {at:.1%} false positives",
+            *found,
+            threshold=at,
+            method="bootstrap over runs",
+        )
         for at, found in zip(RATES, rates["none"], strict=True)
     ]
     tests += [less(s, attacks["none"], attacks[s]) for s in attacks if s != "none"]
-    header = ("setting", "runs", "canaries", *(f"found at {at:.1%} false positives" for at in RATES))
+    header = (
+        "setting",
+        "runs",
+        "canaries",
+        *(f"found at {at:.1%} false positives" for at in RATES),
+    )
     rows = [
-        (s, str(len(m)), str(m.shape[1]), *(f"{v:.1%} ({low:.1%} to {high:.1%})" for v, low, high in rates[s]))
+        (
+            s,
+            str(len(m)),
+            str(m.shape[1]),
+            *(f"{v:.1%} ({low:.1%} to {high:.1%})" for v, low, high in rates[s]),
+        )
         for s, (_, m) in attacks.items()
     ]
     negatives = int((~attacks["none"][1]).sum())
@@ -67,23 +94,42 @@ def analyse(results: Results) -> Finding:
         tests=tuple(tests),
         table=(header, *rows),
         draw=lambda figure: draw(figure, attacks),
-        caption="Share of the members among the canaries that the attack finds, against the share of the others that "
-        "it takes for members, both on log scales; the dotted diagonal is guessing.",
+        caption="Share of the members among the canaries that the attack finds, against the share "
+        "of the others that it takes for members, both on log scales; the dotted diagonal is "
+        "guessing.",
         notes=(
-            f"Pooled over runs: {negatives} answers about canaries that were not trained on, so that 0.1 % of false "
-            f"positives is {int(0.001 * negatives)} of them. Intervals are over the attacked runs, given their "
-            "shadows.",
+            f"Pooled over runs: {negatives} answers about canaries that were not trained on, so "
+            f"that 0.1 % of false positives is {int(0.001 * negatives)} of them. Intervals are "
+            "over the attacked runs, given their shadows.",
         ),
     )
 
 
 def less(setting: str, plain: Attack, other: Attack) -> Test:
-    """How much less is found at 1 % under a regularizer; the runs of both are drawn together, they share their rows."""
+    """Test that less is found at 1 % under a regularizer.
+
+    The runs of both are drawn together, since they share their rows.
+
+    Args:
+        setting: the regularizer and its strength.
+        plain: the attack without it.
+        other: the attack with it.
+    """
     shared = min(len(plain[0]), len(other[0]))
-    found = lambda attack, index: true_positive_rate(attack[0][index], attack[1][index], 0.01)  # noqa: E731
-    gap = lambda index: found(plain, index) - found(other, index)  # noqa: E731
+
+    def found(attack: Attack, index: NDArray[np.int64]) -> float:
+        return true_positive_rate(attack[0][index], attack[1][index], 0.01)
+
+    def gap(index: NDArray[np.int64]) -> float:
+        return found(plain, index) - found(other, index)
+
     ends = bootstrap(gap, shared, f"less {setting}", draws=400)
-    return Test(f"found at 1 %: none - {setting}", gap(np.arange(shared)), *ends, method="paired bootstrap over runs")
+    return Test(
+        f"found at 1 %: none - {setting}",
+        gap(np.arange(shared)),
+        *ends,
+        method="paired bootstrap over runs",
+    )
 
 
 def draw(figure: Figure, attacks: dict[str, Attack]) -> None:
@@ -108,10 +154,12 @@ def register() -> list[Study]:
     return [
         Study(
             "membership",
-            arms={"quick": (subsets.QUICK,), "paper": (subsets.PAPER,)},
+            arms={"quick": (shadow_runs.QUICK,), "paper": (shadow_runs.PAPER,)},
             analyse=analyse,
-            claim="A mislabelled example gives its membership away, and less so under dropout and input noise.",
-            scaled="300 digits of 8x8, two layers of 64 units, 100 runs, the cells of `memorization`; LiRA's authors "
-            "attack wide residual networks on half of CIFAR-10 with up to 256 shadow networks.",
+            claim="A mislabelled example gives its membership away, and less so under dropout and "
+            "input noise.",
+            scaled="300 digits of 8x8, two layers of 64 units, 100 runs, the cells of "
+            "`memorization`; LiRA's authors attack wide residual networks on half of CIFAR-10 "
+            "with up to 256 shadow networks.",
         )
     ]

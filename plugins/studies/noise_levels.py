@@ -1,19 +1,22 @@
-"""Accuracy and critical sample ratio during training, with 20 to 80 % of the labels or of the inputs random.
+"""Accuracy and critical sample ratio in training, with 20 to 80 % of labels or inputs random.
 
-Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 4.2, figures 7, 8.
-The epoch at which validation peaks is taken, for each run, from the mean curve of the other seeds: a run's own largest
-value would lie above its last one by chance alone. Where a claim is made of every level, the test is that of the level
-at which it is weakest. The ratio is that of `csr-3-monitor`, r = 3 grey levels; the paper's r = 0.3 finds one point in
-fifty where little is noise, too few to tell levels apart, and stands beside it in table and notes.
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
+4.2, figures 7, 8. The epoch at which validation peaks is taken, for each run, from the mean curve
+of the other seeds: a run's own largest value would lie above its last one by chance alone. Where a
+claim is made of every level, the test is that of the level at which it is weakest. The ratio is
+that of `csr-3-monitor`, r = 3 grey levels; the paper's r = 0.3 finds one point in fifty where
+little is noise, too few to tell levels apart, and stands beside it in table and notes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -55,71 +58,119 @@ class Curves:
     csr: np.ndarray  #: [probe, seed, level, checkpoint]
 
     def at_peak(self, curve: np.ndarray) -> np.ndarray:
-        """[seed, level]: `curve` [seed, level, checkpoint] where the other seeds' mean validation is largest."""
+        """Read a curve [seed, level, checkpoint] where the other seeds' validation is largest.
+
+        Returns:
+            [seed, level].
+        """
         others = self.val.sum(axis=0) - self.val
         return np.take_along_axis(curve, others.argmax(axis=2)[:, :, None], axis=2)[:, :, 0]
 
 
 def curves(arm: str, records: Iterable[Record], kind: str) -> Curves:
-    """Raises `ValueError` if no seed has all its runs."""
-    runs = {}
+    """Read one arm's curves with one kind of noise.
+
+    Args:
+        arm: its name.
+        records: its runs.
+        kind: a key of KINDS.
+
+    Raises:
+        ValueError: no seed has all its runs.
+    """
+    runs: dict[tuple[int, float], Record] = {}
     for r in records:
         name, level = parse_signal(r.signal)
         if name in ("real", kind):
             runs[r.seed, level or 0.0] = r
-    seeds, levels = (tuple(sorted({key[i] for key in runs})) for i in range(2))
-    whole = tuple(s for s in seeds if all((s, p) in runs and runs[s, p].status == "ok" for p in levels))
+    seeds = tuple(sorted({seed for seed, _ in runs}))
+    levels = tuple(sorted({level for _, level in runs}))
+    whole = tuple(
+        s for s in seeds if all((s, p) in runs and runs[s, p].status == "ok" for p in levels)
+    )
     if not whole:
         raise ValueError(f"{arm}, noisy {KINDS[kind]}: no seed has all its runs")
 
-    def array(read) -> np.ndarray:
+    def array(read: Callable[[Record], Any]) -> np.ndarray:
         return np.array([[read(runs[s, p]) for p in levels] for s in whole], dtype=float)
 
-    share = [array(lambda r, probe=probe: r.probes[probe]["share"]) for probe in PROBES]
-    read = (array(lambda r: r.train), array(lambda r: r.val), array(lambda r: r.wrong), np.stack(share))
-    lost = tuple(s for s in seeds if s not in whole)
-    return Curves(arm, KINDS[kind], levels, runs[whole[0], 0.0].epochs, whole, lost, *read)
+    def share(probe: str) -> np.ndarray:
+        return array(lambda record: record.probes[probe]["share"])
+
+    return Curves(
+        arm=arm,
+        kind=KINDS[kind],
+        levels=levels,
+        epochs=runs[whole[0], 0.0].epochs,
+        seeds=whole,
+        lost=tuple(s for s in seeds if s not in whole),
+        train=array(lambda record: record.train),
+        val=array(lambda record: record.val),
+        wrong=array(lambda record: record.wrong),
+        csr=np.stack([share(probe) for probe in PROBES]),
+    )
 
 
 def analyse(results: Results) -> Finding:
-    """What follows the validation peak with noisy labels; the order of the levels with either kind of noise."""
+    """Test what follows the validation peak with noisy labels, and the order of the levels."""
     found = [curves(arm, records, kind) for arm, records in results.items() for kind in KINDS]
     several = len(results) > 1
-    tests = [t for c in found for t in (*order(c, f"{c.arm}, " if several else ""), *(fall(c, several)))]
-    notes = [f"Seeds {c.lost} lack runs with noisy {c.kind} and do not count there." for c in found if c.lost]
+    tests = [
+        t for c in found for t in (*order(c, f"{c.arm}, " if several else ""), *(fall(c, several)))
+    ]
+    notes = [
+        f"Seeds {c.lost} lack runs with noisy {c.kind} and do not count there."
+        for c in found
+        if c.lost
+    ]
     notes += [beside(c) for c in found]
     caption = (
-        "Above: accuracy on the training set as given (solid) and on clean validation (dotted). Below: critical sample "
-        f"ratio on validation points, r = 3 grey levels. Means of {len(found[0].seeds)} runs over epochs (log scale), "
-        "a shade for each share of noise. With noisy labels validation peaks while training accuracy is still low, "
-        "then falls as the ratio climbs."
+        "Above: accuracy on the training set as given (solid) and on clean validation (dotted). "
+        "Below: critical sample ratio on validation points, r = 3 grey levels. Means of "
+        f"{len(found[0].seeds)} runs over epochs (log scale), a shade for each share of noise. "
+        "With noisy labels validation peaks while training accuracy is still low, then falls as "
+        "the ratio climbs."
     )
-    return Finding(tuple(tests), table(found), lambda figure: draw(figure, found), caption, tuple(notes))
+    return Finding(
+        tuple(tests), table(found), lambda figure: draw(figure, found), caption, tuple(notes)
+    )
 
 
-def weakest(name: str, threshold: float, columns: Sequence[Sequence[float]], seeds: int) -> Test:
-    """The test, over [column][seed] values, of the column whose interval reaches lowest."""
+def weakest(name: str, threshold: float, columns: Sequence[np.ndarray], seeds: int) -> Test:
+    """Test the column whose interval reaches lowest.
+
+    Args:
+        name: of the test.
+        threshold: of the claim.
+        columns: [seeds] each.
+        seeds: how many.
+    """
     value, low, high = min(map(mean_interval, columns), key=lambda interval: interval[1])
-    return Test(name, value, low, high, threshold, f"weakest of {len(columns)}, paired t over {seeds} seeds")
+    return Test(
+        name, value, low, high, threshold, f"weakest of {len(columns)}, paired t over {seeds} seeds"
+    )
 
 
 def steps(last: np.ndarray, sign: int) -> list[np.ndarray]:
-    """From [seed, level]: for neighbouring levels, sign * (the noisier - the cleaner), [seed] each."""
+    """Return sign * (the noisier - the cleaner) of neighbouring levels, [seed] each."""
     return list(sign * np.diff(last, axis=1).T)
 
 
 def order(c: Curves, prefix: str) -> tuple[Test, ...]:
-    """Every next level has a higher ratio, and a lower final and best validation accuracy."""
+    """Test that every next level has a higher ratio, and lower final and best validation."""
     said = (
         ("ratio at the end rises from level to level", steps(c.csr[0, :, :, -1], 1)),
         ("last validation accuracy falls from level to level", steps(c.val[:, :, -1], -1)),
         ("best validation accuracy falls from level to level", steps(c.at_peak(c.val), -1)),
     )
-    return tuple(weakest(f"{prefix}noisy {c.kind}: {name}", 0.0, columns, len(c.seeds)) for name, columns in said)
+    return tuple(
+        weakest(f"{prefix}noisy {c.kind}: {name}", 0.0, columns, len(c.seeds))
+        for name, columns in said
+    )
 
 
 def fall(c: Curves, several: bool) -> tuple[Test, ...]:
-    """With noisy labels: validation peaks before they are fitted, then falls while the ratio rises."""
+    """Test that validation peaks before noisy labels are fitted, then falls as the ratio rises."""
     if c.kind != "labels":
         return ()
     prefix = f"{c.arm}, " if several else ""
@@ -128,24 +179,41 @@ def fall(c: Curves, several: bool) -> tuple[Test, ...]:
     rise = (c.csr[0, :, :, -1] - c.at_peak(c.csr[0]))[:, 1:]
     return (
         weakest(
-            f"{prefix}share of wrong labels not fitted at the validation peak", 0.5, list(unfitted.T), len(c.seeds)
+            f"{prefix}share of wrong labels not fitted at the validation peak",
+            0.5,
+            list(unfitted.T),
+            len(c.seeds),
         ),
-        weakest(f"{prefix}noisy labels: validation falls from its peak to the end", 0.0, list(drop.T), len(c.seeds)),
-        weakest(f"{prefix}noisy labels: ratio rises from that peak to the end", 0.0, list(rise.T), len(c.seeds)),
+        weakest(
+            f"{prefix}noisy labels: validation falls from its peak to the end",
+            0.0,
+            list(drop.T),
+            len(c.seeds),
+        ),
+        weakest(
+            f"{prefix}noisy labels: ratio rises from that peak to the end",
+            0.0,
+            list(rise.T),
+            len(c.seeds),
+        ),
     )
 
 
 def beside(c: Curves) -> str:
-    """The order of the levels at the paper's own radius, as a sentence."""
+    """Tell the order of the levels at the paper's own radius, as a sentence."""
     slopes = [np.polyfit(c.levels, row, 1)[0] for row in c.csr[1, :, :, -1]]
-    text = f"{c.arm}, noisy {c.kind}: at r = 0.3 the ratio at the end rises by {shown(mean_interval(slopes))}"
+    text = (
+        f"{c.arm}, noisy {c.kind}: at r = 0.3 the ratio at the end rises by "
+        f"{shown(mean_interval(slopes))}"
+    )
     return f"{text} from no noise to nothing but noise (slope over the levels)."
 
 
 def table(found: Sequence[Curves]) -> tuple[tuple[str, ...], ...]:
-    """A row a noise level, means over seeds."""
+    """Make a row a noise level, means over seeds."""
     peak = ("validation, best", "at epoch", "wrong labels fitted there")
-    rows = [("noise", "training, last", *peak, "validation, last", "ratio r = 3", "r = 0.3")]
+    head = ("noise", "training, last", *peak, "validation, last", "ratio r = 3", "r = 0.3")
+    rows: list[tuple[str, ...]] = [head]
     for c in found:
         for i, level in enumerate(c.levels):
             fitted = c.at_peak(c.wrong)[:, i].mean()
@@ -179,7 +247,8 @@ def draw(figure: Figure, found: Sequence[Curves]) -> None:
         bottom.set_xticks(*ticks(c.epochs))
         bottom.minorticks_off()
         bottom.set_xlabel("epoch (log scale)")
-    axes[1, 0].set_ylim(bottom=0)  # last: it ends the growth of the axis that the panels of a row share
+    # last: it ends the growth of the axis that the panels of a row share
+    axes[1, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("critical sample ratio")
     axes[0, 0].plot([], [], "-", color="black", label="training")
@@ -189,7 +258,7 @@ def draw(figure: Figure, found: Sequence[Curves]) -> None:
 
 
 def ticks(epochs: Sequence[int]) -> tuple[list[int], list[str]]:
-    """Those checkpoints that lie apart by a factor of 1.4 and more, so that their labels do not touch."""
+    """Choose checkpoints that lie apart by a factor of 1.4 and more: labels do not touch."""
     kept = [epochs[0]]
     for epoch in epochs[1:]:
         if epoch >= 1.4 * kept[-1]:
@@ -198,8 +267,8 @@ def ticks(epochs: Sequence[int]) -> tuple[list[int], list[str]]:
 
 
 @hookimpl
-def register():
-    shared = {"signals": SIGNALS, "seeds": (0, 1, 2, 3, 4), "probes": PROBES}
+def register() -> list[Study]:
+    shared: dict[str, Any] = {"signals": SIGNALS, "seeds": (0, 1, 2, 3, 4), "probes": PROBES}
     quick = Arm(
         "mnist5k",
         dataset="mnist5k",
@@ -233,10 +302,11 @@ def register():
         "noise-levels",
         arms={"quick": (quick,), "paper": (mnist, cifar)},
         analyse=analyse,
-        claim="With random labels validation peaks before they are fitted, then falls while the critical sample ratio "
-        "rises; the more noise, of labels or inputs, the higher that ratio and the lower the validation accuracy.",
+        claim="With random labels validation peaks before they are fitted, then falls while the "
+        "critical sample ratio rises; the more noise, of labels or inputs, the higher that ratio "
+        "and the lower the validation accuracy.",
         figure="Figs. 7, 8",
-        scaled="1000 MNIST digits and 2 x 256 units for 60 epochs instead of 50000 and 2 x 4096 for 1000, no CIFAR-10; "
-        "LASS with 10 iterations and ten times the paper's radius.",
+        scaled="1000 MNIST digits and 2 x 256 units for 60 epochs instead of 50000 and 2 x 4096 "
+        "for 1000, no CIFAR-10; LASS with 10 iterations and ten times the paper's radius.",
     )
     return [study]

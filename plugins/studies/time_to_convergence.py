@@ -1,9 +1,10 @@
-"""Epochs until a network fits its whole training set, against hidden units and against the number of examples.
+"""Epochs until a network fits its training set, against hidden units and examples.
 
-Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section 3.3.2 and figure 6.
-Random inputs, its noise, and random labels are kept apart: the workshop version, openreview.net/forum?id=rJv6ZgHYg, has
-the former fitted sooner than real data. A run that the budget ends counts as one epoch more, and opens the end of an
-interval that a longer time would move.
+Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
+3.3.2 and figure 6. Random inputs, its noise, and random labels are kept apart: the workshop
+version, openreview.net/forum?id=rJv6ZgHYg, has the former fitted sooner than real data. A run that
+the budget ends counts as one epoch more, and opens the end of an interval that a longer time would
+move.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
     Panel = dict[str, "Times"]  # by signal
 
-#: what is random: its name on the page, color, marker, dashes; in grey the last two tell lines apart
+#: what is random: its name on the page, color, marker, dashes; in grey the last two tell lines
+#: apart
 LOOKS = {
     "real": ("nothing", "#000000", "o", "-"),
     "mixed-inputs@0.5": ("50 % of inputs", "#E69F60", "s", "--"),
@@ -71,9 +74,13 @@ PAPER = replace(
 
 
 def sized(arm: Arm, *sizes: int) -> tuple[Arm, ...]:
-    """An arm a number of examples; other than the given arm's, with only its last network, the widest."""
+    """Return an arm a number of examples; those not its own have its widest network only."""
     split, widest = arm.split, arm.architectures[-1:]
-    others = {n: replace(arm, architectures=widest, split=replace(split, train=n)) for n in sizes if n != split.train}
+    others = {
+        n: replace(arm, architectures=widest, split=replace(split, train=n))
+        for n in sizes
+        if n != split.train
+    }
     return tuple(replace(others.get(n, arm), name=f"examples-{n}") for n in sizes)
 
 
@@ -93,114 +100,200 @@ class Times:
     batches: np.ndarray  #: [x], optimizer steps an epoch
 
     def medians(self) -> np.ndarray:
-        """[x], over seeds; inf = longer than the budget."""
+        """Return the medians over seeds, [x]; inf = longer than the budget."""
         return np.median(np.nan_to_num(self.epochs, nan=np.inf), axis=0)
 
     def slope(self, sign: int) -> np.ndarray:
-        """[x], weights of the least-squares slope of log2 epochs over log2 x: per doubling (1) or halving (-1) of x."""
-        centred = sign * (np.log2(self.x) - np.log2(self.x).mean()).round(9)  # the middle is 0: it opens no interval
+        """Return weights [x] of the least-squares slope of log2 epochs over log2 x.
+
+        It is per doubling (sign 1) or halving (-1) of x.
+        """
+        # the middle is 0: it opens no interval
+        centred = sign * (np.log2(self.x) - np.log2(self.x).mean()).round(9)
         return centred / (centred**2).sum()
 
     def weighed(self, weights: np.ndarray) -> np.ndarray:
-        """[3, seed]: sum over x of weights [x] * log2 epochs, with budget + 1 where the budget ended a run; the least
-        and the greatest that it can be, whatever those runs took: -inf, inf where they leave it open."""
+        """Sum weights [x] * log2 epochs over x, with budget + 1 where the budget ended a run.
+
+        Returns:
+            [3, seed]: the sum; the least and the greatest that it can be, whatever those runs took:
+            -inf, inf where they leave it open.
+        """
         ended = np.isnan(self.epochs)
         plain = np.log2(np.nan_to_num(self.epochs, nan=self.budget + 1)) @ weights
         least = np.where((ended & (weights < 0)).any(axis=1), -np.inf, plain)
-        return np.stack([plain, least, np.where((ended & (weights > 0)).any(axis=1), np.inf, plain)])
+        return np.stack(
+            [plain, least, np.where((ended & (weights > 0)).any(axis=1), np.inf, plain)]
+        )
 
 
 def converged(record: Record) -> float:
-    """The first epoch read with all training examples right; NaN if there is none."""
-    return next((float(e) for e, right in zip(record.epochs, record.train, strict=True) if right == 1.0), math.nan)
+    """Find the first epoch read with all training examples right; NaN if there is none."""
+    return next(
+        (float(e) for e, right in zip(record.epochs, record.train, strict=True) if right == 1.0),
+        math.nan,
+    )
 
 
 def times(records: Iterable[tuple[int, Record]]) -> Panel:
-    """From (x, record), with every signal at every seed and x."""
+    """Read times from (x, record), with every signal at every seed and x."""
     runs = {(r.signal, r.seed, x): r for x, r in records}
-    seeds, xs = (tuple(sorted({key[i] for key in runs})) for i in (1, 2))
-    budget, steps = runs["real", seeds[0], xs[0]].epochs[-1], [runs["real", seeds[0], x].steps for x in xs]
-    epochs = {s: np.array([[converged(runs[s, seed, x]) for x in xs] for seed in seeds]) for s in LOOKS}
+    seeds = tuple(sorted({seed for _, seed, _ in runs}))
+    xs = tuple(sorted({x for _, _, x in runs}))
+    budget = runs["real", seeds[0], xs[0]].epochs[-1]
+    steps = [runs["real", seeds[0], x].steps for x in xs]
+    epochs = {
+        s: np.array([[converged(runs[s, seed, x]) for x in xs] for seed in seeds]) for s in LOOKS
+    }
     return {s: Times(xs, e, budget, np.array(steps) // budget) for s, e in epochs.items()}
 
 
 def ends(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of [3, seed] as `weighed` gives them, and the ends of its 95 % t-interval, infinite where a value is."""
+    """Average [3, seed] of `weighed`, with the 95 % t-interval, infinite where a value is."""
     plain, least, most = values
     low = mean_interval(least)[1] if np.isfinite(least).all() else -math.inf
     return float(plain.mean()), low, mean_interval(most)[2] if np.isfinite(most).all() else math.inf
 
 
 def difference(name: str, noise: Times, real: Times, weights: np.ndarray) -> Test:
-    """Noise - real > 0, in what `weights` [x] make of log2 epochs."""
+    """Test noise - real > 0.
+
+    Args:
+        name: of the test.
+        noise: times on noise.
+        real: times on real data.
+        weights: [x], what is made of log2 epochs.
+    """
     values = noise.weighed(weights) - real.weighed(weights)[[0, 2, 1]]
     ended = int(np.isnan([noise.epochs, real.epochs]).sum())
-    method = f"paired t over {len(real.epochs)} seeds" + (f"; {ended} runs censored" if ended else "")
+    method = f"paired t over {len(real.epochs)} seeds" + (
+        f"; {ended} runs censored" if ended else ""
+    )
     return Test(name, *ends(values), method=method)
 
 
 def tests(units: Panel, examples: Panel) -> Iterable[Test]:
-    """Of each kind of noise: it takes longer; more so with more examples; more so with fewer units."""
+    """Test each kind of noise: longer; more so with more examples; more so with fewer units."""
     real, narrow = examples["real"], units["real"]
     for signal, name in (("randX", "random inputs - real: "), ("randY", "random labels - real: ")):
         noise, few = examples[signal], units[signal]
-        yield difference(name + "mean log2 of epochs", noise, real, np.full(len(real.x), 1 / len(real.x)))
-        yield difference(name + "log2 of epochs per doubling of the examples", noise, real, real.slope(1))
-        yield difference(name + "log2 of epochs per halving of the units", few, narrow, narrow.slope(-1))
+        yield difference(
+            name + "mean log2 of epochs", noise, real, np.full(len(real.x), 1 / len(real.x))
+        )
+        yield difference(
+            name + "log2 of epochs per doubling of the examples", noise, real, real.slope(1)
+        )
+        yield difference(
+            name + "log2 of epochs per halving of the units", few, narrow, narrow.slope(-1)
+        )
 
 
 def analyse(results: Results) -> Finding:
-    """An arm is named after its number of examples; one has networks of all widths, the others the widest."""
-    runs = [(int(arm.split("-")[1]), int(r.architecture.split("-")[1]), r) for arm in results for r in results[arm]]
+    """Compare the times to convergence.
+
+    An arm is named after its number of examples; one has networks of all widths, the others the
+    widest.
+    """
+    runs = [
+        (int(arm.split("-")[1]), int(r.architecture.split("-")[1]), r)
+        for arm in results
+        for r in results[arm]
+    ]
     lost = sorted({r.seed for _, _, r in runs if r.status != "ok"})
     runs = [(n, w, r) for n, w, r in runs if r.seed not in lost]
     if not runs:
         raise ValueError("no seed has all its runs")
     widest = max(w for _, w, _ in runs)
     full = next(n for n, w, _ in runs if w != widest)
-    panels = times((w, r) for n, w, r in runs if n == full), times((n, r) for n, w, r in runs if w == widest)
+    panels = (
+        times((w, r) for n, w, r in runs if n == full),
+        times((n, r) for n, w, r in runs if w == widest),
+    )
     real = panels[1]["real"]
     found = tuple(tests(*panels))
-    notes = (*remarks(found[0], *panels), *([f"Seeds {lost} lack a run and do not count."] if lost else []))
+    notes = (
+        *remarks(found[0], *panels),
+        *([f"Seeds {lost} lack a run and do not count."] if lost else []),
+    )
     caption = (
-        f"Epochs until all of the training set is right: median of {len(real.epochs)} runs, bars from the fastest to "
-        "the slowest, a line for what is random; all scales logarithmic. Hollow, at the dashed line: over half of the "
-        f"runs took longer than the budget, {real.budget} epochs. Look at how far a line lies above that of real data "
-        "(solid), and whether it is steeper."
+        f"Epochs until all of the training set is right: median of {len(real.epochs)} runs, bars "
+        "from the fastest to the slowest, a line for what is random; all scales logarithmic. "
+        "Hollow, at the dashed line: over half of the runs took longer than the budget, "
+        f"{real.budget} epochs. Look at how far a line lies above that of real data (solid), and "
+        "whether it is steeper."
     )
     drawn = partial(draw, (f"{full} training examples", f"{widest} units in each layer"), panels)
     return Finding(found, table(*panels), drawn, caption, notes)
 
 
 def remarks(longer: Test, units: Panel, examples: Panel) -> Iterable[str]:
-    """What `longer` finds on the random inputs that the paper's two versions disagree on; steps; censored runs."""
-    said = "longer" if longer.low > 0 else "shorter" if longer.high < 0 else "neither clearly longer nor shorter"
+    """Tell what the two versions of the paper disagree on, of steps, and of censored runs.
+
+    Args:
+        longer: the test of random inputs, on which they disagree.
+        units: times against units.
+        examples: times against examples.
+    """
+    said = (
+        "longer"
+        if longer.low > 0
+        else "shorter"
+        if longer.high < 0
+        else "neither clearly longer nor shorter"
+    )
     value, low, high = (f"{2**v:.2f}" for v in (longer.value, longer.low, longer.high))
-    yield f"Random inputs take {value} ({low} to {high}) times the epochs of real data, geometric mean over the sizes."
-    yield f"Training on them is {said} here; the paper's workshop version has it shorter, its ICML version longer."
-    yield "Steps, of which an epoch of more examples has more, grow by 1 more per doubling: by as much on real data."
+    yield (
+        f"Random inputs take {value} ({low} to {high}) times the epochs of real data, geometric "
+        "mean over the sizes."
+    )
+    yield (
+        f"Training on them is {said} here; the paper's workshop version has it shorter, its ICML "
+        "version longer."
+    )
+    yield (
+        "Steps, of which an epoch of more examples has more, grow by 1 more per doubling: by as "
+        "much on real data."
+    )
     for x, panel in (("units", units), ("examples", examples)):
         ended = {s: int(np.isnan(t.epochs).sum()) for s, t in panel.items()}
-        runs = ", ".join(f"{LOOKS[s][0]} {k} of {panel[s].epochs.size}" for s, k in ended.items() if k)
+        runs = ", ".join(
+            f"{LOOKS[s][0]} {k} of {panel[s].epochs.size}" for s, k in ended.items() if k
+        )
         if runs:
-            yield f"Runs against the number of {x} that the budget ended, by what is random: {runs}."
+            yield (
+                f"Runs against the number of {x} that the budget ended, by what is random: {runs}."
+            )
 
 
 def table(units: Panel, examples: Panel) -> tuple[tuple[str, ...], ...]:
-    """A row a signal: median epochs, and steps where their number an epoch differs; slopes with 95 % intervals."""
+    """Make a row a signal: median epochs, and steps where an epoch's number differs; slopes."""
     real, narrow = examples["real"], units["real"]
-    columns = (*(f"{w} units" for w in narrow.x), "log2 per halving", *(f"{n} examples (steps)" for n in real.x))
+    columns = (
+        *(f"{w} units" for w in narrow.x),
+        "log2 per halving",
+        *(f"{n} examples (steps)" for n in real.x),
+    )
     rows = [("random", *columns, "log2 per doubling")]
     for s, t in examples.items():
-        steps = (f"{text(t, m)} ({text(t, m, k)})" for m, k in zip(t.medians(), t.batches, strict=True))
+        steps = (
+            f"{text(t, m)} ({text(t, m, k)})" for m, k in zip(t.medians(), t.batches, strict=True)
+        )
         slopes = [ends(units[s].weighed(narrow.slope(-1))), ends(t.weighed(real.slope(1)))]
         halving, doubling = (f"{v:+.2f} ({low:+.2f} to {high:+.2f})" for v, low, high in slopes)
-        rows.append((LOOKS[s][0], *(text(t, m) for m in units[s].medians()), halving, *steps, doubling))
+        rows.append(
+            (LOOKS[s][0], *(text(t, m) for m in units[s].medians()), halving, *steps, doubling)
+        )
     return tuple(rows)
 
 
 def text(t: Times, median: float, unit: int = 1) -> str:
-    """`48`, or `>120` where the budget ended it, in epochs of `unit`."""
+    """Write `48`, or `>120` where the budget ended it.
+
+    Args:
+        t: the times.
+        median: of them.
+        unit: what an epoch counts.
+    """
     return f"{median * unit:g}" if math.isfinite(median) else f">{t.budget * unit}"
 
 
@@ -214,9 +307,13 @@ def draw(titles: tuple[str, str], panels: tuple[Panel, Panel], figure: Figure) -
         ax.axhline(panel["real"].budget + 1, color="#999999", ls=(0, (6, 4)), lw=0.8, zorder=0)
         ax.set_xticks(panel["real"].x, [str(x) for x in panel["real"].x])
         ax.yaxis.set_major_formatter("{x:g}")
-    axes[0].set(xlabel="hidden units in each of 2 layers", ylabel="epochs to 100 % training accuracy")
+    axes[0].set(
+        xlabel="hidden units in each of 2 layers", ylabel="epochs to 100 % training accuracy"
+    )
     axes[1].set_xlabel("training examples")
-    figure.legend(*axes[0].get_legend_handles_labels(), title="random", loc="outside right center", fontsize=7)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), title="random", loc="outside right center", fontsize=7
+    )
 
 
 def line(ax: Axes, t: Times, signal: str, shift: float) -> None:
@@ -224,7 +321,15 @@ def line(ax: Axes, t: Times, signal: str, shift: float) -> None:
     label, color, marker, dashes = LOOKS[signal]
     x, runs = np.array(t.x) * shift, np.nan_to_num(t.epochs, nan=t.budget + 1)
     y, hollow = np.minimum(t.medians(), t.budget + 1), np.isinf(t.medians())
-    style = {"color": color, "marker": marker, "ls": dashes, "ms": 4, "lw": 1.3, "capsize": 2, "elinewidth": 0.8}
+    style: dict[str, Any] = {
+        "color": color,
+        "marker": marker,
+        "ls": dashes,
+        "ms": 4,
+        "lw": 1.3,
+        "capsize": 2,
+        "elinewidth": 0.8,
+    }
     ax.errorbar(x, y, [y - runs.min(axis=0), runs.max(axis=0) - y], label=label, **style)
     ax.plot(x[hollow], y[hollow], marker, color=color, mfc="white", ms=5.5, zorder=3)
 
@@ -232,17 +337,25 @@ def line(ax: Axes, t: Times, signal: str, shift: float) -> None:
 @hookimpl
 def register() -> list[Study]:
     own = (
-        Architecture(name, partial(build, units=int(name.split("-")[1])), summary="Two hidden layers of ReLU units")
+        Architecture(
+            name,
+            partial(build, units=int(name.split("-")[1])),
+            summary="Two hidden layers of ReLU units",
+        )
         for name in (*QUICK.architectures, *PAPER.architectures)
     )
     study = Study(
         "time-to-convergence",
-        arms={"quick": sized(QUICK, 80, 160, 320, 640, 1280), "paper": sized(PAPER, 6250, 12500, 25000, 50000)},
+        arms={
+            "quick": sized(QUICK, 80, 160, 320, 640, 1280),
+            "paper": sized(PAPER, 6250, 12500, 25000, 50000),
+        },
         analyse=analyse,
-        claim="Fitting the whole training set takes more epochs on noise than on real data, and with more examples or "
-        "fewer hidden units this time grows faster on noise.",
+        claim="Fitting the whole training set takes more epochs on noise than on real data, and "
+        "with more examples or fewer hidden units this time grows faster on noise.",
         figure="Fig. 6",
         records=tuple(own),
-        scaled="digits of 8x8, at most 1280, 128 units and 120 epochs instead of 50000, 4096 and 1000; with momentum.",
+        scaled="digits of 8x8, at most 1280, 128 units and 120 epochs instead of 50000, 4096 and "
+        "1000; with momentum.",
     )
     return [study]

@@ -23,7 +23,6 @@ ONLY_FOR = {
     "scikit-learn": "the data set digits, so the suite smoke",
     "torchvision": "the data sets of standard and fashion",
     "matplotlib": "figures",
-    "moocore": "a test of the scores",
     "adversarial-robustness-toolbox": "a test of the attacks",
     "import-linter": "a test of the style",
     "mypy": "a test of the style",

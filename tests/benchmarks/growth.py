@@ -42,7 +42,8 @@ def cells(options: argparse.Namespace) -> Results:
             continue
         with tempfile.TemporaryDirectory() as folder:
             growth_world.timed("build", size.cells, Path(folder))
-            row = {"cells": size.cells, "machine": _machine()}
+            built = growth_world.planned_cells(Path(folder))
+            row = {"cells": built, "machine": _machine()}
             # `merge` comes first: it leaves the files as a run does.
             for action in ["merge", *(name for name in ACTIONS if name != "merge")]:
                 row[action] = growth_world.timed(action, size.cells, Path(folder))

@@ -25,7 +25,6 @@ from membench.engine.train import Run
 from membench.engine.train import train_pack
 from membench.engine.trainer import Trainer
 from membench.planning.packs import Pack
-from membench.planning.suites import SUITES
 from membench.records import Cell
 from membench.registry.registry import discover
 
@@ -91,10 +90,12 @@ def pack(
     lanes: int, epochs: int, architecture: str = "mlp", regularizer: str = REGULARIZER
 ) -> Pack:
     """Make a pack of the quick suite's strengths, signals and seeds, as many as there are lanes."""
-    suite, task = SUITES["quick"], ("mnist5k", architecture)
+    suite, task = discover().suite("quick"), ("mnist5k", architecture)
     strengths = discover().regularizers[regularizer].strengths or ((),)
     cells = []
-    for seed, signal, strength in islice(product(suite.seeds, suite.signals, strengths), lanes):
+    for seed, signal, strength in islice(
+        product(suite.confirming, suite.signals, strengths), lanes
+    ):
         cells.append(Cell(*task, regularizer, strength, signal, seed))
     recipe = replace(suite.recipes[task], epochs=epochs)
     return Pack(

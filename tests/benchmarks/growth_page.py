@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from membench.report.columns import table
 from membench.report.svg import panel
 from membench.report.svg import render_svg
-from membench.report.tables import table
 
 Results = dict[str, Any]
 Line = tuple[str, Sequence[float], Sequence[float]]  #: name, x, y

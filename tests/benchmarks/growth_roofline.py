@@ -11,7 +11,7 @@ from itertools import pairwise
 from membench.engine.card import BYTES_PER_SECOND
 from membench.engine.card import FP32_FLOPS
 from membench.engine.card import LAUNCH_SECONDS
-from membench.report.tables import table
+from membench.report.columns import table
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from membench.cli import build_parser
 from membench.cli import main
 from membench.commands import session
 from membench.commands import training
+from membench.commands.phases import SecondPhase
 from membench.planning.inputs import DatasetLoader
 from membench.planning.plan import Plan
-from membench.planning.suites import SUITES
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Record
@@ -54,6 +54,13 @@ def register():
     grid = (0.1, 0.3, 0.5, 0.7, 0.9)
     return [Regularizer("{name}", strengths=grid, group="{group}", hidden=hidden)]
 '''
+_SUITE = """from membench import Recipe, Split, Suite, hookimpl
+
+
+@hookimpl
+def register():
+    return [{suite!r}]
+"""
 _GROUPS = ("data", "model", "loss", "gradient", "weights")
 
 
@@ -63,31 +70,39 @@ class Size:
 
     tasks: int
     signals: int
-    seeds: int
+    choosing: int  #: seeds
+    confirming: int  #: seeds
     entries: int  #: made-up regularizers, one file and five strengths each
-    controls: bool = True  #: low-lr and placebo, eight strengths
+    controls: bool = True  #: low-lr and placebo, ten strengths
 
     @property
     def cells(self) -> int:
-        """The number of cells: `none`, entries and controls, for each task, signal and seed."""
-        return self.tasks * self.signals * self.seeds * (1 + 5 * self.entries + 8 * self.controls)
+        """The number of cells of the first phase; those of the second depend on the choices."""
+        of_none = self.choosing + self.confirming
+        strengths = 5 * self.entries + 10 * self.controls
+        return self.tasks * self.signals * (of_none + strengths * self.choosing)
 
 
 SIZES = {
     size.cells: size
     for size in (
-        Size(1, 1, 1, 0, controls=False),
-        Size(1, 3, 3, 0, controls=False),
-        Size(1, 3, 3, 2, controls=False),
-        Size(2, 3, 5, 5),
-        Size(2, 3, 5, 65),
-        Size(2, 3, 10, 332),
+        Size(1, 1, 1, 1, 0, controls=False),
+        Size(1, 3, 3, 3, 0, controls=False),
+        Size(1, 3, 3, 10, 2, controls=False),
+        Size(2, 3, 3, 10, 5),
+        Size(2, 3, 3, 10, 65),
+        Size(2, 3, 3, 10, 600),
     )
 }
 
 
 def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
     """Run an action in a fresh process.
+
+    Args:
+        action: build, merge, plan or report.
+        cells: a key of `SIZES`.
+        folder: where the store is made.
 
     Returns:
         (seconds from the start of the process to the end of its action, largest resident memory in
@@ -103,17 +118,26 @@ def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
     return end["at"] - started, end["peak"]
 
 
+def planned_cells(folder: Path) -> int:
+    """Return how many cells of both phases were planned when the store was built."""
+    return len(Store(folder / "board" / "records").manifests()["growth"].cells)
+
+
 def build(size: Size, folder: Path) -> None:
     """Write the plugins' files, and a store with a record for every cell, left by one writer."""
     _write_plugins(size, folder / "shipped")
     options = build_parser().parse_args(["run", *_words(folder)])
     registry = session.load_registry(options)
     planned = session.plan_suite(options, registry, DatasetLoader(registry, options.data_dir))
-    environment = session.expected_environment("cpu", planned.suite.compiled)
+    environment = session.expected_environments("cpu", planned.suite.compiled)[0]
     env = digest(environment)
     store = Store(folder / "board" / "records")
-    store.write_manifest(replace(planned.manifest, envs=(env,)))
-    records = [replace(r, env=env, versions=environment) for r in _records(planned)]
+    committed = Committed.read()
+    first = list(committed.records_for(planned))
+    confirming = SecondPhase(planned, planned.pairs, first).plan()
+    store.write_manifest(replace(confirming.manifest, envs=(env,)))
+    made = [*first, *committed.records_for(confirming)]
+    records = [replace(record, env=env, versions=environment) for record in made]
     with store.writer() as writer:
         for start in range(0, len(records), BATCH):
             writer.append(records[start : start + BATCH])
@@ -128,9 +152,10 @@ def plan(size: Size, folder: Path) -> None:
     """Do `membench run` on the whole store, up to where the first pack would go to a worker."""
 
     def reached(job: training.TrainingJob, packs: list, *_: object, **__: object) -> None:
-        if packs or len(job.keys) != size.cells:
+        cells = planned_cells(folder)
+        if packs or len(job.keys) != cells:
             raise RuntimeError(
-                f"{len(packs)} packs of {len(job.keys)} cells are missing, not 0 of {size.cells}"
+                f"{len(packs)} packs of {len(job.keys)} cells are missing, not 0 of {cells}"
             )
         _print_end()
         sys.stdout.flush()
@@ -150,56 +175,91 @@ def _words(folder: Path) -> list[str]:
 
 
 def _write_plugins(size: Size, folder: Path) -> None:
-    """Link the shipped plugins, without the regularizers, and write made-up regularizers."""
-    patterns = ["architectures/*.py", "datasets/*.py", "signals/*.py"]
+    """Link the shipped plugins, without the regularizers; write the suite and regularizers."""
+    patterns = ["architectures/*.py", "datasets/*.py", "optimizers/*.py", "signals/*.py"]
     if size.controls:
         patterns.append("regularizers/controls.py")
     folder.mkdir(parents=True)
     for pattern in patterns:
         for path in shipped_folder().glob(pattern):
             (folder / path.name).symlink_to(path)
+    quick = discover().suite("quick")
+    growth = replace(
+        quick,
+        name="growth",
+        architectures=quick.architectures[: size.tasks],
+        signals=quick.signals[: size.signals],
+        choosing=tuple(range(size.choosing)),
+        confirming=tuple(range(size.choosing, size.choosing + size.confirming)),
+        recipes=dict(list(quick.recipes.items())[: size.tasks]),
+    )
+    (folder / "growth.py").write_text(_SUITE.format(suite=growth))
     for i in range(size.entries):
         name, group = f"entry-{i:03}", _GROUPS[i % len(_GROUPS)]
         (folder / f"{name}.py").write_text(_PLUGIN.format(name=name, group=group))
 
 
-def _records(planned: Plan) -> Iterator[Record]:
-    """Make a record for every cell, of a committed record of the same task and signal."""
-    committed = Store(COMMITTED)
-    manifest = committed.manifests()["quick"]
-    by_cell = {record.cell: record for record in committed.read().records.values()}
-    entries = []
-    for entry in manifest.entries:
-        # A skipped entry has no records on some task.
-        if entry.group != "control" and entry.name not in CONTROLS and not entry.skipped:
-            entries.append(entry)
-    grids = {entry.name: entry.strengths for entry in planned.manifest.entries}
-    for number, cell in enumerate(planned.cells):
-        record = by_cell[_committed_cell(cell, entries, grids, len(manifest.seeds))]
-        yield replace(
-            record,
-            key=planned.manifest.cells[cell.id],
-            id=cell.id,
-            regularizer=cell.regularizer,
-            strength=cell.strength,
-            seed=cell.seed,
-            train_bits=_rotate(record.train_bits, number),
-            test_bits=_rotate(record.test_bits, number),
+@dataclass(frozen=True)
+class Committed:
+    """The records of the committed board that stand for those of made-up entries."""
+
+    by_cell: dict[Cell, Record]
+    entries: tuple[Entry, ...]
+    choosing: tuple[int, ...]
+    seeds: tuple[int, ...]  #: of both phases, for `none`
+
+    @classmethod
+    def read(cls) -> Committed:
+        """Read the board of `quick`."""
+        store = Store(COMMITTED)
+        manifest = store.manifests()["quick"]
+        entries = []
+        for entry in manifest.entries:
+            # A skipped entry has no records on some task.
+            if entry.group != "control" and entry.name not in CONTROLS and not entry.skipped:
+                entries.append(entry)
+        return cls(
+            by_cell={record.cell: record for record in store.read().records.values()},
+            entries=tuple(entries),
+            choosing=manifest.choosing,
+            seeds=manifest.seeds,
         )
 
+    def records_for(self, planned: Plan) -> Iterator[Record]:
+        """Make a record for every cell, of a committed record of the same task and signal."""
+        grids = {entry.name: entry.strengths for entry in planned.manifest.entries}
+        for number, cell in enumerate(planned.cells):
+            record = self.by_cell[self._stand_in(cell, grids)]
+            yield replace(
+                record,
+                key=planned.manifest.cells[cell.id],
+                id=cell.id,
+                regularizer=cell.regularizer,
+                strength=cell.strength,
+                seed=cell.seed,
+                train_bits=_rotate(record.train_bits, number),
+                test_bits=_rotate(record.test_bits, number),
+            )
 
-def _committed_cell(cell: Cell, entries: list[Entry], grids: dict[str, tuple], seeds: int) -> Cell:
-    """Choose the committed cell whose record stands for this one's.
+    def _stand_in(self, cell: Cell, grids: dict[str, tuple]) -> Cell:
+        """Choose the committed cell whose record stands for this one's.
 
-    Made-up entries that share a committed entry have its seeds in different orders.
-    """
-    if cell.regularizer in CONTROLS:
-        return replace(cell, seed=cell.seed % seeds)
-    shift, number = divmod(int(cell.regularizer.removeprefix("entry-")), len(entries))
-    entry = entries[number]
-    strength = entry.strengths[grids[cell.regularizer].index(cell.strength)]
-    seed = (cell.seed + shift) % seeds
-    return replace(cell, regularizer=entry.name, strength=strength, seed=seed)
+        All strengths of an entry have records on the choosing seeds only. Made-up entries that
+        share a committed entry have its seeds in different orders.
+        """
+        if cell.regularizer == "none":
+            return replace(cell, seed=self.seeds[cell.seed % len(self.seeds)])
+        if cell.regularizer in CONTROLS:
+            return replace(cell, seed=self.choosing[cell.seed % len(self.choosing)])
+        made_up = int(cell.regularizer.removeprefix("entry-"))
+        shift, number = divmod(made_up, len(self.entries))
+        entry = self.entries[number]
+        return replace(
+            cell,
+            regularizer=entry.name,
+            strength=entry.strengths[grids[cell.regularizer].index(cell.strength)],
+            seed=self.choosing[(cell.seed + shift) % len(self.choosing)],
+        )
 
 
 def _rotate(bits: str, number: int) -> str:
@@ -220,13 +280,6 @@ def _print_end() -> None:
 
 def _act(action: str, cells: str, folder: str) -> None:
     size, path = SIZES[int(cells)], Path(folder)
-    SUITES["growth"] = replace(
-        SUITES["quick"],
-        name="growth",
-        architectures=SUITES["quick"].architectures[: size.tasks],
-        signals=SUITES["quick"].signals[: size.signals],
-        seeds=tuple(range(size.seeds)),
-    )
     session.discover = partial(discover, shipped=path / "shipped")
     actions: dict[str, Callable[[Size, Path], Any]] = {
         "build": build,

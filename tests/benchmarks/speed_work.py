@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from membench.api import Recipe
 from membench.api import Split
-from membench.planning.suites import SUITES
 from membench.records import Cell
+from membench.registry.registry import discover
 
-QUICK = SUITES["quick"]
+QUICK = discover().suite("quick")
 SIGNALS = ("real", "randY")
 WIDTH = QUICK.width  #: lanes in one of membench's packs
 SHOWN = 0.5  #: the dropout strength whose accuracies the tables show

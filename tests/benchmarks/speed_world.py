@@ -18,6 +18,7 @@ from torch import nn
 
 from membench.api import Architecture
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Regularizer
 from membench.api import Signal
 from membench.data import RunData
@@ -65,6 +66,9 @@ class Source:
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
         return self.registry.regularizer(name)
+
+    def optimizer(self, name: str) -> Optimizer:
+        return self.registry.optimizer(name)
 
     def architecture(self, name: str) -> Architecture:
         return LOCAL.get(name) or self.registry.architecture(name)

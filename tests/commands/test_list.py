@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from membench.commands.list import print_plugins
-from membench.planning.suites import SUITES
 from membench.registry.composition import NONE_ENTRY
 from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
@@ -17,6 +16,18 @@ from membench.registry.registry import Registry
 
 HOSTILE = "a [bold red]b[/] \x1b[31m\x07c\nd"
 GRID = ((0.1,), (0.2,), (0.5,), (1.0,), (math.inf,))
+SMALL = {
+    "datasets": ["dots"],
+    "architectures": ["mlp", "cnn"],
+    "signals": ["real", "mixed@0.4", "randY"],
+    "choosing": [0, 1, 2],
+    "confirming": [3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    "probes": [],
+    "splits": {},
+    "recipes": {},
+    "width": 15,
+    "compiled": True,
+}
 REGISTRY = Registry(
     regularizers={
         "none": NONE_ENTRY,
@@ -43,6 +54,16 @@ REGISTRY = Registry(
         "beta": PluginEntry(kind="regularizers", name="beta", group="data"),
     },
     signals={"randY": PluginEntry(kind="signals", name="randY", acts_on=("labels",))},
+    suites={
+        "small": PluginEntry(
+            kind="suites",
+            name="small",
+            summary="two dots",
+            origin="s.py",
+            version=3,
+            suite=SMALL,
+        )
+    },
     problems=(PluginProblem("bad.py", "cannot be loaded " * 10 + "\x1b[2J[red]"),),
 )
 
@@ -52,7 +73,7 @@ def test_tables_fit_the_terminal_and_names_stay_whole(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    print_plugins(REGISTRY, SUITES, as_json=False)
+    print_plugins(REGISTRY, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     starts = [line.split(" ")[0] for line in lines]
@@ -63,8 +84,9 @@ def test_tables_fit_the_terminal_and_names_stay_whole(
         "zeta",
         "eta",
     ]
-    assert {"smoke", "quick", "randY"} <= set(starts)
-    assert {"5 regularizers", "0 datasets", "1 signals", "4 suites"} <= {
+    assert {"small", "randY"} <= set(starts)
+    assert any(line.split()[-4:] == ["3", "+", "10", "s.py"] for line in lines)
+    assert {"5 regularizers", "0 datasets", "1 signals", "1 suites"} <= {
         line.strip() for line in lines
     }
 
@@ -73,7 +95,7 @@ def test_a_plugin_cannot_write_markup_or_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    print_plugins(REGISTRY, SUITES, as_json=False)
+    print_plugins(REGISTRY, as_json=False)
     out, err = capsys.readouterr()
     assert "a [bold red]b[/] [31m c d" in out
     assert "\x1b" not in out + err
@@ -81,22 +103,23 @@ def test_a_plugin_cannot_write_markup_or_control_characters(
 
 
 def test_problems_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plugins(REGISTRY, SUITES, as_json=True)
+    print_plugins(REGISTRY, as_json=True)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "bad.py: " + "cannot be loaded " * 10 + "[2J[red]"
 
 
 def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plugins(REGISTRY, SUITES, as_json=True)
+    print_plugins(REGISTRY, as_json=True)
     listed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert list(listed) == [
         "regularizers",
         "architectures",
         "datasets",
         "signals",
+        "optimizers",
         "probes",
-        "studies",
         "suites",
+        "studies",
     ]
     names = [plugin["name"] for plugin in listed["regularizers"]]
     assert names == ["none", "gradient-clipping+sam", "beta", "zeta", "eta"]
@@ -119,9 +142,18 @@ def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> Non
             "acts_on": ["labels"],
         }
     ]
-    suites = {suite["name"]: suite for suite in listed["suites"]}
-    assert suites["quick"]["seeds"] == 5
-    assert suites["quick"]["architectures"] == ["mlp", "cnn"]
+    assert listed["suites"] == [
+        {
+            "name": "small",
+            "group": "",
+            "summary": "two dots",
+            "source": "",
+            "origin": "s.py",
+            "acts_on": [],
+            "version": 3,
+            **SMALL,
+        }
+    ]
 
 
 def test_problems_are_red_on_a_terminal(
@@ -130,5 +162,5 @@ def test_problems_are_red_on_a_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    print_plugins(replace(REGISTRY, problems=(PluginProblem("a.py", "b"),)), SUITES, as_json=True)
+    print_plugins(replace(REGISTRY, problems=(PluginProblem("a.py", "b"),)), as_json=True)
     assert capsys.readouterr().err == "\x1b[31ma.py: b\x1b[0m\n"

@@ -107,7 +107,7 @@ def test_nothing_is_measured_where_all_records_count_already(store: Store, trial
     record = store_record(store, "mlp", "another machine")
     assert choose(store, task("mlp", record.key), accept_all=True) == {}
     assert choose(store, task("mlp", record.key), measure=False) == {}
-    assert trials.measured == [] and not (store.folder / "decisions.json").exists()
+    assert trials.measured == [] and not (store.shards / "decisions.json").exists()
     choose(store, task("mlp", record.key, "2"), accept_all=True)
     assert trials.measured == ["dots/mlp"]
 
@@ -115,7 +115,7 @@ def test_nothing_is_measured_where_all_records_count_already(store: Store, trial
 def test_a_network_that_cannot_be_measured_is_not_decided(store: Store, trials: Trials) -> None:
     trials.outcomes = {"mlp": None}
     assert choose(store, task("mlp", "1")) == {}
-    assert not (store.folder / "decisions.json").exists()
+    assert not (store.shards / "decisions.json").exists()
 
 
 def test_nothing_is_chosen_where_no_trial_is_needed(

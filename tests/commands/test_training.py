@@ -24,6 +24,7 @@ from membench.execution.summary import Summary
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
 from membench.records import Cell
+from membench.records import Record
 from membench.records import digest
 from membench.registry.entry import PluginEntry
 from membench.store.store import Store
@@ -48,7 +49,12 @@ def study_job(num_seeds: int) -> StudyJob:
     cells = tuple(Cell("dots", "mlp", "none", (), "randY", seed) for seed in arm.seeds)
     keys = tuple(digest(cell.id) for cell in cells)
     plan = ArmPlan(
-        study="toy", arm=arm, cells=cells, keys=keys, code=lambda cells, probes: (), arrays=""
+        study="toy",
+        arm=arm,
+        cells=cells,
+        keys=keys,
+        code=lambda cells, probes, optimizer: (),
+        arrays="",
     )
     entry = PluginEntry(kind="studies", name="toy", code_hash="")
     return StudyJob(entry=entry, scale="quick", plans=(plan,))
@@ -60,8 +66,8 @@ def training_job(job: StudyJob, environment: dict[str, Any], **more: Any) -> Tra
         plugins=(),
         keys=job.keys,
         packs=lambda done: study_jobs.packs_of([job], done),
+        records={},
         environment=environment,
-        accepted=(),
         retry=None,
         **more,
     )
@@ -89,9 +95,39 @@ def test_a_study_s_packs_are_wide_on_a_gpu(
 ) -> None:
     store = Store(tmp_path / "records")
     job = training_job(study_job(num_seeds=50), {"device": device, "torch": "2"})
-    training.train_missing(job, store, store.read(), OPTIONS, ForkServer())
+    training.train_missing(job, store, OPTIONS, ForkServer())
     assert [len(pack.cells) for pack in given["packs"]] == widths
     assert given["on_cpu"] == on_cpu
+
+
+class Confirming:
+    """Stands for the second phase: two packs follow from the first, and nothing from them."""
+
+    def __init__(self, packs: list[Pack]) -> None:
+        self.expected = 30
+        self._packs = packs
+
+    def packs(self, records: Sequence[Record]) -> list[Pack]:
+        packs, self._packs, self.expected = self._packs, [], 0
+        return packs
+
+
+def test_packs_that_follow_are_given_to_the_pool_as_wide_and_as_precise_as_the_others(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    store = Store(tmp_path / "records")
+    further = study_jobs.packs_of([study_job(num_seeds=30)], ())
+    job = training_job(
+        study_job(num_seeds=3),
+        {"device": "H100", "torch": "2"},
+        precisions={"dots/mlp": Choice(precision="highest")},
+        follow_up=Confirming(further),
+    )
+    training.train_missing(job, store, OPTIONS, ForkServer())
+    followed = given["follow_up"](given["packs"][0])
+    assert [len(pack.cells) for pack in followed] == [30]  # joined for the GPU
+    assert {pack.precision for pack in followed} == {"highest"}
+    assert given["follow_up"](followed[0]) == []
 
 
 @pytest.mark.parametrize(("is_compiled", "precision"), [(True, "highest"), (False, "")])
@@ -111,7 +147,7 @@ def test_compiled_packs_are_given_the_precision_of_their_task(
     (plan,) = study.plans
     study = replace(study, plans=(replace(plan, arm=replace(plan.arm, compiled=is_compiled)),))
     job = training_job(study, {"device": "cpu", "torch": "2"}, precisions=choices)
-    training.train_missing(job, store, store.read(), OPTIONS, ForkServer())
+    training.train_missing(job, store, OPTIONS, ForkServer())
     assert {pack.precision for pack in given["packs"]} == {precision}
     assert "fp32 products: bfloat16 is 0.5x fp32 here (dots/mlp)" in capsys.readouterr().out
 

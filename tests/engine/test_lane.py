@@ -8,21 +8,29 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.engine import CLASSES
 from support.engine import CNN
+from support.engine import MLP
 from support.engine import ToyRun
 from support.engine import bitwise_equal
 from support.engine import lane_data
 from support.engine import one_lane
+from torch.func import functional_call
+from torch.utils._pytree import tree_map
 
 from membench.api import COMMON_FIELDS
 from membench.api import STAGE_FIELDS
 from membench.api import STAGES
 from membench.api import Lane
+from membench.api import Params
+from membench.api import Recipe
 from membench.api import Regularizer
+from membench.engine.costs import count_stacked_step
 from membench.engine.lane import DRAWS
 from membench.engine.lane import LaneView
 from membench.engine.step import Step
+from membench.engine.step import untapped
 from membench.errors import LaneError
 
 #: design, section 3, "lane has besides the common fields"; `clean` is for controls.
@@ -35,7 +43,7 @@ TABLE = {
     "grads": "index x y logits gradient",
     "weights": "before",
     "init": "",
-    "update": "before index x y logits",
+    "update": "before index x y logits grads gradient forward",
     "readout": "",
 }
 SPECIAL = sorted({field for fields in TABLE.values() for field in fields.split()})
@@ -154,7 +162,14 @@ def reachable(value: Any, seen: set[int]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "field"), [("batch", "forward"), ("loss", "forward"), ("grads", "gradient")]
+    ("stage", "field"),
+    [
+        ("batch", "forward"),
+        ("loss", "forward"),
+        ("grads", "gradient"),
+        ("update", "forward"),
+        ("update", "gradient"),
+    ],
 )
 def test_no_attribute_of_what_a_lane_can_call_leads_to_the_step(
     seen: dict[str, LaneView], stage: str, field: str
@@ -254,3 +269,118 @@ def test_each_part_of_a_composition_has_its_own_strength_and_state() -> None:
         [5 + 3 * 0.5],
         [25 + 3 * 0.25],
     ]
+
+
+# --- what `update` sees ---------------------------------------------------------------------------
+
+
+def take_step(toy_run: ToyRun) -> dict[str, Any]:
+    """Take the first step of one lane as it is: not stacked, so that stages can keep tensors."""
+    trainer = toy_run.trainer()
+    state, constants = (tree_map(lambda v: v[0], t) for t in (trainer.state, trainer.constants))
+    s = one_lane(trainer, toy_run.orders()[0])
+    batch = {"x": s.x, "y": s.y, "index": s.index, "clean": s.clean}
+    return toy_run.program.step(state, constants, batch, torch.tensor(0, dtype=torch.int32))
+
+
+def plain_gradient(params: Params, x: torch.Tensor, y: torch.Tensor) -> Params:
+    """The gradient of the mean cross-entropy, by torch's autograd and torch's own loss."""
+    variables = {name: w.detach().clone().requires_grad_() for name, w in params.items()}
+    loss = F.cross_entropy(functional_call(plain_module(), variables, (x, untapped)), y.argmax(1))
+    grads = torch.autograd.grad(loss, list(variables.values()))
+    return dict(zip(variables, grads, strict=True))
+
+
+def plain_module() -> torch.nn.Module:
+    return MLP.build((1, 8, 8), CLASSES)
+
+
+def assert_close(actual: Params, expected: Params) -> None:
+    for name, values in expected.items():
+        assert torch.allclose(actual[name], values, atol=1e-6, rtol=1e-4), name
+
+
+def test_update_sees_the_optimizer_s_gradient_the_objective_s_and_the_network() -> None:
+    seen: dict[str, Any] = {}
+
+    def perturb(params: Params, lane: Any) -> Params:
+        seen["noise"] = {name: lane.normal(w.shape) for name, w in params.items()}
+        return {name: w + 0.1 * seen["noise"][name] for name, w in params.items()}
+
+    def update(params: Params, lane: Any) -> dict[str, Any]:
+        seen.update(params=params, before=lane.before, x=lane.x, y=lane.y, grads=lane.grads)
+        seen["whole"] = lane.gradient(lane.before)
+        seen["rows"] = lane.gradient(lane.before, torch.tensor([3, 1]))
+        seen["logits"], seen["old"] = lane.forward(lane.x), lane.forward(lane.x, lane.before)
+        return {}
+
+    left = Regularizer("left", (1.0,), grads=lambda g, p, lane: {k: 2 * v for k, v in g.items()})
+    right = Regularizer(
+        "right",
+        (1.0,),
+        perturb=perturb,
+        grads=lambda g, p, lane: {k: v + 1 for k, v in g.items()},
+        update=update,
+    )
+    take_step(ToyRun((left, right), ((1.0, 1.0),)))
+    x, y, before = seen["x"], seen["y"], seen["before"]
+    moved = {name: w + 0.1 * seen["noise"][name] for name, w in before.items()}
+    whole, rows = plain_gradient(moved, x, y), plain_gradient(moved, x[[3, 1]], y[[3, 1]])
+    assert_close(seen["grads"], {name: 2 * g + 1 for name, g in whole.items()})
+    # `gradient` is that of the `grads` stage: the parts to the left have acted, this one has not
+    assert_close(seen["whole"], {name: 2 * g for name, g in whole.items()})
+    assert_close(seen["rows"], {name: 2 * g for name, g in rows.items()})
+    assert_close(
+        seen["params"], {name: w - 0.1 * seen["grads"][name] for name, w in before.items()}
+    )
+    for logits, params in (("logits", seen["params"]), ("old", before)):
+        expected = functional_call(plain_module(), params, (x, untapped))
+        assert torch.allclose(seen[logits], expected, atol=1e-6)
+
+
+def test_the_gradient_of_update_has_the_step_s_draws_and_its_forward_has_fresh_ones() -> None:
+    seen: dict[str, Any] = {}
+
+    def update(params: Params, lane: Any) -> dict[str, Any]:
+        seen["same"] = bitwise_equal(lane.gradient(lane.before), lane.grads)
+        seen["tapped"] = [lane.forward(lane.x, lane.before, train=True) for _ in range(2)]
+        seen["main"] = lane.logits
+        return {}
+
+    noisy = Regularizer(
+        "noisy", (1.0,), hidden=lambda h, lane: h + lane.normal(h.shape), update=update
+    )
+    take_step(ToyRun((noisy,), ((1.0,),)))
+    assert seen["same"]
+    first, second = seen["tapped"]
+    assert not torch.allclose(first, second)
+    assert not torch.allclose(first, seen["main"])
+
+
+def test_what_update_could_see_and_does_not_ask_for_costs_nothing() -> None:
+    def counted(**stages: Any) -> tuple[int, int]:
+        run = ToyRun((Regularizer("part", (1.0,), **stages),), ((1.0,),))
+        count = count_stacked_step(run.trainer())
+        return count.flops, count.kernels
+
+    def ask(params: Params, lane: Any) -> dict[str, Any]:
+        lane.gradient(params)
+        return {}
+
+    assert counted(update=lambda params, lane: {}) == counted(weights=lambda params, lane: params)
+    assert counted(update=ask)[0] == 2 * counted()[0]
+
+
+# --- the mean rate --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("schedule", "mean"), [("constant", 0.3), ("cosine", 0.3 * 41 / 80)])
+def test_the_mean_rate_is_that_of_the_recipe_s_steps(schedule: str, mean: float) -> None:
+    """Half of the sum over 40 steps of 1 + cos(pi t / 40) is 41 / 2."""
+    recipe = Recipe(lr=0.3, batch=8, schedule=schedule)
+    toy_run = ToyRun((Regularizer("part", (1.0,)),), ((1.0,),), recipe=recipe, steps=40)
+    lanes = [
+        one_lane(toy_run.trainer(), toy_run.orders()[0], t).lane(0, "weights") for t in range(40)
+    ]
+    assert lanes[7].mean_lr == pytest.approx(mean, rel=1e-9)
+    assert torch.stack([lane.lr for lane in lanes]).mean().item() == pytest.approx(mean, rel=1e-5)

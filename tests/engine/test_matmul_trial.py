@@ -21,17 +21,19 @@ from membench.engine.step import RunSizes
 from membench.testing.toy import CLASSES
 from membench.testing.toy import MLP
 from membench.testing.toy import SHAPE
+from membench.testing.toy import shipped_optimizer
 
 RECIPE = Recipe(batch=20)
+SGD = shipped_optimizer("sgd")
 FIRST = Product(batch=1, m=20, k=784, n=256)
 SECOND = Product(batch=1, m=20, k=256, n=256)
 
 
 def test_the_products_of_the_plain_step_have_all_of_its_flops() -> None:
-    counts = plain_products(MLP, RECIPE, SHAPE, CLASSES)
+    counts = plain_products(MLP, RECIPE, SGD, SHAPE, CLASSES)
     sizes = RunSizes(steps=1, num_classes=CLASSES, num_examples=20, pixel_scale=1.0)
     module = meta_module(MLP, SHAPE, CLASSES)
-    program = Program(module=module, parts=(), recipe=RECIPE, sizes=sizes)
+    program = Program(module=module, parts=(), recipe=RECIPE, optimizer=SGD, sizes=sizes)
     flops = sum(count * product.flops for product, count in counts.items())
     assert flops == count_step(program, SHAPE).flops > 0
 

@@ -144,6 +144,7 @@ def test_a_probe_is_told_where_the_run_is() -> None:
     assert lane.order.shape == (18, 10) and torch.equal(
         lane.order[:3].flatten().sort()[0], torch.arange(30)
     )
+    assert lane.rates.tolist() == [RECIPE.lr] * 18
     assert lane.pixel.shape == (1, 1, 1) and data.x.mean().abs() < 1e-5 and data.trained.all()
     assert params.keys() == lane.initial.keys() and not any(
         torch.equal(params[k], lane.initial[k]) for k in params

@@ -22,6 +22,8 @@ from support.engine import blobs
 from support.engine import pack
 from support.engine import parts
 from support.engine import registry
+from support.engine import shipped_optimizer
+from support.suites import shipped_suite
 
 from membench.api import Dataset
 from membench.api import Recipe
@@ -43,7 +45,6 @@ from membench.engine.trainer import Trainer
 from membench.errors import LaneError
 from membench.errors import MembenchError
 from membench.planning.plan import make_plan
-from membench.planning.suites import SUITES
 from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
@@ -607,7 +608,13 @@ def test_memory_of_averaged_weights_with_batch_norm_does_not_grow_with_the_data(
         split = replace(SPLIT, train=train)
         module = registry().architecture("resnet8").build((1, 8, 8), CLASSES)
         sizes = RunSizes(steps=10, num_classes=CLASSES, num_examples=split.train, pixel_scale=1.0)
-        program = Program(module=module, parts=parts("ema"), recipe=RECIPE, sizes=sizes)
+        program = Program(
+            module=module,
+            parts=parts("ema"),
+            recipe=RECIPE,
+            optimizer=shipped_optimizer("sgd"),
+            sizes=sizes,
+        )
         lanes.append(costs.lane_memory(program, (1, 8, 8)))
     assert lanes[1] < 30 * lanes[0]  # 100 times the images; a reading takes 500 of them
 
@@ -637,11 +644,11 @@ def test_the_data_of_the_tests_can_be_learned() -> None:
 
 
 def test_the_plain_network_of_smoke_passes_the_gate_on_development_seeds() -> None:
-    suite = replace(SUITES["smoke"], seeds=(1000, 1001, 1002))
+    suite = replace(shipped_suite("smoke"), choosing=(1000,), confirming=(1001, 1002))
     plan = make_plan(
         suite, registry(), lambda name: "", lambda *names: None, lambda cell: "/none/" in cell
     )
     (alone,) = (pack for pack in plan.packs() if pack.cells[0].regularizer == "none")
     (gate,) = score(plan.manifest, train_pack(alone, registry(), "cpu")).gates
-    assert gate.seeds == suite.seeds
+    assert (gate.choosing, gate.confirming) == ((1000,), (1001, 1002))
     assert gate.reasons == ()

@@ -37,7 +37,6 @@ from membench.api import Regularizer
 from membench.engine import compiled
 from membench.engine import evaluate
 from membench.engine import network
-from membench.engine import optim
 from membench.engine.costs import count_stacked_step
 from membench.engine.environment import environment
 from membench.engine.environment import precision
@@ -100,44 +99,6 @@ def test_one_lane_is_the_plain_torch_loop(architecture: str, optimizer: str) -> 
         for name, w in plain_loop(toy_run, lane, OPTIMIZERS[optimizer], EPOCHS).items():
             assert torch.allclose(mine[f"/{name}"], w, atol=2e-5, rtol=1e-4), name
     assert any((mine[name] - start[name]).abs().max() > 0.05 for name in start)  # it did train
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_optimizers_are_torchs_to_the_twelfth_digit(optimizer: str) -> None:
-    recipe = Recipe(optimizer, lr=0.01)
-    start = {
-        "w": torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4),
-        "b": torch.ones(2, dtype=torch.float64),
-    }
-    mine, slots = dict(start), optim.init(recipe, start)
-    theirs = {k: v.clone().requires_grad_() for k, v in start.items()}
-    reference = OPTIMIZERS[optimizer](theirs.values(), lr=0.01)
-    for t in range(60):
-        grads = {k: torch.cos(7 * v + t) * 10 ** (-t / 20) for k, v in start.items()}
-        for k, v in theirs.items():
-            v.grad = grads[k].clone()
-        reference.step()
-        lr, step = torch.tensor(0.01, dtype=torch.float64), torch.tensor(t, dtype=torch.int32)
-        mine, slots = optim.update(recipe, mine, grads, slots, lr, step)
-    for k, v in theirs.items():
-        assert torch.allclose(mine[k], v, rtol=1e-12, atol=1e-12)
-
-
-def test_the_cosine_schedule_is_torchs() -> None:
-    recipe, reference = Recipe(lr=0.3, schedule="cosine"), torch.optim.SGD([torch.zeros(1)], lr=0.3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, T_max=20)
-    for t in range(20):
-        assert optim.rate(recipe, torch.tensor(t / 20)).item() == pytest.approx(
-            schedule.get_last_lr()[0], rel=1e-5
-        )
-        reference.step()
-        schedule.step()
-
-
-@pytest.mark.parametrize("recipe", [Recipe("adam"), Recipe(schedule="linear")])
-def test_an_unknown_optimizer_or_schedule_is_refused(recipe: Recipe) -> None:
-    with pytest.raises(MembenchError, match="know sgd, adamw and constant, cosine"):
-        optim.init(recipe, {})
 
 
 # --- lanes ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import pytest
 from support.processes import command_line
 from support.processes import processes_with
 from support.processes import wait_until
+from support.suites import shipped_suite
 from support.trainers import REPO
 from support.trainers import make_pack
 
@@ -29,7 +30,6 @@ from membench.execution.worker import ONE_THREAD
 from membench.execution.worker import worker_command
 from membench.planning.packs import Pack
 from membench.planning.plan import make_plan
-from membench.planning.suites import SUITES
 from membench.records import digest
 from membench.registry.registry import discover
 from membench.store.store import Store
@@ -40,7 +40,6 @@ from pathlib import Path
 from support.trainers import *
 from membench.execution.pool import run_packs
 from membench.store.store import Store
-from membench.planning.suites import SUITES
 from membench.execution.worker import worker_command
 
 # A test run in the background has it ignored.
@@ -90,6 +89,26 @@ def test_every_pack_is_trained_and_stored(run: Callable[..., Summary], store: St
     assert not summary.interrupted and summary.seconds > 0
     assert statuses(store) == {"good ok": 10, "diverging diverged": 2}
     assert store.merge() > 0 and not list(store.shards.glob("*.jsonl"))
+
+
+def test_packs_that_follow_from_stored_and_from_failed_ones_are_trained_too(
+    run: Callable[..., Summary], store: Store
+) -> None:
+    news = store.news()
+    told: list[tuple[str, list[str]]] = []
+    follow = {"good": [make_pack(index=7)], "raise": [make_pack("diverging")], "diverging": []}
+
+    def follow_up(pack: Pack) -> list[Pack]:
+        told.append((pack.program[2], [record.status for record in news.read()]))
+        return follow.pop(pack.program[2], [])
+
+    summary = run(make_pack(), make_pack("raise"), follow_up=follow_up)
+    assert (summary.ok, summary.diverged, summary.failed) == (4, 2, 2)
+    assert statuses(store) == {"good ok": 4, "diverging diverged": 2, "raise failed": 2}
+    told_of = Counter(name for name, _ in told)
+    assert told_of == {"good": 2, "raise": 1, "diverging": 1}
+    statuses_told = Counter(status for _, new in told for status in new)
+    assert statuses_told == {"ok": 4, "diverged": 2, "failed": 2}
 
 
 def test_a_run_without_packs_starts_no_worker(run: Callable[..., Summary], store: Store) -> None:
@@ -436,7 +455,7 @@ def test_the_engine_trains_in_a_worker_and_a_plugins_error_names_its_line(
     plugin.write_text(PLUGIN)
     registry = discover([str(plugin)])
     plan = make_plan(
-        SUITES["smoke"],
+        shipped_suite("smoke"),
         registry,
         lambda name: "",
         lambda *names: None,

@@ -55,6 +55,24 @@ def test_an_unshared_program_comes_before_a_larger_shared_one() -> None:
     assert [taken(queue, set(), [theirs])[0] for _ in range(2)] == ["small", "theirs"]
 
 
+def test_the_plain_network_comes_first_and_a_second_worker_leaves_it_to_the_first() -> None:
+    plain = make_pack("none").program
+    queue = Queue([*program("large", 9), *program("none", 1, 1), *program("small", 1)])
+    assert taken(queue, {make_pack("large").program}, []) == ("none", 1)
+    assert taken(queue, set(), [plain]) == ("large", 9)
+    assert taken(queue, {plain}, []) == ("none", 1)
+
+
+def test_packs_that_are_added_wait_behind_equal_ones_of_their_program() -> None:
+    queue = Queue(program("one", 2, 2))
+    later = [make_pack("one", index, epochs=2) for index in (5, 6)] + program("other", 9)
+    queue.add(later)
+    assert taken(queue, set(), []) == ("other", 9)
+    packs = [queue.take({make_pack("one").program}, []) for _ in range(4)]
+    assert packs == [*program("one", 2, 2), *later[:2]]
+    assert len(queue) == 0
+
+
 def test_programs_are_shared_where_most_is_left_for_each() -> None:
     queue = Queue([*program("crowded", 4, 4, 4), *program("quiet", 5, 5)])
     busy = [make_pack("crowded").program] * 2 + [make_pack("quiet").program]

@@ -19,18 +19,22 @@ from support.plans import without
 
 from membench.api import Recipe
 from membench.planning.manifest import merge_manifest
-from membench.planning.suites import Suite
-from membench.planning.suites import narrow
+from membench.planning.suites import PlannedSuite
 from membench.records import Entry
 from membench.records import Manifest
 from membench.registry.registry import Registry
 
 PAIR = "dropout+mixup"
+#: All choosing cells of the regularizer and task of `CELL`: it is planned as a whole.
+DROPOUT = {cell for cell in plan_of().manifest.cells if cell.startswith("dots/mlp/dropout[")}
 NEW_MIXUP = {"mixup": {"code_hash": "new"}}
 
 
 def replanned(
-    old: Manifest | None, plugins: Registry | None = None, suite: Suite = SUITE, **options: Any
+    old: Manifest | None,
+    plugins: Registry | None = None,
+    suite: PlannedSuite = SUITE,
+    **options: Any,
 ) -> Manifest:
     """Return the manifest after another plan."""
     plugins = plugins or registry()
@@ -90,11 +94,28 @@ def test_plans_with_different_plugins_installed_add_up() -> None:
     assert manifest == plan_of().manifest
 
 
-def test_plans_of_different_seeds_add_up() -> None:
-    first = plan_of(narrow(SUITE, (), (), (0,))).manifest
-    both = replanned(first, suite=narrow(SUITE, (), (), (1,)))
-    assert both.cells == plan_of().manifest.cells
-    assert both.seeds == (0, 1)
+def test_confirming_cells_stay_until_their_code_changes() -> None:
+    plan = plan_of().confirming({("dots/mlp", "dropout"): [(0.5,)]})
+    fresh = "dots/mlp/dropout[0.5]/real/seed2"
+    assert fresh in plan.manifest.cells
+    assert fresh not in plan_of().manifest.cells
+    assert replanned(plan.manifest).cells == plan.manifest.cells
+    assert fresh in replanned(plan.manifest, select=lambda cell: "mixup[" in cell).cells
+    assert fresh not in replanned(plan.manifest, registry(dropout={"code_hash": "new"})).cells
+
+
+def test_cells_whose_optimizer_is_not_installed_any_more_stay() -> None:
+    by_lion = replace(SUITE, recipes={("dots", "cnn"): Recipe("lion")})
+    old = plan_of(by_lion, registry(entry("optimizers", "lion"))).manifest
+    manifest = replanned(old, suite=replace(by_lion, architectures=("mlp",)))
+    assert {cell: old.cells[cell] for cell in ids(old, "cnn/")} == {
+        cell: manifest.cells[cell] for cell in ids(manifest, "cnn/")
+    }
+
+
+def test_the_environments_in_which_a_suite_was_run_stay() -> None:
+    old = replace(plan_of().manifest, envs=("b", "a"))
+    assert replanned(old, select=only_cell).envs == ("b", "a")
 
 
 def test_cells_with_a_probe_stay_after_a_run_without_it() -> None:
@@ -119,6 +140,19 @@ def test_entries_are_those_of_the_newest_plan_with_none_first() -> None:
     assert entry_of(manifest, "mixup").summary == "New words"
 
 
+def test_where_an_entry_cannot_act_stays_known_after_a_plan_of_another_task() -> None:
+    def skip(dataset: str, architecture: str, regularizer: str) -> str | None:
+        return f"has no taps in {architecture}" if regularizer == "dropout" else None
+
+    plugins = registry(dropout={"has_skip": True})
+    old = plan_of(plugins=plugins, skip=skip).manifest
+    part = replanned(old, plugins, replace(SUITE, architectures=("mlp",)), skip=skip)
+    assert entry_of(part, "dropout").skipped == {
+        "dots/mlp": "has no taps in mlp",
+        "dots/cnn": "has no taps in cnn",
+    }
+
+
 # --- what is dropped ------------------------------------------------------------------------------
 
 
@@ -126,7 +160,7 @@ def test_cells_of_changed_code_are_replaced_or_dropped() -> None:
     old = plan_of().manifest
     plugins = registry(dropout={"code_hash": "new"})
     manifest = replanned(old, plugins, select=only_cell)
-    assert ids(manifest, "dropout[") == {CELL}  # the others were not planned again
+    assert ids(manifest, "dropout[") == DROPOUT  # on the cnn it was not planned again
     assert manifest.cells[CELL] == plan_of(plugins=plugins).manifest.cells[CELL]
     assert manifest.cells[CELL] != old.cells[CELL]
     for cell in ids(old, "mixup["):
@@ -151,22 +185,30 @@ def test_a_strength_that_left_the_grid_is_dropped() -> None:
 
 def test_cells_of_other_arrays_are_dropped() -> None:
     manifest = replanned(plan_of().manifest, hash_of=lambda name: "new", select=only_cell)
-    assert ids(manifest, "mlp/dropout[") == {CELL}
+    assert ids(manifest, "mlp/dropout[") == DROPOUT
     assert ids(manifest, "mlp/mixup[") == set()
 
 
 def test_cells_of_another_recipe_are_dropped() -> None:
     suite = replace(SUITE, recipes={("dots", "mlp"): Recipe(lr=0.3)})
     manifest = replanned(plan_of().manifest, suite=suite, select=only_cell)
-    assert ids(manifest, "mlp/dropout[") == {CELL}
+    assert ids(manifest, "mlp/dropout[") == DROPOUT
     assert ids(manifest, "mlp/mixup[") == set()
     assert ids(manifest, "cnn/mixup[")  # the recipe is the mlp's alone
 
 
 @pytest.mark.parametrize(
-    "suite", [replace(SUITE, version=2), replace(SUITE, signals=("real", "randY"))]
+    "suite",
+    [
+        replace(SUITE, version=2),
+        replace(SUITE, signals=("real", "randY")),
+        replace(SUITE, confirming=(8,)),
+        replace(SUITE, choosing=(0, 1, 5)),
+    ],
 )
-def test_another_version_or_other_signals_start_a_new_manifest(suite: Suite) -> None:
+def test_another_version_and_other_signals_or_seeds_start_a_new_manifest(
+    suite: PlannedSuite,
+) -> None:
     def select(cell: str) -> bool:
         return cell.startswith("dots/mlp/dropout")
 

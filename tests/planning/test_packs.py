@@ -186,6 +186,7 @@ def test_packs_carry_the_code_and_the_data_that_they_were_planned_with() -> None
             ("datasets", dataset),
             ("architectures", architecture),
             ("regularizers", regularizer),
+            ("optimizers", "sgd"),
             *(("signals", signal) for signal in signals),
         }
         assert pack.arrays == plan_of().manifest.datasets[dataset]
@@ -197,15 +198,17 @@ def test_the_foreign_files_of_a_pack_are_those_of_all_parts_that_do_not_ship() -
     ships = replace(entry("regularizers", "ships"), path=str(shipped_folder() / "ships.py"))
     both = replace(entry("regularizers", "both"), members=(mine, yours, ships))
     tables = {name.name: name for name in (mine, yours, ships, both)}
-    base = registry()
+    base = registry(entry("optimizers", "lion", path="/home/me/lion.py"))
     code = CodeOfPlan(replace(base, regularizers={**base.regularizers, **tables}))
     files = {}
     for name in tables:
         cell = replace(plan_of().cells[0], regularizer=name)
-        pack = replace(plan_of().packs()[0], code=code.of([cell], ()))
+        pack = replace(plan_of().packs()[0], code=code.of([cell], (), "sgd"))
         files[name] = pack.foreign_files
     assert files["both"] == {"/home/me/mine.py", "/home/you/yours.py"}
     assert (files["mine"], files["ships"]) == ({"/home/me/mine.py"}, frozenset())
+    by_lion = replace(plan_of().packs()[0], code=code.of([cell], (), "lion"))
+    assert by_lion.foreign_files == {"/home/you/yours.py", "/home/me/mine.py", "/home/me/lion.py"}
 
 
 def test_packs_of_other_signals_are_joined_and_carry_the_code_of_both() -> None:

@@ -1,12 +1,27 @@
-"""Suites: their splits, and what a narrowed suite is called."""
+"""Suites as a command asks for them: what they are called, their seeds, splits and recipes."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from dataclasses import replace
+
+import pytest
+from support.plans import SUITE
+from support.plans import entry
+from support.plans import plan_of
+from support.plans import registry
+from support.suites import shipped_suite
+
+from membench.api import Recipe
 from membench.api import Split
-from membench.planning.suites import SUITES
+from membench.errors import ExitCode
+from membench.errors import MembenchError
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
+from membench.planning.suites import recipe_of
 from membench.planning.suites import split_of
+
+QUICK = shipped_suite("quick")
 
 
 def test_a_data_set_without_a_split_in_the_suite_gets_a_default_one() -> None:
@@ -18,19 +33,103 @@ def test_a_requested_training_size_leaves_images_for_validation() -> None:
     assert default_split(60000, 10000, 5000) == Split(test=10000, train=5000, validation=1000)
     assert default_split(60000, 10000, 59900) == Split(test=10000, train=59900, validation=100)
     assert default_split(1797, 0, 60) == Split(test=718, train=60, validation=539)
-    assert split_of(narrow(SUITES["quick"], (), (), (), train=500), "mnist5k") == Split(
-        2000, 500, 1000
-    )
+    assert split_of(narrow(QUICK, train=500), "mnist5k") == Split(2000, 500, 1000)
+
+
+def test_requested_epochs_replace_those_of_the_suite_and_of_the_architecture() -> None:
+    plugins = registry(mlp={"recipe": asdict(Recipe(lr=0.3, epochs=9))})
+    assert recipe_of(QUICK, plugins, "mnist5k/mlp") == Recipe(lr=0.05, epochs=50)
+    assert recipe_of(QUICK, plugins, "digits/mlp") == Recipe(lr=0.3, epochs=9)
+    short = narrow(QUICK, epochs=2)
+    assert recipe_of(short, plugins, "mnist5k/mlp") == Recipe(lr=0.05, epochs=2)
+    assert recipe_of(short, plugins, "digits/mlp") == Recipe(lr=0.3, epochs=2)
 
 
 def test_a_part_of_a_suite_keeps_its_name_and_anything_else_gets_another() -> None:
-    quick = SUITES["quick"]
-    assert narrow(quick, (), (), ()) == quick
-    part = narrow(quick, ("mnist5k",), ("mlp",), (0, 1))
-    assert (part.name, part.architectures, part.seeds) == ("quick", ("mlp",), (0, 1))
-    assert narrow(quick, ("digits",), (), ()).name == "quick-custom"
-    assert narrow(quick, (), ("mlp", "vit"), ()).name == "quick-custom"
-    assert narrow(quick, (), (), (0, 1000)).name == "quick-custom"
-    assert narrow(quick, (), (), (1000,)).name == "quick-custom"
-    assert narrow(quick, (), (), (), train=500).name == "quick-custom"
-    assert narrow(quick, (), (), (), epochs=5).name == "quick-custom"
+    assert narrow(QUICK) == QUICK
+    part = narrow(QUICK, datasets=("mnist5k",), architectures=("mlp",))
+    assert (part.name, part.architectures) == ("quick", ("mlp",))
+    assert narrow(QUICK, datasets=("digits",)).name == "quick-custom"
+    assert narrow(QUICK, architectures=("mlp", "vit")).name == "quick-custom"
+    assert narrow(QUICK, train=500).name == "quick-custom"
+    assert narrow(QUICK, epochs=5).name == "quick-custom"
+
+
+def test_requested_seeds_replace_the_confirming_ones_in_a_suite_of_another_name() -> None:
+    custom = narrow(QUICK, seeds=(20, 21))
+    assert (custom.name, custom.choosing, custom.confirming) == (
+        "quick-custom",
+        (0, 1, 2),
+        (20, 21),
+    )
+    assert narrow(QUICK, seeds=(3, 4)).name == "quick-custom"
+    assert narrow(QUICK, seeds=QUICK.confirming[::-1]) == QUICK
+
+
+def test_a_requested_seed_on_which_the_suite_chooses_is_refused() -> None:
+    with pytest.raises(MembenchError) as refused:
+        narrow(QUICK, seeds=(2, 3))
+    assert str(refused.value) == (
+        "--seeds: suite 'quick' chooses strengths on seed 2, so it cannot be read there; "
+        "give other seeds than 0, 1, 2"
+    )
+    assert refused.value.code == ExitCode.USAGE
+
+
+def test_requested_signals_replace_those_of_the_suite_in_one_of_another_name() -> None:
+    custom = narrow(QUICK, signals=("mixed@0.2", "my-noise", "mixed@0.2"))
+    assert (custom.name, custom.signals) == ("quick-custom", ("mixed@0.2", "my-noise"))
+    assert narrow(QUICK, signals=("real", "randY")).name == "quick-custom"
+    assert narrow(QUICK, signals=("randY", "mixed@0.4", "real")) == QUICK
+
+
+def test_requested_probes_come_to_those_of_the_suite_and_leave_it_its_name() -> None:
+    probing = narrow(QUICK, probes=("margin", "csr", "margin"))
+    assert (probing.name, probing.probes) == ("quick", ("margin", "csr"))
+    assert narrow(probing, probes=("norms",)).probes == ("margin", "csr", "norms")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "choosing", "confirming"),
+    [
+        ("smoke", 4, (0,), (1, 2)),
+        ("quick", 2, (0, 1, 2), tuple(range(3, 13))),
+        ("fashion", 2, (0, 1, 2), tuple(range(3, 13))),
+        ("standard", 2, (0, 1, 2), tuple(range(3, 8))),
+    ],
+)
+def test_the_shipped_suites_have_the_seeds_of_the_protocol(
+    name: str, version: int, choosing: tuple[int, ...], confirming: tuple[int, ...]
+) -> None:
+    suite = shipped_suite(name)
+    assert (suite.name, suite.version) == (name, version)
+    assert (suite.choosing, suite.confirming) == (choosing, confirming)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            Recipe("lion"),
+            "recipe of dots/mlp: unknown optimizer 'lion'; known: adamw, sgd",
+        ),
+        (
+            Recipe(schedule="step"),
+            "recipe of dots/mlp: unknown schedule 'step'; known: constant, cosine, warmup-cosine",
+        ),
+    ],
+)
+def test_an_unknown_optimizer_or_schedule_is_refused_when_it_is_planned(
+    recipe: Recipe, message: str
+) -> None:
+    suite = replace(SUITE, recipes={("dots", "mlp"): recipe})
+    with pytest.raises(MembenchError) as refused:
+        plan_of(suite)
+    assert str(refused.value) == message
+    assert refused.value.code == ExitCode.USAGE
+
+
+def test_a_registered_optimizer_is_planned() -> None:
+    suite = replace(SUITE, recipes={("dots", "mlp"): Recipe("lion", schedule="warmup-cosine")})
+    plan = plan_of(suite, registry(entry("optimizers", "lion")))
+    assert plan.packs()[0].recipe.optimizer == "lion"

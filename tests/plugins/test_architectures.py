@@ -27,6 +27,7 @@ from support.engine import lane_of
 from support.engine import own_cache
 from support.engine import parts
 from support.engine import registry
+from support.suites import shipped_suite
 from torch import Tensor
 from torch import nn
 from torch.func import functional_call
@@ -39,7 +40,6 @@ from membench.nn import one_hot
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
 from membench.planning.plan import make_plan
-from membench.planning.suites import SUITES
 from membench.planning.suites import narrow
 from membench.registry.registry import discover
 from membench.testing.toy import max_abs_diff
@@ -355,7 +355,7 @@ def test_what_cannot_act_on_a_network_is_skipped_and_the_rest_is_planned() -> No
     with own_cache():
         found = discover(folder=REPO)
         data = DatasetLoader(found, None)
-        suite = narrow(SUITES["smoke"], (), names, (0,))
+        suite = narrow(shipped_suite("smoke"), architectures=names)
         skips = SkipAnswers(found, data, network.inspect_network)
         plan = make_plan(suite, found, data.hash, skips.reason)
     skipped = {

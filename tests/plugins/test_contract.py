@@ -6,11 +6,13 @@ for the other kinds of plugin, and shows that each check finds the bug that it i
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Iterable
 
 import pytest
 import torch
+from support.cli import REPO
 from support.engine import CLASSES
 from support.engine import CNN
 from support.engine import MLP
@@ -82,6 +84,28 @@ def test_the_step_changes_continuously_with_the_strength(name: str) -> None:
     weights = trainer.state["params"]
     for parameter in weights.values():
         assert torch.allclose(parameter[0], parameter[1], atol=1e-3)
+
+
+def test_a_limit_is_given_where_a_strength_is_a_share_of_1_or_ends_by_itself() -> None:
+    limits = {name: entry.limits[0] for name, entry in ENTRIES.items() if not entry.parts}
+    ends = {"cutout": 2.0, "winsorized-gradient": 2.0, "early-stop": 0.0}
+    shares = {name for name, limit in limits.items() if limit == 1.0}
+    assert {name: limits[name] for name in ends} == ends
+    assert {name for name, limit in limits.items() if limit is not None} == shares | set(ends)
+    assert shares >= {"label-smoothing", "mixup", "oracle", "adversarial", "swa", "sce"}
+    assert not shares & {"dropout", "small-loss", "ema", "weight-decay", "max-norm", "low-lr"}
+    assert ENTRIES["dropout+adversarial"].limits == (None, 1.0)
+
+
+def test_every_function_of_a_shipped_plugin_is_annotated() -> None:
+    bare = []
+    for path in sorted((REPO / "plugins").glob("*/*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                own = [a for a in (*node.args.args, *node.args.kwonlyargs) if a.arg != "self"]
+                if node.returns is None or any(a.annotation is None for a in own):
+                    bare.append(f"{path.name}:{node.lineno}")
+    assert bare == []
 
 
 def test_every_stage_has_a_regularizer_that_uses_it() -> None:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from scipy.stats.mstats import winsorize
 from support.engine import bitwise_equal
+from support.engine import one_lane
 from support.engine import parts
 from support.regularizers import call_stage
 from support.regularizers import close
 from support.regularizers import loss_gradient
 from support.regularizers import step_at
+from support.regularizers import toy_run
 from support.regularizers import trained_step
 from torch import Tensor
 
@@ -22,6 +24,7 @@ from membench.api import Net
 from membench.api import Params
 from membench.engine.step import Step
 from membench.nn import cross_entropy
+from membench.nn import global_norm
 
 pytestmark = pytest.mark.usefixtures("worker_like")  # bitwise at one thread, as the engine promises
 
@@ -177,3 +180,37 @@ def test_asam_climbs_by_relative_steps() -> None:
     norm = math.sqrt(sum((scale[name] * g[name]).pow(2).sum().item() for name in g))
     up = {name: w + rho * scale[name] ** 2 * g[name] / norm for name, w in step.params.items()}
     assert close(step.gradient(step.params, 1)[0], loss_gradient(step, up))
+
+
+def test_msam_is_the_paper_s_algorithm_in_plain_torch() -> None:
+    """Two epochs of SGD, each gradient taken at w - rho v / |v|, v all gradients so far."""
+    rho, momentum, run = 0.3, 0.9, toy_run("msam", (0.3,))
+    trainer = run.trainer()
+    weights = {name: w[0].clone() for name, w in trainer.state["params"].items()}
+    v = {name: torch.zeros_like(w) for name, w in weights.items()}
+    slots = dict(v)
+    for order in run.orders(epochs=2):
+        for t in range(order.shape[1]):
+            batch = one_lane(trainer, order, t)
+            norm = math.sqrt(sum(values.square().sum().item() for values in v.values())) or 1.0
+            moved = {name: w - rho / norm * v[name] for name, w in weights.items()}
+            g = loss_gradient(batch, moved)
+            v = {name: 0.9 * v[name] + g[name] for name in v}
+            slots = {name: momentum * slots[name] + g[name] for name in slots}
+            weights = {name: w - run.recipe.lr * slots[name] for name, w in weights.items()}
+    trained = run.trained(epochs=2)
+    assert close({name: w[0] for name, w in trained.state["params"].items()}, weights)
+    momenta = trained.state["states"][0]["momentum"]
+    assert close({name: values[0] for name, values in momenta.items()}, v)
+    still = toy_run("msam", (0.0,)).trained(epochs=2).state["params"]
+    assert not close({name: w[0] for name, w in still.items()}, weights)
+
+
+def test_msam_s_momentum_is_of_what_the_optimizer_got() -> None:
+    """Behind gradient clipping at a bound that always acts, every gradient has that norm."""
+    both = (*parts("gradient-clipping"), *parts("msam"))
+    run = replace(toy_run("msam", (0.3,)), regularizers=both, strengths=((0.001, 0.3),))
+    trainer = run.trainer()
+    trainer.step(run.orders()[0][:, 0])
+    first = trainer.state["states"][1]["momentum"]
+    assert global_norm(first).item() == pytest.approx(0.001, rel=1e-4)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import re
+from dataclasses import asdict
 from dataclasses import fields
 from pathlib import Path
 
@@ -22,11 +23,14 @@ STAGES = dict(re.findall(r"^\| `([a-z]+)` \| (`\(.*)$", TEXT, re.MULTILINE))
 
 def example(record: str) -> str:
     """Return the one example that registers a record of this type."""
-    (found,) = [text for text in EXAMPLES if f"return [{record}(" in text]
+    made = re.compile(rf"(return \[|^SUITE = ){record}\(", re.MULTILINE)
+    (found,) = [text for text in EXAMPLES if made.search(text)]
     return found
 
 
-@pytest.mark.parametrize("record", ["Composite", "Architecture", "Dataset", "Signal"])
+@pytest.mark.parametrize(
+    "record", ["Composite", "Architecture", "Dataset", "Signal", "Optimizer", "Suite"]
+)
 def test_each_example_keeps_the_contract(record: str, tmp_path: Path, cli: Cli) -> None:
     (tmp_path / "mine.py").write_text(example(record))
     code, out, err = cli("check", "mine.py", "-n", "1")
@@ -51,12 +55,29 @@ def test_the_hook_and_the_records_are_those_of_the_contract() -> None:
     assert hooks == ["register"]
     assert list(inspect.signature(api.Spec.register).parameters) == ["self"]
     assert "There is one hook, `register()`" in TEXT
-    for record in (api.Regularizer, api.Composite, api.Architecture, api.Dataset, api.Signal):
+    records = (
+        api.Regularizer,
+        api.Composite,
+        api.Architecture,
+        api.Dataset,
+        api.Signal,
+        api.Optimizer,
+        api.Suite,
+    )
+    for record in records:
         row = re.search(rf"^\| `{record.__name__}\((.*?)\)` \|", TEXT, re.MULTILINE)
         assert row, record
         names = [word.strip().partition("=")[0] for word in row[1].split(",")]
         shown = [name for name in names if name != "..."]
         assert shown == [field.name for field in fields(record)][: len(shown)]
+
+
+def test_the_recipe_and_its_schedules_are_those_of_the_contract() -> None:
+    (shown,) = re.findall(r"`Recipe\((optimizer=\"sgd\", .*?)\)`", TEXT, re.DOTALL)
+    words = [word.strip().partition("=") for word in shown.split(",")]
+    assert {name: ast.literal_eval(value) for name, _, value in words} == asdict(api.Recipe())
+    for schedule in api.SCHEDULES:
+        assert f"`{schedule}`" in TEXT
 
 
 def test_every_stage_has_a_row_and_no_other() -> None:
@@ -88,8 +109,8 @@ def test_every_field_of_the_lane_is_in_its_stages_rows() -> None:
         assert column == {name for name in names if stage in by_stage.get(name, ())}, stage
 
 
-def test_every_signal_and_every_data_set_is_named(cli: Cli) -> None:
+def test_what_ships_is_named(cli: Cli) -> None:
     shown = json.loads(cli("list", "--json")[1])
-    for kind in ("signals", "datasets"):
+    for kind in ("signals", "datasets", "optimizers", "suites"):
         for plugin in shown[kind]:
             assert re.search(rf"`{plugin['name']}(@p)?`", TEXT), plugin["name"]

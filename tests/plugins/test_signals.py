@@ -63,6 +63,12 @@ def test_a_signal_is_the_same_bytes_everywhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_signal_takes_a_level_as_the_name_says(name: str) -> None:
+    assert registry().signal_entry(name).levels == ("@" in name)
+    assert registry().signal(name).levels == ("@" in name)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_validation_and_test_stay_real_unless_the_whole_world_changes(name: str) -> None:
     x, y, changed = apply(name, train=False)
     assert np.array_equal(y, LABELS)
@@ -134,7 +140,7 @@ def test_moments_of_grey_levels_are_exact() -> None:
     )
     halves = [moments(GREY.astype(t), (0, 2, 3)) for t in (np.uint8, np.float32)]
     assert np.allclose(*halves, rtol=1e-6)
-    assert moments(np.full((9, 1, 2, 2), 7, np.uint8), 0)[1].max() == 0
+    assert moments(np.full((9, 1, 2, 2), 7, np.uint8), (0,))[1].max() == 0
 
 
 def channels_together(before: np.ndarray, after: np.ndarray) -> bool:

@@ -10,12 +10,12 @@ import pytest
 from support.cli import Cli
 from support.cli import Shell
 from support.engine import registry
+from support.suites import shipped_suite
 
 from membench.data import load_arrays
-from membench.planning.suites import SUITES
 from membench.store.store import Store
 
-STANDARD = SUITES["standard"]
+STANDARD = shipped_suite("standard")
 #: Digits from a file: what only `--data-dir` can give, to the workers too.
 PLUGIN = """\
 import numpy as np
@@ -41,7 +41,7 @@ SMALL = (
     "--epochs",
     "60",
     "--seeds",
-    "0-1",
+    "20-21",
 )
 
 
@@ -52,7 +52,7 @@ def test_a_plan_is_shown_before_anything_is_fetched(
     words = ("--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path))
     code, out, err = cli("plan", *words)
     assert code == 0
-    assert "suite standard 1: " in out
+    assert "suite standard 2: " in out
     assert "data set 'cifar10' is missing: there is no " in err
     assert "to get it: membench data fetch cifar10" in err
     code, out, _ = cli("run", "--all", *words, "--collect-only")
@@ -88,11 +88,15 @@ def test_the_suite_runs_at_a_small_scale(shell: Shell, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "board" / "README.md").read_text("utf-8")
-    assert "## standard-custom, version 1" in page
+    assert "standard-custom" in page
     records = list(Store(tmp_path / "board" / "records").read().records.values())
-    settings = 1 + 5 + 3 + 5  # none, input-dropout, low-lr, placebo
-    assert Counter(r.signal for r in records) == dict.fromkeys(STANDARD.signals, 2 * settings)
+    (count,) = set(Counter(r.signal for r in records if r.regularizer == "none").values())
+    assert count == len(STANDARD.choosing) + 2
+    chosen = Counter(r.signal for r in records if r.regularizer == "input-dropout")
+    assert chosen.keys() == set(STANDARD.signals)
+    (count,) = set(chosen.values())
+    choosing = 5 * len(STANDARD.choosing)
+    assert choosing <= count <= choosing + 2 * 2  # at most two strengths are confirmed
     assert {(r.status, r.num_train) for r in records} == {("ok", 200)}
-    header = next(line for line in page.splitlines() if "randY fit *F* %" in line)
-    for column in ("mixed@0.2", "mixed@0.4", "mixed@0.6", "*R* pair-flip", "*S* randX"):
-        assert column in header
+    for signal in STANDARD.signals:
+        assert f"`{signal}`" in page

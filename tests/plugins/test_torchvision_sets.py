@@ -43,14 +43,14 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def some(
     name: str, n: int, channels: int, size: int, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """[n, c, size, size] uint8 and [n] labels."""
+    """[n, c, size, size] uint8 and [n] labels, as many of each class as there can be."""
     draw = Draws(word(name, n))
     x = (
         (draw.uniform("x", n * channels * size**2) * 256)
         .astype(np.uint8)
         .reshape(n, channels, size, size)
     )
-    return x, (draw.uniform("y", n) * classes).astype(np.int64)
+    return x, draw.permutation("y", n) % classes
 
 
 def md5(path: Path) -> str:
@@ -105,7 +105,11 @@ def write(name: str, folder: Path, patch: Callable) -> Arrays:
     cls = getattr(datasets, {**IDX, **CIFAR, "svhn": "SVHN"}[name])
     shape = (1, 28) if name in IDX else (3, 32)
     classes = 100 if name == "cifar100" else 10
-    parts = {"train": some(name, 12, *shape, classes), "test": some(name, 6, *shape, classes)}
+    # a set in which a class has no image is refused
+    parts = {
+        "train": some(name, classes + 2, *shape, classes),
+        "test": some(name, 6, *shape, classes),
+    }
     writer = write_idx if name in IDX else write_cifar if name in CIFAR else write_svhn
     writer(cls, folder, patch, parts)
     return Arrays(*parts["train"], classes, test=parts["test"])

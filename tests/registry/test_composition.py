@@ -17,7 +17,7 @@ from membench.registry.loading import load_records
 def test_a_composition_keeps_the_order_of_its_parts_and_pairs_their_grids(
     workspace: Workspace,
 ) -> None:
-    first = "grid('a', batch=act)"
+    first = "grid('a', batch=act, limit=5)"
     second = "grid('b', strengths=(9, 8, 7, 6, 5), off=math.inf, hidden=act, skip=act)"
     workspace.write("plugins/ab.py", registering(f"{first}, {second}"))
     plain = workspace.discover()
@@ -25,6 +25,7 @@ def test_a_composition_keeps_the_order_of_its_parts_and_pairs_their_grids(
     entry = registry.regularizers["b+a"]
     assert entry.strengths == ((9, 1), (8, 2), (7, 3), (6, 4), (5, 5))
     assert (entry.parts, entry.off, entry.group) == (("b", "a"), (math.inf, 0.0), "composition")
+    assert entry.limits == (None, 5.0)
     assert (entry.acts_on, entry.has_skip) == (("batch", "hidden", "weights"), True)
     assert entry.code_hash != registry.regularizers["a+b"].code_hash
     assert [part.name for part in registry.regularizer("b+a")] == ["b", "a"]

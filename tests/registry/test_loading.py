@@ -16,7 +16,7 @@ from membench.errors import MembenchError
 from membench.registry import loading
 
 ALL_KINDS = '''"""One of each."""
-from membench import Architecture, Dataset, Recipe, Signal, hookimpl
+from membench import Architecture, Dataset, Optimizer, Recipe, Signal, hookimpl
 
 def act(*args): ...
 
@@ -25,6 +25,7 @@ def register():
     yield Architecture("net", act, recipe=Recipe(lr=0.5))
     yield Dataset("dots", act, fetch=act)
     yield Signal("randY", act, noise="labels", summary="Random labels.", source="Zhang 2017")
+    yield Optimizer("still", act, act)
 '''
 
 
@@ -36,7 +37,7 @@ def test_an_entry_describes_its_record(workspace: Workspace) -> None:
     assert entry.source == 'A. Author, "Shrinking", 2020.'
     assert (entry.origin, entry.path) == ("plugins/shrink.py", str(path.resolve()))
     assert entry.strengths == ((0.1,), (0.3,), (0.5,), (0.7,), (0.9,))
-    assert entry.off == (0.0,)
+    assert (entry.off, entry.limits) == ((0.0,), (None,))
     assert (entry.version, entry.redraw, entry.has_skip, entry.parts) == (1, False, False, ())
 
 
@@ -51,6 +52,8 @@ def test_each_kind_of_record_has_its_table(workspace: Workspace) -> None:
     assert registry.architecture("net").name == "net"
     assert registry.dataset("dots").name == "dots"
     assert registry.signal("randY@0.4").name == "randY"
+    assert registry.optimizers["still"].code_hash == registry.signals["randY"].code_hash
+    assert registry.optimizer("still").name == "still"
 
 
 @pytest.mark.parametrize(

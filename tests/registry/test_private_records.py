@@ -79,6 +79,31 @@ def test_the_hash_of_a_private_record_does_not_cover_the_analysis(workspace: Wor
     assert private_hash(workspace, STUDY.replace("return 1", "return 2")) == plain
 
 
+def test_an_optimizer_may_be_private_and_its_hash_covers_its_functions(
+    workspace: Workspace,
+) -> None:
+    own = STUDY.replace(
+        "STUDIES =", 'SLOW = Optimizer("slow", lambda params, recipe: {}, double)\nSTUDIES ='
+    ).replace("records=(NET,)", "records=(NET, SLOW)")
+    workspace.write("plugins/study.py", own)
+    registry = workspace.discover()
+    assert registry.problems == ()
+    assert registry.optimizers == {}
+    private = registry.for_study("capacity")
+    plain = private.optimizers["slow"].code_hash
+    assert private.optimizer("slow").update(3) == 6
+    workspace.write("plugins/study.py", own.replace("return 2 * x", "return 3 * x"))
+    changed = workspace.discover().for_study("capacity").optimizers["slow"].code_hash
+    assert changed != plain
+
+
+def test_a_suite_cannot_be_private(workspace: Workspace) -> None:
+    arm = "Arm('main', 'dots', ('net',), ('real',), (0,), Split(1, 1, 1), Recipe())"
+    study = f"Study('s', {{'quick': ({arm},)}}, act, 'It holds.', records=(suite(),))"
+    problem = workspace.problem_of(registering(study))
+    assert "records holds a Suite; give architectures, data sets, signals" in problem
+
+
 def test_the_names_of_studies_and_regularizers_do_not_collide(workspace: Workspace) -> None:
     workspace.write("plugins/study.py", STUDY)
     workspace.write("plugins/a.py", shrinking("capacity"))

@@ -19,16 +19,33 @@ from membench.records import Record
 from membench.report import drawing
 from membench.report import figure_cache
 from membench.report import render
+from membench.report.contents import Effect
+from membench.report.contents import Effects
 from membench.report.contents import FigureData
+from membench.report.contents import ForestPlot
+from membench.report.contents import FrontPlot
 from membench.report.contents import ScatterFigure
 from membench.report.figure_cache import FigureCache
+from membench.report.styles import Style
 from membench.scoring import score
+from membench.scoring.types import Interval
 
 DATA = FigureData(
     title="a title",
     finding="a finding",
     content=ScatterFigure(
         series=(), early=((0.5, 0.25),), epochs=(1,), low_rate=(), x_label="x", y_label="y"
+    ),
+)
+ROW = Effect(
+    style=Style(label="a", group="model", color="#000000", marker="o", dashes="-"),
+    held_back=Interval(0.5, 0.25),
+    real=Interval(1.0, 0.5),
+)
+FOREST = replace(
+    DATA,
+    content=ForestPlot(
+        effects=Effects(entries=(ROW,), training_less=None, early_stopping=None, claims=True)
     ),
 )
 SVG = b"<svg>" + 40 * b"<path/>" + b"</svg>"
@@ -88,6 +105,27 @@ def test_figures_that_differ_in_one_bit_of_their_data_are_kept_apart(
 ) -> None:
     cache.put(DATA, SVG)
     assert cache.get(other) is None
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        replace(ROW, held_back=Interval(0.5 + 2**-53, 0.25)),
+        replace(ROW, real=Interval(1.0, 0.5 + 2**-53)),
+        replace(ROW, edge=True),
+        replace(ROW, muted=True),
+        replace(ROW, on_front=True),
+        replace(ROW, style=replace(ROW.style, color="#000001")),
+    ],
+)
+def test_forest_plots_that_differ_in_one_mark_of_a_row_are_kept_apart(
+    cache: FigureCache, row: Effect
+) -> None:
+    cache.put(FOREST, SVG)
+    assert cache.get(FOREST) == SVG
+    effects = Effects(entries=(row,), training_less=None, early_stopping=None, claims=True)
+    assert cache.get(replace(FOREST, content=ForestPlot(effects=effects))) is None
+    assert cache.get(replace(FOREST, content=FrontPlot(effects=effects))) is None
 
 
 def test_a_figure_that_other_code_drew_is_not_taken(
@@ -151,7 +189,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(
     (tmp_path / "file").write_text("")
     unwritable = FigureCache(tmp_path / "file" / "figures")
     assert pages(plan, results, unwritable) == pages(plan, results)
-    assert len(drawn) == 12
+    assert len(drawn) == 16
 
 
 def test_the_figures_that_were_not_used_for_longest_go_first(
@@ -172,9 +210,9 @@ def test_nothing_is_drawn_again_where_nothing_changed(
     cache: FigureCache, drawn: list[str], plan: Manifest, results: list[Record]
 ) -> None:
     first = pages(plan, results, cache)
-    assert len(drawn) == 6
+    assert len(drawn) == 8
     assert pages(plan, results, cache) == first
-    assert len(drawn) == 6
+    assert len(drawn) == 8
 
 
 def test_of_a_row_that_changed_on_one_task_only_the_figures_there_are_drawn(
@@ -190,8 +228,10 @@ def test_of_a_row_that_changed_on_one_task_only_the_figures_there_are_drawn(
     with_cache = pages(plan, changed, cache)
     # Learning curves show validation, which did not change.
     assert drawn == [
-        "Noise fit against accuracy on real data: mnist5k/cnn",
-        "Wrong labels memorized against accuracy on clean images: mnist5k/cnn",
+        "Noise held back, and real accuracy: quick",
+        "The front: noise held back against real accuracy: quick",
+        "Noise fit against accuracy on real data, over strengths: mnist5k/cnn",
+        "Wrong labels memorized against accuracy on clean images, over strengths: mnist5k/cnn",
     ]
     assert with_cache == pages(plan, changed)
 
@@ -204,9 +244,9 @@ def test_a_check_draws_every_figure_anew(
     suites = [(plan, results := records(plan), score(plan, results))]
     command.pages(suites, tmp_path)
     command.pages(suites, tmp_path)
-    assert len(drawn) == 3
+    assert len(drawn) == 5
     command.pages(suites, tmp_path, draw_all=True)
-    assert len(drawn) == 6
+    assert len(drawn) == 10
 
 
 def test_figures_that_are_kept_need_no_matplotlib() -> None:

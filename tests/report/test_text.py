@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from membench.report import text
-from membench.scoring import Interval
+from membench.scoring.types import Interval
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 MINUS = "\N{MINUS SIGN}"
@@ -83,6 +83,20 @@ def test_citations_link_arxiv_numbers_and_addresses() -> None:
     )
 
 
+def test_citations_link_dois() -> None:
+    assert text.cite("Zhang et al. 2021, doi:10.1145/3446776. Strength: s.") == (
+        "Zhang et al. 2021, [doi:10.1145/3446776](<https://doi.org/10.1145/3446776>). Strength: s."
+    )
+    assert text.cite("DOI: 10.1/x") == "DOI: 10.1/x", "too short for one"
+
+
+@given(st.from_regex(r"doi:10\.1234/[!-~]{1,20}", fullmatch=True))
+@settings(max_examples=60, deadline=None)
+def test_links_of_a_doi_lead_to_its_resolver(raw: str) -> None:
+    links = [token.attrs["href"] for token in cell(text.cite(raw)) if token.type == "link_open"]
+    assert all(link.startswith("https://doi.org/10.1234/") for link in links)
+
+
 @pytest.mark.parametrize("address", ["javascript://x", "ftp://x.org", "mail@x.org", "data://x"])
 def test_github_does_not_link_other_addresses(address: str) -> None:
     # GitHub links what looks like an address, unless an empty comment is inside.
@@ -129,6 +143,34 @@ def test_an_interval_without_spread_is_its_mean() -> None:
     assert text.format_interval(Interval(0.4, 0.081)) == "+0.40 ± 0.08"
     assert text.format_interval(Interval(-0.4)) == f"{MINUS}0.40"
     assert text.format_interval(None) == "—"
+
+
+def test_a_share_has_no_plus_sign() -> None:
+    assert text.share_interval(Interval(0.4, 0.081)) == "0.40 ± 0.08"
+    assert text.share_interval(Interval(-0.4)) == f"{MINUS}0.40"
+    assert text.share_interval(None) == "—"
+
+
+def test_percentages_in_sentences_are_whole() -> None:
+    assert text.percent_interval(Interval(0.421, 0.081)) == "42 ± 8%"
+    assert text.percent_interval(Interval(-0.021)) == f"{MINUS}2%"
+
+
+def test_a_lower_bound_is_rounded_down() -> None:
+    assert text.rounded_down(0.2599, digits=2) == 0.25
+    assert text.rounded_down(-0.81, digits=1) == -0.9
+    assert text.rounded_down(0.29, digits=2) == 0.29, "0.29 * 100 is a little less than 29"
+
+
+def test_small_p_values_are_bounded() -> None:
+    shown = [text.p_value(value) for value in (0.0004, 0.0123, None)]
+    assert shown == ["&lt; 0.001", "0.012", "—"]
+
+
+def test_lists_read_as_in_a_sentence() -> None:
+    lists = [text.joined(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])]
+    assert lists == ["", "a", "a and b", "a, b and c"]
+    assert text.joined(["1", "2"], last="or") == "1 or 2"
 
 
 def test_ranks_are_ranges() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -17,6 +18,7 @@ from membench.scoring.confirmed import beats
 from membench.scoring.confirmed import choose_by_noise_held_back
 from membench.scoring.confirmed import choose_by_recovery
 from membench.scoring.confirmed import estimate
+from membench.scoring.confirmed import expect_failures
 from membench.scoring.confirmed import may_be_first
 from membench.scoring.confirmed import on_front
 from membench.scoring.confirmed import p_of_pairs
@@ -73,14 +75,6 @@ def test_a_paired_difference_has_the_spread_of_the_differences() -> None:
     assert paired.p_above == pytest.approx(expected.pvalue)
 
 
-def test_estimates_from_other_runs_are_compared_by_welch() -> None:
-    one, other = np.array([1.0, 2.0, 6.0, 3.0]), np.array([0.0, 2.0, 4.0])
-    unpaired = estimate([read_mean(one, 1e-6)]) - estimate([read_mean(other, 1e-6)])
-    expected = scipy_stats.ttest_ind(one, other, equal_var=False, alternative="greater")
-    assert unpaired.p_above == pytest.approx(expected.pvalue)
-    assert unpaired.freedom == pytest.approx(expected.df)
-
-
 def test_tasks_are_weighted_and_their_variances_added() -> None:
     one = read_mean(np.array([1.0, 3.0, 5.0]), 1e-6, weight=0.25)
     other = read_mean(np.array([2.0, 2.0, 5.0]), 1e-6, weight=0.75)
@@ -90,6 +84,48 @@ def test_tasks_are_weighted_and_their_variances_added() -> None:
     parts = np.array([0.25**2 * 4 / 3, 0.75**2 * 3 / 3])
     assert estimated.error == pytest.approx(sqrt(parts.sum()))
     assert estimated.freedom == pytest.approx(parts.sum() ** 2 / (parts**2 / 2).sum())
+
+
+def test_where_a_run_failed_failures_that_the_seeds_lack_are_expected() -> None:
+    reading = read_mean(np.array([2.0, 2.1, 1.9]), 1e-6, weight=0.5)
+    allowed = expect_failures(reading, np.array(-80.0), np.array(1), np.array(9), np.array(0))
+    # r = 2 / 11; u = 2 / 11 * 9 / 11 * 82^2
+    variance = 0.5**2 * (18 / 121 * 82**2) / 3
+    assert estimate([allowed]).error == pytest.approx(sqrt(variance))
+    assert estimate([allowed]).mean == pytest.approx(0.5 * 2.0)
+    # both rows of a difference may fail
+    both = estimate([allowed - allowed]).error
+    assert both == pytest.approx(sqrt(2 * variance))
+
+
+def test_where_no_run_failed_the_spread_is_that_of_the_seeds() -> None:
+    reading = read_mean(np.array([2.0, 2.1, 1.9]), 1e-6)
+    none = np.array(0)
+    allowed = expect_failures(reading, np.array(-80.0), none, np.array(9), none)
+    assert estimate([allowed]).error == estimate([reading]).error
+
+
+def test_a_failure_in_the_choosing_runs_is_a_warning() -> None:
+    reading = read_mean(np.array([2.0, 2.1, 1.9]), 1e-6)
+    allowed = expect_failures(reading, np.array(-80.0), np.array(0), np.array(9), np.array(2))
+    # r = 1 / 11: the choosing runs do not enter the rate
+    assert estimate([allowed]).error == pytest.approx(sqrt(10 / 121 * 82**2 / 3))
+
+
+def test_failures_that_the_seeds_show_already_are_not_counted_twice() -> None:
+    values = np.array([2.0, 2.0, 2.0, -80.0])
+    reading = read_mean(values, 1e-6)
+    allowed = expect_failures(reading, np.array(-80.0), np.array(1), np.array(30), np.array(0))
+    assert estimate([allowed]).error == estimate([reading]).error
+
+
+def test_pairs_allow_for_the_failures_of_both() -> None:
+    (reading,) = entries(0.1, 0.5, 0.9)
+    reading = replace(reading, failures=np.array([0.0, 0.01, 0.04]))
+    pairs = reading.pairs()
+    assert pairs.failures == pytest.approx(
+        np.array([[0.0, 0.01, 0.04], [0.01, 0.02, 0.05], [0.04, 0.05, 0.08]])
+    )
 
 
 @given(

@@ -49,15 +49,18 @@ def test_a_second_field_is_added_to_the_first(store: Store) -> None:
 
 def test_the_file_names_the_machine_and_nothing_is_left_beside_it(store: Store) -> None:
     record_decision(store, MACHINE, "dots/mlp", FAST)
+    assert not (store.folder / "decisions.json").exists()  # git keeps that one
+    store.merge()
+    assert not (store.shards / "decisions.json").exists()
     (entry,) = json.loads((store.folder / "decisions.json").read_text()).values()
     assert entry == {"machine": MACHINE, "tasks": {"dots/mlp": FAST}}
     assert not list(store.folder.rglob("*.tmp"))
     assert store.read().records == {} and store.manifests() == {}
 
 
-def test_a_machine_is_an_environment_without_what_is_decided() -> None:
+def test_a_machine_is_an_environment_without_what_is_decided_and_a_processor() -> None:
     environment = {**MACHINE, "precision": "medium", "compiled": True, "captured": False}
-    assert machine_of(environment) == MACHINE
+    assert machine_of(environment, "Abacus 5") == {**MACHINE, "processor": "Abacus 5"}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', '{"a": {"tasks": {"b": 2}}}'])

@@ -109,7 +109,7 @@ def test_torn_lines_are_counted_and_put_aside_when_merged(store: Store) -> None:
     assert store.read().torn == 3
     store.merge()
     assert store.read().torn == 0
-    assert path.with_suffix(".torn").read_bytes().count(b'"schema":1') == 2
+    assert path.with_suffix(".torn").read_bytes().count(b'"schema":2') == 2
 
 
 @pytest.mark.parametrize("reader", [read_shard, read_merged])
@@ -166,7 +166,7 @@ def test_a_line_missing_from_the_middle_of_a_shard_is_damage(store: Store) -> No
         store.read()
 
 
-@pytest.mark.parametrize("change", [{"schema": 2}, {"flavour": "sweet"}])
+@pytest.mark.parametrize("change", [{"schema": 1}, {"flavour": "sweet"}])
 def test_a_line_of_another_version_is_refused(store: Store, change: dict[str, object]) -> None:
     store.folder.mkdir()
     (store.folder / "0.jsonl").write_bytes(encode_line({**make_record().to_json(), **change}))
@@ -205,7 +205,9 @@ def test_another_environment_pack_or_duration_is_no_conflict(store: Store) -> No
 def test_a_measurement_replaces_what_went_wrong(
     store: Store, status: str, wrong: str, env: str
 ) -> None:
-    measured, incident = make_record(status=status), make_record(status=wrong, env=env, train=())
+    measured = make_record(status=status)
+    versions = VERSIONS if env == measured.env else {}
+    incident = make_record(status=wrong, env=env, versions=versions, train=())
     for records in ([measured, incident], [incident, measured]):
         assert deduplicate(records) == [measured]
     assert deduplicate([incident, replace(incident, reason="again")]) != []
@@ -248,6 +250,40 @@ def test_merging_gives_the_same_bytes_in_any_order_and_loses_no_measurement(
     measured = [replace(record, reason="") for record in kept]
     for record in chain(*packs):
         assert record.status in ("failed", "timeout") or replace(record, reason="") in measured
+
+
+def test_news_are_the_records_written_since_each_pack_once_and_whole(store: Store) -> None:
+    write(store, [make_record(0)])
+    with store.writer() as writer:
+        writer.append([make_record(1)])
+        news = store.news()
+        assert news.read() == []
+        writer.append([make_record(2), make_record(3)])
+        assert [record.seed for record in news.read()] == [2, 3]
+        assert news.read() == []
+        line = encode(make_record(4))
+        os.write(writer._fd, line[:20])
+        assert news.read() == []  # half a line
+        os.write(writer._fd, line[20:] + encode_line({"commit": 1}))
+        assert [record.seed for record in news.read()] == [4]
+    write(store, [make_record(5)])
+    assert [record.seed for record in news.read()] == [5]
+    store.merge()
+    assert news.read() == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "stays"), [({"env": "a"}, True), ({"env": "b"}, False), ({}, False)]
+)
+def test_a_failure_stays_until_its_own_environment_has_measured_the_key(
+    store: Store, failure: dict[str, str], stays: bool
+) -> None:
+    key = make_record().key
+    versions = {"torch": failure["env"]} if failure else {}
+    failed = replace(make_record(key=key), env=digest(versions), versions=versions, status="failed")
+    measured = make_record(key=key, env=digest({"torch": "b"}), versions={"torch": "b"})
+    kept = {record.status for record in deduplicate([failed, measured])}
+    assert kept == ({"failed", "ok"} if stays else {"ok"})
 
 
 def test_a_merge_leaves_a_live_writers_shard_and_its_lines(store: Store) -> None:
@@ -399,7 +435,8 @@ def make_manifest(suite: str = "smoke") -> Manifest:
         1,
         ("digits/mlp",),
         ("real", "randY"),
-        (0, 1),
+        (0,),
+        (1, 2),
         recipes,
         {"digits": "ab"},
         (entry,),
@@ -409,13 +446,57 @@ def make_manifest(suite: str = "smoke") -> Manifest:
 
 def test_manifests_come_back_and_an_equal_one_is_not_written_again(store: Store) -> None:
     store.write_manifest(make_manifest())
-    path = store.folder / "smoke.plan.json"
+    path = store.shards / "smoke.plan.json"
     before = path.stat()
     store.write_manifest(make_manifest())
     assert before.st_ino == path.stat().st_ino
     store.write_manifest(make_manifest("quick"))
     assert {"quick": make_manifest("quick"), "smoke": make_manifest()} == store.manifests()
     assert store.read().records == {}
+
+
+def test_a_manifest_that_came_after_an_interrupted_run_counts(store: Store) -> None:
+    """As with `git pull`; what the interrupted run has planned, the next one plans again."""
+    store.write_manifest(make_manifest())
+    unmerged = store.shards / "smoke.plan.json"
+    pulled = replace(make_manifest(), commit="pulled")
+    text = json.dumps(pulled.to_json())
+    (store.folder / "smoke.plan.json").write_text(text)
+    os.utime(unmerged, ns=(0, 0))  # long before
+    assert store.manifests() == {"smoke": pulled}
+    store.merge()
+    assert store.manifests() == {"smoke": pulled}
+    assert not unmerged.exists()
+
+
+def test_a_manifest_is_joined_with_the_one_that_another_run_has_kept_meanwhile(
+    store: Store,
+) -> None:
+    def join(there: Manifest, mine: Manifest) -> Manifest:
+        return replace(mine, cells={**there.cells, **mine.cells})
+
+    theirs = replace(make_manifest(), cells={"a": "1", "b": "2"})
+    assert store.join_manifest(theirs, join) == theirs
+    mine = replace(make_manifest(), cells={"b": "3", "c": "4"})
+    kept = store.join_manifest(mine, join)
+    assert kept.cells == {"a": "1", "b": "3", "c": "4"}
+    assert store.manifests() == {"smoke": kept}
+
+
+def test_a_manifest_replaces_the_one_that_git_keeps_only_when_the_store_is_merged(
+    store: Store,
+) -> None:
+    store.write_manifest(make_manifest())
+    store.merge()
+    kept = store.folder / "smoke.plan.json"
+    before = kept.read_bytes()
+    store.write_manifest(make_manifest())
+    assert not list(store.shards.glob("*.plan.json"))
+    newer = replace(make_manifest(), commit="abc")
+    store.write_manifest(newer)
+    assert kept.read_bytes() == before and store.manifests() == {"smoke": newer}
+    store.merge()
+    assert b"abc" in kept.read_bytes() and store.manifests() == {"smoke": newer}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema":1}', '{"schema":9}'])
@@ -438,6 +519,9 @@ def test_the_readme_describes_every_field() -> None:
         re.findall("`([a-z_]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)))
     )
     assert {field.name for field in fields(Record)} | {"schema", "crc"} <= described
+    rows = re.findall(r"^\| (`[^|]*) \|", text.partition("## Fields")[0], re.MULTILINE)
+    described = set(re.findall("`([a-z_]+)`", "".join(rows)))
+    assert {field.name for field in fields(Manifest)} <= described
 
 
 WRITE_MANY = """

@@ -21,9 +21,12 @@ from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
+from membench.scoring import choose
+from membench.scoring.types import FULL
 from support.records import make_record
 
 GRID = (0.1, 0.2, 0.4, 0.6, 0.8)
+STEPS = 10  #: an epoch
 
 Floats = NDArray[np.float64]
 
@@ -54,62 +57,122 @@ EFFECTS = (
 )
 
 
+@dataclass(frozen=True)
+class Machine:
+    """An environment in which a suite was run."""
+
+    name: str = "one"  #: decides the environment's hash
+    entries: tuple[str, ...] | None = None  #: those trained there, with `none`; None = all
+
+    @property
+    def versions(self) -> dict[str, object]:
+        """What `Record.versions` holds."""
+        return {
+            "membench": "0.1.0",
+            "torch": "2.9.1",
+            "device": "cpu",
+            "precision": "float32",
+            "threads": 2,
+            "instructions": self.name,
+        }
+
+    @property
+    def env(self) -> str:
+        """The hash of the environment."""
+        return digest(self.versions)
+
+    def trains(self, entry: str) -> bool:
+        """Tell whether an entry is trained there."""
+        return self.entries is None or entry in (*self.entries, "none")
+
+
+MACHINE = Machine()
+
+
 def manifest(
     effects: Sequence[Effect] = EFFECTS,
     *,
     tasks: tuple[str, ...] = ("mnist5k/mlp", "mnist5k/cnn"),
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    choosing: tuple[int, ...] = (0, 1, 2),
+    confirming: tuple[int, ...] = (3, 4, 5, 6, 7),
     suite: str = "quick",
     epochs: int = 40,
     levels: tuple[float, ...] = (0.4,),
     further: tuple[str, ...] = (),
+    images: int = 200,
+    machines: Sequence[Machine] = (MACHINE,),
 ) -> Manifest:
-    """Plan a suite over `none`, these regularizers, the low rate and the placebo.
+    """Plan both phases over `none`, these regularizers, the low rate and the placebo.
 
     Args:
         effects: the regularizers.
         tasks: "data set/architecture".
-        seeds: of every cell.
+        choosing: seeds of all strengths.
+        confirming: seeds of the strengths that each machine's records choose.
         suite: its name.
         epochs: the budget.
         levels: of label noise.
         further: signals beside real, the label noise and randY.
+        images: in the test set, as for `records`.
+        machines: that run the suite.
     """
     signals = ("real", *(f"mixed@{level:g}" for level in levels), "randY", *further)
     entries = _entries(effects)
     recipe = {"optimizer": "sgd", "lr": 0.05, "batch": 100, "epochs": epochs}
     datasets = [task.partition("/")[0] for task in tasks]
-    return Manifest(
+    plan = Manifest(
         suite=suite,
         version=1,
         tasks=tasks,
         signals=signals,
-        seeds=seeds,
+        choosing=choosing,
+        confirming=confirming,
         recipes=dict.fromkeys(tasks, recipe),
         datasets={name: digest(name) for name in datasets},
         entries=entries,
-        cells={cell.id: digest(cell.id) for cell in _cells(tasks, entries, signals, seeds)},
+        cells={},
+        envs=tuple(machine.env for machine in machines),
     )
+    planned = [cell for cell in _cells(plan) if not cell.strength or cell.seed in choosing]
+    first_phase = replace(plan, cells=_with_keys(planned))
+    for machine in machines:
+        choices = choose(first_phase, records(first_phase, effects, images, [machine]))
+        for cell in _cells(plan):
+            for name in (cell.regularizer, cell.regularizer + FULL):
+                choice = choices.get((cell.task, name))
+                if choice and cell.seed in confirming and cell.strength in choice.strengths:
+                    planned.append(cell)
+    return replace(plan, cells=_with_keys(planned))
 
 
-def records(plan: Manifest, effects: Sequence[Effect] = EFFECTS, images: int = 200) -> list[Record]:
-    """Make one record for each cell of the plan.
+def records(
+    plan: Manifest,
+    effects: Sequence[Effect] = EFFECTS,
+    images: int = 200,
+    machines: Sequence[Machine] = (MACHINE,),
+) -> list[Record]:
+    """Make one record for each cell of the plan, on each machine that trains its entry.
 
     Args:
         plan: the cells.
         effects: what the regularizers do; others do nothing.
         images: in the test set.
+        machines: that run the suite.
     """
     effect_of = {effect.name: effect for effect in effects}
     entry_of = {entry.name: entry for entry in plan.entries}
     made = []
-    for cell in _cells(plan.tasks, plan.entries, plan.signals, plan.seeds):
+    for cell in _cells(plan):
+        if cell.id not in plan.cells:
+            continue
         nothing = Effect(cell.regularizer, "control", noise=0.0, real=0.0)
         effect = effect_of.get(cell.regularizer, nothing)
         entry = entry_of[cell.regularizer]
         grid = entry.strengths if cell.strength in entry.strengths else entry.full
         force = (grid.index(cell.strength) + 1) / len(grid) if cell.strength else 0.0
-        made.append(_record(plan, cell, effect, force, images))
+        for machine in machines:
+            if machine.trains(cell.regularizer):
+                made.append(_record(plan, cell, effect, force, images, machine))
     return made
 
 
@@ -161,7 +224,7 @@ def _entries(effects: Sequence[Effect]) -> tuple[Entry, ...]:
     low_rate = Entry(
         name="low-lr",
         group="control",
-        strengths=((0.3333333,), (0.1,), (0.0333333,)),
+        strengths=((4.0,), (2.0,), (1.2,), (0.8,), (0.5,)),  # rate x steps
         acts_on=("grads",),
         summary="A lower rate.",
         origin="low-lr.py",
@@ -176,16 +239,17 @@ def _entries(effects: Sequence[Effect]) -> tuple[Entry, ...]:
     return (*entries, low_rate, placebo)
 
 
-def _cells(
-    tasks: Sequence[str], entries: Sequence[Entry], signals: Sequence[str], seeds: Sequence[int]
-) -> list[Cell]:
+def _cells(plan: Manifest) -> list[Cell]:
+    """List the cells of all strengths at all seeds, but not where an entry cannot act."""
     cells = []
-    for task in tasks:
+    for task in plan.tasks:
         dataset, architecture = task.split("/")
-        for entry in entries:
+        for entry in plan.entries:
+            if task in entry.skipped:
+                continue
             for strength in dict.fromkeys((*entry.strengths, *entry.full)):
-                for signal in signals:
-                    for seed in seeds:
+                for signal in plan.signals:
+                    for seed in plan.seeds:
                         cell = Cell(
                             dataset=dataset,
                             architecture=architecture,
@@ -196,6 +260,10 @@ def _cells(
                         )
                         cells.append(cell)
     return cells
+
+
+def _with_keys(cells: Sequence[Cell]) -> dict[str, str]:
+    return {cell.id: digest(cell.id) for cell in cells}
 
 
 @dataclass(frozen=True)
@@ -235,24 +303,33 @@ def _curves(cell: Cell, done: Floats, effect: Effect, force: float) -> _Curves:
     return _Curves(train=np.minimum(1, learned + 0.08), clean=learned, wrong=wrong)
 
 
-def _record(plan: Manifest, cell: Cell, effect: Effect, force: float, images: int) -> Record:
-    budget = plan.recipes[cell.task]["epochs"]
+def _record(
+    plan: Manifest, cell: Cell, effect: Effect, force: float, images: int, machine: Machine
+) -> Record:
+    recipe = plan.recipes[cell.task]
+    budget = recipe["epochs"]
     is_control = cell.regularizer in ("none", "low-lr")
     epochs = control_epochs(budget) if is_control else checkpoints(budget)
-    rate = cell.strength[0] if cell.regularizer == "low-lr" else 1.0
+    if effect.cost > 1:  # where it has cost what `none` costs
+        epochs = tuple(sorted({*epochs, max(1, round(budget / effect.cost))}))
+    rate = 1.0  # as a share of the plain run's
+    if cell.regularizer == "low-lr":
+        rate = cell.strength[0] / (recipe["lr"] * budget * STEPS)
     curves = _curves(cell, np.asarray(epochs) * rate / budget, effect, force)
     _, level = parse_signal(cell.signal)
 
-    rng = np.random.default_rng(int(digest([cell.id])[:12], 16))
+    rng = np.random.default_rng(int(digest([cell.id, machine.name])[:12], 16))
     jitter = rng.normal(0, 0.004)
     right = rng.permutation(np.linspace(0, 1, images)) < curves.clean[-1] + jitter
     clean = np.round(np.clip(curves.clean + jitter, 0, 1), 3).tolist()
-    train = np.clip(curves.train, 0, 1)
-    wrong = tuple(np.clip(curves.wrong, 0, 1).tolist())
+    # runs differ in how much noise they fit, where not all of them fit all of it
+    spread = rng.normal(0, 0.02) * np.minimum(1, 5 * (1 - curves.wrong))
+    train = np.clip(curves.train + spread * (level or 1 if cell.signal != "real" else 0), 0, 1)
+    wrong = tuple(np.clip(curves.wrong + spread, 0, 1).tolist())
     return make_record(
         cell,
         key=plan.cells[cell.id],
-        env=digest("env"),
+        env=machine.env,
         epochs=epochs,
         train=tuple(train.tolist()),
         loss=tuple((2.3 * (1 - train) + 0.001).tolist()),
@@ -265,15 +342,9 @@ def _record(plan: Manifest, cell: Cell, effect: Effect, force: float, images: in
         num_wrong=round(1000 * level * 0.9) if level else 0,
         label_share=0.12,
         cost=effect.cost,
-        steps=budget * 10,
+        steps=budget * STEPS,
         arrays=digest(cell.signal),
         pack=f"{cell.task}/{cell.regularizer} x15",
         seconds=1.0 + rng.random(),
-        versions={
-            "membench": "0.1.0",
-            "torch": "2.9.1",
-            "device": "cpu",
-            "precision": "float32",
-            "threads": 2,
-        },
+        versions=machine.versions,
     )

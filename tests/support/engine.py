@@ -19,6 +19,7 @@ import numpy as np
 from membench.api import Architecture
 from membench.api import Arrays
 from membench.api import Dataset
+from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
@@ -41,6 +42,7 @@ from membench.testing.toy import lane_data
 from membench.testing.toy import lane_of
 from membench.testing.toy import leaves
 from membench.testing.toy import one_lane
+from membench.testing.toy import shipped_optimizer
 
 __all__ = [
     "ARCHITECTURES",
@@ -55,6 +57,7 @@ __all__ = [
     "lane_of",
     "leaves",
     "one_lane",
+    "shipped_optimizer",
 ]
 
 ARCHITECTURES = {"mlp": MLP, "cnn": CNN}
@@ -95,6 +98,7 @@ class Plugins:
     architectures: dict[str, Architecture] = field(default_factory=lambda: dict(ARCHITECTURES))
     datasets: dict[str, Dataset] = field(default_factory=dict)
     signals: dict[str, Signal] = field(default_factory=dict)
+    optimizers: dict[str, Optimizer] = field(default_factory=dict)
     probes: dict[str, Probe] = field(default_factory=dict)
 
     def regularizer(self, name: str) -> tuple[Regularizer, ...]:
@@ -114,6 +118,9 @@ class Plugins:
 
     def signal(self, name: str) -> Signal:
         return self.signals[name] if name in self.signals else registry().signal(name)
+
+    def optimizer(self, name: str) -> Optimizer:
+        return self.optimizers[name] if name in self.optimizers else shipped_optimizer(name)
 
     def probe(self, name: str) -> Probe:
         return self.probes[name] if name in self.probes else registry().probe(name)

@@ -59,6 +59,9 @@ MUTANTS = {
     ),
     "an infinite strength": Mutant("grid", SHRINK, grid="(0.1, 0.2, 0.3, 0.4, float('inf'))"),
     "from strong to weak": Mutant("grid", SHRINK, grid="(0.9, 0.7, 0.5, 0.3, 0.1)"),
+    "nothing is left at the limit": Mutant(
+        "limit", hidden("return h / (1 - lane.strength)"), more=", limit=1.0"
+    ),
     "torch is seeded at import": Mutant("import-is-quiet", f"torch.manual_seed(0)\n\n{NOISE}"),
     "the default type is set at import": Mutant(
         "import-is-quiet", f"torch.set_default_dtype(torch.float64)\n\n{SHRINK}"

@@ -13,21 +13,22 @@ from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import Skip
 from membench.planning.plan import make_plan
-from membench.planning.suites import Suite
+from membench.planning.suites import PlannedSuite
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 from membench.registry.registry import build_registry
 
 #: The recipe of both architectures; the suite has another one for `dots/mlp`.
 ARCHITECTURE_RECIPE = Recipe(lr=0.5, batch=10, epochs=3)
-SUITE = Suite(
+SUITE = PlannedSuite(
     name="small",
     version=1,
     summary="",
     datasets=("dots",),
     architectures=("mlp", "cnn"),
     signals=("real", "mixed@0.4", "randY"),
-    seeds=(0, 1),
+    choosing=(0, 1),
+    confirming=(2,),
     splits={"dots": Split(20, 30, 10), "more": Split(20, 30, 10)},
     recipes={("dots", "mlp"): Recipe(lr=0.1)},
     width=5,
@@ -42,7 +43,11 @@ def entry(kind: str, name: str, **fields: Any) -> PluginEntry:
 
 def grid(*strengths: float) -> dict[str, Any]:
     """Return the fields of an entry with these strengths."""
-    return {"strengths": tuple((strength,) for strength in strengths), "off": (0.0,)}
+    return {
+        "strengths": tuple((strength,) for strength in strengths),
+        "off": (0.0,),
+        "limits": (None,),
+    }
 
 
 ENTRIES = (
@@ -52,10 +57,12 @@ ENTRIES = (
     entry("regularizers", "low-lr", group="control", **grid(1 / 3)),
     entry("architectures", "mlp", recipe=asdict(ARCHITECTURE_RECIPE)),
     entry("architectures", "cnn", recipe=asdict(ARCHITECTURE_RECIPE)),
+    entry("optimizers", "sgd"),
+    entry("optimizers", "adamw"),
     entry("datasets", "dots"),
     entry("datasets", "more"),
     entry("signals", "real"),
-    entry("signals", "mixed"),
+    entry("signals", "mixed", levels=True),
     entry("signals", "randY"),
 )
 
@@ -84,7 +91,7 @@ def never_skip(dataset: str, architecture: str, regularizer: str) -> None:
 
 
 def plan_of(
-    suite: Suite = SUITE,
+    suite: PlannedSuite = SUITE,
     plugins: Registry | None = None,
     hash_of: Callable[[str], str] = hash_of,
     skip: Skip = never_skip,

@@ -14,26 +14,29 @@ README = REPO / "README.md"
 BOARD = REPO / "leaderboard" / "README.md"
 BEGIN = "<!-- board:begin -->\n"
 END = "<!-- board:end -->"
-COLUMNS = (0, 1, 2, 4, 5, 6, 7, 9)  #: rank, regularizer, R, X, S, dA, S_mix, strength
-ROWS = 6
+COLUMNS = (0, 1, 2, 4, 5, 6)  #: rank, entry, H, dA, excess, strength
+ROWS = 6  #: entries, beside the controls
 
 
 def excerpt(board: str, suite: str = "quick") -> str:
-    """Cut the first rows of a suite's ranking, and the control's, out of the board's page.
+    """Cut the first entries and the controls out of a suite's list by noise held back.
 
     Links lead to that page.
     """
     section = re.search(rf"^## {suite}, version .*?(?=^## |\Z)", board, re.MULTILINE | re.DOTALL)
-    if section is None:
+    tables = [b for b in (section[0] if section else "").split("\n\n") if b.startswith("|")]
+    if not tables or "noise held back" not in tables[0]:
         return "The board has not been made yet.\n"
-    ranking, controls, *_ = [b for b in section[0].split("\n\n") if b.startswith("|")]
-    rows = [_cells(line) for line in ranking.splitlines()[: 2 + ROWS]]
-    for line in controls.splitlines()[2:]:
-        cells = _cells(line)
-        if cells[0] == "control":
-            rows.append(["", *cells])
-    lines = []
+    header, alignment, *rows = [_cells(line) for line in tables[0].splitlines()]
+    kept = [header, alignment]
+    entries = 0
     for row in rows:
+        is_control = re.fullmatch(r"\*[^*]+\*", row[1]) is not None
+        entries += not is_control
+        if is_control or entries <= ROWS:
+            kept.append(row)
+    lines = []
+    for row in kept:
         lines.append("| " + " | ".join(row[place] for place in COLUMNS) + " |")
     return "\n".join(lines).replace("](#", "](leaderboard/README.md#").replace("&nbsp;", "") + "\n"
 

@@ -1,7 +1,7 @@
 """`python tests/support/tiny.py run --suite tiny ...`: membench with a suite that takes seconds.
 
-Its workers are those of any run. Tests of what comes after a run put `TINY` among the suites of
-their own process instead: a start of Python and torch takes longer than the suite.
+Its workers are those of any run. Tests of what comes after a run let their own process find the
+suite instead: a start of Python and torch takes longer than the suite.
 
 With `TINY_SIGNAL` set to a number, the driver sends itself this signal as soon as it has been told
 of the first stored pack. The run then ends with packs stored and packs left, on a machine of any
@@ -13,25 +13,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import replace
 
-from membench.api import Recipe
-from membench.api import Split
 from membench.cli import main
 from membench.execution import display
 from membench.execution.protocol import Event
-from membench.planning.suites import SUITES
-
-TINY = replace(
-    SUITES["smoke"],
-    name="tiny",
-    summary="two seeds, six steps",
-    seeds=(0, 1),
-    splits={"digits": Split(test=100, train=60, validation=100)},
-    architectures=("mlp",),
-    recipes={("digits", "mlp"): Recipe(lr=0.1, batch=30, epochs=3)},
-    width=15,
-)
+from membench.registry import registry
+from support.suites import sources_and_tiny
 
 
 class SignallingDisplay(display.Display):
@@ -47,7 +34,7 @@ class SignallingDisplay(display.Display):
 
 
 if __name__ == "__main__":
-    SUITES["tiny"] = TINY
+    registry.find_sources = sources_and_tiny
     if "TINY_SIGNAL" in os.environ:
         # a test run in the background has SIGINT ignored, and its children inherit that
         signal.signal(signal.SIGINT, signal.default_int_handler)

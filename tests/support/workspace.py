@@ -30,6 +30,13 @@ from membench import *
 def act(*args): ...
 def grid(name, **fields):
     return Regularizer(name, **{"strengths": (1, 2, 3, 4, 5), "weights": act, **fields})
+def suite(name="small", **fields):
+    values = dict(
+        datasets=("dots",), architectures=("mlp",), signals=("real", "mixed@0.4", "randY"),
+        choosing=(0, 1), confirming=(2, 3), splits={"dots": Split(20, 30, 10)},
+        recipes={("dots", "mlp"): Recipe(lr=0.1)},
+    )
+    return Suite(name, **(values | fields))
 @hookimpl
 def register():
     return [EXPRESSION]
@@ -44,7 +51,8 @@ def shrinking(name: str) -> str:
 def registering(expression: str) -> str:
     """Return a plugin file that registers the records of an expression.
 
-    In it, `grid(name, **fields)` makes a regularizer and `act` is a function that does nothing.
+    In it, `grid(name, **fields)` makes a regularizer, `suite(name, **fields)` a suite, and `act` is
+    a function that does nothing.
     """
     return _RECORDS.replace("EXPRESSION", expression)
 

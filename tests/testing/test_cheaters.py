@@ -1,4 +1,4 @@
-"""Plugins that stop learning where they see noise: each is caught, or gains nothing in R."""
+"""Plugins that stop learning where they see noise: each is caught, or gains nothing on a board."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from support.mutants import Mutant
 from membench.commands.report import score_suites
 from membench.registry.discovery import PluginSource
 from membench.registry.loading import read_plugin
+from membench.scoring import Board
 from membench.testing.catalogue import CHECKS
 from membench.testing.subject import Subject
 
@@ -124,10 +125,10 @@ ALLOWED = {
 
 
 @pytest.mark.slow
-def test_a_cheater_that_goes_by_its_tensors_gains_nothing_in_the_ranking_score(
+def test_a_cheater_that_goes_by_its_tensors_gains_nothing_on_a_board(
     shell: Shell, tmp_path: Path
 ) -> None:
-    """R needs networks that learn real labels among wrong ones; S can be won, and is flagged."""
+    """H and R need networks that learn real labels among wrong ones; S alone can be won."""
     (tmp_path / "plugins").mkdir()
     for name, body in ALLOWED.items():
         text = Mutant("", body).text.replace('"mutant"', f'"{name}"')
@@ -140,3 +141,125 @@ def test_a_cheater_that_goes_by_its_tensors_gains_nothing_in_the_ranking_score(
     for name, score in scores.items():
         assert fmean(point.R for point in score.points if point.strength) <= 0.1, name
     assert scores["neighbours-agree"].points[-1].S > 0.1  # it does see the noise
+
+
+#: It sums up what it goes by, `seen`, over the first epochs, and acts where the mean is high.
+QUITTING = """\
+'''SUMMARY.  Nobody, "How to win a board", 2026.'''
+import torch
+
+from membench import Regularizer, hookimpl
+
+FIRST = SHARE  # of the run; 0.02 is one epoch of fifty
+
+
+def high_loss(lane):
+    return -(lane.y * lane.logits.log_softmax(1)).sum(1).mean()
+
+
+def unlike_neighbours(lane):
+    flat = lane.x.flatten(1)
+    distance = (flat[:, None] - flat[None]).square().sum(-1)
+    itself = 1e9 * torch.eye(flat.shape[0], device=flat.device)
+    return 1 - (lane.y[(distance + itself).argmin(1)] * lane.y).sum(1).mean()
+
+
+def init(params, lane):
+    like = next(iter(params.values()))
+    return {"sum": like.new_zeros(()), "steps": like.new_zeros(())}
+
+
+def update(params, lane):
+    first = (lane.progress < FIRST).to(lane.logits.dtype)
+    seen = SEEN(lane)
+    return {"sum": lane.state["sum"] + first * seen, "steps": lane.state["steps"] + first}
+
+
+def weights(params, lane):
+    mean = lane.state["sum"] / lane.state["steps"].clamp_min(1)
+    noisy = (lane.progress >= FIRST) & (lane.strength * mean > 1)
+    instead = lane.INSTEAD
+    return {name: torch.where(noisy, instead[name], w) for name, w in params.items()}
+
+
+@hookimpl
+def register():
+    return [Regularizer("NAME", strengths=GRID, weights=weights, init=init, update=update)]
+"""
+
+
+def quitting(name: str, summary: str, seen: str, share: float, instead: str, grid: object) -> str:
+    """Return a plugin that puts other weights in place of those of a step where it sees noise."""
+    text = QUITTING.replace("SUMMARY", summary).replace("NAME", name).replace("SHARE", str(share))
+    return text.replace("SEEN", seen).replace("INSTEAD", instead).replace("GRID", str(grid))
+
+
+# At its first strengths each sees no noise, at the third that of random labels, at the last two
+# that of mixed ones too.
+QUITS_ON_LOSS = quitting(
+    "quits-on-loss",
+    "Quits where the loss of the first epochs stays high",
+    "high_loss",
+    0.06,
+    "initial",
+    (0.3, 0.35, 0.44, 0.55, 0.6),
+)
+QUITS_ON_NEIGHBOURS = quitting(
+    "quits-on-neighbours",
+    "Quits where neighbours in a batch have other labels",
+    "unlike_neighbours",
+    0.06,
+    "initial",
+    (1.0, 1.05, 1.15, 1.5, 1.7),
+)
+STOPS_ON_NEIGHBOURS = quitting(
+    "stops-on-neighbours",
+    "Stops early where neighbours in a batch have other labels",
+    "unlike_neighbours",
+    0.12,
+    "before",
+    (1.0, 1.05, 1.15, 1.5, 1.7),
+)
+
+
+@pytest.fixture(scope="module")
+def board_of_quitters(shell: Shell, tmp_path_factory: pytest.TempPathFactory) -> Board:
+    """Three quitters on the mlp of `quick`, with the baselines: some 350 cells."""
+    folder = tmp_path_factory.mktemp("quitters")
+    (folder / "plugins").mkdir()
+    texts = (QUITS_ON_LOSS, QUITS_ON_NEIGHBOURS, STOPS_ON_NEIGHBOURS)
+    for number, text in enumerate(texts):
+        (folder / "plugins" / f"quitter_{number}.py").write_text(text)
+    words = ["run", "-k", "quits-on or stops-on", "--architectures", "mlp"]
+    done = shell(words, folder, timeout=1500)
+    assert done.returncode == 0, done.stderr
+    (_, _, board) = score_suites(folder / "leaderboard")[0]
+    return board
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["quits-on-loss", "quits-on-neighbours"])
+def test_quitting_where_the_labels_look_random_is_neither_chosen_nor_claimed_nor_above_none(
+    board_of_quitters: Board, name: str
+) -> None:
+    """Its wrong labels are not memorized and real accuracy is kept: accuracy under noise is not."""
+    score = board_of_quitters.scores[name, "mnist5k/mlp"]
+    cheating = [point for point in score.points if point.H > 0.5]
+    assert cheating and all(point.dA == 0 for point in cheating)  # it does see the noise
+    assert all(point.R < -0.5 for point in cheating)
+    (row,) = [row for row in board_of_quitters.rows if row.entry == name]
+    assert row.chosen_held_back["mnist5k/mlp"] not in {point.label for point in cheating}
+    assert row.chosen_recovery["mnist5k/mlp"] not in {point.label for point in cheating}
+    assert row.claim is not None and not row.claim.holds
+    assert row.H is not None and abs(row.H.mean) < 1e-9
+    assert row.R is not None and abs(row.R.mean) < 1e-9
+
+
+@pytest.mark.slow
+def test_a_plugin_that_stops_early_on_noise_is_not_beyond_the_controls(
+    board_of_quitters: Board,
+) -> None:
+    (row,) = [row for row in board_of_quitters.rows if row.entry == "stops-on-neighbours"]
+    assert row.H is not None and row.H.mean > 0.5
+    assert row.stopping_H is not None and row.stopping_H.significant is False
+    assert row.stopping_R is not None and row.stopping_R.significant is False

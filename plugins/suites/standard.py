@@ -1,0 +1,28 @@
+"""Full sets for a GPU: three levels of label noise, pair flips, Gaussian inputs; uncalibrated.
+
+After Arpit et al., 2017, "A Closer Look at Memorization in Deep Networks", arXiv:1706.05394.
+"""
+
+from membench import Split
+from membench import Suite
+from membench import hookimpl
+
+STANDARD = Suite(
+    name="standard",
+    version=2,
+    datasets=("fashion-mnist", "cifar10"),
+    architectures=("mlp", "cnn"),
+    signals=("real", "mixed@0.2", "mixed@0.4", "mixed@0.6", "randY", "pair-flip@0.4", "randX"),
+    choosing=(0, 1, 2),
+    confirming=(3, 4, 5, 6, 7),
+    splits={
+        "fashion-mnist": Split(test=10000, train=50000, validation=10000),
+        "cifar10": Split(test=10000, train=45000, validation=5000),
+    },
+    width=35,
+)
+
+
+@hookimpl
+def register() -> list[Suite]:
+    return [STANDARD]
