@@ -15,6 +15,7 @@ from dataclasses import field
 from dataclasses import fields
 from functools import cache
 from typing import Any
+from typing import NamedTuple
 
 SCHEMA = 2  #: of a stored line; a reader refuses any other
 PROTOCOL = 2  #: raised when the engine's numbers change on purpose; part of every cell key
@@ -74,6 +75,43 @@ class Cell:
         """A readable name, as `mnist5k/mlp/dropout[0.5]/randY/seed0`."""
         label = setting(self.regularizer, self.strength)
         return f"{self.task}/{label}/{self.signal}/seed{self.seed}"
+
+
+class CellId(NamedTuple):
+    """The parts of a cell's id."""
+
+    dataset: str
+    architecture: str
+    setting: str  #: "dropout[0.5]"
+    signal: str
+    seed: int
+
+    @property
+    def task(self) -> str:
+        """Data set and architecture, as `mnist5k/mlp`."""
+        return f"{self.dataset}/{self.architecture}"
+
+    @property
+    def regularizer(self) -> str:
+        """The regularizer's name."""
+        return self.setting.partition("[")[0]
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Task and regularizer."""
+        return self.task, self.regularizer
+
+
+def parse_id(cell_id: str) -> CellId:
+    """Take a cell's id apart: the inverse of `Cell.id`."""
+    dataset, architecture, setting_text, signal, seed = cell_id.split("/")
+    return CellId(
+        dataset=dataset,
+        architecture=architecture,
+        setting=setting_text,
+        signal=signal,
+        seed=int(seed.removeprefix("seed")),
+    )
 
 
 @dataclass(frozen=True, slots=True)  # slots: a store of 100 000 records takes 100 MB less memory

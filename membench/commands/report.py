@@ -19,6 +19,7 @@ from rich.text import Text
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
+from membench.records import parse_id
 from membench.store.accepted import accepted_records
 from membench.store.accepted import records_of
 from membench.store.store import Contents
@@ -232,11 +233,9 @@ def _counts_by_phase(manifest: Manifest, contents: Contents) -> dict[tuple[str, 
     for task in manifest.tasks:
         counts[task, CHOOSE] = Counter()
         counts[task, CONFIRM] = Counter()
-    choosing = {str(seed) for seed in manifest.choosing}
     for cell_id, key in manifest.cells.items():
-        dataset, architecture, *_ = cell_id.split("/")
-        _, _, seed = cell_id.rpartition("/seed")
-        phase = CHOOSE if seed in choosing else CONFIRM
-        ends = counts.setdefault((f"{dataset}/{architecture}", phase), Counter())
+        cell = parse_id(cell_id)
+        phase = CHOOSE if cell.seed in manifest.choosing else CONFIRM
+        ends = counts.setdefault((cell.task, phase), Counter())
         ends[status_of.get(key, "left")] += 1
     return counts

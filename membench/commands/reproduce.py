@@ -98,6 +98,8 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     counting = accepted_by_key(keys, accepted, contents)
     job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
     outcome = training.train_missing(job, store, options, server)
+    if not outcome.summary.interrupted:
+        store.merge()
 
     contents = store.read()
     accepted = training.accepted_environments(environments, contents, options.accept_env)

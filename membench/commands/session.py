@@ -22,11 +22,11 @@ from membench.planning.inputs import SkipAnswers
 from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import make_plan
-from membench.planning.plan import pair_of
 from membench.planning.select import compile_expression
 from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
+from membench.records import parse_id
 from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
@@ -118,8 +118,8 @@ def plan_suite(
 def _selection(expression: str | None, only: Collection[str] | None) -> Select | None:
     """Return whether an id is selected, as a function; None if every cell is."""
     if only is not None:
-        kept = {pair_of(cell_id) for cell_id in only}
-        return lambda cell_id: pair_of(cell_id) in kept
+        kept = {parse_id(cell_id).pair for cell_id in only}
+        return lambda cell_id: parse_id(cell_id).pair in kept
     return None if expression is None else compile_expression(expression)
 
 

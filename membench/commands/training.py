@@ -128,10 +128,10 @@ def train_missing(
     options: argparse.Namespace,
     server: ForkServer,
 ) -> TrainingOutcome:
-    """Train the cells of a job that need it, and merge their records into the store.
+    """Train the cells of a job that need it, and those that follow from them.
 
-    What an interrupted run has measured stays in its shards, where it counts as well: the files
-    that git keeps change only when a run has come to its end.
+    What they gave is in the store's shards, where it counts. A command whose run has come to its
+    end merges them; one that was interrupted leaves the files that git keeps as they are.
 
     Args:
         job: what is planned.
@@ -145,8 +145,6 @@ def train_missing(
     trained = {key for pack in packs for key in pack.keys}
     reused = len(job.records.keys() - trained)
     summary = _train_packs(job, packs, store, options, server, reused=reused)
-    if not summary.interrupted:
-        store.merge()
     return TrainingOutcome(summary, failed_before=len(failed_keys(job.records) - trained))
 
 

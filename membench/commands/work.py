@@ -12,10 +12,10 @@ from membench.commands.phases import SecondPhase
 from membench.commands.phases import pairs_to_train
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
-from membench.planning.plan import pair_of
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
+from membench.records import parse_id
 from membench.scoring import complete_pairs
 from membench.store.accepted import accepted_by_key
 from membench.store.accepted import records_of
@@ -75,7 +75,7 @@ def find_work(
     pairs = pairs_to_train(plan, complete, own)
     retry = None
     if failed is not None:
-        pairs.update(pair_of(cell_id) for cell_id in failed)
+        pairs.update(parse_id(cell_id).pair for cell_id in failed)
         cells = plan.manifest.cells
         retry = frozenset(cells[cell_id] for cell_id in failed if cell_id in cells)
 
@@ -91,7 +91,7 @@ def find_work(
     # what was finished, here or on another machine, is not trained again
     finished = set(plan.pairs) - pairs
     for cell_id, key in plan.manifest.cells.items():
-        pair = pair_of(cell_id)
+        pair = parse_id(cell_id).pair
         record = any_record.get(key)
         if pair in finished and record is not None:
             keys[cell_id] = key
@@ -99,7 +99,7 @@ def find_work(
     tasks = set()
     for cell_id, key in keys.items():
         if key not in records or key in (retry or ()):
-            tasks.add(pair_of(cell_id)[0])
+            tasks.add(parse_id(cell_id).task)
     return Work(
         first=plan,
         second=second,
@@ -123,8 +123,7 @@ def _records_here(
     """
     keys: dict[str, list[str]] = {task: [] for task in here}
     for cell_id, key in manifest.cells.items():
-        dataset, architecture, _ = cell_id.split("/", maxsplit=2)
-        task = f"{dataset}/{architecture}"
+        task = parse_id(cell_id).task
         if task in keys:
             keys[task].append(key)
     records: dict[str, Record] = {}

@@ -10,7 +10,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from typing import NamedTuple
 
 from membench.errors import MembenchError
 from membench.planning.plan import CellKeys
@@ -18,6 +17,7 @@ from membench.planning.plan import Plan
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Manifest
+from membench.records import parse_id
 from membench.records import parse_signal
 from membench.records import setting
 from membench.registry.registry import Registry
@@ -44,7 +44,7 @@ def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manif
 
     tasks = set(manifest.tasks)
     for cell_id in kept_cells:
-        tasks.add(_split_id(cell_id).task)
+        tasks.add(parse_id(cell_id).task)
     datasets = {task.split("/")[0] for task in tasks}
     return replace(
         manifest,
@@ -61,29 +61,6 @@ def merge_manifest(old: Manifest | None, new: Plan, registry: Registry) -> Manif
 def _frame(manifest: Manifest) -> tuple[Any, ...]:
     """Return what all cells of a manifest have in common."""
     return manifest.version, manifest.signals, manifest.choosing, manifest.confirming
-
-
-class _IdParts(NamedTuple):
-    """The parts of a cell's id."""
-
-    dataset: str
-    architecture: str
-    setting: str  #: `dropout[0.5]`
-    signal: str
-    seed: int
-
-    @property
-    def task(self) -> str:
-        return f"{self.dataset}/{self.architecture}"
-
-    @property
-    def regularizer(self) -> str:
-        return self.setting.partition("[")[0]
-
-
-def _split_id(cell_id: str) -> _IdParts:
-    dataset, architecture, setting_text, signal, seed = cell_id.split("/")
-    return _IdParts(dataset, architecture, setting_text, signal, int(seed.removeprefix("seed")))
 
 
 def _kept_cells(
@@ -147,7 +124,7 @@ def _still_holds(
         keys: makes today's keys.
         strengths: by setting, of today's grids.
     """
-    parts = _split_id(cell_id)
+    parts = parse_id(cell_id)
     registry = keys.registry
     can_be_recomputed = (
         parts.task in keys.recipes
@@ -173,10 +150,10 @@ def _still_holds(
 
 def _merged_entries(old: Manifest, new: Manifest, kept_cells: Collection[str]) -> tuple[Entry, ...]:
     """Return the entries of the new plan, and the old ones that kept a cell or never had one."""
-    kept = [_split_id(cell_id) for cell_id in kept_cells]
+    kept = [parse_id(cell_id) for cell_id in kept_cells]
     kept_settings = {parts.setting for parts in kept}
     with_kept_cells = {parts.regularizer for parts in kept}
-    with_old_cells = {_split_id(cell_id).regularizer for cell_id in old.cells}
+    with_old_cells = {parse_id(cell_id).regularizer for cell_id in old.cells}
     entries = {}
     for entry in old.entries:
         if entry.name in with_kept_cells or entry.name not in with_old_cells:

@@ -50,12 +50,6 @@ Select = Callable[[str], bool]  #: id of a cell -> whether it is selected
 Skip = Callable[[str, str, str], str | None]
 
 
-def pair_of(cell_id: str) -> Pair:
-    """Return task and regularizer of a cell."""
-    dataset, architecture, setting, _, _ = cell_id.split("/")
-    return f"{dataset}/{architecture}", setting.partition("[")[0]
-
-
 @dataclass(frozen=True)
 class CellKeys:
     """Makes the keys of a suite's cells."""

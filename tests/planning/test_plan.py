@@ -25,6 +25,8 @@ from membench.planning.plan import Plan
 from membench.planning.suites import PlannedSuite
 from membench.planning.suites import narrow
 from membench.records import Cell
+from membench.records import parse_id
+from membench.records import setting
 
 RUNS = 2 * 3 * 2  #: architectures, signals, choosing seeds: the cells of each strength
 PLAIN_RUNS = 2 * 3 * 3  #: those of the plain network, on all seeds
@@ -53,6 +55,14 @@ def test_cell_ids_are_readable() -> None:
         "dots/cnn/dropout+mixup[0.5,0.3]/randY/seed0",
         "dots/mlp/low-lr[0.333333]/real/seed1",
     } <= ids
+
+
+def test_an_id_is_taken_apart_into_what_it_was_made_of() -> None:
+    for cell in plan_of().cells:
+        parts = parse_id(cell.id)
+        assert (parts.task, parts.signal, parts.seed) == (cell.task, cell.signal, cell.seed)
+        assert parts.setting == setting(cell.regularizer, cell.strength)
+        assert parts.pair == (cell.task, cell.regularizer)
 
 
 def test_cells_are_ordered_by_their_fields() -> None:
