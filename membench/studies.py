@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from math import inf
+from math import isfinite
 from math import sqrt
 from typing import TYPE_CHECKING
 from typing import Any
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided at this scale"
+ONE_SIDED = 0.025  #: error of either end of a 95 % interval, and of all refutations of a study
 SCALES = ("quick", "paper")
 Numbers = TypeVar("Numbers")  #: a float, or a numpy array of floats
 Strengths = tuple[tuple[float, ...], ...]  #: one tuple a setting, one float a part
@@ -79,8 +82,9 @@ class Study:
         def analyse(results):
             fits = [record.train[-1] for record in select(results["random"])]
             value, low, high = mean_interval(fits)
+            fit = Test("fit", value, low, high, 0.9, method="t over 3 seeds", freedom=2)
             return Finding(
-                tests=(Test("fit", value, low, high, threshold=0.9, method="t over seeds"),),
+                tests=(fit,),
                 table=(("runs", "fit"), (str(len(fits)), f"{value:.3f}")),
                 draw=lambda figure: figure.subplots().plot(fits, "o"),
                 caption="Accuracy on the random training labels, a point a seed.",
@@ -119,6 +123,10 @@ class Test:
     high: float
     threshold: float = 0.0  #: the claim says value > threshold
     method: str = ""  #: "paired t over 5 seeds"
+    #: degrees of freedom of the t interval; inf = normal, as for a bootstrap or a large sample
+    freedom: float = inf
+    #: which claim it tests, in a few words, where a study makes several; "" = its only one
+    claim: str = ""
 
     @property
     def verdict(self) -> str:
@@ -128,6 +136,23 @@ class Test:
         if self.high < self.threshold:
             return FAILS
         return UNDECIDED
+
+    @property
+    def p(self) -> float:
+        """One-sided p against the claim: below .025 where all of the interval is below `threshold`.
+
+        The upper half of the interval gives the standard error. A bound that is not finite decides
+        nothing: p is 1.
+        """
+        half = self.high - self.value
+        distance = self.value - self.threshold
+        if not (isfinite(half) and isfinite(distance)):
+            return 1.0
+        if half <= 0:  # all measurements alike
+            return 0.0 if self.high < self.threshold else 1.0
+        freedom = min(self.freedom, 1e6)  # as good as infinite, which not every scipy takes
+        error = half / t_half_width(1.0, freedom)
+        return t_probability(distance / error, freedom)
 
 
 @dataclass(frozen=True)
@@ -141,12 +166,38 @@ class Finding:
     notes: tuple[str, ...] = ()  #: caveats, plain sentences
 
     @property
+    def verdicts(self) -> dict[str, str]:
+        """The verdict of each claim, by `Test.claim`, in the order of the tests.
+
+        A claim holds if all of its tests do. It does not if the p of one of them passes Holm's
+        procedure over all tests of the study: so the chance that a study refutes anything falsely
+        is .025 at most, however many tests it has.
+        """
+        refuted = {test.claim for test in _refuted(self.tests)}
+        verdicts = {}
+        for claim in dict.fromkeys(test.claim for test in self.tests) or ("",):
+            own = {test.verdict for test in self.tests if test.claim == claim}
+            verdicts[claim] = HOLDS if own == {HOLDS} else UNDECIDED
+            if claim in refuted:
+                verdicts[claim] = FAILS
+        return verdicts
+
+    @property
     def verdict(self) -> str:
-        """The claim holds if it does in all tests, and does not if it fails in any."""
-        verdicts = {test.verdict for test in self.tests}
-        if FAILS in verdicts:
-            return FAILS
-        return HOLDS if verdicts == {HOLDS} else UNDECIDED
+        """All verdicts in a line: `holds`, or `noise above real: holds; rises: does not hold`."""
+        parts = []
+        for claim, verdict in self.verdicts.items():
+            parts.append(f"{claim}: {verdict}" if claim else verdict)
+        return "; ".join(parts)
+
+
+def _refuted(tests: Iterable[Test]) -> list[Test]:
+    """Select the tests whose p passes Holm's procedure at `ONE_SIDED`."""
+    ordered = sorted(tests, key=lambda test: test.p)
+    for place, test in enumerate(ordered):
+        if test.p >= ONE_SIDED / (len(ordered) - place):
+            return ordered[:place]
+    return ordered
 
 
 def select(
@@ -235,6 +286,13 @@ def t_half_width(error: Numbers, freedom: Numbers, confidence: float = 0.95) -> 
     from scipy.special import stdtrit  # a third of a second to import: not for whoever only plans
 
     return stdtrit(freedom, (1 + confidence) / 2) * error
+
+
+def t_probability(t: float, freedom: float) -> float:
+    """Compute the probability that Student's t with finite `freedom` is at most `t`."""
+    from scipy.special import stdtr  # as above
+
+    return float(stdtr(freedom, t))
 
 
 def shown(numbers: tuple[float, float, float], spec: str = ".3f") -> str:

@@ -133,6 +133,7 @@ def _study(row: StudyRow) -> dict[str, Any]:
         "figure": row.figure,
         "claim": row.claim,
         "verdict": row.verdict,
+        "verdicts": _verdicts(row),
         "finding": row.finding,
         "file": row.file,
         "tests": [_test(test) for test in row.finding.tests] if row.finding else [],
@@ -150,8 +151,19 @@ def _study(row: StudyRow) -> dict[str, Any]:
     }
 
 
+def _verdicts(row: StudyRow) -> list[dict[str, str]]:
+    """Return claim and verdict of each claim; the claim is "" where there is one only."""
+    if row.finding is None:
+        return [{"claim": "", "verdict": row.verdict}]
+    verdicts = []
+    for claim, verdict in row.finding.verdicts.items():
+        verdicts.append({"claim": claim, "verdict": verdict})
+    return verdicts
+
+
 def _test(test: Test) -> dict[str, Any]:
     return {
+        "claim": test.claim,
         "name": test.name,
         "estimate": estimate(test.value, test.low, test.high),
         "value": number(test.value),

@@ -146,9 +146,8 @@ def weakest(name: str, threshold: float, columns: Sequence[np.ndarray], seeds: i
         seeds: how many.
     """
     value, low, high = min(map(mean_interval, columns), key=lambda interval: interval[1])
-    return Test(
-        name, value, low, high, threshold, f"weakest of {len(columns)}, paired t over {seeds} seeds"
-    )
+    method = f"weakest of {len(columns)}, paired t over {seeds} seeds"
+    return Test(name, value, low, high, threshold, method, freedom=seeds - 1)
 
 
 def steps(last: np.ndarray, sign: int) -> list[np.ndarray]:

@@ -169,7 +169,7 @@ def difference(name: str, noise: Times, real: Times, weights: np.ndarray) -> Tes
     method = f"paired t over {len(real.epochs)} seeds" + (
         f"; {ended} runs censored" if ended else ""
     )
-    return Test(name, *ends(values), method=method)
+    return Test(name, *ends(values), method=method, freedom=len(real.epochs) - 1)
 
 
 def tests(units: Panel, examples: Panel) -> Iterable[Test]:

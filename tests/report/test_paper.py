@@ -60,6 +60,83 @@ def test_a_verdict_follows_from_the_intervals(
     assert finding(*bounds).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("value", "half", "freedom", "p"),
+    [
+        (-2.776, 2.776, 4, 0.025),  # from a table of t at 4 degrees of freedom
+        (-4.604, 2.776, 4, 0.005),
+        (2.132, 2.776, 4, 0.95),
+        (-1.960, 1.960, inf, 0.025),  # and of the normal distribution
+        (-5.152, 3.920, inf, 0.005),
+        (-1.0, 0.0, 4, 0.0),  # nothing scatters
+        (0.0, 0.0, 4, 1.0),
+        (-1.0, inf, 4, 1.0),
+        (-1.0, nan, 4, 1.0),
+        (nan, 1.0, 4, 1.0),
+    ],
+)
+def test_the_p_of_a_test_is_that_of_its_interval(
+    value: float, half: float, freedom: float, p: float
+) -> None:
+    test = Test("t", value + 3, -inf, value + half + 3, threshold=3, freedom=freedom)
+    assert test.p == pytest.approx(p, rel=1e-3)
+
+
+def normal(z: float, claim: str = "") -> Test:
+    """Make a test whose value lies z standard errors from the threshold."""
+    return Test(f"z = {z}", z, z - 1.96, z + 1.96, claim=claim)
+
+
+@pytest.mark.parametrize(
+    ("z", "verdict"),
+    [
+        ((-2.0, 9.0), "undecided at this scale"),  # p = .023 is above .025 / 2
+        ((-2.0,), "does not hold"),
+        ((-2.37, 9.0, 9.0), "undecided at this scale"),  # p = .0089, above .025 / 3
+        ((-2.41, 9.0, 9.0), "does not hold"),  # p = .0080
+        ((-2.2,) * 8, "undecided at this scale"),  # p = .014: none passes the first step
+    ],
+)
+def test_one_test_refutes_a_claim_if_it_would_among_all_of_the_studys(
+    z: tuple[float, ...], verdict: str
+) -> None:
+    tests = tuple(normal(one) for one in z)
+    assert tests[0].verdict == "does not hold"
+    assert Finding(tests, table=(), draw=draw, caption="").verdict == verdict
+
+
+def test_each_claim_of_a_study_has_its_own_verdict_on_the_page() -> None:
+    # Of four tests, z = -2.6 (p = .0047) passes Holm's first step and -2.0 (.023) not the second.
+    tests = (
+        normal(3.0, "real | random"),
+        normal(4.0, "real | random"),
+        normal(-2.6, "rises"),
+        normal(-2.0, "levels off"),
+    )
+    outcome = Finding(tests, table=(("a",),), draw=draw, caption="")
+    assert outcome.verdicts == {
+        "real | random": "holds",
+        "rises": "does not hold",
+        "levels off": "undecided at this scale",
+    }
+    row = paper.StudyRow(name="a", scale="quick", figure="", claim="claim", finding=outcome)
+    text = paper.pages([row])["README.md"].decode()
+    assert (
+        r"| real \| random: **holds**<br>rises: **does not hold**"
+        "<br>levels off: **undecided at this scale** |"
+    ) in text
+    assert "| claim | test |" in text
+    assert "| rises | z = " in text
+    assert r"**Verdict: real \| random: holds; rises: does not hold; levels off: und" in text
+
+
+def test_a_study_of_one_claim_has_no_column_of_claims() -> None:
+    row = paper.StudyRow(name="a", scale="quick", figure="", claim="claim", finding=finding((1, 2)))
+    text = paper.pages([row])["README.md"].decode()
+    assert "claim | test | value" not in text
+    assert "**Verdict: holds.**" in text
+
+
 def test_text_of_a_study_is_text_on_the_page() -> None:
     outcome = finding((-inf, inf), notes=("<script>",))
     svg = paper.figure("a", outcome)
