@@ -169,7 +169,7 @@ def _strengths(row: Row, width: int) -> str:
 
 
 def _label(label: str) -> str:
-    short = label.replace("rate x steps ", "x").replace("best validation epoch", "best epoch")
+    short = label.replace(" plain steps", " steps").replace("best validation epoch", "best epoch")
     return plain(short, 16)
 
 

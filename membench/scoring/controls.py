@@ -42,7 +42,7 @@ def training_less_grid(baseline: Baseline, low_rate: Grid) -> Grid:
         labels=(
             "off",
             *(f"epoch {epoch}" for epoch in early),
-            *(f"rate x steps {strength[0]:.3g}" for strength in rates),
+            *(f"{strength[0]:.3g} plain steps" for strength in rates),
         ),
         readings=np.concatenate([np.stack(off_and_early), low_rate.readings[1:]]),
         failed=(0,) * count + low_rate.failed[1:],

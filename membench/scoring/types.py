@@ -94,7 +94,7 @@ class Point:
     """
 
     strength: Strength  #: () = off; also () for `none` read early, see `label`
-    label: str  #: "0.5", "0.5,0.3", "off", "epoch 12", "rate x steps 0.8"
+    label: str  #: "0.5", "0.5,0.3", "off", "epoch 12", "16 plain steps"
     real: float  #: A_0, test accuracy after training on real data
     val: float  #: V_0
     mixed: dict[float, float]  #: p -> A_p, clean test accuracy after training on mixed@p

@@ -44,25 +44,21 @@ def test_controls_are_of_the_group_control() -> None:
 
 
 STEPS = 40  # of a toy run's budget
-#: the sum of the rate over the steps of a toy run: lr x 40, and half of it plus half a step
-PLAIN = {"constant": RECIPE.lr * STEPS, "cosine": RECIPE.lr * (STEPS + 1) / 2}
 
 
-@pytest.mark.parametrize("schedule", PLAIN)
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("factor", [1 / 3, 1 / 30])
-def test_low_lr_is_training_at_rates_that_add_up_to_its_strength(
-    schedule: str, factor: float
-) -> None:
+def test_low_lr_is_training_at_a_lower_rate_by_any_schedule(schedule: str, factor: float) -> None:
     recipe = replace(RECIPE, schedule=schedule)
-    w = toy_run("low-lr", (factor * PLAIN[schedule],), recipe=recipe)
+    w = toy_run("low-lr", (factor * STEPS,), recipe=recipe)
     slow = replace(w, regularizers=(), recipe=replace(recipe, lr=recipe.lr * factor))
     actual, expected = (v.trained(epochs=6).state["params"] for v in (w, slow))
     assert all(torch.allclose(actual[k], expected[k], atol=1e-5) for k in actual)
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_low_lr_is_off_from_the_plain_run_s_rate_x_steps_on_to_the_last_bit(compiled: bool) -> None:
-    above = toy_run("low-lr", (math.inf,), (1.001 * PLAIN["constant"],), (1e30,))
+def test_low_lr_is_off_from_the_plain_run_s_steps_on_to_the_last_bit(compiled: bool) -> None:
+    above = toy_run("low-lr", (math.inf,), (1.001 * STEPS,), (1e30,))
     plain = replace(above, regularizers=()).trained(compiled=compiled).state["params"]
     params = above.trained(compiled=compiled).state["params"]
     assert bitwise_equal(params, plain)
@@ -70,9 +66,9 @@ def test_low_lr_is_off_from_the_plain_run_s_rate_x_steps_on_to_the_last_bit(comp
 
 
 def test_the_grid_of_low_lr_brackets_the_best_rates_of_the_suites() -> None:
-    """Before, the best rate x steps was .83 on mlp, .67 on cnn and 1.6 on fashion."""
+    """On the boards of protocol 1: 17 steps of .05 on mlp, 13 on cnn, 32 on fashion."""
     strengths = parts("low-lr")[0].strengths
-    for best in (0.83, 0.67, 1.6):
+    for best in (17, 13, 32):
         assert strengths[0] > best > strengths[-1]
 
 

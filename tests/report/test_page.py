@@ -448,7 +448,7 @@ def test_the_control_shows_every_epoch_and_rate(board: Board) -> None:
     assert [line[0] for line in rows(part, "setting")] == [
         "off",
         "**epoch 12** ◂ *H*, *R*",
-        "rate x steps 0.8",
+        "16 plain steps",
     ]
 
 

@@ -76,7 +76,7 @@ def test_training_less_is_none_read_at_an_earlier_epoch() -> None:
     points = board.controls["d/a"]
     assert [p.label for p in points.early] == ["off", "epoch 20"]  # epoch 32 was not tested
     assert points.epochs == (40, 20)
-    rates = [f"rate x steps {rate:g}" for rate in (4, 2, 1.2, 0.8, 0.5)]
+    rates = [f"{rate:g} plain steps" for rate in (4, 2, 1.2, 0.8, 0.5)]
     assert [p.label for p in points.low_rate] == rates
     assert board.scores[TRAINING_LESS, "d/a"].points == (*points.early, *points.low_rate)
 
@@ -84,8 +84,8 @@ def test_training_less_is_none_read_at_an_earlier_epoch() -> None:
 def test_training_less_may_train_at_a_lower_rate() -> None:
     values = with_effects({("low-lr", 1.2): holding_back(0.7), ("low-lr", 0.8): gaining(0.15)})
     control = score_suite(make_entry("r"), LOW_RATE, values=values).control_rows[0]
-    assert control.chosen_held_back == {"d/a": "rate x steps 1.2"}
-    assert control.chosen_recovery == {"d/a": "rate x steps 0.8"}
+    assert control.chosen_held_back == {"d/a": "1.2 plain steps"}
+    assert control.chosen_recovery == {"d/a": "0.8 plain steps"}
     assert (control.H.mean, control.R.mean) == pytest.approx((0.7, 0.75))
     assert (control.done, control.cells) == (45 + 30, 45 + 30)
 
@@ -248,7 +248,7 @@ def test_nothing_is_claimed_over_a_control_at_its_lowest_rate(
     assert board.control_rows[0].H_edge == (significant is None)
     notes = [note for note in board.notes if "is at an end of its grid" in note]
     assert len(notes) == (0 if significant else 2)
-    assert all("d/a (rate x steps 0.5)" in note for note in notes)
+    assert all("d/a (0.5 plain steps)" in note for note in notes)
 
 
 def test_nothing_is_claimed_over_a_control_at_its_earliest_epoch() -> None:

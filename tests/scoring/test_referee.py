@@ -309,7 +309,7 @@ def cannot_act(record: Record) -> Record:
 
 def lowest_rate_is_best(record: Record) -> Record:
     """Let the first control choose the lowest rate, an end of its grid."""
-    if record.regularizer != "low-lr" or record.strength != (0.5,) or record.signal == "randY":
+    if record.regularizer != "low-lr" or record.strength != (10.0,) or record.signal == "randY":
         return record
     best = (0.97,) * len(record.epochs)
     return replace(record, val=best, test=best)

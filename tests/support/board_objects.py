@@ -274,5 +274,5 @@ def _control(task: str) -> Control:
         task=task,
         early=early,
         epochs=(40, 12),
-        low_rate=(made_point("rate x steps 0.8", (0.8,), 0.8),),
+        low_rate=(made_point("16 plain steps", (16.0,), 0.8),),
     )

@@ -224,7 +224,7 @@ def _entries(effects: Sequence[Effect]) -> tuple[Entry, ...]:
     low_rate = Entry(
         name="low-lr",
         group="control",
-        strengths=((4.0,), (2.0,), (1.2,), (0.8,), (0.5,)),  # rate x steps
+        strengths=((80.0,), (40.0,), (24.0,), (16.0,), (10.0,)),  # plain steps
         acts_on=("grads",),
         summary="A lower rate.",
         origin="low-lr.py",
@@ -314,7 +314,7 @@ def _record(
         epochs = tuple(sorted({*epochs, max(1, round(budget / effect.cost))}))
     rate = 1.0  # as a share of the plain run's
     if cell.regularizer == "low-lr":
-        rate = cell.strength[0] / (recipe["lr"] * budget * STEPS)
+        rate = cell.strength[0] / (budget * STEPS)
     curves = _curves(cell, np.asarray(epochs) * rate / budget, effect, force)
     _, level = parse_signal(cell.signal)
 

@@ -369,7 +369,7 @@ class Referee:
                 continue
             label = ",".join(f"{value:.6g}" for value in strength)
             if name == "low-lr":
-                label = f"rate x steps {strength[0]:.3g}"
+                label = f"{strength[0]:.3g} plain steps"
             failed = 0
             for run, record in of_strength.items():
                 failed += run[1] in plain.seeds and record.status in FAILED
