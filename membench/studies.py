@@ -58,6 +58,8 @@ class Arm:
     read: tuple[int, ...] = ()
     width: int = 15  #: lanes in a pack, at most
     compiled: bool = True
+    #: left out, and named on the page, where its data set is absent and it was not measured before
+    optional: bool = False
 
 
 @dataclass(frozen=True)

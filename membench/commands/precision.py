@@ -201,7 +201,7 @@ def _measure(task: Task, data_folder: Path | None) -> Choice | None:
     try:
         architecture = task.registry.architecture(task.architecture)
         datasets = DatasetLoader(task.registry, data_folder)
-        size = session.image_size(task.dataset, task.registry, datasets)
+        size = datasets.image_size(task.dataset)
         if size is None:
             return None
         optimizer = task.registry.optimizer(task.recipe.optimizer)

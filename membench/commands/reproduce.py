@@ -42,6 +42,8 @@ from membench.planning.study_plan import ArmPlan
 from membench.records import Record
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
+from membench.store.data_hashes import read_hashes
+from membench.store.data_hashes import record_hashes
 from membench.store.store import MEASURED
 from membench.store.store import Contents
 from membench.store.store import Store
@@ -66,13 +68,12 @@ def reproduce(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
-    data_needed = options.lf or not options.collect_only  # a failed cell is found by its key
-    planner = StudyPlanner(registry, options.data_dir, data_needed)
+    store = Store(options.out / "records")
+    planner = StudyPlanner(registry, options.data_dir, read_hashes(store))
     jobs = [planner.plan(name, options.scale) for name in names]
     if options.collect_only and not options.lf:
         return print_cells(jobs, registry, options)
 
-    store = Store(options.out / "records")
     contents = store.read()
     keys = [key for job in jobs for key in job.keys]
     if not options.collect_only and training.is_missing(keys, contents):
@@ -90,12 +91,15 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     environments = compiled_environments(precisions, options.device)
     environments += session.expected_environments(options.device, compiled=False)
     accepted = training.accepted_environments(environments, contents, options.accept_env)
+    recorded = accepted_by_key(keys, accepted, contents)
+    jobs = [job.trainable(recorded) for job in jobs]
     failed = None
     if options.lf:
         failed = _failed_keys(jobs, planner, accepted, contents, options.out)
         if options.collect_only:
             return print_cells([job.narrowed(failed) for job in jobs], registry, options)
-    counting = accepted_by_key(keys, accepted, contents)
+    record_hashes(store, planner.hashes)
+    counting = _accepted_records(jobs, accepted, contents)
     job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
     outcome = training.train_missing(job, store, options, server)
     if not outcome.summary.interrupted:
@@ -105,6 +109,7 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     accepted = training.accepted_environments(environments, contents, options.accept_env)
     others = planner.plan_others(jobs, {record.id for record in contents.records.values()})
     records = _accepted_records([*jobs, *others], accepted, contents)
+    others = [job.trainable(records) for job in others]
     rows = [study_row(job, records) for job in jobs]
     if not outcome.summary.interrupted:
         write_page(options.out, rows, others, records)
@@ -305,6 +310,7 @@ def _facts(job: StudyJob, records: Mapping[str, Record]) -> paper.Facts:
         seconds=sum(record.seconds for record in ended),
         where=tuple(sorted(machines)),
         skipped=tuple(skipped),
+        left_out=job.left_out,
     )
 
 
@@ -313,6 +319,8 @@ def print_outcome(rows: Iterable[paper.StudyRow], out: Path) -> None:
     for row in rows:
         problem = f" ({row.problem})" if row.problem else ""
         print(f"{row.name}: {row.verdict}{problem}")
+        for line in row.facts.left_out:
+            print(f"{row.name}: left out: arm {line}")
     print(f"the whole page: {out / 'README.md'}")
 
 
@@ -373,7 +381,7 @@ def projected_time(plans: Iterable[ArmPlan], registry: Registry, folder: Path | 
     datasets = DatasetLoader(registry, folder, needed=False)
     total = Projection()
     for plan in plans:
-        size = session.image_size(plan.arm.dataset, registry, datasets)
+        size = datasets.image_size(plan.arm.dataset)
         if size is None:
             return ""
         shape, num_classes = size

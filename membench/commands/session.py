@@ -134,23 +134,6 @@ def _with_default_splits(suite: PlannedSuite, datasets: DatasetLoader) -> Planne
     return replace(suite, splits=splits)
 
 
-def image_size(
-    name: str, registry: Registry, datasets: DatasetLoader
-) -> tuple[tuple[int, int, int], int] | None:
-    """Return a data set's image shape [c, h, w] and number of classes.
-
-    The data set's own statement comes before its arrays; None if it has neither here.
-    """
-    dataset = registry.dataset(name)
-    if dataset.shape and dataset.num_classes:
-        return dataset.shape, dataset.num_classes
-    if not datasets.is_available(name):
-        return None
-    arrays = datasets.arrays(name)
-    channels, height, width = arrays.x.shape[1:]
-    return (channels, height, width), arrays.num_classes
-
-
 def inspect_network(architecture: Architecture, shape: tuple[int, int, int], classes: int) -> Net:
     """Describe a network to `skip`.
 

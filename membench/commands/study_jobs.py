@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -34,12 +35,35 @@ class StudyJob:
     scale: str
     study: Study | None = None
     plans: tuple[ArmPlan, ...] = ()
+    left_out: tuple[str, ...] = ()  #: "arm: how to get its data", of optional arms without plan
     problem: str = ""
 
     @property
     def keys(self) -> list[str]:
         """The keys of all cells, by arm; one that two arms share is there twice."""
         return [key for plan in self.plans for key in plan.keys]
+
+    def trainable(self, recorded: Collection[str]) -> StudyJob:
+        """Return the job as far as this machine can train what has no record.
+
+        An arm whose data set is absent stays if all of its cells have records. If not, it is left
+        out where it is optional, and is the job's problem where it is not.
+
+        Args:
+            recorded: keys of the cells that have a record.
+        """
+        plans = []
+        left_out = list(self.left_out)
+        for plan in self.plans:
+            if not plan.absent or set(plan.keys) <= set(recorded):
+                plans.append(plan)
+            elif plan.arm.optional:
+                left_out.append(f"{plan.arm.name}: {plan.absent}")
+            else:
+                return replace(self, study=None, plans=(), problem=plan.absent)
+        if left_out and not plans:
+            return replace(self, study=None, plans=(), problem=left_out[0])
+        return replace(self, plans=tuple(plans), left_out=tuple(left_out))
 
     def narrowed(self, keys: Collection[str]) -> StudyJob:
         """Return the job with the cells of some keys only, and without the arms that have none."""
@@ -77,45 +101,69 @@ def packs_of(jobs: Iterable[StudyJob], done: Iterable[str]) -> list[Pack]:
     return packs
 
 
+@dataclass(frozen=True)
+class _DataState:
+    """What is known of a data set."""
+
+    arrays: str  #: SHA-256 of its arrays, in hex; "" if it is absent and was never planned with
+    absent: str  #: how to get it, if it is absent
+
+
 class StudyPlanner:
     """Plans studies; a data set is read and hashed once, however many studies use it."""
 
-    def __init__(self, registry: Registry, data_folder: Path | None, data_needed: bool) -> None:
+    def __init__(
+        self, registry: Registry, data_folder: Path | None, hashes: Mapping[str, str]
+    ) -> None:
         """Plan with these plugins.
 
         Args:
             registry: all plugins.
             data_folder: where data sets are; None = the default.
-            data_needed: whether an absent data set is a fault; else its cells get no true key.
+            hashes: of the arrays of data sets, by name, which count for those that are absent.
+                Cells of one that is not there either get no true key.
         """
         self.registry = registry
         self._data_folder = data_folder
-        self._data_needed = data_needed
-        #: hash of arrays, by name, code and version of the data set's plugin
-        self._hashes: dict[tuple[str, str, int], str] = {}
+        self._kept_hashes = hashes
+        #: what is known of a data set, by name, code and version of its plugin
+        self._known: dict[tuple[str, str, int], _DataState] = {}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes of the arrays of the data sets that were read, by name."""
+        return {name: state.arrays for (name, *_), state in self._known.items() if not state.absent}
 
     def plan(self, name: str, scale: str) -> StudyJob:
         """Plan a study at a scale; whatever is wrong with it becomes the job's problem."""
         entry = self.registry.entry("studies", name)
         registry = self.registry.for_study(name)
-        datasets = DatasetLoader(registry, self._data_folder, self._data_needed)
+        datasets = DatasetLoader(registry, self._data_folder, needed=False)
         skips = SkipAnswers(registry, datasets, session.inspect_network)
 
         def hash_of(dataset: str) -> str:
-            plugin = registry.entry("datasets", dataset)
-            known = (plugin.name, plugin.code_hash, plugin.version)
-            if known not in self._hashes:
-                self._hashes[known] = datasets.hash(dataset)
-            return self._hashes[known]
+            return self._state(dataset, datasets).arrays
 
         try:
             study = self.registry.study(name)
-            plans = plan_arms(study, scale, registry, hash_of, skips.reason)
+            plans = []
+            for plan in plan_arms(study, scale, registry, hash_of, skips.reason):
+                state = self._state(plan.arm.dataset, datasets)
+                plans.append(replace(plan, absent=state.absent))
         except Exception as error:  # a study is foreign code and may raise anything
             return StudyJob(entry=entry, scale=scale, problem=explain(error))
         if skips.problems:
             return StudyJob(entry=entry, scale=scale, problem=skips.problems[0].message)
-        return StudyJob(entry=entry, scale=scale, study=study, plans=plans)
+        return StudyJob(entry=entry, scale=scale, study=study, plans=tuple(plans))
+
+    def _state(self, name: str, datasets: DatasetLoader) -> _DataState:
+        """Look a data set up, among the plugins and in the folder of `datasets`."""
+        plugin = datasets.registry.entry("datasets", name)
+        known = (plugin.name, plugin.code_hash, plugin.version)
+        if known not in self._known:
+            arrays = datasets.hash(name) or self._kept_hashes.get(name, "")
+            self._known[known] = _DataState(arrays, absent=datasets.notes.get(name, ""))
+        return self._known[known]
 
     def plan_others(self, jobs: Iterable[StudyJob], recorded: set[str]) -> list[StudyJob]:
         """Plan the studies and scales that are not among the jobs but have records.

@@ -58,6 +58,20 @@ class DatasetLoader:
         """Return SHA-256 of the data set's arrays, in hex; "" if it is missing and not needed."""
         return arrays_digest(self.arrays(name)) if self.is_available(name) else ""
 
+    def image_size(self, name: str) -> tuple[tuple[int, int, int], int] | None:
+        """Return a data set's image shape [c, h, w] and number of classes.
+
+        The data set's own statement comes before its arrays; None if it has neither here.
+        """
+        dataset = self.registry.dataset(name)
+        if dataset.shape and dataset.num_classes:
+            return dataset.shape, dataset.num_classes
+        if not self.is_available(name):
+            return None
+        arrays = self.arrays(name)
+        channels, height, width = arrays.x.shape[1:]
+        return (channels, height, width), arrays.num_classes
+
     def is_available(self, name: str) -> bool:
         """Say whether the data set can be loaded; if it is missing, `notes` says how to get it.
 
@@ -89,27 +103,26 @@ class SkipAnswers:
         self._cache = SkipCache.open()
 
     def reason(self, dataset: str, architecture: str, regularizer: str) -> str | None:
-        """Return why the regularizer cannot act there; None if it can, or if the data is missing.
+        """Return why the regularizer cannot act there; None if it can, or if that is not known.
 
         Args:
             dataset: name of the data set, which gives the shape of the inputs.
             architecture: name of the architecture.
             regularizer: name of the regularizer, or of a composition.
         """
-        if not self.data.is_available(dataset):
+        size = self.data.image_size(dataset)
+        if size is None:
             return None
-        arrays = self.data.arrays(dataset)
-        channels, height, width = arrays.x.shape[1:]
-        shape = (channels, height, width)
+        shape, num_classes = size
         plugins = (
             self.registry.entry("architectures", architecture),
             self.registry.entry("regularizers", regularizer),
         )
         code = [[plugin.name, plugin.code_hash, plugin.version] for plugin in plugins]
-        key = digest([code, shape, arrays.num_classes, file_stamp(NETWORK)])
+        key = digest([code, shape, num_classes, file_stamp(NETWORK)])
         if key in self._cache:
             return self._cache.get(key)
-        net = self._inspect_network(architecture, shape, arrays.num_classes)
+        net = self._inspect_network(architecture, shape, num_classes)
         try:
             answer = self._ask(regularizer, net)
         except Exception as error:  # a foreign function may raise anything

@@ -39,6 +39,7 @@ class ArmPlan:
     code: CodeOf = field(repr=False, compare=False)
     arrays: str  #: SHA-256 of the data set's arrays, in hex
     skipped: tuple[str, ...] = ()  #: "dataset/architecture/regularizer: why it cannot act there"
+    absent: str = ""  #: how to get the data set, if it is not on this machine
 
     def packs(self, done: Container[str] = ()) -> list[Pack]:
         """Cut the cells whose keys are not `done` into packs."""

@@ -40,6 +40,7 @@ class Facts:
     seconds: float = 0.0  #: of one worker, all cells together
     where: tuple[str, ...] = ()  #: devices and torch versions
     skipped: tuple[str, ...] = ()  #: what could not act, and why
+    left_out: tuple[str, ...] = ()  #: optional arms, and how to get their data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +189,7 @@ def _filled_up(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 def _notes(row: StudyRow) -> list[str]:
     notes = list(row.finding.notes) if row.finding else []
     notes += [f"Left out: {reason}" for reason in row.facts.skipped]
+    notes += [f"Left out: arm {reason}" for reason in row.facts.left_out]
     if row.scaled and row.scale == "quick":
         notes.append(f"Scaled down: {row.scaled}")
     return notes

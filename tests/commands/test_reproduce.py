@@ -107,7 +107,7 @@ def test_another_analysis_trains_nothing_again(again: Path, cli: Cli) -> None:
 def test_another_network_is_another_cell(again: Path, cli: Cli) -> None:
     def keys() -> list[str]:
         options = build_parser().parse_args([*SHORT, "tiny"])
-        planner = StudyPlanner(session.load_registry(options), None, data_needed=True)
+        planner = StudyPlanner(session.load_registry(options), None, {})
         return planner.plan("tiny", "quick").keys
 
     before, text = keys(), (again / "tiny.py").read_text()

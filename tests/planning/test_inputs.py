@@ -33,6 +33,7 @@ def load_broken(folder):
 def register():
     yield Dataset("dots", load_dots)
     yield Dataset("missing", load_missing)
+    yield Dataset("stated", load_missing, shape=(3, 4, 5), num_classes=7)
     yield Dataset("broken", load_broken)
     yield Architecture("net", lambda shape, num_classes: None)
 """
@@ -69,6 +70,15 @@ class Inspector:
 
 
 # --- data sets ------------------------------------------------------------------------------------
+
+
+def test_the_size_of_an_image_is_known_from_the_arrays_or_from_what_the_data_set_states(
+    workspace: Workspace,
+) -> None:
+    data = DatasetLoader(workspace.discover(), None, needed=False)
+    assert data.image_size("dots") == ((1, 2, 2), 2)
+    assert data.image_size("stated") == ((3, 4, 5), 7)
+    assert data.image_size("missing") is None
 
 
 def test_a_data_set_is_loaded_once(workspace: Workspace) -> None:
