@@ -79,18 +79,15 @@ def analyse(results: Results) -> Finding:
     real, labels, inputs = (read(s, [r for r in runs[s] if r.seed in seeds]) for s in SIGNALS)
     method = f"paired t over {len(seeds)} seeds"
 
-    def pair(a: Filters, x: str, b: Filters, y: str) -> tuple[float, float, float]:
-        return paired(a.numbers[x], b.numbers[y])
+    def differ(name: str, a: Filters, x: str, b: Filters, y: str) -> Test:
+        ends = paired(a.numbers[x], b.numbers[y])
+        return Test(f"concentration, {name}", *ends, method=method, freedom=len(seeds) - 1)
 
     end, start = "concentration", "initial"
     tests = (
-        Test("concentration, real - initial weights", *pair(real, end, real, start), method=method),
-        Test(
-            "concentration, randY - initial weights",
-            *pair(labels, end, labels, start),
-            method=method,
-        ),
-        Test("concentration, randY - randX", *pair(labels, end, inputs, end), method=method),
+        differ("real - initial weights", real, end, real, start),
+        differ("randY - initial weights", labels, end, labels, start),
+        differ("randY - randX", labels, end, inputs, end),
     )
     found = [real, labels, inputs]
     lost = sum(r.status != "ok" for own in results.values() for r in own)

@@ -70,9 +70,8 @@ def analyse(results: Results) -> Finding:
         metric, what = "events" if plain else "rate", "events" if plain else "events per time right"
         wrong, clean = (values(records, g, metric) for g in GROUPS)
         name = f"{setting}, {signal}: {what}, wrong - clean labels"
-        tests.append(
-            Test(name, *paired(wrong, clean), method=f"paired t over {len(records)} seeds")
-        )
+        method, freedom = f"paired t over {len(records)} seeds", len(records) - 1
+        tests.append(Test(name, *paired(wrong, clean), method=method, freedom=freedom))
         for g in GROUPS:
             mean, _, high = mean_interval(values(records, g, "events"))
             shares = [

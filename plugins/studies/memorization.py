@@ -137,9 +137,8 @@ def jackknifed(
     """
     out = np.array([statistic(np.arange(runs) != k) for k in range(runs)])
     whole = float(statistic(np.ones(runs, bool)))
-    return Test(
-        name, *jackknife(whole, out), threshold=threshold, method=f"jackknife over {runs} runs"
-    )
+    method = f"jackknife over {runs} runs"
+    return Test(name, *jackknife(whole, out), threshold, method, freedom=runs - 1)
 
 
 def draw(figure: Figure, groups: dict[str, Seen]) -> None:

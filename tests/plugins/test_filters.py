@@ -107,6 +107,7 @@ def test_verdicts_follow_the_numbers_and_the_figure_has_every_filter() -> None:
     own = (*records("real", smooth), *records("randY", smooth), *records("randX", white))
     finding = study.analyse({"d": own})
     assert [t.verdict for t in finding.tests] == ["holds"] * 3
+    assert {t.freedom for t in finding.tests} == {len({r.seed for r in own}) - 1}
     figure = Figure(figsize=(7, 3))
     finding.draw(figure)
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 0]

@@ -91,6 +91,7 @@ def test_memorization_of_a_learner_with_a_known_one_is_found() -> None:
     assert none.low < 0.9 < none.high
     assert dropout.low < 0.9 - 0.1 < dropout.high
     assert {none.verdict, dropout.verdict} == {HOLDS}
+    assert {test.freedom for test in finding.tests} == {29}
     other = module.analyse({"subsets": subsets(QUICK, {"none": 0.1, "dropout": 0.9}, models=30)})
     assert [t.verdict for t in other.tests[:2]] == [FAILS, FAILS]
     assert len(drawn(finding).axes) == 3
@@ -188,6 +189,7 @@ def test_forgetting_of_wrong_labels_is_compared_with_that_of_clean_ones(
     module = plugin("studies/forgetting.py")
     finding = module.analyse({"main": forgotten(module.QUICK, wrong, 2.0)})
     assert {t.verdict for t in finding.tests} == {verdict}
+    assert {t.freedom for t in finding.tests} == {len(module.QUICK.seeds) - 1}
     drawn(finding)
 
 
