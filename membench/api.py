@@ -475,6 +475,9 @@ class Suite:
     width: int = 15  #: lanes in a pack, at most; `membench run` joins packs for a GPU
     compiled: bool = True  #: whether a step is compiled; not worth it for a run of seconds
     probes: tuple[str, ...] = ()  #: measured in every cell; they change no other number
+    #: data set or architecture -> why its recipes are not to be relied on; it is trained only where
+    #: the command asks for it by name
+    uncalibrated: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     source: str = ""
     version: int = 1  #: raise it when anything above changes: results of two versions do not mix

@@ -28,6 +28,7 @@ def plan(options: argparse.Namespace) -> int:
         bound, fresh = planned.most_confirming_cells, seeds(suite.confirming)
         count += f", then at most {bound} on seeds {fresh} to confirm what they choose"
     print(f"suite {suite.name} {suite.version}: {count}")
+    session.print_left_out(suite)
     session.print_fetch_hints(datasets)
     return report_problems(registry, planned)
 

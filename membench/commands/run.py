@@ -76,6 +76,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
     suite = session.requested_suite(options, registry)
+    session.print_left_out(suite)
     if not options.collect_only and not store.folder.exists():
         training.start_server(server, options, suite.compiled)
     failed = None

@@ -176,6 +176,17 @@ def plugin_origin(entry: PluginEntry) -> str:
     return entry.origin
 
 
+def print_left_out(suite: PlannedSuite) -> None:
+    """Print on stderr what the suite does not train unless it is asked for, and how to ask."""
+    for name, why in suite.left_out.items():
+        option = "--datasets" if name in suite.splits else "--architectures"
+        print(
+            f"suite {suite.name}: {name} is left out: {why} (to train it all the same: "
+            f"{option} {name})",
+            file=sys.stderr,
+        )
+
+
 def print_fetch_hints(datasets: DatasetLoader) -> None:
     """Print on stderr how to get each data set that a shown plan lacks."""
     for hint in datasets.notes.values():

@@ -5,7 +5,9 @@ The suites themselves are plugins (`membench.api.Suite`).
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import fields
 from dataclasses import replace
 from typing import TypeVar
@@ -26,6 +28,8 @@ class PlannedSuite(Suite):
 
     train: int | None = None  #: size of the training set that replaces the one of each split
     epochs: int | None = None  #: budget that replaces the one of each recipe
+    #: what is not trained since it was not asked for by name: data set or architecture -> why
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def narrow(
@@ -46,8 +50,8 @@ def narrow(
 
     Args:
         suite: the original.
-        datasets: names; () = those of the suite.
-        architectures: names; () = those of the suite.
+        datasets: names; () = those of the suite, without the uncalibrated ones.
+        architectures: names; () = those of the suite, without the uncalibrated ones.
         signals: names, with levels; () = those of the suite.
         seeds: the confirming seeds; () = those of the suite.
         probes: names of what is measured too.
@@ -64,16 +68,23 @@ def narrow(
             "so it cannot be read there; give other seeds than "
             f"{', '.join(map(str, suite.choosing))}"
         )
-    own = {field.name: getattr(suite, field.name) for field in fields(Suite)}
+    own = {each.name: getattr(suite, each.name) for each in fields(Suite)}
+    left_out = {}
+    for name, why in suite.uncalibrated.items():
+        if not (datasets if name in suite.datasets else architectures):
+            left_out[name] = why
     planned = replace(
         PlannedSuite(**own),
-        datasets=_requested(datasets, suite.datasets),
-        architectures=_requested(architectures, suite.architectures),
+        datasets=_requested(datasets or _without(left_out, suite.datasets), suite.datasets),
+        architectures=_requested(
+            architectures or _without(left_out, suite.architectures), suite.architectures
+        ),
         signals=_requested(signals, suite.signals),
         confirming=_requested(seeds, suite.confirming),
         probes=tuple(dict.fromkeys((*suite.probes, *probes))),
         train=train,
         epochs=epochs,
+        left_out=left_out,
     )
     is_part = (
         set(planned.datasets) <= set(suite.datasets)
@@ -83,6 +94,10 @@ def narrow(
         and not (train or epochs)
     )
     return planned if is_part else replace(planned, name=f"{suite.name}-custom")
+
+
+def _without(left_out: Container[str], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in left_out)
 
 
 def _requested(values: tuple[T, ...], own: tuple[T, ...]) -> tuple[T, ...]:

@@ -206,6 +206,7 @@ def _suite_fields(suite: Suite) -> dict[str, Any]:
         fields["recipes"][f"{dataset}/{architecture}"] = asdict(recipe)
     fields["width"] = suite.width
     fields["compiled"] = suite.compiled
+    fields["uncalibrated"] = dict(suite.uncalibrated)
     return fields
 
 

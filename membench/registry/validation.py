@@ -193,10 +193,24 @@ def _suite_errors(record: Suite) -> Iterator[str]:
         if dataset not in record.datasets or architecture not in record.architectures:
             yield f"recipes names {task!r}, which is no task of the suite"
         yield from _recipe_errors(recipe, f"recipes[{task!r}]")
+    yield from _uncalibrated_errors(record)
     if type(record.width) is not int or record.width < 1:
         yield f"width must be a whole number from 1, not {record.width!r}"
     if type(record.compiled) is not bool:
         yield f"compiled must be True or False, not {record.compiled!r}"
+
+
+def _uncalibrated_errors(record: Suite) -> Iterator[str]:
+    if not isinstance(record.uncalibrated, Mapping):
+        yield "uncalibrated must be a dict: data set or architecture -> why"
+    for name, reason in record.uncalibrated.items():
+        if name not in record.datasets and name not in record.architectures:
+            yield f"uncalibrated names {name!r}, which is no data set or architecture of the suite"
+        if not isinstance(reason, str) or not reason.strip():
+            yield f"uncalibrated[{name!r}] must say why, in words"
+    for axis in ("datasets", "architectures"):
+        if not set(getattr(record, axis)) - set(record.uncalibrated):
+            yield f"uncalibrated names all {axis}, so that there is nothing to run; keep one"
 
 
 def _seed_errors(seeds: Any, field: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ def register() -> list[Regularizer]:
     return [
         Regularizer(
             "bootstrapping",
-            strengths=(0.4, 0.65, 0.7, 0.75, 0.8),
+            strengths=(0.1, 0.3, 0.5, 0.65, 0.8),
             limit=1.0,
             group="loss",
             loss=loss,

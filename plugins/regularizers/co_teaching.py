@@ -63,7 +63,7 @@ def register() -> list[Regularizer]:
     return [
         Regularizer(
             "co-teaching",
-            strengths=(0.05, 0.1, 0.2, 0.3, 0.4),
+            strengths=(0.05, 0.1, 0.2, 0.35, 0.5),
             group="loss",
             loss=loss,
             init=init,

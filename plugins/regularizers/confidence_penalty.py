@@ -22,6 +22,6 @@ def loss(losses: Tensor, logits: Tensor, y: Tensor, lane: Lane) -> Tensor:
 def register() -> list[Regularizer]:
     return [
         Regularizer(
-            "confidence-penalty", strengths=(1.0, 3.0, 10.0, 30.0, 60.0), group="loss", loss=loss
+            "confidence-penalty", strengths=(0.3, 1.0, 3.0, 10.0, 30.0), group="loss", loss=loss
         )
     ]

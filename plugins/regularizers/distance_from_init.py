@@ -20,5 +20,5 @@ def penalty(params: Params, lane: Lane) -> Tensor:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.01, 0.03, 0.06, 0.15, 0.5)
+    strengths = (0.003, 0.01, 0.05, 0.15, 0.5)
     return [Regularizer("distance-from-init", strengths, group="weights", penalty=penalty)]

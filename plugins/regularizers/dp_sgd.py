@@ -53,5 +53,5 @@ def grads(grads: Params, params: Params, lane: Lane) -> Params:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.01, 0.05, 0.15, 0.4, 1.0)
+    strengths = (0.007, 0.02, 0.05, 0.15, 0.5)
     return [Regularizer("dp-sgd", strengths, group="gradient", skip=skip, grads=grads)]

@@ -25,5 +25,5 @@ def penalty(params: Params, lane: Lane) -> Tensor:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.01, 0.05, 0.12, 0.2, 0.3)
+    strengths = (0.003, 0.02, 0.08, 0.2, 0.3)
     return [Regularizer("gradient-norm-penalty", strengths, group="gradient", penalty=penalty)]

@@ -23,5 +23,5 @@ def penalty(params: Params, lane: Lane) -> Tensor:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.1, 0.5, 1.5, 4.0, 10.0)
+    strengths = (0.03, 1.0, 20.0, 40.0, 80.0)
     return [Regularizer("input-gradient-penalty", strengths, group="gradient", penalty=penalty)]

@@ -22,6 +22,6 @@ def penalty(params: Params, lane: Lane) -> Tensor:
 def register() -> list[Regularizer]:
     return [
         Regularizer(
-            "l1", strengths=(0.0001, 0.0005, 0.0015, 0.003, 0.006), group="weights", penalty=penalty
+            "l1", strengths=(0.0005, 0.002, 0.004, 0.006, 0.01), group="weights", penalty=penalty
         )
     ]

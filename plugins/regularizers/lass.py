@@ -60,6 +60,6 @@ def batch(x: Tensor, y: Tensor, lane: Lane) -> tuple[Tensor, Tensor]:
 def register() -> list[Regularizer]:
     return [
         Regularizer(
-            "lass", strengths=(0.2, 0.3, 0.4, 0.55, 0.7), limit=1.0, group="data", batch=batch
+            "lass", strengths=(0.4, 0.6, 0.8, 0.9, 1.0), limit=1.0, group="data", batch=batch
         )
     ]

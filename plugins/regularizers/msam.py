@@ -40,7 +40,7 @@ def register() -> list[Regularizer]:
     return [
         Regularizer(
             "msam",
-            strengths=(1.0, 1.5, 2.0, 3.0, 4.0),
+            strengths=(0.5, 1.0, 2.0, 4.0, 6.0),
             group="trajectory",
             perturb=perturb,
             init=init,

@@ -31,5 +31,5 @@ def penalty(params: Params, lane: Lane) -> Tensor:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.001, 0.01, 0.05, 0.15, 0.4)
+    strengths = (0.05, 0.2, 0.5, 1.6, 3.2)
     return [Regularizer("orthogonality-penalty", strengths, group="weights", penalty=penalty)]

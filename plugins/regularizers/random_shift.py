@@ -11,9 +11,20 @@ from 0.
 import torch
 from torch import Tensor
 
+from membench import Composite
 from membench import Regularizer
 from membench import hookimpl
 from membench.api import Lane
+
+PAIRS = (
+    'Pairs with augmentation, after the pair of Arpit et al., "A Closer Look at Memorization in '
+    'Deep Networks", ICML 2017, arXiv:1706.05394, sec. 5.'
+)
+AVERAGED = (
+    'Kang, Liu, Huang, Yu, Han, Wang and Liu, "Unleashing the Potential of Regularization '
+    'Strategies in Learning with Noisy Labels", 2023, arXiv:2307.05025: augmentation, an average '
+    "of the weights and a falling rate rival methods that are made for noisy labels."
+)
 
 
 def source(move: Tensor, size: int) -> Tensor:
@@ -30,7 +41,27 @@ def batch(x: Tensor, y: Tensor, lane: Lane) -> tuple[Tensor, Tensor]:
 
 
 @hookimpl
-def register() -> list[Regularizer]:
+def register() -> list[Regularizer | Composite]:
     return [
-        Regularizer("random-shift", strengths=(0.25, 1.0, 2.0, 4.0, 8.0), group="data", batch=batch)
+        Regularizer(
+            "random-shift", strengths=(0.25, 1.0, 2.0, 4.0, 8.0), group="data", batch=batch
+        ),
+        Composite(
+            "random-shift+dropout",
+            strengths=((1.0, 0.1), (2.0, 0.2), (2.0, 0.3), (4.0, 0.3), (4.0, 0.5)),
+            summary="Random shift with dropout: augmentation, and noise inside the network.",
+            source=PAIRS,
+        ),
+        Composite(
+            "random-shift+ema",
+            strengths=((1.0, 0.995), (2.0, 0.995), (4.0, 0.995), (4.0, 0.998), (8.0, 0.999)),
+            summary="Random shift, evaluated at an exponential moving average of the weights.",
+            source=AVERAGED,
+        ),
+        Composite(
+            "random-shift+adversarial",
+            strengths=((0.5, 0.2), (1.0, 0.3), (2.0, 0.3), (4.0, 0.3), (4.0, 0.6)),
+            summary="Random shift with one-step adversarial training.",
+            source=PAIRS,
+        ),
     ]

@@ -36,7 +36,7 @@ def update(params: Params, lane: Lane) -> dict[str, Any]:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.2, 0.5, 0.8, 0.9, 0.95)
+    strengths = (0.1, 0.4, 0.8, 0.9, 0.95)
     return [
         Regularizer(
             "self-distillation",

@@ -23,7 +23,7 @@ def weights(params: Params, lane: Lane) -> Params:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.1, 0.3, 0.5, 0.7, 0.9)
+    strengths = (0.3, 0.6, 0.8, 0.9, 0.97)
     return [
         Regularizer("shrink-and-perturb", strengths, limit=1.0, group="trajectory", weights=weights)
     ]

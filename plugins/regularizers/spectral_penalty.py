@@ -50,7 +50,7 @@ def update(params: Params, lane: Lane) -> dict[str, Any]:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.03, 0.1, 0.25, 0.5, 1.0)
+    strengths = (0.01, 0.04, 0.12, 0.3, 1.0)
     return [
         Regularizer(
             "spectral-penalty",

@@ -20,6 +20,9 @@ STANDARD = Suite(
         "cifar10": Split(test=10000, train=45000, validation=5000),
     },
     width=35,
+    uncalibrated={
+        "cifar10": "no recipe has been calibrated for it: its networks may fail the validity gate"
+    },
 )
 
 

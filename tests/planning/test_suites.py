@@ -83,6 +83,29 @@ def test_requested_signals_replace_those_of_the_suite_in_one_of_another_name() -
     assert narrow(QUICK, signals=("randY", "mixed@0.4", "real")) == QUICK
 
 
+def test_what_is_uncalibrated_is_left_out_unless_it_is_asked_for_by_name() -> None:
+    suite = replace(
+        QUICK,
+        datasets=("mnist5k", "digits"),
+        splits={**QUICK.splits, "digits": Split(400, 30, 200)},
+        uncalibrated={"digits": "too few", "cnn": "too slow"},
+    )
+    planned = narrow(suite)
+    assert (planned.name, planned.datasets, planned.architectures) == (
+        "quick",
+        ("mnist5k",),
+        ("mlp",),
+    )
+    assert planned.left_out == {"digits": "too few", "cnn": "too slow"}
+    asked = narrow(suite, datasets=("digits",), architectures=("mlp", "cnn"))
+    assert (asked.name, asked.datasets, asked.architectures, asked.left_out) == (
+        "quick",
+        ("digits",),
+        ("mlp", "cnn"),
+        {},
+    )
+
+
 def test_requested_probes_come_to_those_of_the_suite_and_leave_it_its_name() -> None:
     probing = narrow(QUICK, probes=("margin", "csr", "margin"))
     assert (probing.name, probing.probes) == ("quick", ("margin", "csr"))

@@ -61,6 +61,14 @@ def test_a_plan_is_shown_before_anything_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_uncalibrated_data_set_is_left_out_with_the_reason(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("plan", "--suite", "standard", "--data-dir", str(tmp_path))
+    assert code == 0
+    assert "fashion-mnist/mlp" in out and "cifar10" not in out
+    assert "cifar10 is left out: no recipe has been calibrated for it" in err
+    assert "--datasets cifar10" in err
+
+
 def test_a_run_needs_the_data(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli(
         "run", "--all", "--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path)

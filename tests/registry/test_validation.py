@@ -182,6 +182,10 @@ def test_a_grid_may_reach_its_limit_and_fall_towards_it(workspace: Workspace, gr
         ),
         ("width=0", "width must be a whole number from 1, not 0"),
         ("compiled=1", "compiled must be True or False, not 1"),
+        ("uncalibrated=('dots',)", "uncalibrated must be a dict: data set or architecture -> why"),
+        ("uncalibrated={'dot': 'why'}", "uncalibrated names 'dot', which is no data set or"),
+        ("uncalibrated={'mlp': ''}", "uncalibrated['mlp'] must say why, in words"),
+        ("uncalibrated={'mlp': 'why'}", "uncalibrated names all architectures"),
         ("version='2'", "version must be an int"),
     ],
 )
