@@ -31,5 +31,5 @@ def penalty(params: Params, lane: Lane) -> Tensor:
 
 @hookimpl
 def register() -> list[Regularizer]:
-    strengths = (0.05, 0.2, 0.5, 1.6, 3.2)
+    strengths = (0.02, 0.1, 0.3, 0.8, 1.6)
     return [Regularizer("orthogonality-penalty", strengths, group="weights", penalty=penalty)]
