@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -116,7 +117,28 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
             commits[f"membench commit ({manifest.suite})"] = manifest.commit
     figure_cache = None if draw_all else FigureCache.open()
     calibration = calibration_section(out / "paper")
-    return render(suites, commits, calibration, figure_cache, pages_beside(out))
+    return render(suites, commits, calibration, figure_cache, pages_beside(out), _scores_below(out))
+
+
+def _scores_below(out: Path) -> list[dict[str, Any]]:
+    """Read the scores of the boards in the folders of `out`.
+
+    Raises:
+        MembenchError: one of their files is damaged.
+    """
+    from membench.report import files_below
+    from membench.report import orders
+
+    scores = []
+    for path, content in files_below(out, orders.FILE).items():
+        try:
+            scores.append(orders.decode(content))
+        except ValueError as error:
+            raise MembenchError(
+                f"{path} is damaged ({error}): write it again with "
+                f"`membench report --out {path.parent}`"
+            ) from error
+    return scores
 
 
 def calibration_section(folder: Path) -> str:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 from membench.records import Manifest
 from membench.records import Record
 from membench.report.figure_cache import FigureCache
 from membench.report.files import TIMING
 from membench.report.files import differences
+from membench.report.files import files_below
 from membench.report.files import foreign_pages
 from membench.report.files import other_page
 from membench.report.files import pages_beside
@@ -28,6 +30,7 @@ __all__ = [
     "TIMING",
     "FigureCache",
     "differences",
+    "files_below",
     "foreign_pages",
     "other_page",
     "pages_beside",
@@ -43,6 +46,7 @@ def render(
     calibration: str = "",
     figure_cache: FigureCache | None = None,
     boards: Mapping[str, str] | None = None,
+    scores_below: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, bytes]:
     """Make all files of the report, by their path inside the leaderboard's folder.
 
@@ -57,9 +61,11 @@ def render(
         figure_cache: holds figures that were drawn before, and gets the new ones; without it all
             are drawn.
         boards: address -> title of each page beside this one, as `pages_beside` finds them.
+        scores_below: the scores of the boards in folders below, as `orders.decode` reads them.
     """
     # Templates and tables take a while to load, and `summary_table` does not need them.
     from membench.report import figures
+    from membench.report import orders
     from membench.report.page import Section
     from membench.report.page import page
     from membench.report.provenance import scored_records
@@ -76,6 +82,11 @@ def render(
             plan=plan, records=scored_records(plan, records), board=board, drawings=drawings
         )
         sections.append(section)
-    files["README.md"] = page(sections, provenance or {}, calibration, boards).encode()
+    own_scores = orders.scores_of([section.board for section in sections])
+    files[orders.FILE] = orders.encode(own_scores)
+    agreements = orders.agreements(own_scores, scores_below)
+    files["README.md"] = page(
+        sections, provenance or {}, calibration=calibration, boards=boards, agreements=agreements
+    ).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

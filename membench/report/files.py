@@ -132,6 +132,19 @@ def pages_beside(out: Path) -> dict[str, str]:
     return titles
 
 
+def files_below(out: Path, name: str) -> dict[Path, bytes]:
+    """Read the file of this name beside each page of a board in a folder of `out`.
+
+    Returns:
+        Path -> content, by the folders' names.
+    """
+    contents = {}
+    for folder in _folders(out):
+        if row_counts(_head(folder / PAGE)) and (folder / name).is_file():
+            contents[folder / name] = (folder / name).read_bytes()
+    return contents
+
+
 def differences(out: Path, files: Mapping[str, bytes]) -> list[str]:
     """Describe in a line each file under `out` that is not what would be rendered now."""
     lines = []

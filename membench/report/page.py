@@ -52,6 +52,7 @@ def page(
     extra: Mapping[str, str],
     calibration: str = "",
     boards: Mapping[str, str] | None = None,
+    agreements: str = "",
 ) -> str:
     """Make the whole of README.md.
 
@@ -60,6 +61,7 @@ def page(
         extra: facts about the report itself, for its provenance.
         calibration: Markdown on what the scores are worth, or "".
         boards: address, seen from this page, -> title of each page beside it.
+        agreements: the table of how far orders agree, or "".
     """
     suites = []
     for section in sections:
@@ -68,12 +70,23 @@ def page(
         "board.md.j2",
         row_counts=row_counts_mark({s.board.suite: len(s.board.rows) for s in sections}),
         boards=boards or {},
+        in_short=_in_short(sections),
+        agreements=agreements,
         suites=suites,
         explain_reading=any(section.board.rows for section in sections),
         calibration=calibration,
         entries=_entries(sections),
         report_facts=provenance.report_facts(extra) if extra else "",
     )
+
+
+def _in_short(sections: Sequence[Section]) -> summary.InShort | None:
+    """Summarize the first suite that makes claims; None if none does."""
+    for section in sections:
+        short = summary.in_short(section.board)
+        if short:
+            return short
+    return None
 
 
 def _suite(section: Section) -> dict[str, Any]:

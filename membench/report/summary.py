@@ -25,6 +25,7 @@ from membench.scoring.types import Excess
 from membench.scoring.types import Interval
 from membench.scoring.types import Row
 
+EXAMPLE = "dropout"  #: the regularizer of which Arpit et al. made their claim
 NAMED = 5  #: entries that hold the claim and are named with their numbers, at most
 
 
@@ -63,6 +64,43 @@ class ClaimCounts:
     beyond_training_less: int | None  #: entries; None if no excess is claimed
     beyond_early_stopping: int | None
     largest: Held | None  #: the largest H, where there are no claims
+
+
+@dataclass(frozen=True, kw_only=True)
+class InShort:
+    """What to take away from a board, in words."""
+
+    suite: str
+    ranked: int  #: entries that are tested for the claim
+    holding: int
+    example: Held | None  #: the paper's own example; None where the board lacks it
+    example_holds: bool
+    most: Held | None  #: of those that hold the claim, the one with the most noise held back
+    training_less: Held | None
+    early_stopping: Held | None
+    beyond_training_less: int | None  #: entries; None if no excess is claimed
+    beyond_early_stopping: int | None
+
+
+def in_short(board: Board) -> InShort | None:
+    """Put the three things to take away into words; None where the board makes no claims."""
+    counts = claim(board) if board.rows else None
+    if not counts or not counts.ranked:
+        return None
+    example = next((row for row in board.rows if row.entry == EXAMPLE), None)
+    holding = [row for row in board.rows if row.claim and row.claim.holds]
+    return InShort(
+        suite=board.suite,
+        ranked=counts.ranked,
+        holding=counts.holding,
+        example=_read(example),
+        example_holds=bool(example and example.claim and example.claim.holds),
+        most=_read(holding[0]) if holding else None,
+        training_less=counts.training_less,
+        early_stopping=counts.early_stopping,
+        beyond_training_less=counts.beyond_training_less,
+        beyond_early_stopping=counts.beyond_early_stopping,
+    )
 
 
 def question(plan: Manifest, board: Board) -> Question:

@@ -130,6 +130,35 @@ def markdown(board: Board) -> str:
     return text(board)
 
 
+# --- in short ------------------------------------------------------------------------------------
+
+
+def test_three_sentences_say_what_to_take_away(markdown: str) -> None:
+    head = markdown.partition("<!-- in short: end -->")[0]
+    assert "**In short**, on `quick`, with 95% intervals:\n\n1. Dropout, the example of" in head
+    assert (
+        "keeps 90 ± 5% of the wrong labels from being learned by heart and changes real accuracy "
+        "by +1.1 ± 0.3 points: their claim holds here.\n"
+        "2. 3 of 4 regularizers hold noise back at no real cost, and dropout holds back most: 90 "
+        "± 5% at +1.1 ± 0.3 points.\n"
+        "3. The plain network stopped in time needs no regularizer: by clean validation images it "
+        f"holds back 95 ± 5% at {MINUS}0.4 ± 0.3 points (none of the 4 hold back significantly "
+        f"more), without such images 15 ± 5% at {MINUS}0.6 ± 0.3 points (1 holds back more).\n"
+    ) in head
+
+
+def test_in_short_says_so_where_the_claim_is_not_shown_to_hold(board: Board) -> None:
+    claim = board.rows[0].claim
+    assert claim is not None
+    page_text = text(with_row(board, "dropout", claim=replace(claim, holds=False)))
+    assert "their claim is not shown to hold here.\n2. 2 of 4 regularizers hold noise" in page_text
+
+
+def test_in_short_is_left_out_where_nothing_is_claimed(board: Board) -> None:
+    rows = tuple(replace(row, claim=None) for row in board.rows)
+    assert "In short" not in text(replace(board, rows=rows))
+
+
 # --- the first paragraphs ------------------------------------------------------------------------
 
 
@@ -790,7 +819,7 @@ def test_hostile_text_brings_no_markup_onto_the_page() -> None:
     blocks = [token.content for token in tokens if token.type == "html_block"]
     assert not any("script" in block for block in blocks)
     links = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
-    assert all(link.startswith(("#", "https://", "timing.md")) for link in links)
+    assert all(link.startswith(("#", "https://", "timing.md", "scores.json")) for link in links)
 
 
 # --- from records to files -----------------------------------------------------------------------

@@ -19,9 +19,9 @@ ROWS = 6  #: entries, beside the controls
 
 
 def excerpt(board: str, suite: str = "quick") -> str:
-    """Cut the first entries and the controls out of a suite's list by noise held back.
+    """Cut out of the page what it says in short, and the first rows of a suite's list by *H*.
 
-    Links lead to that page.
+    These are the first entries and the controls; links lead to that page.
     """
     section = re.search(rf"^## {suite}, version .*?(?=^## |\Z)", board, re.MULTILINE | re.DOTALL)
     tables = [b for b in (section[0] if section else "").split("\n\n") if b.startswith("|")]
@@ -35,7 +35,8 @@ def excerpt(board: str, suite: str = "quick") -> str:
         entries += not is_control
         if is_control or entries <= ROWS:
             kept.append(row)
-    lines = []
+    in_short = re.search(r"<!-- in short -->\n(.*?)\n<!-- in short: end -->", board, re.DOTALL)
+    lines = [in_short[1], ""] if in_short else []
     for row in kept:
         lines.append("| " + " | ".join(row[place] for place in COLUMNS) + " |")
     return "\n".join(lines).replace("](#", "](leaderboard/README.md#").replace("&nbsp;", "") + "\n"
