@@ -35,7 +35,7 @@ def excerpt(board: str, suite: str = "quick") -> str:
         entries += not is_control
         if is_control or entries <= ROWS:
             kept.append(row)
-    in_short = re.search(r"<!-- in short -->\n(.*?)\n<!-- in short: end -->", board, re.DOTALL)
+    in_short = re.search(r"<!-- in short -->.*?(1\. .*?)\n<!-- in short: end", board, re.DOTALL)
     lines = [in_short[1], ""] if in_short else []
     for row in kept:
         lines.append("| " + " | ".join(row[place] for place in COLUMNS) + " |")
