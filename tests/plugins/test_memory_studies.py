@@ -19,6 +19,7 @@ from membench.registry.registry import discover
 from membench.shadow_runs import QUICK
 from membench.studies import FAILS
 from membench.studies import HOLDS
+from membench.studies import UNDECIDED
 from membench.studies import Finding
 
 REGISTRY = discover()
@@ -138,13 +139,33 @@ def test_scores_that_follow_memorization_are_told_from_others(sign: int, verdict
         "scored": scored(module.SCORED, good),
     }
     finding = module.analyse(results)
-    assert {t.verdict for t in finding.tests} == {verdict}
+    assert finding.verdicts[module.FOLLOW] == verdict
+    assert len(finding.tests) == 8
+    # three scores that are one number each: neither is better
+    assert [t.value for t in finding.tests[6:]] == [0.0, 0.0]
+    assert finding.verdicts[module.BETTER] == UNDECIDED
     assert len(finding.table) == 2 + 3 * len(names)
     drawn(finding)
 
 
+@pytest.mark.parametrize(("swapped", "verdict"), [(False, HOLDS), (True, FAILS)])
+def test_the_score_that_follows_memorization_more_is_told(swapped: bool, verdict: str) -> None:
+    module = plugin("studies/calibration.py")
+    rng = np.random.default_rng(0)
+    own = []
+    for i in range(16):
+        for _ in range(3):
+            truth = i + rng.normal()
+            follows, chance = -truth, rng.normal()
+            scores = (chance, 0.0, follows) if swapped else (follows, 0.0, chance)
+            own.append(module.Point(str(i), str(i), scores, (truth, truth)))
+    tests = module.tests_of(own)[6:]
+    assert [t.name for t in tests] == ["H - R, with less memorization", "H - R, with less leakage"]
+    assert {t.verdict for t in tests} == {verdict}
+
+
 def test_the_scores_of_a_setting_are_the_boards() -> None:
-    """R, S and S_mix of what takes away a share g of the damage, the fit and the memory are g."""
+    """H, S and R of what takes away a share g of the damage, the fit and the memory are g."""
     module = plugin("studies/calibration.py")
     records = scored(module.SCORED, {("dropout", (0.5,)): 0.25})
     plain = [r for r in records if r.regularizer == "none"]
