@@ -1,4 +1,4 @@
-"""The studies of Figures 10 and 11 and of effective capacity on records of known answer."""
+"""The study of Figures 10 and 11 on records of known answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from membench.studies import FAILS
 from membench.studies import HOLDS
 
 REGULARIZERS = plugin("studies/regularizers.py")
-CAPACITY = plugin("studies/effective_capacity.py")
 
 
 def record(cell: Cell, **more: Any) -> Record:
@@ -148,39 +147,3 @@ def test_a_run_that_did_not_end_well_costs_its_seed_alone() -> None:
     finding = REGULARIZERS.analyse({**results, "main": broken})
     assert "Seeds left out, since a run did not end well: [7]." in finding.notes
     assert "over 9 seeds" in finding.tests[0].method
-
-
-def runs(norm_knows: float) -> tuple[Record, ...]:
-    """Gaps made by the data, and a norm that follows them with weight `norm_knows`, else chance."""
-    found, arm = [], CAPACITY.QUICK
-    settings = [(n, s) for n, grid in arm.regularizers.items() for s in (grid or ((),))]
-    for k, (name, strength) in enumerate(settings):
-        for place, signal in enumerate(arm.signals):
-            for seed in arm.seeds:
-                rng = np.random.default_rng([k, seed, place])
-                gap = CAPACITY.share(signal) + 0.1 * rng.normal()
-                norm = norm_knows * gap + (1 - norm_knows) * rng.normal()
-                probes = {
-                    m: (norm + 0.01 * rng.normal(),) for m in CAPACITY.MEASURES if m != "parameters"
-                }
-                cell = Cell("digits", "mlp-w32", name, strength, signal, seed)
-                probes = {"norms": {"parameters": (1000.0,), **probes}}
-                found.append(record(cell, train=(1.0,), val=(1 - gap,), probes=probes))
-    return tuple(found)
-
-
-def test_norms_that_know_nothing_fail_and_the_data_rank() -> None:
-    finding = CAPACITY.analyse({"main": runs(0.0)})
-    assert {t.verdict for t in finding.tests} == {HOLDS}
-    finding.draw(Figure(layout="constrained"))
-
-
-def test_norms_that_rank_what_happened_refute_the_claim() -> None:
-    finding = CAPACITY.analyse({"main": runs(1.0)})
-    verdicts = {t.name: t.verdict for t in finding.tests[1:]}
-    assert verdicts.pop("0.5 - rho of the number of parameters with the gap") == HOLDS
-    assert set(verdicts.values()) == {FAILS}
-
-
-def test_the_share_of_random_labels_is_read_from_the_signal() -> None:
-    assert [CAPACITY.share(s) for s in ("real", "mixed@0.4", "randY")] == [0.0, 0.4, 1.0]
