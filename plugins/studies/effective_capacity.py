@@ -250,7 +250,10 @@ def draw(r: Runs, figure: Figure) -> None:
     left.set_xlabel("gap (points)")
     right.set_xlabel("network without a regularizer")
     right.set_ylim(left.get_xlim())
-    left.legend(title="random labels", fontsize=7, title_fontsize=7)
+    right.set_ylabel("gap (points)")
+    handles, labels = left.get_legend_handles_labels()
+    style = {"title": "random labels", "ncols": len(labels), "fontsize": 8}
+    figure.legend(handles, labels, loc="outside upper center", **style)
 
 
 @hookimpl

@@ -1,26 +1,26 @@
-"""The dispersion ratio: by hand, against simulated binomials, and in the study's conclusion."""
+"""The dispersion ratio: by hand, simulated, in plain torch, and in the study's conclusion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from support.plugin_files import plugin
 
 from membench.api import Arrays
-from membench.api import Signal
 from membench.api import Split
 from membench.data import RunData
 from membench.data import draw_run
 from membench.errors import MembenchError
 from membench.records import Record
-from membench.rng import Draws
-from membench.rng import chain
-from membench.rng import word
+from membench.rng import gaussian_table
 
 easy = plugin("studies/easy_examples.py")
 
@@ -111,92 +111,112 @@ def records(
         )
 
 
-def others(rng: np.random.Generator, p: float = 0.5) -> tuple[Record, ...]:
-    """Runs where the kept inputs are all alike."""
-    return tuple(records(rng, easy.REDRAWN, np.full(easy.KEPT + 100, p)))
+def study(rng: np.random.Generator, p: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """Results of the study where the examples of each training set are wrong with p."""
+    results: dict[str, tuple[Record, ...]] = {}
+    for name, (arm, signal) in easy.SETS.items():
+        results[arm] = (*results.get(arm, ()), *records(rng, signal, p[name]))
+    return results
 
 
-def drawn(seed: int) -> RunData:
-    signal = next(r for r in easy.register()[0].records if isinstance(r, Signal))
-    n = easy.KEPT + 60
-    x = (np.arange(n * 16) % 251).astype(np.uint8).reshape(n, 1, 4, 4)
-    arrays = Arrays(x[: n - 20], np.arange(n - 20) % 3, 3, (x[n - 20 :], np.arange(20) % 3))
-    return draw_run(arrays, Split(20, n - 40, 20), signal, None, "mnist5k/mlp", seed)
+def drawn(signal: str) -> RunData:
+    """100 training images of 4x4, of three classes, most of them of the first."""
+    record = next(r for r in easy.register()[0].records if r.name == signal)
+    x = (np.arange(140 * 16) % 251).astype(np.uint8).reshape(140, 1, 4, 4)
+    y = np.repeat([0, 1, 2], [100, 20, 20])
+    return draw_run(Arrays(x, y, 3), Split(20, 100, 20), record, None, "mnist5k/mlp", 0)
 
 
-def test_the_kept_inputs_are_the_same_in_all_runs_and_found_again() -> None:
-    rows = []
-    for seed in (0, 1):
-        found = drawn(seed)
-        z = (found.train.x - found.mean[:, None, None]) / found.std[:, None, None]
-        n = len(z)
-        marks = np.packbits(found.train.y != found.train.y[0]).tobytes().hex()
-        record = Record(
-            "",
-            "",
-            "",
-            "mnist5k",
-            "mlp",
-            "none",
-            (),
-            easy.REDRAWN,
-            seed,
-            "ok",
-            train_bits=marks,
-            num_train=n,
-        )
-        key = chain(word("task", "mnist5k/mlp", seed), word("blind", easy.REDRAWN, None))
-        kept = np.argsort(Draws(key).permutation("examples", n))[: easy.KEPT]
-        assert np.array_equal(easy.kept_bits([record])[0], found.train.y[kept] == found.train.y[0])
-        rows.append(z[kept])
-        classes = found.train.y[kept]
-        assert (
-            len(set(zip(classes, np.arange(easy.KEPT) % 3, strict=True))) == 3
-        )  # labels go round, under hidden ids
-    assert np.allclose(rows[0], rows[1], atol=1e-4)
+@pytest.mark.parametrize("signal", ["randY-balanced", "randX-balanced"])
+def test_noise_names_every_class_equally_often_whatever_the_images_do(signal: str) -> None:
+    run = drawn(signal)
+    assert sorted(np.bincount(run.train.y)) == [33, 33, 34]
+    assert np.bincount(drawn("randY-balanced").val.y).max() > 10  # validation stays as it is
 
 
-def test_the_remark_says_who_makes_an_input_hard() -> None:
-    rng, wave = np.random.default_rng(8), np.sin(np.arange(500))
-    inputs = easy.spread("randX", simulated(rng, 0.5 + 0.3 * wave, 40))
-    alike = easy.spread(easy.REDRAWN, simulated(rng, np.full(500, 0.5), 40))
-    assert "chance correlations" in easy.why(inputs, alike)
-    assert "is not what makes" in easy.why(inputs, inputs)
+def test_balanced_labels_leave_the_images_alone_and_balanced_inputs_are_standard_noise() -> None:
+    assert drawn("randY-balanced").train.x is None
+    run = drawn("randX-balanced")
+    z = (run.train.x - run.mean[:, None, None]) / run.std[:, None, None]
+    assert abs(z.mean()) < 0.1 and abs(z.std() - 1) < 0.1  # 1600 numbers
 
 
-def verdicts(real: float, labels: float, inputs: float) -> list[str]:
+def test_the_random_inputs_are_gaussian_without_a_number_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(easy, "RANDOM_TRAIN", 100)
+    arrays = easy.gaussian(Path())
+    z = (arrays.x.astype(float) - 128) / 28
+    assert arrays.x.dtype == np.uint8 and len(arrays.x) == 210
+    assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
+    assert np.array_equal(np.bincount(arrays.y), np.full(10, 21))
+    largest = 28 * np.abs(gaussian_table()).max()
+    assert 128 - largest > 0 and 128 + largest < 255
+
+
+def plain_runs(labels: NDArray[np.int64], runs: int) -> NDArray[np.bool_]:
+    """Train linear networks for an epoch in plain torch: [runs, n] wrong at the end.
+
+    The inputs are random and the same in all runs; weights and order are not.
+    """
+    random = torch.Generator().manual_seed(0)
+    n, y = len(labels), torch.from_numpy(labels)
+    inputs = torch.randn(n, 200, generator=random) / 200**0.5
+    inputs[:, 0] = 1  # for the bias
+    weights = (0.3 * torch.randn(runs, 200, 5, generator=random)).requires_grad_()
+    orders = torch.stack([torch.randperm(n, generator=random) for _ in range(runs)])
+    for rows in orders.split(20, dim=1):  # [runs, 20]
+        logits = inputs[rows] @ weights
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y[rows].flatten())
+        (gradient,) = torch.autograd.grad(runs * loss, weights)
+        weights = (weights - 0.05 * gradient).detach().requires_grad_()
+    return ((inputs @ weights).argmax(2) != y).numpy()
+
+
+def test_in_plain_torch_unequal_classes_make_the_ratio_and_equal_ones_do_not() -> None:
+    equal = plain_runs(np.arange(1000) % 5, 20)
+    unequal = plain_runs(np.repeat(np.arange(5), [50, 100, 200, 300, 350]), 20)
+    assert easy.spread("equal", equal).ratio < 1.25
+    assert easy.spread("unequal", unequal).ratio > 2
+
+
+def verdicts(real: float, labels: float, inputs: float, many: float) -> list[str]:
     """What the three tests say where p varies by so much."""
-    rng, wave = np.random.default_rng(5), np.sin(np.arange(500))
-    given = zip(easy.SIGNALS, (real, labels, inputs), strict=True)
-    own = tuple(r for signal, a in given for r in records(rng, signal, 0.5 + a * wave))
-    finding = easy.analyse({"fixed": own, "redrawn": others(rng)})
+    wave = np.sin(np.arange(2000))
+    given = zip(easy.SETS, (real, labels, inputs, many), strict=True)
+    finding = easy.analyse(study(np.random.default_rng(5), {s: 0.5 + a * wave for s, a in given}))
     assert len(finding.table) == 5
+    assert {t.freedom for t in finding.tests} == {39}
     return [t.verdict for t in finding.tests]
 
 
 def test_verdicts_follow_the_examples() -> None:
-    assert verdicts(0.45, 0.2, 0.0) == ["holds"] * 3
-    assert verdicts(0.2, 0.45, 0.0) == ["does not hold", "holds", "holds"]
-    assert verdicts(0.45, 0.0, 0.3) == ["holds", "does not hold", "does not hold"]
+    assert verdicts(0.45, 0.2, 0.05, 0.0) == ["holds"] * 3
+    assert verdicts(0.2, 0.45, 0.0, 0.3) == ["does not hold", "holds", "does not hold"]
+    assert verdicts(0.45, 0.0, 0.3, 0.0) == ["holds", "does not hold", "holds"]
+
+
+def test_only_many_random_inputs_are_compared_with_the_binomial() -> None:
+    assert verdicts(0.45, 0.4, 0.3, 0.0) == ["holds"] * 3
+
+
+def even(p: float, n: int) -> dict[str, NDArray[np.float64]]:
+    return dict.fromkeys(easy.SETS, np.full(n, p))
 
 
 def test_a_failed_run_takes_its_partners_with_it_and_is_told() -> None:
-    rng = np.random.default_rng(6)
-    own = [
-        r
-        for s, a in zip(easy.SIGNALS, (0.4, 0.2, 0), strict=True)
-        for r in records(rng, s, 0.5 + a * np.ones(99))
-    ]
-    broken = next(i for i, r in enumerate(own) if (r.signal, r.seed) == ("randY", 3))
-    own[broken] = replace(own[broken], status="diverged", train_bits="")
-    finding = easy.analyse({"fixed": tuple(own), "redrawn": others(rng)})
-    assert "39 runs" in finding.tests[0].method and any("3 cells" in note for note in finding.notes)
+    results = study(np.random.default_rng(6), even(0.5, 99))
+    own = results["images"]
+    broken = next(i for i, r in enumerate(own) if (r.signal, r.seed) == ("randY-balanced", 3))
+    failed = replace(own[broken], status="diverged", train_bits="")
+    results["images"] = (*own[:broken], failed, *own[broken + 1 :])
+    finding = easy.analyse(results)
+    assert "39 runs" in finding.tests[0].method and any("1 cells" in n for n in finding.notes)
 
 
 def test_the_figure_is_drawn() -> None:
-    rng = np.random.default_rng(7)
-    own = tuple(r for s in easy.SIGNALS for r in records(rng, s, np.linspace(0.2, 0.8, 64)))
+    p = dict.fromkeys(easy.SETS, np.linspace(0.2, 0.8, 64))
     figure = Figure(figsize=(7, 3))
-    easy.analyse({"fixed": own, "redrawn": others(rng)}).draw(figure)
+    easy.analyse(study(np.random.default_rng(7), p)).draw(figure)
     left, right = figure.axes
-    assert len(left.lines) == 4 and right.get_yscale() == "log"
+    assert len(left.lines) == 5 and right.get_yscale() == "log"
