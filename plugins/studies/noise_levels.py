@@ -3,7 +3,7 @@
 Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
 4.2, figures 7, 8. The epoch at which validation peaks is taken, for each run, from the mean curve
 of the other seeds: a run's own largest value would lie above its last one by chance alone. Where a
-claim is made of every level, the test is that of the level at which it is weakest. The ratio is
+claim is made of every level, the test is that of the least of the levels' means. The ratio is
 that of `csr-3-monitor`, r = 3 grey levels; the paper's r = 0.3 finds one point in fifty where
 little is noise, too few to tell levels apart, and stands beside it in table and notes.
 """
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 KINDS = {"mixed-inputs": "inputs", "mixed": "labels"}
 SIGNALS = ("real", *(f"{kind}@{level}" for kind in KINDS for level in (0.2, 0.4, 0.6, 0.8)))
+PEAK, ORDER = "peak before wrong labels are fitted", "order of the levels"  #: the claims
 PROBES = ("csr-3-monitor", "csr-monitor")  #: what is tested; what stands beside it
 
 
@@ -136,18 +137,33 @@ def analyse(results: Results) -> Finding:
     )
 
 
-def weakest(name: str, threshold: float, columns: Sequence[np.ndarray], seeds: int) -> Test:
-    """Test the column whose interval reaches lowest.
+def weakest(
+    claim: str, name: str, threshold: float, columns: Sequence[np.ndarray], seeds: int
+) -> Test:
+    """Test the least of the columns' means.
+
+    Its interval begins with the lowest of theirs. Where it ends, it takes into account that the
+    least of several means is below the true one by chance (Bonferroni).
 
     Args:
+        claim: which part of the study's it tests.
         name: of the test.
         threshold: of the claim.
         columns: [seeds] each.
         seeds: how many.
     """
-    value, low, high = min(map(mean_interval, columns), key=lambda interval: interval[1])
-    method = f"weakest of {len(columns)}, paired t over {seeds} seeds"
-    return Test(name, value, low, high, threshold, method, freedom=seeds - 1)
+    plain = [mean_interval(column) for column in columns]
+    wider = [mean_interval(column, 1 - 0.05 / len(columns)) for column in columns]
+    return Test(
+        name,
+        value=min(value for value, _, _ in plain),
+        low=min(low for _, low, _ in plain),
+        high=min(high for _, _, high in wider),
+        threshold=threshold,
+        method=f"weakest of {len(columns)}, paired t over {seeds} seeds",
+        freedom=seeds - 1,
+        claim=claim,
+    )
 
 
 def steps(last: np.ndarray, sign: int) -> list[np.ndarray]:
@@ -163,7 +179,7 @@ def order(c: Curves, prefix: str) -> tuple[Test, ...]:
         ("best validation accuracy falls from level to level", steps(c.at_peak(c.val), -1)),
     )
     return tuple(
-        weakest(f"{prefix}noisy {c.kind}: {name}", 0.0, columns, len(c.seeds))
+        weakest(ORDER, f"{prefix}noisy {c.kind}: {name}", 0.0, columns, len(c.seeds))
         for name, columns in said
     )
 
@@ -178,18 +194,21 @@ def fall(c: Curves, several: bool) -> tuple[Test, ...]:
     rise = (c.csr[0, :, :, -1] - c.at_peak(c.csr[0]))[:, 1:]
     return (
         weakest(
+            PEAK,
             f"{prefix}share of wrong labels not fitted at the validation peak",
             0.5,
             list(unfitted.T),
             len(c.seeds),
         ),
         weakest(
+            PEAK,
             f"{prefix}noisy labels: validation falls from its peak to the end",
             0.0,
             list(drop.T),
             len(c.seeds),
         ),
         weakest(
+            PEAK,
             f"{prefix}noisy labels: ratio rises from that peak to the end",
             0.0,
             list(rise.T),
@@ -267,14 +286,17 @@ def ticks(epochs: Sequence[int]) -> tuple[list[int], list[str]]:
 
 @hookimpl
 def register() -> list[Study]:
-    shared: dict[str, Any] = {"signals": SIGNALS, "seeds": (0, 1, 2, 3, 4), "probes": PROBES}
+    shared: dict[str, Any] = {"signals": SIGNALS, "probes": PROBES}
     quick = Arm(
         "mnist5k",
         dataset="mnist5k",
         architectures=("mlp",),
         split=Split(test=2000, train=1000, validation=1500),
         recipe=Recipe(lr=0.05, batch=100, epochs=60),
-        read=(1, 2, 3, 4, 6, 8, 12, 20, 35, 60),
+        # 5 seeds, 0 to 4, gave the least step of the ratio as .015 +- .027: 20 others halve that
+        seeds=tuple(range(5, 25)),
+        # the searches at each take most of the time, and what is tested needs a coarse peak only
+        read=(1, 2, 4, 8, 20, 60),
         compiled=False,
         **shared,
     )
@@ -284,6 +306,7 @@ def register() -> list[Study]:
         architectures=("mlp-4096",),
         split=Split(test=10000, train=50000, validation=10000),
         recipe=Recipe(lr=0.01, momentum=0.0, batch=128, epochs=1000),
+        seeds=(0, 1, 2, 3, 4),
         read=(1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 170, 300, 550, 1000),
         width=9,
         **shared,
@@ -294,6 +317,7 @@ def register() -> list[Study]:
         architectures=("cifar-cnn",),
         split=Split(test=10000, train=45000, validation=5000),
         recipe=Recipe(lr=0.01, batch=128, epochs=150),
+        seeds=(0, 1, 2, 3, 4),
         read=(1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 150),
         **shared,
     )
@@ -307,5 +331,6 @@ def register() -> list[Study]:
         figure="Figs. 7, 8",
         scaled="1000 MNIST digits and 2 x 256 units for 60 epochs instead of 50000 and 2 x 4096 "
         "for 1000, no CIFAR-10; LASS with 10 iterations and ten times the paper's radius.",
+        version=2,
     )
     return [study]

@@ -242,7 +242,7 @@ def test_csr_draws_both_radii_with_a_line_a_signal() -> None:
 def course(
     fall: float, ratio: float, fitted: float, cost: float = 0.5, scatter: float = 0.002
 ) -> Made:
-    """Validation peaks at the fourth of ten checkpoints, higher with less noise.
+    """Validation peaks at the third of six checkpoints, higher with less noise.
 
     Then it falls by `fall` if labels are noisy, while the critical sample ratio climbs by `ratio`;
     the share `fitted` of the wrong labels is fitted at the peak.
@@ -250,17 +250,17 @@ def course(
 
     def made(cell: Cell) -> Mapping[str, Any]:
         kind, share = level(cell)
-        late = np.clip((np.arange(10) - 3) / 6, 0, 1)  # 0 up to the peak, 1 at the end
-        soon = np.clip(np.arange(10) / 3, 0, 1)
-        jitter = scatter * noise(cell).normal(size=(3, 10))
+        late = np.clip((np.arange(6) - 2) / 3, 0, 1)  # 0 up to the peak, 1 at the end
+        soon = np.clip(np.arange(6) / 2, 0, 1)
+        jitter = scatter * noise(cell).normal(size=(3, 6))
         labels = kind == "mixed"
         val = 0.9 * soon - cost * share * soon - labels * fall * share * late + jitter[0]
-        wrong = np.interp(np.arange(10), (0, 3, 9), (0, fitted, 1)) + jitter[1]
+        wrong = np.interp(np.arange(6), (0, 2, 5), (0, fitted, 1)) + jitter[1]
         csr = tuple(0.1 + ratio * share * late + jitter[2])
         return {
             "train": tuple(0.5 + 0.5 * late),
             "val": tuple(val),
-            "wrong": tuple(wrong) if labels else (None,) * 10,
+            "wrong": tuple(wrong) if labels else (None,) * 6,
             "probes": {probe: {"share": csr} for probe in LEVELS.PROBES},
         }
 
@@ -272,7 +272,7 @@ def test_noise_levels_hold_if_validation_falls_and_the_ratio_climbs_with_the_lev
     assert len(finding.tests) == 2 * 3 + 3
     assert {t.verdict for t in finding.tests} == {HOLDS}
     at = {row[0]: row for row in finding.table}
-    assert at["mnist5k, 40% of labels"][3] == f"{quick(LEVELS).read[3]}"  # the epoch of the peak
+    assert at["mnist5k, 40% of labels"][3] == f"{quick(LEVELS).read[2]}"  # the epoch of the peak
 
 
 def test_noise_levels_do_not_hold_where_everything_goes_the_other_way() -> None:
@@ -297,6 +297,15 @@ def test_one_level_that_goes_the_other_way_is_enough_against_the_claim_of_all() 
     assert fails == ["noisy labels: ratio at the end rises from level to level"]
 
 
+def test_the_interval_of_the_weakest_level_allows_for_its_being_the_least_of_several() -> None:
+    columns = [np.array([1.0, 3.0]), np.array([2.9, 3.1])]  # standard errors 1 and .1
+    test = LEVELS.weakest("claim", "name", 0.0, columns, seeds=2)
+    assert test.value == 2
+    assert test.low == pytest.approx(2 - 12.706, abs=1e-3)  # t of one degree of freedom at .975
+    assert test.high == pytest.approx(3 + 0.1 * 25.452, abs=1e-3)  # and at .9875
+    assert (test.freedom, test.claim) == (1, "claim")
+
+
 def test_a_peak_by_chance_alone_is_not_taken_for_one() -> None:
     """Each run's own largest value lies above its last; that of the other seeds' mean does not."""
     made = course(fall=0.0, ratio=0.0, fitted=0.5, scatter=0.05)
@@ -312,9 +321,9 @@ def test_a_peak_by_chance_alone_is_not_taken_for_one() -> None:
 
 
 def test_noise_levels_leave_out_a_seed_for_the_noise_where_it_lacks_a_run() -> None:
-    finding = analysed(LEVELS, course(0.3, 0.4, 0.2), broken=("mixed-inputs@0.6", 4))
-    assert "Seeds (4,) lack runs with noisy inputs and do not count there." in finding.notes
-    assert sum("over 4 seeds" in t.method for t in finding.tests) == 3
+    finding = analysed(LEVELS, course(0.3, 0.4, 0.2), broken=("mixed-inputs@0.6", 7))
+    assert "Seeds (7,) lack runs with noisy inputs and do not count there." in finding.notes
+    assert sum("over 19 seeds" in t.method for t in finding.tests) == 3
     with pytest.raises(ValueError, match="noisy inputs: no seed has all its runs"):
         LEVELS.curves(
             "mnist5k",
