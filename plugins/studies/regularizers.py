@@ -456,7 +456,7 @@ def draw_curves(axes: Axes, chosen: Chosen, read_on: Readings) -> None:
     axes.set_ylim(plain - LOWEST, None)
     axes.set_xlabel("random labels fitted (%, last epoch)")
     axes.set_ylabel("best validation accuracy, real labels (%)")
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
 
 
 @hookimpl
