@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 #: From hardly any noise held back to about the strongest that still learns the real labels.
 REGULARIZERS = {
     "dropout": ((0.5,), (0.6,), (0.65,), (0.7,)),
-    "input-noise": ((1.0,), (2.0,), (3.0,)),
-    "weight-decay": ((0.02,), (0.03,), (0.04,)),
+    "input-noise": ((2.0,), (3.0,)),
+    "adversarial": ((0.4,), (0.6,), (0.8,)),
+    "weight-decay": ((0.01,), (0.03,)),
 }
 CONTROL = "early-stop"
 QUICK = Arm(
@@ -136,7 +137,10 @@ def half_way(values: NDArray[np.float64]) -> float:
 
 def analyse(results: Results) -> Finding:
     settings = by_setting(results["main"])
-    chosen = choose(results["choosing"])
+    chosen = {}
+    for name, setting in choose(results["choosing"]).items():
+        if setting in settings:
+            chosen[name] = setting
     plain = select(results["choosing"], regularizer="none", signal="mixed@0.4")
     accuracy = mean_interval([100 * run.val[-1] for run in plain])[0]
     notes = [
@@ -150,9 +154,9 @@ def analyse(results: Results) -> Finding:
     tests = []
     for name in REGULARIZERS:
         if name not in chosen:
-            notes.append(f"No strength of {name} holds noise back by this rule: it is in no test.")
+            notes.append(f"{name} is in no test: no strength holds noise back by this rule.")
             continue
-        pair = savings(settings.get(chosen[name], ()), "new")
+        pair = savings(settings[chosen[name]], "new")
         if len(pair[0]) < 2:
             notes.append(f"{chosen[name]} holds nothing back: it is in no test.")
             continue
@@ -217,7 +221,8 @@ def draw(figure: Figure, settings: dict[str, list[Record]], chosen: Sequence[str
         axes.set_ylim(0, 103)
         axes.set_xlabel("epochs without it")
     panels[0].set_ylabel("predicted as given (%)")
-    panels[-1].legend(frameon=False, loc="lower right", fontsize=7.5)
+    lines, names = panels[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=7.5)
 
 
 @hookimpl
