@@ -137,7 +137,7 @@ def _study(row: StudyRow) -> dict[str, Any]:
         "verdicts": _verdicts(row),
         "finding": row.finding,
         "file": row.file,
-        "tests": [_test(test) for test in row.finding.tests] if row.finding else [],
+        "tests": _tests(row.finding) if row.finding else [],
         "table": _filled_up(row.finding.table) if row.finding else [],
         "problem": row.problem,
         "notes": _notes(row),
@@ -160,6 +160,14 @@ def _verdicts(row: StudyRow) -> list[dict[str, str]]:
     for claim, verdict in row.finding.verdicts.items():
         verdicts.append({"claim": claim, "verdict": verdict})
     return verdicts
+
+
+def _tests(finding: Finding) -> list[dict[str, Any]]:
+    """Return the tests as the page shows them, those of one claim together."""
+    tests = []
+    for claim in finding.verdicts:
+        tests += [_test(test) for test in finding.tests if test.claim == claim]
+    return tests
 
 
 def _test(test: Test) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def weakest(
         low=min(low for _, low, _ in plain),
         high=min(high for _, _, high in wider),
         threshold=threshold,
-        method=f"weakest of {len(columns)}, paired t over {seeds} seeds",
+        method=f"weakest of {len(columns)} (upper end: Bonferroni), paired t over {seeds} seeds",
         freedom=seeds - 1,
         claim=claim,
     )
