@@ -1,15 +1,23 @@
 """Critical sample ratio while a network trains on real data, random inputs or random labels.
 
 Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv:1706.05394, section
-4.1 and figure 9. The ratio is read by the probes `csr` (r = 0.3 grey levels, as in the paper) and
-`csr-3` (ten times as much). It is read from the 30th step on: before, when a network has hardly
-left its initial weights, all logits are near each other and almost any point is near a boundary.
+4.1 and figure 9. The radius is 0.3 grey levels, as in the paper. Fashion-MNIST tests all that the
+paper says; digits, which every installation has, only what leads: that the ratio ends higher after
+noise. On digits a network soon has nearly all validation points right, wrong points are those near
+boundaries, and so the ratio of real data follows their number down. On Fashion-MNIST a search takes
+10 iterations instead of 100, which finds a ratio of 0.37 instead of 0.38 where they differ most,
+and pays for 15 seeds.
+
+The ratio is read from the 30th step on: before, when a network has hardly left its initial weights,
+all logits are near each other and almost any point is near a boundary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +34,9 @@ from membench.studies import select
 from membench.studies import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -35,55 +46,148 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SIGNALS = ("real", "randX", "randY")
-PROBES = {"csr": "r = 0.3 grey levels", "csr-3": "r = 3 grey levels"}
-TESTED = "csr"
+#: arm -> its data and network; the order is that of the tests, the table's rows and the panels
+TITLES = {
+    "fashion": "Fashion-MNIST, cnn",
+    "cifar": "CIFAR-10, cifar-cnn",
+    "digits": "digits, mlp",
+}
+WHOLE = ("fashion", "cifar")  #: arms that test all three claims
+PAPERS_RADIUS = ("csr", "csr-monitor")  #: probes of it; an arm has one of them
+RADII = {"csr": "r = 0.3", "csr-monitor": "r = 0.3", "csr-3": "r = 3"}
 
-Shares = Mapping[tuple[str, str], np.ndarray]  #: (probe, signal) -> [seed, checkpoint]
+ABOVE, RISES, LEVELS = "noise above real", "rises", "levels off"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The runs of one arm, those of the seeds whose three runs all ended well."""
+
+    epochs: tuple[int, ...]  #: [checkpoints]
+    shares: Mapping[
+        tuple[str, str], Floats
+    ]  #: (probe, signal) -> critical points, [seeds, checkpoints]
+    wrong: Mapping[
+        str, Floats
+    ]  #: signal -> points that the network has wrong, [seeds, checkpoints]
+    both: Mapping[str, Floats]  #: signal -> points that are wrong and critical
+    late: float  #: the most that the second half of the searches' iterations found in a run
+    lost: tuple[int, ...]  #: seeds that lack a run
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """The probes that read these runs."""
+        return tuple(dict.fromkeys(probe for probe, _ in self.shares))
+
+    @property
+    def tested(self) -> Mapping[str, Floats]:
+        """Critical points at the paper's radius: signal -> [seeds, checkpoints]."""
+        return {s: v for (probe, s), v in self.shares.items() if probe in PAPERS_RADIUS}
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return len(self.wrong["real"])
+
+    @property
+    def quarter(self) -> int:
+        """The index of the checkpoint at a quarter of the epochs."""
+        return self.epochs.index(self.epochs[-1] // 4)
+
+
+def curves(records: Sequence[Record]) -> Curves:
+    """Collect the runs of one arm.
+
+    Raises:
+        ValueError: no seed has all three runs.
+    """
+    found = {s: {r.seed: r for r in select(records, signal=s)} for s in SIGNALS}
+    whole = sorted(set.intersection(*(set(own) for own in found.values())))
+    if not whole:
+        raise ValueError("no seed has all three runs")
+    runs = {signal: [own[seed] for seed in whole] for signal, own in found.items()}
+    first = runs["real"][0]
+    tested = next(p for p in first.probes if p in PAPERS_RADIUS)
+    shares = {}
+    for probe in first.probes:
+        for signal, own in runs.items():
+            shares[probe, signal] = np.array([r.probes[probe]["share"] for r in own])
+    return Curves(
+        epochs=first.epochs,
+        shares=shares,
+        wrong={s: 1 - np.array([r.val for r in own]) for s, own in runs.items()},
+        both={s: np.array([r.probes[tested]["wrong"] for r in own]) for s, own in runs.items()},
+        late=max(max(r.probes[tested]["late"]) for own in runs.values() for r in own),
+        lost=tuple(sorted({r.seed for r in records} - set(whole))),
+    )
 
 
 def analyse(results: Results) -> Finding:
-    """Test whether the ratio is higher after noise, rises, and rises less in the second half."""
-    records = results["curves"]
-    whole = sorted(
-        set.intersection(*({r.seed for r in select(records, signal=s)} for s in SIGNALS))
-    )
-    lost = sorted({r.seed for r in records} - set(whole))
-    if not whole:
-        raise ValueError("no seed has all three runs")
-    epochs = select(records)[0].epochs
-    shares, wrong = {}, {}
-    for signal in SIGNALS:
-        mine = {r.seed: r for r in select(records, signal=signal)}
-        for probe in PROBES:
-            shares[probe, signal] = np.array([mine[s].probes[probe]["share"] for s in whole])
-        wrong[signal] = np.array([points_wrong(mine[s]) for s in whole])
-    late = max(max(r.probes[TESTED]["late"]) for r in select(records))
-    notes = [
-        f"The second half of the 100 iterations of a search found at most {late:.3f} of the points."
-    ]
-    notes += [
-        split(signal, shares[TESTED, signal], *wrong[signal].transpose(1, 0, 2))
-        for signal in SIGNALS
-    ]
-    if lost:
-        notes.append(f"Seeds {lost} lack a run and do not count.")
-    caption = (
-        f"Critical sample ratio on 500 validation points over epochs, mean of {len(whole)} runs "
-        "with 95 % intervals, at the paper's radius (left) and ten times as much (right). Look at "
-        "the height of the two noise lines above that of real data, and at where each goes flat."
-    )
+    """Test whether the ratio is higher after noise, rises, and rises less as training goes on."""
+    found = {arm: curves(results[arm]) for arm in TITLES if arm in results}
+    tests: list[Test] = []
+    for arm, own in found.items():
+        tests += tests_above(TITLES[arm], own)
+        if arm in WHOLE:
+            tests += tests_of_course(TITLES[arm], own)
     return Finding(
-        tests(shares),
-        table(shares, epochs),
-        lambda f: draw(f, shares, epochs),
-        caption,
-        tuple(notes),
+        tuple(tests),
+        table(found),
+        lambda figure: draw(figure, found),
+        caption(found),
+        notes(found),
     )
 
 
-def points_wrong(record: Record) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the shares of points that the network has wrong, and that are critical too."""
-    return tuple(1 - v for v in record.val), record.probes[TESTED]["wrong"]
+def tests_above(title: str, own: Curves) -> list[Test]:
+    """Test that the ratio at the end is higher after noise than after real data."""
+    tests = []
+    for signal in ("randY", "randX"):
+        ends = paired(own.tested[signal][:, -1], own.tested["real"][:, -1])
+        tests.append(over_seeds(f"{title}: ratio at the end, {signal} - real", ends, own, ABOVE))
+    return tests
+
+
+def tests_of_course(title: str, own: Curves) -> list[Test]:
+    """Test that the ratio rises, and that it levels off.
+
+    It levels off if the first quarter of the epochs adds more than the other three: a ratio that
+    grows with the logarithm of the epochs passes, one that grows with their square root does not.
+    """
+    tests = []
+    for signal in SIGNALS:
+        first, quarter, last = own.tested[signal][:, [0, own.quarter, -1]].T
+        rise = paired(last, first)
+        tests.append(over_seeds(f"{title}: rise from first to last, {signal}", rise, own, RISES))
+    for signal in SIGNALS:
+        first, quarter, last = own.tested[signal][:, [0, own.quarter, -1]].T
+        name = f"{title}: rise in the first quarter of the epochs - in the rest, {signal}"
+        slower = paired(quarter - first, last - quarter)
+        tests.append(over_seeds(name, slower, own, LEVELS))
+    return tests
+
+
+def over_seeds(name: str, numbers: tuple[float, float, float], own: Curves, claim: str) -> Test:
+    method = f"paired t over {own.seeds} seeds"
+    return Test(name, *numbers, method=method, freedom=own.seeds - 1, claim=claim)
+
+
+def notes(found: Mapping[str, Curves]) -> tuple[str, ...]:
+    """Say how long the searches looked, why the ratios moved, and what is missing."""
+    told = []
+    for arm, own in found.items():
+        told.append(
+            f"{TITLES[arm]}: the second half of the iterations of a search found at most "
+            f"{own.late:.3f} of the points."
+        )
+        for signal in SIGNALS:
+            why = split(signal, own.tested[signal], own.wrong[signal], own.both[signal])
+            told.append(f"{TITLES[arm]}: {why}")
+        if own.lost:
+            told.append(f"{TITLES[arm]}: seeds {list(own.lost)} lack a run and do not count.")
+    if not any(arm in WHOLE for arm in found):
+        told.append(f"Without Fashion-MNIST, `{RISES}` and `{LEVELS}` are not tested.")
+    return tuple(told)
 
 
 def split(signal: str, share: Floats, wrong: Floats, critical: Floats) -> str:
@@ -127,96 +231,105 @@ def split(signal: str, share: Floats, wrong: Floats, critical: Floats) -> str:
     )
 
 
-def middle(count: int) -> int:
-    """Return which of `count` checkpoints, spaced by doublings, divides early from late."""
-    return count // 2
-
-
-def tests(shares: Shares) -> tuple[Test, ...]:
-    found = []
-    real = shares[TESTED, "real"]
-    method = f"paired t over {len(real)} seeds"
-    for signal in ("randY", "randX"):
-        found.append(
-            Test(
-                f"ratio at the end, {signal} - real",
-                *paired(shares[TESTED, signal][:, -1], real[:, -1]),
-            )
-        )
-    for signal in SIGNALS:
-        curve = shares[TESTED, signal]
-        half = curve[:, middle(curve.shape[1])]
-        found.append(Test(f"{signal}: rise from first to last", *paired(curve[:, -1], curve[:, 0])))
-        rises = paired(half - curve[:, 0], curve[:, -1] - half)
-        found.append(
-            Test(f"{signal}: levels off (rise of the first half - that of the second)", *rises)
-        )
-    return tuple(Test(t.name, t.value, t.low, t.high, 0.0, method) for t in found)
-
-
-def table(shares: Shares, epochs: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
-    """Make a row a signal and radius: the mean ratio at each checkpoint."""
-    rows = [("trained on", "radius", *(f"epoch {e}" for e in epochs))]
-    for probe, radius in PROBES.items():
-        for signal in SIGNALS:
-            rows.append((signal, radius, *(f"{v:.3f}" for v in shares[probe, signal].mean(axis=0))))
+def table(found: Mapping[str, Curves]) -> tuple[tuple[str, ...], ...]:
+    """Make a row an arm, radius and signal: the mean ratio at each checkpoint of any arm."""
+    epochs = sorted({e for own in found.values() for e in own.epochs})
+    rows = [("data, network", "radius", "trained on", *(f"epoch {e}" for e in epochs))]
+    for arm, own in found.items():
+        for (probe, signal), shares in own.shares.items():
+            means = dict(zip(own.epochs, shares.mean(axis=0), strict=True))
+            cells = [f"{means[e]:.3f}" if e in means else "" for e in epochs]
+            rows.append((TITLES[arm], RADII[probe], signal, *cells))
     return tuple(rows)
 
 
-def draw(figure: Figure, shares: Shares, epochs: tuple[int, ...]) -> None:
+def caption(found: Mapping[str, Curves]) -> str:
+    seeds = ", ".join(f"{own.seeds} runs on {TITLES[arm]}" for arm, own in found.items())
+    return (
+        "Critical sample ratio on 500 validation points over epochs, mean with 95 % intervals "
+        f"({seeds}), at the paper's radius of 0.3 grey levels and at ten times as much. Look at "
+        "the height of the two noise lines above that of real data, and at where each goes flat."
+    )
+
+
+def draw(figure: Figure, found: Mapping[str, Curves]) -> None:
+    panels = [(arm, probe) for arm, own in found.items() for probe in own.probes]
+    for axes, (arm, probe) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        draw_panel(axes, found[arm], probe)
+        axes.set_title(f"{TITLES[arm]}\n{RADII[probe]} grey levels", fontsize=9)
+    figure.axes[0].set_ylabel("critical sample ratio")
+    figure.axes[-1].legend(title="trained on", fontsize=7, title_fontsize=7)
+
+
+def draw_panel(axes: Axes, own: Curves, probe: str) -> None:
+    """Draw the ratio of each signal over epochs, by one probe."""
     looks = {
         "real": ("#0072B2", "o", "-"),
         "randX": ("#D55E00", "s", "--"),
         "randY": ("#1a1a1a", "^", ":"),
     }
-    for ax, (probe, radius) in zip(figure.subplots(1, len(PROBES)), PROBES.items(), strict=True):
-        for signal in SIGNALS:
-            color, marker, line = looks[signal]
-            mean, low, high = np.array([mean_interval(v) for v in shares[probe, signal].T]).T
-            style = {"color": color, "marker": marker, "ls": line, "ms": 4, "lw": 1.3, "capsize": 2}
-            ax.errorbar(epochs, mean, [mean - low, high - mean], label=signal, **style)
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(epochs, [str(e) for e in epochs])
-        ax.set_ylim(bottom=0)
-        ax.set_xlabel("epoch (log scale)")
-        ax.set_title(radius)
-    figure.axes[0].set_ylabel("critical sample ratio")
-    figure.axes[1].legend(title="trained on", fontsize=7, title_fontsize=7, loc="center right")
+    for signal, (color, marker, line) in looks.items():
+        shares = own.shares[probe, signal]
+        mean, low, high = np.array([mean_interval(column) for column in shares.T]).T
+        style: dict[str, Any] = {"color": color, "marker": marker, "ls": line, "ms": 4, "lw": 1.3}
+        axes.errorbar(own.epochs, mean, [mean - low, high - mean], label=signal, capsize=2, **style)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(own.epochs, [str(e) for e in own.epochs], fontsize=7)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("epoch (log scale)")
 
 
 @hookimpl
 def register() -> list[Study]:
-    quick = Arm(
-        "curves",
+    # Random labels of 5000 images are nine tenths fitted after 32 epochs.
+    fashion = Arm(
+        "fashion",
+        dataset="fashion-mnist",
+        architectures=("cnn",),
+        signals=SIGNALS,
+        seeds=tuple(range(15)),  # a levelling off is decided to about 0.03 of the points
+        split=Split(test=1000, train=5000, validation=500),  # the points that the probe looks at
+        recipe=Recipe(lr=0.05, batch=100, epochs=96),
+        probes=("csr-monitor",),
+        read=(1, 3, 6, 12, 24, 48, 96),
+        compiled=False,
+        optional=True,
+    )
+    digits = Arm(
+        "digits",
         dataset="mnist5k",
         architectures=("mlp",),
         signals=SIGNALS,
         seeds=(0, 1, 2, 3, 4),
         split=Split(test=2000, train=1000, validation=500),
         recipe=Recipe(lr=0.05, batch=100, epochs=96),
-        probes=tuple(PROBES),
+        probes=("csr", "csr-3"),
         read=(3, 6, 12, 24, 48, 96),
         compiled=False,
     )
-    paper = Arm(
-        "curves",
+    cifar = Arm(
+        "cifar",
         dataset="cifar10",
         architectures=("cifar-cnn",),
         signals=SIGNALS,
-        seeds=(0, 1, 2, 3, 4),
-        split=Split(test=10000, train=45000, validation=500),  # the points that the probe looks at
+        seeds=tuple(range(15)),
+        split=Split(test=10000, train=45000, validation=500),
         recipe=Recipe(lr=0.01, batch=128, epochs=128),
-        probes=tuple(PROBES),
+        probes=("csr", "csr-3"),
         read=(1, 2, 4, 8, 16, 32, 64, 128),
     )
     study = Study(
         "csr",
-        arms={"quick": (quick,), "paper": (paper,)},
+        arms={"quick": (fashion, digits), "paper": (cifar,)},
         analyse=analyse,
-        claim="The critical sample ratio on validation data is higher after training on noise; it "
-        "rises, then levels off.",
+        claim="The critical sample ratio on validation data is higher after training on noise than "
+        "on real data; it rises in training, then levels off.",
         figure="Fig. 9",
-        scaled="1000 MNIST digits and a fully connected network instead of CIFAR-10 and a "
-        "convolutional one; `paper` has both, at a constant rate.",
+        scaled="5000 Fashion-MNIST images and a small convolutional network instead of CIFAR-10, "
+        "searched by 10 iterations instead of 100, and 1000 digits and a fully connected one for "
+        "the first part of the claim; `paper` has the paper's, at a constant rate.",
+        version=2,
     )
     return [study]

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from support.plugin_files import plugin
 
+from membench.records import Record
 from membench.rng import Draws
 
 CSR = plugin("probes/csr.py")
@@ -146,4 +148,84 @@ def test_the_probes_are_the_papers_constants_and_ten_times_as_much() -> None:
 def test_the_split_by_right_and_wrong_points_is_over_the_points_that_the_probe_looks_at() -> None:
     (study,) = STUDY.register()
     arms = [arm for scale in study.arms.values() for arm in scale]
-    assert [arm.split.validation for arm in arms] == [CSR.POINTS] * 2
+    assert [arm.split.validation for arm in arms] == [CSR.POINTS] * 3
+
+
+def test_only_the_arm_whose_data_may_be_absent_is_optional_and_its_quarter_is_read() -> None:
+    (study,) = STUDY.register()
+    arms = {arm.name: arm for scale in study.arms.values() for arm in scale}
+    assert [name for name, arm in arms.items() if arm.optional] == ["fashion"]
+    assert arms.keys() == STUDY.TITLES.keys()
+    assert all(arms[name].read[-1] // 4 in arms[name].read for name in STUDY.WHOLE)
+
+
+def runs(probe: str, curves: dict[str, tuple[float, ...]], seeds: int = 5) -> tuple[Record, ...]:
+    """Make runs that go through these ratios at epochs 2, 4 and 16, a little higher each seed."""
+    found = []
+    for signal, curve in curves.items():
+        for seed in range(seeds):
+            share = tuple(v + 0.001 * seed for v in curve)
+            metrics = {"share": share, "wrong": (0.01,) * 3, "late": (0.0, 0.001 * seed, 0.0)}
+            found.append(
+                Record(
+                    *("", "", "", "d", "a", "none", (), signal, seed, "ok"),
+                    epochs=(2, 4, 16),
+                    val=(0.7, 0.8, 0.9),
+                    probes={probe: metrics},
+                )
+            )
+    return tuple(found)
+
+
+RISING = {"real": (0.01, 0.04, 0.05), "randX": (0.1, 0.3, 0.35), "randY": (0.1, 0.2, 0.2)}
+
+
+def test_each_claim_has_its_own_verdict() -> None:
+    finding = STUDY.analyse({"fashion": runs("csr-monitor", RISING), "digits": runs("csr", RISING)})
+    assert finding.verdicts == {
+        "noise above real": "holds",
+        "rises": "holds",
+        "levels off": "holds",
+    }
+    values = [test.value for test in finding.tests]
+    assert values == pytest.approx([0.15, 0.3, 0.04, 0.25, 0.1, 0.02, 0.15, 0.1, 0.15, 0.3])
+    assert {test.freedom for test in finding.tests} == {4}
+
+
+def test_a_ratio_that_falls_on_real_data_refutes_the_rise_alone() -> None:
+    falling = {**RISING, "real": (0.05, 0.06, 0.02)}
+    finding = STUDY.analyse({"fashion": runs("csr-monitor", falling)})
+    assert finding.verdicts == {
+        "noise above real": "holds",
+        "rises": "does not hold",
+        "levels off": "holds",
+    }
+
+
+def test_a_late_rise_does_not_level_off() -> None:
+    late = {**RISING, "randY": (0.1, 0.12, 0.2)}
+    finding = STUDY.analyse({"fashion": runs("csr-monitor", late)})
+    assert finding.verdicts["levels off"] == "does not hold"
+
+
+def test_without_the_optional_data_only_the_leading_claim_is_tested() -> None:
+    finding = STUDY.analyse({"digits": runs("csr", RISING)})
+    assert finding.verdicts == {"noise above real": "holds"}
+    assert finding.notes[-1].startswith("Without Fashion-MNIST")
+
+
+def test_a_seed_that_lacks_a_run_does_not_count_and_is_named() -> None:
+    finding = STUDY.analyse({"digits": runs("csr", RISING)[1:]})
+    assert finding.tests[0].freedom == 3
+    assert "digits, mlp: seeds [0] lack a run and do not count." in finding.notes
+
+
+def test_there_is_a_panel_for_each_arm_and_radius() -> None:
+    finding = STUDY.analyse({"fashion": runs("csr-monitor", RISING), "digits": runs("csr", RISING)})
+    figure = Figure(figsize=(7, 3))
+    finding.draw(figure)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "Fashion-MNIST, cnn\nr = 0.3 grey levels",
+        "digits, mlp\nr = 0.3 grey levels",
+    ]
+    assert finding.table[1] == ("Fashion-MNIST, cnn", "r = 0.3", "real", "0.012", "0.042", "0.052")
