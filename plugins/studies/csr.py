@@ -5,8 +5,8 @@ Arpit et al., "A Closer Look at Memorization in Deep Networks", ICML 2017, arXiv
 paper says; digits, which every installation has, only what leads: that the ratio ends higher after
 noise. On digits a network soon has nearly all validation points right, wrong points are those near
 boundaries, and so the ratio of real data follows their number down. On Fashion-MNIST a search takes
-10 iterations instead of 100, which finds a ratio of 0.37 instead of 0.38 where they differ most,
-and pays for 15 seeds.
+10 iterations instead of 100, which pays for 15 seeds; in trials it found a ratio of 0.37 instead of
+0.38 where they differed most.
 
 The ratio is read from the 30th step on: before, when a network has hardly left its initial weights,
 all logits are near each other and almost any point is near a boundary.
@@ -56,6 +56,8 @@ WHOLE = ("fashion", "cifar")  #: arms that test all three claims
 PAPERS_RADIUS = ("csr", "csr-monitor")  #: probes of it; an arm has one of them
 RADII = {"csr": "r = 0.3", "csr-monitor": "r = 0.3", "csr-3": "r = 3"}
 
+LEVEL = 3  #: a first half of this many times the second one's rise is a levelling off
+
 ABOVE, RISES, LEVELS = "noise above real", "rises", "levels off"
 
 
@@ -90,9 +92,9 @@ class Curves:
         return len(self.wrong["real"])
 
     @property
-    def quarter(self) -> int:
-        """The index of the checkpoint at a quarter of the epochs."""
-        return self.epochs.index(self.epochs[-1] // 4)
+    def half(self) -> int:
+        """The index of the checkpoint at half of the epochs."""
+        return self.epochs.index(self.epochs[-1] // 2)
 
 
 def curves(records: Sequence[Record]) -> Curves:
@@ -151,20 +153,19 @@ def tests_above(title: str, own: Curves) -> list[Test]:
 def tests_of_course(title: str, own: Curves) -> list[Test]:
     """Test that the ratio rises, and that it levels off.
 
-    It levels off if the first quarter of the epochs adds more than the other three: a ratio that
-    grows with the logarithm of the epochs passes, one that grows with their square root does not.
+    It levels off if the second half of the epochs adds less than a third of what the first half
+    did: a ratio that grows with the logarithm of the epochs passes, one that grows with their
+    square root does not. By half of them random labels are fitted: before, nothing can be level.
     """
-    tests = []
+    rises, levels = [], []
     for signal in SIGNALS:
-        first, quarter, last = own.tested[signal][:, [0, own.quarter, -1]].T
+        first, half, last = own.tested[signal][:, [0, own.half, -1]].T
         rise = paired(last, first)
-        tests.append(over_seeds(f"{title}: rise from first to last, {signal}", rise, own, RISES))
-    for signal in SIGNALS:
-        first, quarter, last = own.tested[signal][:, [0, own.quarter, -1]].T
-        name = f"{title}: rise in the first quarter of the epochs - in the rest, {signal}"
-        slower = paired(quarter - first, last - quarter)
-        tests.append(over_seeds(name, slower, own, LEVELS))
-    return tests
+        rises.append(over_seeds(f"{title}: rise from first to last, {signal}", rise, own, RISES))
+        name = f"{title}: rise in the first half of the epochs - {LEVEL} x the second, {signal}"
+        slower = paired(half - first, LEVEL * (last - half))
+        levels.append(over_seeds(name, slower, own, LEVELS))
+    return rises + levels
 
 
 def over_seeds(name: str, numbers: tuple[float, float, float], own: Curves, claim: str) -> Test:
@@ -283,15 +284,17 @@ def draw_panel(axes: Axes, own: Curves, probe: str) -> None:
 
 @hookimpl
 def register() -> list[Study]:
-    # Random labels of 5000 images are nine tenths fitted after 32 epochs.
+    # On another seed, random labels were 99 % fitted after 48 epochs, all after 72. At 0.05, the
+    # network's own rate, they stayed at nine tenths, up and down.
     fashion = Arm(
         "fashion",
         dataset="fashion-mnist",
         architectures=("cnn",),
         signals=SIGNALS,
-        seeds=tuple(range(15)),  # a levelling off is decided to about 0.03 of the points
+        # five seeds leave a difference of two rises at +-0.06 of the points, 15 at half of that
+        seeds=tuple(range(15)),
         split=Split(test=1000, train=5000, validation=500),  # the points that the probe looks at
-        recipe=Recipe(lr=0.05, batch=100, epochs=96),
+        recipe=Recipe(lr=0.02, batch=100, epochs=96),
         probes=("csr-monitor",),
         read=(1, 3, 6, 12, 24, 48, 96),
         compiled=False,

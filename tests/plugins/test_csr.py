@@ -151,16 +151,16 @@ def test_the_split_by_right_and_wrong_points_is_over_the_points_that_the_probe_l
     assert [arm.split.validation for arm in arms] == [CSR.POINTS] * 3
 
 
-def test_only_the_arm_whose_data_may_be_absent_is_optional_and_its_quarter_is_read() -> None:
+def test_only_the_arm_whose_data_may_be_absent_is_optional_and_half_of_the_epochs_is_read() -> None:
     (study,) = STUDY.register()
     arms = {arm.name: arm for scale in study.arms.values() for arm in scale}
     assert [name for name, arm in arms.items() if arm.optional] == ["fashion"]
     assert arms.keys() == STUDY.TITLES.keys()
-    assert all(arms[name].read[-1] // 4 in arms[name].read for name in STUDY.WHOLE)
+    assert all(arms[name].read[-1] // 2 in arms[name].read for name in STUDY.WHOLE)
 
 
 def runs(probe: str, curves: dict[str, tuple[float, ...]], seeds: int = 5) -> tuple[Record, ...]:
-    """Make runs that go through these ratios at epochs 2, 4 and 16, a little higher each seed."""
+    """Make runs that go through these ratios at epochs 2, 8 and 16, a little higher each seed."""
     found = []
     for signal, curve in curves.items():
         for seed in range(seeds):
@@ -169,7 +169,7 @@ def runs(probe: str, curves: dict[str, tuple[float, ...]], seeds: int = 5) -> tu
             found.append(
                 Record(
                     *("", "", "", "d", "a", "none", (), signal, seed, "ok"),
-                    epochs=(2, 4, 16),
+                    epochs=(2, 8, 16),
                     val=(0.7, 0.8, 0.9),
                     probes={probe: metrics},
                 )
@@ -177,7 +177,7 @@ def runs(probe: str, curves: dict[str, tuple[float, ...]], seeds: int = 5) -> tu
     return tuple(found)
 
 
-RISING = {"real": (0.01, 0.04, 0.05), "randX": (0.1, 0.3, 0.35), "randY": (0.1, 0.2, 0.2)}
+RISING = {"real": (0.01, 0.05, 0.055), "randX": (0.1, 0.3, 0.35), "randY": (0.1, 0.2, 0.2)}
 
 
 def test_each_claim_has_its_own_verdict() -> None:
@@ -188,7 +188,7 @@ def test_each_claim_has_its_own_verdict() -> None:
         "levels off": "holds",
     }
     values = [test.value for test in finding.tests]
-    assert values == pytest.approx([0.15, 0.3, 0.04, 0.25, 0.1, 0.02, 0.15, 0.1, 0.15, 0.3])
+    assert values == pytest.approx([0.145, 0.295, 0.045, 0.25, 0.1, 0.025, 0.05, 0.1, 0.145, 0.295])
     assert {test.freedom for test in finding.tests} == {4}
 
 
@@ -228,4 +228,4 @@ def test_there_is_a_panel_for_each_arm_and_radius() -> None:
         "Fashion-MNIST, cnn\nr = 0.3 grey levels",
         "digits, mlp\nr = 0.3 grey levels",
     ]
-    assert finding.table[1] == ("Fashion-MNIST, cnn", "r = 0.3", "real", "0.012", "0.042", "0.052")
+    assert finding.table[1] == ("Fashion-MNIST, cnn", "r = 0.3", "real", "0.012", "0.052", "0.057")
