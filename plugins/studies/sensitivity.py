@@ -60,6 +60,7 @@ FITTED = 0.98
 #: The training accuracy on the way at which Gini is compared too: of two runs that end fitted, one
 #: may have been so for most of its time. Less than that is passed between two readings.
 ON_THE_WAY = 0.9
+MOST = f"{100 * ON_THE_WAY:.0f} %"
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def analyse_examples(results: Results) -> Finding:
         "inputs",
         "training accuracy",
         "Gini, whole run",
-        f"Gini, until {ON_THE_WAY:.0%} are fitted",
+        f"Gini, until {MOST} are fitted",
         "training accuracy then",
         "Gini, last time only",
         "mean effect",
@@ -193,7 +194,7 @@ def analyse_examples(results: Results) -> Finding:
             rows.append((TITLES[arm], inputs, *row_of_examples(own)))
     read = (
         f"The loss is read {TIMES} times, at ends of epochs, when each example has been seen "
-        f"equally often. At the first of them at which a run has {ON_THE_WAY:.0%} of its labels "
+        f"equally often. At the first of them at which a run has {MOST} of its labels "
         "right, the two kinds of inputs are compared on the way."
     )
     notes = (read, *caveats(results, "loss-sensitivity"), *ruled_by_one_time(found))
@@ -207,7 +208,7 @@ def tests_of_examples(title: str, both: Pair) -> list[Test]:
     seeds = len(both[0])
     compared = {
         "whole run": [last(own, "gini")[:, -1] for own in both],
-        f"until {ON_THE_WAY:.0%} are fitted": [on_the_way(own)[0] for own in both],
+        f"until {MOST} are fitted": [on_the_way(own)[0] for own in both],
     }
     tests = []
     for when, (real, random) in compared.items():
@@ -258,7 +259,7 @@ def caption_examples(found: dict[str, Pair]) -> str:
         "pixels through all SGD steps, averaged over the times so far (0 = all examples alike, 1 "
         "= one has all the effect), against epochs; mean and 95 % interval over "
         f"{len(found['digits'][0])} (left) and {len(found['own-class'][0])} seeds. Left: digit "
-        f"labels, right: as many classes as examples. Ring: where {ON_THE_WAY:.0%} of the labels "
+        f"labels, right: as many classes as examples. Ring: where {MOST} of the labels "
         "are fitted. Look at: whether the line of real inputs lies above that of random ones."
     )
 
