@@ -38,6 +38,7 @@ from membench.rng import word
 from membench.studies import mean_interval
 from membench.studies import paired
 from membench.studies import select
+from membench.studies import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,11 +168,6 @@ def caveats(results: Results, probe: str) -> tuple[str, ...]:
     )
     told = {"failed": bad, chaos: apart}
     return tuple(f"{n} of {len(every)} {what}." for what, n in told.items() if n)
-
-
-def shown(numbers: tuple[float, float, float], digits: int = 3) -> str:
-    value, low, high = numbers
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def analyse_examples(results: Results) -> Finding:
