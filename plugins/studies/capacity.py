@@ -176,11 +176,11 @@ def note(c: Curves) -> str:
     """Say what else the slope could be: one in accuracy, or of a budget that ends too early."""
     lacking = c.best[..., -1:] - c.best
     points = 100 * lacking[..., :-1].mean(axis=2)  # the largest network lacks nothing
-    slope = mean_interval(np.polyfit(c.levels, points.T, 1)[0])
+    more = mean_interval(np.polyfit(c.levels, points.T, 1)[0])
     smallest, largest = c.late[..., 0].mean(), c.late[..., -1].mean()
     return (
         f"Noisy {c.kind}: in accuracy, not as a share of the largest network's, the smaller ones "
-        f"lack {shown(slope, '.1f')} points more if all are noisy, on average. The best checkpoint "
+        f"lack {shown(more, '.1f')} points more if all are noisy, on average. The best checkpoint "
         f"is the last in {smallest:.0%} of the runs of {c.widths[0]} units, in {largest:.0%} of "
         f"those of {c.widths[-1]}."
     )

@@ -172,10 +172,9 @@ def compare(real: Spread, labels: Spread, inputs: Spread, many: Spread) -> tuple
 def note(few: Spread, many: Spread) -> str:
     """Say which random inputs are compared with what."""
     return (
-        f"The ratio of random inputs depends on how many there are: {shown(few.interval, '.2f')} "
-        f"among {few.wrong.shape[1]}, which are compared with as many images, and "
-        f"{shown(many.interval, '.2f')} among {many.wrong.shape[1]}, which are compared with the "
-        "binomial."
+        f"Random inputs: the ratio is {shown(few.interval, '.2f')} among {few.wrong.shape[1]}, "
+        f"which are compared with as many images, and {shown(many.interval, '.2f')} among "
+        f"{many.wrong.shape[1]}, which are compared with the binomial."
     )
 
 
