@@ -81,6 +81,7 @@ LARGE = replace(shadow_runs.PAPER, seeds=SUBSETS.seeds, regularizers=REGULARIZER
 SCORES = ("H", "S", "R")
 AXES = ("noise held back H", "suppression S of randY", "recovery R")
 TRUTHS = ("memorization", "leakage")
+IMAGES = {"digits": "digits of 8x8 pixels", "mnist": "MNIST digits"}
 FOLLOW = "scores follow memorization"
 BETTER = "H follows it more closely than R"
 
@@ -221,9 +222,9 @@ def caveats(results: Results, own: Sequence[Point], lost: Sequence[str]) -> tupl
     fit = np.mean([r.train[-1] for r in plain if r.signal == "randY"])
     kept = np.mean([r.wrong[-1] for r in plain if r.signal == "mixed@0.4"])
     notes = [
-        f"{len(own)} settings of {len(names)} regularizers on {size.num_train} images of "
-        f"{size.dataset}, {size.architecture}: not the board's data, networks or strengths. The "
-        "plain network is shown and not counted.",
+        f"{len(own)} settings of {len(names)} regularizers on {size.num_train} "
+        f"{IMAGES[size.dataset]}, {size.architecture}: not the board's data, networks or "
+        "strengths. The plain network is shown and not counted.",
         "H and memorization read the same thing in two ways: how many wrong labels are predicted, "
         "beyond those that are without training on them. That they agree says that H measures it "
         "well; leakage is read by an attack on the margins and is the more independent of the two.",

@@ -473,7 +473,7 @@ def register() -> list[Study]:
             figure="Figs. 10-11",
             scaled="1000 MNIST digits and two layers of 256 units instead of CIFAR-10 and a "
             "convolutional network, 50 epochs; five seeds to choose on and ten to read; five to "
-            "ten strengths a technique.",
+            "nine strengths a technique.",
             version=2,
         )
     ]

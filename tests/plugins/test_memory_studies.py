@@ -145,6 +145,7 @@ def test_scores_that_follow_memorization_are_told_from_others(sign: int, verdict
     assert [t.value for t in finding.tests[6:]] == [0.0, 0.0]
     assert finding.verdicts[module.BETTER] == UNDECIDED
     assert len(finding.table) == 2 + 3 * len(names)
+    assert "on 300 digits of 8x8 pixels" in finding.notes[0]
     drawn(finding)
 
 
