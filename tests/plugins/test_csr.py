@@ -159,6 +159,13 @@ def test_only_the_arm_whose_data_may_be_absent_is_optional_and_half_of_the_epoch
     assert all(arms[name].read[-1] // 2 in arms[name].read for name in STUDY.WHOLE)
 
 
+def test_no_ratio_is_read_before_a_network_has_left_its_initial_weights() -> None:
+    (study,) = STUDY.register()
+    for arm in (arm for scale in study.arms.values() for arm in scale):
+        steps = arm.split.train // arm.recipe.batch * arm.read[0]
+        assert arm.recipe.lr * steps >= 1.5
+
+
 def runs(probe: str, curves: dict[str, tuple[float, ...]], seeds: int = 5) -> tuple[Record, ...]:
     """Make runs that go through these ratios at epochs 2, 8 and 16, a little higher each seed."""
     found = []
