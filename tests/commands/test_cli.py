@@ -176,7 +176,14 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
         *("randX", "randX-pixel", "mixed-inputs", "shuffled-pixels", "random-pixels"),
     }
     assert names["optimizers"] == {"sgd", "adamw"}
-    assert names["suites"] == {"smoke", "quick", "fashion", "standard"}
+    assert names["suites"] == {
+        "smoke",
+        "quick",
+        "quick-adamw",
+        "quick-noise",
+        "fashion",
+        "standard",
+    }
 
 
 def test_every_shipped_regularizer_cites_its_source(cli: Cli) -> None:
