@@ -131,9 +131,11 @@ def share_interval(value: Interval | None, digits: int = 2) -> str:
 
 
 def percent_interval(value: Interval) -> str:
-    """Format a share with its half-width in whole percent, for a sentence: `42 ± 8%`."""
-    mean = percent(value.mean, digits=0)
-    return f"{mean}%" if value.half is None else f"{mean} ± {percent(value.half, digits=0)}%"
+    """Format a share with its half-width in percent, for a sentence: `42 ± 8%`, `97.7 ± 0.3%`."""
+    if value.half is None:
+        return f"{percent(value.mean, digits=0)}%"
+    digits = 0 if value.half >= 0.01 else 1
+    return f"{percent(value.mean, digits=digits)} ± {percent(value.half, digits=digits)}%"
 
 
 def rounded_down(value: float, digits: int) -> float:

@@ -47,6 +47,9 @@ from membench.scoring.types import Curve
 from membench.scoring.types import Interval
 from membench.scoring.types import Strength
 
+#: H or R from which the weakest strength of a grid counts as an end of it; below, off bounds it
+LEAST_AT_WEAKEST = 0.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Readings:
@@ -223,7 +226,11 @@ def _read_place(
     else:
         edge = is_edge(strength, selection.name, selection.entry)
     if strength:
-        return _read_strength(common, selection.runs[strength], grid, place, edge)
+        measured = _read_strength(common, selection.runs[strength], grid, place, edge)
+        shown = measured.shown
+        if place == 1 and max(shown.H.mean, shown.R.mean) <= LEAST_AT_WEAKEST:
+            shown = replace(shown, edge=False)
+        return replace(measured, shown=shown)
     baseline = common.baseline
     if grid.epochs[place] == baseline.epochs:
         setting = baseline.readings

@@ -52,7 +52,11 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout",
         ),
         (["run", "-k", ""], 4, "say what to run: --all for every regularizer"),
-        (["run", "--all", "--suite", "quik"], 4, "unknown suite 'quik': did you mean quick or quick-noise"),
+        (
+            ["run", "--all", "--suite", "quik"],
+            4,
+            "unknown suite 'quik': did you mean quick or quick-noise",
+        ),
         (
             ["run", "--all", "--architectures", "mlpp"],
             4,

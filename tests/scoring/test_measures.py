@@ -309,6 +309,17 @@ def test_the_ends_of_a_grid_are_edges_but_not_a_natural_end(
     assert (row.H_edge, row.R_edge) == (edge, edge)
 
 
+@pytest.mark.parametrize(("held_back", "edge"), [(0.09, False), (0.11, True)])
+def test_the_weakest_strength_is_no_edge_where_off_does_nearly_as_well(
+    held_back: float, edge: bool
+) -> None:
+    (row,) = score_suite(
+        make_entry("r"), values=with_effects({("r", 0.1): holding_back(held_back, acc=0.705)})
+    ).rows
+    assert row.chosen_held_back == {"d/a": "0.1"}
+    assert row.H_edge == edge
+
+
 def test_a_composition_is_at_its_natural_end_where_every_part_is() -> None:
     pairs = tuple((s[0], 2 * s[0]) for s in GRID)
     values = with_effects({("a+b", 0.5): holding_back(0.6)})

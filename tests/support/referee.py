@@ -529,6 +529,8 @@ class Referee:
             edge = option in (*early[-1:], *rates[-1:])
         else:
             edge = self.is_edge(name, entry, grid, option.strength)
+            if place == 1 and option.strength and max(values["H"].x, values["R"].x) <= 0.1:
+                edge = False
         return Setting(
             label=option.label,
             strength=option.strength,
