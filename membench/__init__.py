@@ -11,7 +11,8 @@ Plugins and analyses may rely on the names in `__all__` and on these modules; al
 - `membench.fetching`: downloads for data sets.
 - `membench.estimators`, `membench.rng`: statistics and random numbers for analyses.
 - `membench.shadow_runs`: runs that three studies share.
-- `membench.scoring.formulas`, `membench.scoring.gate`: the formulas of the scores, for analyses.
+- `membench.scoring.formulas`, `membench.scoring.gate`, `membench.scoring.confirmed`: the formulas
+  of the scores and of the choices, for analyses.
 - `membench.errors`: the exceptions that become one line.
 
 Importing this package, or any of these modules but `membench.nn`, does not import torch.

@@ -72,7 +72,7 @@ def test_a_user_s_suite_and_optimizer_are_listed(cli: Cli) -> None:
     assert "signs" in [optimizer["name"] for optimizer in listed["optimizers"]]
     shown = cli("list")[1]
     assert "3 optimizers" in shown
-    assert "5 suites" in shown
+    assert "7 suites" in shown
     assert any(
         line.split()[-4:] == ["2", "+", "3", "plugins/mine.py"] for line in shown.split("\n")
     )
@@ -138,7 +138,8 @@ def test_a_refused_suite_is_named_before_it_is_said_to_be_unknown(
     assert err.splitlines() == [
         "plugins/mine.py: suite 'mine': seed 1 is in choosing and in confirming; "
         "what was chosen on a seed cannot be read on it",
-        "membench: unknown suite 'mine': known: fashion, quick, smoke, standard",
+        "membench: unknown suite 'mine': known: fashion, quick, quick-adamw, quick-noise, smoke, "
+        "standard",
     ]
 
 

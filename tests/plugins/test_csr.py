@@ -209,6 +209,12 @@ def test_a_ratio_that_falls_on_real_data_refutes_the_rise_alone() -> None:
     }
 
 
+def test_flat_curves_that_are_alike_decide_nothing() -> None:
+    flat = dict.fromkeys(RISING, (0.1, 0.1, 0.1))
+    finding = STUDY.analyse({"fashion": runs("csr-monitor", flat)})
+    assert set(finding.verdicts.values()) == {"undecided at this scale"}
+
+
 def test_a_late_rise_does_not_level_off() -> None:
     late = {**RISING, "randY": (0.1, 0.12, 0.2)}
     finding = STUDY.analyse({"fashion": runs("csr-monitor", late)})

@@ -1,4 +1,4 @@
-"""The studies of Figures 5, 7, 8 and 9 on made-up records whose answer is known."""
+"""The studies of Figures 5, 7 and 8 on made-up records whose answer is known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from membench.studies import Arm
 from membench.studies import Finding
 
 CAPACITY = plugin("studies/capacity.py")
-CSR = plugin("studies/csr.py")
 LEVELS = plugin("studies/noise_levels.py")
 
 Made = Callable[[Cell], Mapping[str, Any]]
@@ -169,71 +168,6 @@ def test_capacity_draws_a_line_a_level_with_its_doublings() -> None:
     ]
     labels = [text.get_text() for text in axes[1].get_legend().get_texts()]
     assert labels == [f"{level:.0%}: 1.00" for level in (0, 0.2, 0.4, 0.6, 0.8)]
-
-
-# critical sample ratio
-
-
-def ratios(
-    height: Mapping[str, float], course: Callable[[float], float], scatter: float = 0.002
-) -> Made:
-    """The ratio is `height` of the signal times `course` of the log of time, from 0 to 1."""
-
-    def made(cell: Cell) -> Mapping[str, Any]:
-        curve = (
-            np.array([course(t) for t in np.linspace(0, 1, len(quick(CSR).read))])
-            * height[cell.signal]
-        )
-        share = tuple(0.1 + curve + scatter * noise(cell).normal(size=len(curve)))
-        metrics = {"share": share, "wrong": tuple(s / 4 for s in share), "late": (0.01,)}
-        return {"val": (0.8,) * len(share), "probes": dict.fromkeys(CSR.PROBES, metrics)}
-
-    return made
-
-
-def early(t: float) -> float:
-    """Most of the rise is in the first half."""
-    return 1 - (1 - t) ** 3
-
-
-def test_csr_holds_where_noise_ends_higher_and_all_curves_rise_and_level_off() -> None:
-    finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early))
-    assert {t.verdict for t in finding.tests} == {HOLDS}
-    last = {t.name: t for t in finding.tests}
-    assert last["ratio at the end, randX - real"].value == pytest.approx(0.15, abs=0.005)
-    assert last["ratio at the end, randY - real"].value == pytest.approx(0.05, abs=0.005)
-
-
-def test_csr_does_not_hold_where_noise_ends_lower_and_curves_fall() -> None:
-    finding = analysed(CSR, ratios({"real": -0.02, "randX": -0.09, "randY": -0.06}, early))
-    assert {t.verdict for t in finding.tests} == {FAILS}
-
-
-def test_csr_tells_a_rise_that_goes_on_from_one_that_levels_off() -> None:
-    finding = analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, lambda t: t**3))
-    wrong = {
-        t.name.split(":")[1].split("(")[0].strip() for t in finding.tests if t.verdict == FAILS
-    }
-    assert wrong == {"levels off"}
-
-
-def test_csr_holds_nothing_where_curves_are_flat_and_alike() -> None:
-    finding = analysed(CSR, ratios({"real": 0, "randX": 0, "randY": 0}, early))
-    assert {t.verdict for t in finding.tests} == {UNDECIDED}
-
-
-def test_csr_leaves_out_a_seed_that_lacks_a_run() -> None:
-    finding = analysed(
-        CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early), broken=("randX", 1)
-    )
-    assert "Seeds [1] lack a run and do not count." in finding.notes
-    assert all("over 4 seeds" in t.method for t in finding.tests)
-
-
-def test_csr_draws_both_radii_with_a_line_a_signal() -> None:
-    axes = drawn(analysed(CSR, ratios({"real": 0.05, "randX": 0.2, "randY": 0.1}, early))).axes
-    assert [ax.get_title() for ax in axes] == list(CSR.PROBES.values())
-    assert [text.get_text() for text in axes[1].get_legend().get_texts()] == list(CSR.SIGNALS)
 
 
 # noise levels

@@ -22,7 +22,7 @@ TINY = Path(__file__).with_name("tiny_suite.py").resolve()
 @cache
 def shipped_suite(name: str) -> PlannedSuite:
     """Return a suite of `plugins/suites/` as it is planned when nothing is narrowed."""
-    path = REPO / "plugins" / "suites" / f"{name}.py"
+    path = REPO / "plugins" / "suites" / f"{name.replace('-', '_')}.py"
     ((entry,), _) = read_plugin(PluginSource(path, origin="membench"))
     return narrow(suite_of(entry))
 
