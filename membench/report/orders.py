@@ -22,9 +22,7 @@ from membench.scoring.agreement import Correlation
 from membench.scoring.agreement import Order
 from membench.scoring.agreement import agreement
 from membench.scoring.types import Board
-from membench.scoring.types import Interval
 from membench.scoring.types import Row
-from membench.scoring.types import TaskScore
 
 FILE = "scores.json"
 DIGITS = 6  #: significant digits of the numbers in `FILE`
@@ -109,17 +107,12 @@ def _task(board: Board, task: str) -> dict[str, Any]:
     for row in board.rows:
         score = board.scores.get((row.entry, task))
         if score and score.held_back and score.recovery:
-            entries[row.entry] = _task_numbers(score.held_back.H, score.held_back.dA, score)
+            entries[row.entry] = {
+                "H": _rounded(score.held_back.H.mean),
+                "dA": _rounded(score.held_back.dA.mean),
+                "R": _rounded(score.recovery.R.mean),
+            }
     return entries
-
-
-def _task_numbers(held_back: Interval, real: Interval, score: TaskScore) -> dict[str, Any]:
-    assert score.recovery is not None
-    return {
-        "H": _rounded(held_back.mean),
-        "dA": _rounded(real.mean),
-        "R": _rounded(score.recovery.R.mean),
-    }
 
 
 def _rounded(value: float | None) -> float | None:

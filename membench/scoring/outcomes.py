@@ -47,7 +47,7 @@ from membench.scoring.types import Curve
 from membench.scoring.types import Interval
 from membench.scoring.types import Strength
 
-#: H or R from which the weakest strength of a grid counts as an end of it; below, off bounds it
+#: H or R above which the weakest strength of a grid counts as an end of it (README, Choice)
 LEAST_AT_WEAKEST = 0.1
 
 
@@ -226,11 +226,7 @@ def _read_place(
     else:
         edge = is_edge(strength, selection.name, selection.entry)
     if strength:
-        measured = _read_strength(common, selection.runs[strength], grid, place, edge)
-        shown = measured.shown
-        if place == 1 and max(shown.H.mean, shown.R.mean) <= LEAST_AT_WEAKEST:
-            shown = replace(shown, edge=False)
-        return replace(measured, shown=shown)
+        return _read_strength(common, selection.runs[strength], grid, place, edge)
     baseline = common.baseline
     if grid.epochs[place] == baseline.epochs:
         setting = baseline.readings
@@ -265,6 +261,8 @@ def _read_strength(
     earlier = sum(grid.failed[: place + 1])
     readings = read(baseline, setting)
     readings = _allow_for_failures(baseline, readings, failed, len(runs), earlier)
+    if place == 1 and max(readings.H.value, readings.R.value) <= LEAST_AT_WEAKEST:
+        edge = False  # off bounds it
     ended = [record.cost for record in runs.values() if record.status == "ok"]
     cost = max(ended, default=1.0)
     H_equal = R_equal = None

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
-from membench.files import replace_file
 from membench.store.store import Store
 
 FILE_NAME = "datasets.json"
@@ -46,9 +45,7 @@ def record_hashes(store: Store, hashes: Mapping[str, str]) -> None:
         MembenchError: with `ExitCode.DISK`, the file cannot be written; with `ExitCode.STORE`, it
             is damaged.
     """
-    path = store.shards / FILE_NAME
-    with disk_errors("write", path), store.locked():
+    with disk_errors("write", store.shards / FILE_NAME), store.locked():
         kept = read_hashes(store)
         if kept != {**kept, **hashes}:
-            text = json.dumps({**kept, **hashes}, sort_keys=True, indent=1) + "\n"
-            replace_file(path, text.encode(), scratch=store.shards)
+            store.write_json(FILE_NAME, {**kept, **hashes})

@@ -17,7 +17,6 @@ from typing import Any
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
-from membench.files import replace_file
 from membench.records import digest
 from membench.store.store import Store
 
@@ -68,14 +67,12 @@ def record_decision(
         MembenchError: with `ExitCode.DISK`, the file cannot be written; with `ExitCode.STORE`, it
             is damaged.
     """
-    path = store.shards / FILE_NAME
-    with disk_errors("write", path), store.locked():
+    with disk_errors("write", store.shards / FILE_NAME), store.locked():
         machines = _read(store)
         entry = machines.setdefault(digest(machine), {"machine": dict(machine), "tasks": {}})
         kept: Decision = {**decision, **entry["tasks"].get(task, {})}
         entry["tasks"][task] = kept
-        text = json.dumps(machines, sort_keys=True, indent=1, allow_nan=False) + "\n"
-        replace_file(path, text.encode(), scratch=store.shards)
+        store.write_json(FILE_NAME, machines)
     return kept
 
 

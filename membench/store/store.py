@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -217,6 +218,11 @@ class Store:
             with suppress(FileNotFoundError, NotADirectoryError):
                 return path.read_bytes()
         return None
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a file beside the shards, from where a merge moves it; the store must be locked."""
+        text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        replace_file(self.shards / name, text.encode(), scratch=self.shards)
 
     def _places(self, name: str) -> list[Path]:
         """List where a file is that stands beside records and shards, the last written first."""
