@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from dataclasses import replace
 from itertools import product
 
+from membench.execution.forecast import Expected
+from membench.planning.packs import ProgramId
 from membench.planning.plan import BASELINES
 from membench.planning.plan import NONE
 from membench.planning.plan import Pair
 from membench.planning.plan import Plan
+from membench.planning.suites import split_of
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import setting
@@ -48,9 +51,27 @@ class SecondPhase:
         self._waiting = [row for row in _rows(plan, pairs) if row.cells.keys() <= attainable]
 
     @property
-    def expected(self) -> int:
-        """How many cells are to be expected beside those that were planned: a strength a row."""
-        return len(self._waiting) * self._plan.cells_of_strength
+    def expected(self) -> Expected:
+        """What is to be expected beside the cells that were planned: a strength a row."""
+        cells = self._plan.cells_of_strength
+        steps: dict[ProgramId, float] = {}
+        for row in self._waiting:
+            task, regularizer = row.pair
+            dataset, architecture = task.split("/")
+            program = dataset, architecture, regularizer
+            examples = split_of(self._plan.suite, dataset).trained
+            recipe = self._plan.keys.recipes[task]
+            steps[program] = steps.get(program, 0) + cells * recipe.steps(examples)
+        return Expected(cells=cells * len(self._waiting), steps=steps)
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """The records of this machine's environment so far, by key."""
+        return self._records
+
+    def is_choosing(self, regularizer: str) -> bool:
+        """Tell whether strengths of a regularizer are still to be chosen somewhere."""
+        return any(row.pair[1] == regularizer for row in self._waiting)
 
     def plan(self, records: Iterable[Record] = ()) -> Plan:
         """Plan what can be planned after further records; a plan without cells if nothing can."""

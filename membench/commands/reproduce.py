@@ -35,11 +35,13 @@ from membench.commands.study_jobs import planned_cells
 from membench.commands.training import TrainingJob
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.execution.forecast import Experience
 from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
 from membench.records import Record
+from membench.records import digest
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
 from membench.store.data_hashes import read_hashes
@@ -100,7 +102,10 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
             return print_cells([job.narrowed(failed) for job in jobs], registry, options)
     record_hashes(store, planner.hashes)
     counting = _accepted_records(jobs, accepted, contents)
+    own = [digest(environment) for environment in environments]
+    experience = Experience.of_records(contents.records.values(), own)
     job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
+    job = replace(job, experience=experience)
     outcome = training.train_missing(job, store, options, server)
     if not outcome.summary.interrupted:
         store.merge()

@@ -18,11 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.console import RenderableType
 from rich.text import Text
 
 from membench.api import Recipe
 from membench.commands import session
 from membench.commands import training
+from membench.commands.complete_rows import CompleteRows
 from membench.commands.list import report_problems
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
@@ -37,6 +39,8 @@ from membench.commands.work import Environments
 from membench.commands.work import Work
 from membench.commands.work import find_work
 from membench.errors import MembenchError
+from membench.execution.forecast import Expected
+from membench.execution.forecast import Experience
 from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
@@ -105,7 +109,8 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
 
     store.join_manifest(manifest, join)
     follow_up = NotedFollowUp(work, lambda mine: store.join_manifest(mine, join), manifest)
-    job = _training_job(registry, work, environments, precisions, follow_up)
+    experience = Experience.of_records(contents.records.values(), _hashes(environments))
+    job = _training_job(registry, work, environments, precisions, follow_up, experience)
     outcome = training.train_missing(job, store, options, server)
     follow_up.note()
 
@@ -135,19 +140,25 @@ class NotedFollowUp:
 
     def __init__(self, work: Work, keep: Callable[[Manifest], object], manifest: Manifest) -> None:
         self._work = work
+        self._rows = CompleteRows(work)
         self._keep = keep
         self._manifest = manifest
         self._noted = time.monotonic()
         self._has_news = False
 
     @property
-    def expected(self) -> int:
-        """How many further cells are to be expected."""
+    def expected(self) -> Expected:
+        """What is to be expected beside what is planned."""
         return self._work.expected
+
+    def rows(self, pack: Pack) -> list[RenderableType]:
+        """Return the rows of the board that are complete since a pack has ended."""
+        return self._rows.end(pack)
 
     def packs(self, records: Sequence[Record]) -> list[Pack]:
         """Return the packs that follow from new records."""
         packs = self._work.packs(records)
+        self._rows.plan(packs)
         self._has_news = self._has_news or bool(packs)
         if self._has_news and time.monotonic() - self._noted >= NOTE_PERIOD:
             self.note()
@@ -178,7 +189,7 @@ def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
     if manifest is not None:
         records = accepted_by_key(manifest.cells.values(), (), store.read())
         keys = training.failed_keys(records)
-        selected = compile_expression(expression or "")
+        selected = compile_expression(expression or "", _names_in(manifest))
         for cell_id, key in manifest.cells.items():
             if key in keys and selected(cell_id):
                 failed.add(cell_id)
@@ -186,6 +197,14 @@ def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
         subject = suite if expression is None else f"{suite} that -k selects"
         raise training.nothing_failed(subject, store.folder.parent)
     return failed
+
+
+def _names_in(manifest: Manifest) -> set[str]:
+    """Return the whole names that stand in the ids of a manifest's cells."""
+    names = {entry.name for entry in manifest.entries}
+    names.update(f"seed{seed}" for seed in (*manifest.choosing, *manifest.confirming))
+    names.update(*(task.split("/") for task in manifest.tasks))
+    return names.union(manifest.signals)
 
 
 def print_cells(plan: Plan, failed: Collection[str] | None) -> None:
@@ -232,6 +251,11 @@ def _environments(
             options.device, plan.suite.compiled, choice.precision if choice else ""
         )
     return environments
+
+
+def _hashes(environments: Environments) -> set[str]:
+    """Return the hashes of the environments of all tasks."""
+    return {digest(environment) for of_task in environments.values() for environment in of_task}
 
 
 def _labelled(
@@ -295,6 +319,7 @@ def _training_job(
     environments: Environments,
     precisions: Mapping[str, Choice],
     follow_up: FollowUp,
+    experience: Experience,
 ) -> TrainingJob:
     """Say what is planned, for the driver.
 
@@ -304,6 +329,7 @@ def _training_job(
         environments: of the workers, by task.
         precisions: chosen, by task.
         follow_up: plans the second phase.
+        experience: of earlier runs.
     """
     keys = work.keys
 
@@ -325,6 +351,7 @@ def _training_job(
         retry=work.retry,
         precisions=precisions,
         follow_up=follow_up,
+        experience=experience,
     )
 
 

@@ -16,9 +16,12 @@ from typing import Any
 
 from membench.api import Architecture
 from membench.api import Net
+from membench.commands.selection import names_in
+from membench.commands.selection import nothing_selected
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
+from membench.planning.plan import NothingSelectedError
 from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import make_plan
@@ -104,23 +107,30 @@ def plan_suite(
         The plan. A regularizer whose `skip` raised is left out of it and is one of its problems.
     """
     skips = SkipAnswers(registry, datasets, inspect_network)
-    selection = _selection(options.expression, only)
     with _refused_plugins_named(registry):
         for name in options.datasets:
             registry.entry("datasets", name)
         for name in options.architectures:
             registry.entry("architectures", name)
         suite = _with_default_splits(_narrowed_suite(options, registry), datasets)
-        plan = make_plan(suite, registry, datasets.hash, skips.reason, selection)
+        selection = _selection(options.expression, only, names_in(suite, registry))
+        try:
+            plan = make_plan(suite, registry, datasets.hash, skips.reason, selection)
+        except NothingSelectedError as error:
+            if options.expression is None:
+                raise
+            raise nothing_selected(options.expression, suite, registry, error.skipped) from error
     return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
 
 
-def _selection(expression: str | None, only: Collection[str] | None) -> Select | None:
+def _selection(
+    expression: str | None, only: Collection[str] | None, names: Collection[str]
+) -> Select | None:
     """Return whether an id is selected, as a function; None if every cell is."""
     if only is not None:
         kept = {parse_id(cell_id).pair for cell_id in only}
         return lambda cell_id: parse_id(cell_id).pair in kept
-    return None if expression is None else compile_expression(expression)
+    return None if expression is None else compile_expression(expression, names)
 
 
 def _with_default_splits(suite: PlannedSuite, datasets: DatasetLoader) -> PlannedSuite:

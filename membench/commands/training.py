@@ -23,6 +23,7 @@ from typing import Any
 from typing import Protocol
 
 from rich.console import Console
+from rich.console import RenderableType
 
 from membench.commands.precision import Choice
 from membench.commands.precision import describe_choices
@@ -34,6 +35,9 @@ from membench.execution.display import Header
 from membench.execution.display import by_origin
 from membench.execution.display import print_header
 from membench.execution.display import print_summary
+from membench.execution.forecast import Expected
+from membench.execution.forecast import Experience
+from membench.execution.forecast import Forecast
 from membench.execution.forkserver import ForkServer
 from membench.execution.pool import run_packs
 from membench.execution.summary import Summary
@@ -62,17 +66,22 @@ class TrainingJob:
     #: by task, of its compiled cells; a task that is missing has the usual precision
     precisions: Mapping[str, Choice] = field(default_factory=dict)
     follow_up: FollowUp | None = None  #: what is planned while the packs are trained
+    #: of earlier runs, for the time that is left
+    experience: Experience = field(default_factory=Experience)
 
 
 class FollowUp(Protocol):
     """Plans further cells from the records of the cells before them."""
 
     @property
-    def expected(self) -> int:
-        """How many cells are to be expected beside those that were planned."""
+    def expected(self) -> Expected:
+        """What is to be expected beside the cells that were planned."""
 
     def packs(self, records: Sequence[Record]) -> list[Pack]:
         """Return the packs that follow from new records."""
+
+    def rows(self, pack: Pack) -> list[RenderableType]:
+        """Return the rows of the board that are complete since a pack has ended."""
 
 
 @dataclass(frozen=True)
@@ -236,11 +245,14 @@ def _train_packs(
         if job.follow_up is None:
             return []
         further = _ready(job.follow_up.packs(news.read()), job, options)
-        display.expect(sum(len(pack.cells) for pack in further), job.follow_up.expected)
+        display.plan(further, job.follow_up.expected)
+        for row in job.follow_up.rows(pack):
+            display.print_row(row)
         return further
 
-    expected = job.follow_up.expected if job.follow_up else 0
-    with Display(console, sum(len(pack.cells) for pack in packs), expected) as display:
+    forecast = Forecast(workers, job.experience)
+    with Display(console, forecast) as display:
+        display.plan(packs, job.follow_up.expected if job.follow_up else Expected())
         summary = run_packs(
             packs,
             store=store,

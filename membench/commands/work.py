@@ -10,6 +10,7 @@ from typing import Any
 
 from membench.commands.phases import SecondPhase
 from membench.commands.phases import pairs_to_train
+from membench.execution.forecast import Expected
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
 from membench.records import Manifest
@@ -39,8 +40,8 @@ class Work:
     retry: frozenset[str] | None
 
     @property
-    def expected(self) -> int:
-        """How many further cells are to be expected."""
+    def expected(self) -> Expected:
+        """What is to be expected beside what is planned."""
         return self.second.expected
 
     def packs(self, records: Sequence[Record]) -> list[Pack]:

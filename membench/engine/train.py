@@ -53,7 +53,7 @@ from membench.records import Record
 from membench.records import digest
 from membench.records import parse_signal
 
-Progress = Callable[[float], None]  #: called with the share of the work that is done, in (0, 1]
+Progress = Callable[[float], None]  #: called with the share of the work that is done, in [0, 1]
 
 
 class PluginLookup(Protocol):
@@ -102,7 +102,7 @@ def train_pack(
         pack: the cells and how to train them.
         plugins: where their records are looked up.
         device: torch's name of it.
-        on_progress: called after each epoch.
+        on_progress: called when the training begins, and after each epoch.
 
     Returns:
         One record a cell, in the pack's order.
@@ -213,6 +213,7 @@ def _train_part(
         note = trainer.compile(run.data.order(1))
     elif pack.compiled:
         note = trainer.capture(run.data.order(1))
+    on_progress(0.0)
     curves = run.train(trainer, cost, on_progress)
     seconds = (time.perf_counter() - started) / len(pack.cells)
     records = run.records(trainer, curves, cost, seconds)

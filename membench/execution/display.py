@@ -10,11 +10,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from types import TracebackType
 
 from rich.console import Console
+from rich.console import RenderableType
 from rich.progress import BarColumn
 from rich.progress import Progress
 from rich.progress import TaskID
@@ -23,6 +25,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from membench.execution.forecast import Expected
+from membench.execution.forecast import Forecast
 from membench.execution.protocol import Event
 from membench.execution.summary import Summary
 from membench.planning.packs import Pack
@@ -30,6 +34,7 @@ from membench.text import printable
 from membench.text import short
 
 LINE_PERIOD = 5.0  #: seconds between two lines, where there are no bars
+QUIET_PERIOD = 60.0  #: seconds without a line after which the state of a pack is one
 _MAX_PLUGIN_NAMES = 6  #: names of one origin that the header lists; of more, it says how many
 _MAX_OUTPUTS = 5  #: failures whose worker's output the summary shows
 _MAX_OUTPUT_LINES = 25  #: of each such output
@@ -92,16 +97,23 @@ def by_origin(plugins: Iterable[tuple[str, str]]) -> tuple[tuple[str, tuple[str,
 class Meter:
     """The progress of a run, computed from its events."""
 
-    total: int  #: cells to train, as far as they are planned
+    forecast: Forecast
+    total: int = 0  #: cells to train, as far as they are planned
     expected: int = 0  #: further cells that the results will make necessary, roughly
-    started: float = 0.0  #: time of the first event
     counts: Counter[str] = field(default_factory=Counter)  #: cells by status
     #: worker -> its pack, and the share of it that is done
     running: dict[int, tuple[Pack, float]] = field(default_factory=dict)
 
+    def plan(self, packs: Sequence[Pack], expected: Expected) -> None:
+        """Take into account that packs were planned, and what is to be expected beside them."""
+        self.total += sum(len(pack.cells) for pack in packs)
+        self.expected = expected.cells
+        self.forecast.plan(packs)
+        self.forecast.expect(expected)
+
     def update(self, event: Event, now: float) -> None:
         """Take an event into account."""
-        self.started = self.started or now
+        self.forecast.update(event, now)
         if event.kind in ("started", "progress"):
             self.running[event.worker] = event.pack, event.done
         else:
@@ -128,26 +140,35 @@ class Meter:
         """Cells whose packs have ended, and the done share of those that are being trained."""
         return self.done + sum(len(pack.cells) * done for pack, done in self.running.values())
 
-    def eta(self, now: float) -> str:
-        """Return the time left at the rate so far, `ETA 12:30`; "" while there is no rate."""
-        if now <= self.started or not self.reached:
+    def stage(self, worker: int) -> str:
+        """Return what a worker does before it trains its pack, `compiling`; "" once it trains."""
+        if not self.forecast.is_compiling(worker):
             return ""
-        left = self.all_cells - self.reached
-        return "ETA " + clock(left * (now - self.started) / self.reached)
+        pack, _ = self.running[worker]
+        return "compiling" if pack.compiled else "starting"
+
+    def eta(self, now: float) -> str:
+        """Return the time left, `ETA 12:30`; "" while nothing tells how fast the work is done."""
+        seconds = self.forecast.seconds_left(now)
+        return "" if seconds is None else f"ETA {clock(seconds)}"
 
 
 class Display:
     """Shows a run while it trains; its `on_event` is for `run_packs`.
 
     On a terminal it draws bars; elsewhere, or with `CI` set, it prints a line now and then.
+
+    Args:
+        console: where it is shown.
+        forecast: tells the time left.
     """
 
-    def __init__(self, console: Console, cells: int, expected: int = 0) -> None:
+    def __init__(self, console: Console, forecast: Forecast) -> None:
         self._console = console
-        self._meter = Meter(cells, expected)
+        self._meter = Meter(forecast)
         self._bars: _Bars | None = None
         if console.is_terminal and not os.environ.get("CI"):
-            self._bars = _Bars(console, cells)
+            self._bars = _Bars(console)
         self._last_line = float("-inf")  #: when it was printed
 
     def __enter__(self) -> Display:
@@ -164,32 +185,42 @@ class Display:
         if self._bars:
             self._bars.progress.stop()
 
-    def expect(self, planned: int, expected: int) -> None:
-        """Take into account that cells were planned, and how many are to be expected still."""
-        self._meter.total += planned
-        self._meter.expected = expected
+    def plan(self, packs: Sequence[Pack], expected: Expected) -> None:
+        """Take into account that packs were planned, and what is to be expected beside them."""
+        self._meter.plan(packs, expected)
+        if self._bars:
+            self._bars.update_all(self._meter, time.monotonic())
+
+    def print_row(self, line: RenderableType) -> None:
+        """Print a row of the board that is complete, above the bars."""
+        self._console.print(line, soft_wrap=True)
 
     def on_event(self, event: Event) -> None:
         """Show what happened."""
         now = time.monotonic()
         self._meter.update(event, now)
-        if event.kind in ("failed", "timeout", "retry"):
-            self._console.print(_failure_line(event), soft_wrap=True)
+        if event.kind in ("failed", "timeout", "retry", "ending"):
+            self._console.print(_event_line(event), soft_wrap=True)
         if self._bars:
-            self._bars.update(self._meter, event, now)
-        elif event.kind == "stored" and self._line_is_due(now):
+            self._bars.update_all(self._meter, now)
+            self._bars.update_worker(self._meter, event)
+        elif self._line_is_due(event, now):
             self._last_line = now
             line = _progress_line(self._meter, event, now)
             self._console.print(line, soft_wrap=True, highlight=False)
 
-    def _line_is_due(self, now: float) -> bool:
-        return now - self._last_line >= LINE_PERIOD or self._meter.done == self._meter.all_cells
+    def _line_is_due(self, event: Event, now: float) -> bool:
+        """Tell whether to print a line: at the first news, and then not often."""
+        silence = now - self._last_line
+        if event.kind == "stored":
+            return silence >= LINE_PERIOD or self._meter.done == self._meter.all_cells
+        return event.kind in ("started", "progress") and silence >= QUIET_PERIOD
 
 
 class _Bars:
     """One bar for all cells, and one for each worker."""
 
-    def __init__(self, console: Console, cells: int) -> None:
+    def __init__(self, console: Console) -> None:
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=_BAR_WIDTH),
@@ -200,13 +231,11 @@ class _Bars:
             transient=True,
         )
         self._name_width = max(16, console.width - _BAR_WIDTH - 26)
-        self._all_cells = self.progress.add_task(
-            "all cells", total=cells, share=f"0/{cells}", eta=""
-        )
+        self._all_cells = self.progress.add_task("all cells", total=None, share="", eta="")
         self._workers: dict[int, TaskID] = {}
 
-    def update(self, meter: Meter, event: Event, now: float) -> None:
-        """Change the bars that the event is about; the screen follows four times a second."""
+    def update_all(self, meter: Meter, now: float) -> None:
+        """Change the bar of all cells; the screen follows four times a second."""
         self.progress.update(
             self._all_cells,
             completed=meter.reached,
@@ -214,6 +243,9 @@ class _Bars:
             share=f"{meter.done}/{meter.all_text}",
             eta=meter.eta(now),
         )
+
+    def update_worker(self, meter: Meter, event: Event) -> None:
+        """Change the bar of the worker that the event is about."""
         if event.worker >= _MAX_WORKER_BARS:
             return
         if event.worker not in self._workers:
@@ -221,7 +253,8 @@ class _Bars:
         name, share, done = "waiting", "", 0.0
         if event.worker in meter.running:
             pack, done = meter.running[event.worker]
-            name, share = _pack_name(pack, self._name_width), f"{done:.0%}"
+            name = _pack_name(pack, self._name_width)
+            share = meter.stage(event.worker) or f"{done:.0%}"
         bar = self._workers[event.worker]
         self.progress.update(bar, completed=done, description=name, share=share)
 
@@ -235,9 +268,9 @@ def _pack_name(pack: Pack, width: int) -> str:
     return f"{name[:half]}...{name[-half:]}"
 
 
-def _failure_line(event: Event) -> Text:
+def _event_line(event: Event) -> Text:
     """Return `FAILED mnist5k/mlp/mine[0.5]/real/seed0 x15: why`."""
-    style = "yellow" if event.kind == "retry" else "red"
+    style = "yellow" if event.kind in ("retry", "ending") else "red"
     return Text.assemble(
         (event.kind.upper(), f"bold {style}"), f" {short(event.pack.id)}: {short(event.reason)}"
     )
@@ -246,9 +279,11 @@ def _failure_line(event: Event) -> Text:
 def _progress_line(meter: Meter, event: Event, now: float) -> str:
     """Return `[ 30/630]   5% mnist5k/mlp/dropout[0.5]/real/seed0 x15: 15 ok  ETA 12:30`."""
     width = len(meter.all_text)
-    share = f"[{meter.done:{width}}/{meter.all_text}] {meter.done / meter.all_cells:4.0%}"
-    counts = [f"{event.counts[s]} {s}" for s in _STATUS_STYLES if event.counts[s]]
-    return f"{share} {short(event.pack.id)}: {', '.join(counts)}  {meter.eta(now)}".rstrip()
+    share = f"[{meter.done:{width}}/{meter.all_text}] {meter.reached / meter.all_cells:4.0%}"
+    news = [f"{event.counts[s]} {s}" for s in _STATUS_STYLES if event.counts[s]]
+    if event.kind in ("started", "progress"):
+        news = [meter.stage(event.worker) or f"{event.done:.0%} trained"]
+    return f"{share} {short(event.pack.id)}: {', '.join(news)}  {meter.eta(now)}".rstrip()
 
 
 def clock(seconds: float) -> str:
@@ -268,8 +303,17 @@ def print_summary(console: Console, summary: Summary) -> None:
         reason = Text.assemble((failure.status, "bold red"), f": {short(failure.reason)}")
         console.print(reason, soft_wrap=True)
     if summary.interrupted:
-        console.print(Text("interrupted: the same command goes on from here", style="bold yellow"))
+        console.print(Text(_interrupted(summary), style="bold yellow"), soft_wrap=True)
     console.print(Rule(_totals(summary), style="red" if summary.failures else "green"))
+
+
+def _interrupted(summary: Summary) -> str:
+    """Say what an interrupted run has lost: what of its packs was trained and not to the end."""
+    lost = ""
+    if summary.lost:
+        parts = [f"{cells} cells at {done:.0%}" for cells, done in summary.lost]
+        lost = f"; what is lost: {', '.join(parts[:_MAX_WORKER_BARS])}"
+    return f"interrupted: the same command goes on from here{lost}"
 
 
 def _totals(summary: Summary) -> Text:

@@ -36,6 +36,7 @@ from membench.text import short
 
 MAX_START_FAILURES = 3  #: workers in a row that did not get ready: the next one would not either
 SHUTDOWN_GRACE = 2.0  #: seconds for idle workers to exit
+ENDING_GRACE = 10.0  #: seconds for packs that are about to end when a signal comes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +145,14 @@ class _Worker:
         self.foreign_files: frozenset[str] | None = None
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
         self._pack_seconds = float("inf")  #: its pack's limit, which progress starts anew
-        self._done = 0.0  #: share of its pack that it has reported
+        self.done = 0.0  #: share of its pack that it has reported
+        self._begun: tuple[float, float] | None = None  #: its first report: when, and what share
+        self._heard = 0.0  #: when it has last reported
 
     def submit(self, pack: Pack, seconds: float) -> None:
         """Give it a pack, and so many seconds for it, which each progress starts anew."""
         self.process.output = ""
-        self._pack_seconds, self._done = seconds, 0.0
+        self._pack_seconds, self.done, self._begun = seconds, 0.0, None
         self.process.set_time_limit(seconds)
         self.compiled.add(pack.program)
         self.foreign_files = pack.foreign_files
@@ -164,10 +167,30 @@ class _Worker:
             if message["kind"] in ("ready", "stored"):
                 self.ready = True
                 self.process.set_time_limit(float("inf"))
-            elif message.get("done", 0.0) > self._done:
-                self._done = message["done"]
-                self.process.set_time_limit(self._pack_seconds)
+            elif message["kind"] == "progress":
+                self._note_progress(float(message.get("done", 0.0)))
         return messages
+
+    def _note_progress(self, done: float) -> None:
+        self._heard = time.monotonic()
+        if self._begun is None:
+            self._begun = self._heard, done
+        if done > self.done:
+            self.done = done
+            self.process.set_time_limit(self._pack_seconds)
+
+    def seconds_left(self) -> float:
+        """Return how long its pack takes still, at the rate so far; infinity before there is one.
+
+        The end of a pack, which is evaluated and stored, counts for little.
+        """
+        if self._begun is None:
+            return float("inf")
+        when, done = self._begun
+        if self.done == done:
+            return float("inf")
+        rate = (self._heard - when) / (self.done - done)
+        return rate * (1 - self.done) - (time.monotonic() - self._heard)
 
 
 class _Pool:
@@ -199,9 +222,35 @@ class _Pool:
             self._start_workers()
             self._dispatch()
             self._wait(signals)
-            for slot, worker in list(self._workers.items()):
-                self._poll(slot, worker)
+            self._poll_all()
+        if signals.seen:
+            self._let_packs_end(signals)
         self._shutdown()
+
+    def _poll_all(self) -> None:
+        for slot, worker in list(self._workers.items()):
+            self._poll(slot, worker)
+
+    def _let_packs_end(self, signals: Interrupts) -> None:
+        """Wait for the packs that are about to end; the others are lost, and noted as such."""
+        waited_for = set()
+        for slot, pack in self._running.items():
+            seconds = self._workers[slot].seconds_left()
+            if seconds > ENDING_GRACE:
+                self._note_lost(slot)
+            else:
+                waited_for.add(slot)
+                reason = f"about to end, in {max(1.0, seconds):.0f} s; Ctrl-C again does not wait"
+                self._recorder.emit(Event(kind="ending", worker=slot, pack=pack, reason=reason))
+        end = time.monotonic() + ENDING_GRACE
+        while waited_for & self._running.keys() and time.monotonic() < end:
+            self._wait(signals, timeout=end - time.monotonic())
+            self._poll_all()
+        for slot in waited_for & self._running.keys():
+            self._note_lost(slot)
+
+    def _note_lost(self, slot: int) -> None:
+        self._recorder.lost.append((len(self._running[slot].cells), self._workers[slot].done))
 
     def close(self) -> None:
         """Leave no process and no open pipe."""
@@ -245,12 +294,13 @@ class _Pool:
                 worker.retired = True
                 worker.process.close_stdin()
 
-    def _wait(self, signals: Interrupts) -> None:
-        """Wait until there is something to do for a worker, or a signal comes."""
+    def _wait(self, signals: Interrupts, timeout: float = float("inf")) -> None:
+        """Wait until there is something to do for a worker, a signal comes, or the time is over."""
         processes = [worker.process for worker in self._workers.values()]
         wait_for_news(
             processes + self._starter.loading(),
             wakeup_fds=[] if signals.fd is None else [signals.fd],
+            timeout=timeout,
         )
         signals.drain()
 

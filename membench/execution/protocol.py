@@ -19,9 +19,9 @@ from membench.files import write_all
 from membench.planning.packs import Pack
 
 #: Kinds of message of a training worker. `ready`: it waits for a pack. `started`, `progress` (with
-#: `done` in [0, 1]), `stored`, `raised`: about the pack that it was given; `stored` with `last`: it
-#: ends now and wants no other pack. `broken`: it cannot work at all, with a `reason` and an exit
-#: `code`.
+#: `done` in [0, 1]; 0 when all is compiled), `stored`, `raised`: about the pack that it was given;
+#: `stored` with `last`: it ends now and wants no other pack. `broken`: it cannot work at all, with
+#: a `reason` and an exit `code`.
 TRAINING_MESSAGES = ("ready", "started", "progress", "stored", "raised", "broken")
 MAX_MESSAGE = 1 << 20  #: bytes; a longer line is not a message
 
@@ -96,7 +96,10 @@ class Pipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """News of a pack: `started`, `progress`, `stored`, `failed`, `timeout` or `retry`."""
+    """News of a pack: `started`, `progress`, `stored`, `failed`, `timeout`, `retry` or `ending`.
+
+    `ending`: the run was interrupted, and waits for this pack, which is about to end.
+    """
 
     kind: str
     worker: int  #: its slot in the pool, from 0

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
+from membench.planning.plan import BASELINES
 from membench.planning.plan import NONE
 
 
@@ -26,6 +27,7 @@ class Queue:
     def __init__(self, packs: Iterable[Pack]) -> None:
         #: program -> its packs, the next one last
         self._waiting: dict[ProgramId, list[Pack]] = defaultdict(list)
+        self._begun: set[str] = set()  #: regularizers of the packs that were taken
         self.add(packs)
 
     def __len__(self) -> int:
@@ -56,8 +58,9 @@ class Queue:
         The pack is of the plain network, which all rows are compared with, unless another worker
         is busy with it; else of a program that the worker has compiled. If none of these is left,
         it is of a program that no other worker is busy with, since each further worker compiles it
-        again; else of any. Of several such programs, it is the one with most work left for each
-        worker that would share it.
+        again; else of any. Of several such programs, those of the control come first, then those
+        of regularizers that were begun, so that rows get complete one after the other; then it is
+        the one with most work left for each worker that would share it.
 
         Args:
             compiled: programs that this worker has compiled.
@@ -76,5 +79,11 @@ class Queue:
         unshared = [program for program in work_per_worker if program not in busy]
         plain = [program for program in unshared if program[2] == NONE]
         candidates = plain or familiar or unshared or work_per_worker
-        program = max(candidates, key=lambda program: work_per_worker[program])
+
+        def urgency(program: ProgramId) -> tuple[bool, bool, float]:
+            name = program[2]
+            return name in BASELINES, name in self._begun, work_per_worker[program]
+
+        program = max(candidates, key=urgency)
+        self._begun.add(program[2])
         return self._waiting[program].pop()

@@ -42,6 +42,8 @@ class Summary:
     skipped: int = 0
     reused: int = 0  #: were in the store already
     interrupted: bool = False  #: by Ctrl-C or SIGTERM; cells that were not trained count nowhere
+    #: cells of each pack that the signal ended, and the share of it that was trained
+    lost: tuple[tuple[int, float], ...] = ()
     failures: tuple[Failure, ...] = ()
     seconds: float = 0.0
 
@@ -57,6 +59,7 @@ class RunRecorder:
     def __init__(self, store: Store, emit: Callable[[Event], None]) -> None:
         self.emit = emit
         self.failures: list[Failure] = []
+        self.lost: list[tuple[int, float]] = []  #: as of `Summary`
         self._store = store
         self._writer: Writer | None = None
         self._counts: Counter[str] = Counter()
@@ -116,6 +119,7 @@ class RunRecorder:
             **counts,
             reused=reused,
             interrupted=interrupted,
+            lost=tuple(self.lost),
             failures=tuple(self.failures),
             seconds=time.monotonic() - self._started,
         )

@@ -50,6 +50,19 @@ Select = Callable[[str], bool]  #: id of a cell -> whether it is selected
 Skip = Callable[[str, str, str], str | None]
 
 
+class NothingSelectedError(MembenchError):
+    """No cell of a suite is selected.
+
+    Args:
+        skipped: where regularizers cannot act, and why.
+    """
+
+    def __init__(self, skipped: Mapping[ProgramId, str]) -> None:
+        message = "no cell is selected: `membench run --all --collect-only` prints the ids"
+        super().__init__(message, ExitCode.NOTHING)
+        self.skipped = skipped
+
+
 @dataclass(frozen=True)
 class CellKeys:
     """Makes the keys of a suite's cells."""
@@ -227,10 +240,7 @@ def make_plan(
     if select is not None:
         selected = _selected(cells, select)
     if not selected:
-        raise MembenchError(
-            "no cell is selected: `membench run --all --collect-only` prints the ids",
-            ExitCode.NOTHING,
-        )
+        raise NothingSelectedError(skipped)
     arrays = {name: hash_of(name) for name in dict.fromkeys(cell.dataset for cell in selected)}
     tasks = sorted({cell.task for cell in selected})
     keys = CellKeys.of_tasks(suite, registry, arrays, tasks)

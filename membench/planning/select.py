@@ -1,6 +1,7 @@
 """The `-k` expressions of the command line. Pure.
 
-The grammar is pytest's, over words that may be any part of a cell's id:
+The grammar is pytest's, over words. A word that is a whole name of the suite, as `dropout` or
+`seed1`, selects what has that name and not `input-dropout`; another may be any part of a cell's id:
 
     expression = conjunction ("or" conjunction)*
     conjunction = operand ("and" operand)*
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from membench.errors import MembenchError
@@ -22,23 +24,34 @@ _TOKEN = re.compile(
 _MAX_DEPTH = 100  #: of nested brackets and `not`s; Python's own stack would end a little later
 
 
-def compile_expression(expression: str) -> Predicate:
+def compile_expression(expression: str, names: Collection[str] = ()) -> Predicate:
     """Return the test of cell ids that an expression describes.
 
-    A word matches anywhere in the id, in upper or lower case. Examples: `mlp and not dropout`,
-    `randY or mixed@0.4`, `(l1 or l2) and [0.1]`, `digits/mlp/none`. The empty expression matches
-    all.
+    Examples: `mlp and not dropout`, `randY or mixed@0.4`, `(l1 or l2) and [0.1]`,
+    `digits/mlp/none`. The empty expression matches all. Upper and lower case are the same.
+
+    Args:
+        expression: as the user wrote it.
+        names: whole names: a word that is one of them matches it as a part of the id between
+            slashes, with strengths or without. Other words match anywhere.
 
     Raises:
         MembenchError: the expression is not well formed; the message names the column.
     """
     if not expression.strip():
         return lambda cell: True
-    parser = _Parser(expression, _tokens(expression))
+    whole = {name.lower() for name in names}
+    parser = _Parser(expression, _tokens(expression), whole)
     accepts = parser.expression()
     if parser.token != "":
         raise parser.error("expected and, or, or the end")
     return lambda cell: accepts(cell.lower())
+
+
+def words(expression: str) -> list[str]:
+    """Return the words of a well-formed expression, in its order."""
+    tokens = [token for token, _ in _tokens(expression)]
+    return [token for token in tokens if token not in ("", "(", ")", "and", "or", "not")]
 
 
 def _tokens(text: str) -> list[tuple[str, int]]:
@@ -61,6 +74,7 @@ class _Parser:
 
     text: str
     tokens: list[tuple[str, int]]
+    names: Collection[str]  #: in lower case
     index: int = 0
     depth: int = 0
 
@@ -119,4 +133,6 @@ class _Parser:
             raise self.error("expected a word, ( or not")
         word = self.token.lower()
         self.index += 1
+        if word in self.names:
+            return lambda cell: f"/{word}/" in f"/{cell}/" or f"/{word}[" in f"/{cell}"
         return lambda cell: word in cell

@@ -23,6 +23,7 @@ from membench.report.files import foreign_pages
 from membench.report.files import other_page
 from membench.report.files import pages_beside
 from membench.report.files import write
+from membench.report.terminal import row_lines
 from membench.report.terminal import summary_table
 from membench.scoring.types import Board
 
@@ -35,6 +36,7 @@ __all__ = [
     "other_page",
     "pages_beside",
     "render",
+    "row_lines",
     "summary_table",
     "write",
 ]

@@ -21,6 +21,9 @@ from membench.report.text import plain
 from membench.report.text import ranks
 from membench.report.text import share_interval
 from membench.scoring.types import FULL
+from membench.scoring.types import LOW_RATE
+from membench.scoring.types import NONE
+from membench.scoring.types import TRAINING_LESS
 from membench.scoring.types import Board
 from membench.scoring.types import Excess
 from membench.scoring.types import Row
@@ -61,6 +64,53 @@ def summary_table(board: Board, width: int = 100) -> RenderableType:
         width: of the terminal, in characters: see `WIDE` and `WIDEST`.
     """
     return _Summary(board=board, width=width)
+
+
+def row_lines(board: Board, entry: str, seconds: float) -> list[RenderableType]:
+    """Write the rows of one entry, as a run completes them, each as a line.
+
+    Args:
+        board: with this entry and the plain network alone, so that it tells no ranks.
+        entry: its name; that of the plain network has no row, only the reasons why a task is not
+            valid.
+        seconds: that its runs took, of one worker.
+    """
+    lines: list[RenderableType] = []
+    if entry == NONE:
+        for gate in board.gates:
+            if not gate.valid and not gate.pending:
+                reasons = "; ".join(gate.reasons)
+                line = f"{plain(gate.task)} is not valid: {plain(reasons, 300)}"
+                lines.append(_Line(text=line, style="yellow"))
+        return lines
+    for row in (*board.rows, *board.unranked, *board.full_rows, *board.control_rows):
+        if row.entry in (entry, entry + FULL) or (entry == LOW_RATE and row.entry == TRAINING_LESS):
+            lines.append(_row_line(row, seconds))
+    return lines
+
+
+def _row_line(row: Row, seconds: float) -> _Line:
+    """Write `dropout    H 0.32 ± 0.02   dA +1.4 ± 0.3   R +0.42 ± 0.04   157 s`."""
+    line = f"{_name(row.entry):{NAME}}"
+    if row.H is None:
+        text = f"{line}  {plain(row.reason, 300)}  {seconds:.0f} s"
+        return _Line(text=text, style="yellow")
+    readings = (("H", share_interval(row.H)), ("dA", format_interval(row.dA)))
+    for title, reading in (*readings, ("R", format_interval(row.R))):
+        line += f"  {title} {reading:13}"
+    return _Line(text=f"{line} {seconds:5.0f} s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One line of text, in ASCII where the terminal shows nothing else."""
+
+    text: str
+    style: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        show = _ascii if options.ascii_only else _as_it_is
+        yield Text(show(self.text), style=self.style)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ class Count:
     cells: int = 0  #: planned
     done: int = 0  #: with a record
     failed: int = 0  #: with a record whose status counts as the worst value
+    diverged: int = 0  #: those of the failed that diverged
 
     @property
     def missing(self) -> int:
@@ -147,11 +148,12 @@ def _choose(baseline: Baseline, grid: Grid) -> tuple[int, int]:
 
 
 def _count(runs: Mapping[Strength, RecordsByCell], cells: int) -> Count:
-    done = failed = 0
+    done = failed = diverged = 0
     for records in runs.values():
         done += len(records)
         failed += sum(record.status in WORST for record in records.values())
-    return Count(cells=cells, done=done, failed=failed)
+        diverged += sum(record.status == "diverged" for record in records.values())
+    return Count(cells=cells, done=done, failed=failed, diverged=diverged)
 
 
 def _skip_reason(runs: Mapping[Strength, RecordsByCell]) -> str:

@@ -187,10 +187,11 @@ class _Reason:
 def _count(name: str, group: str, results: Mapping[str, TaskResult]) -> Row:
     """Make a row that holds nothing but the numbers of cells, and where they are from."""
     skipped, envs = {}, {}
-    failed = done = cells = 0
+    failed = diverged = done = cells = 0
     for task, result in results.items():
         envs[task] = result.score.env
         failed += result.score.failed
+        diverged += result.score.diverged
         done += result.score.done
         cells += result.score.cells
         if result.score.skipped:
@@ -200,6 +201,7 @@ def _count(name: str, group: str, results: Mapping[str, TaskResult]) -> Row:
         group=group,
         envs=envs,
         failed=failed,
+        diverged=diverged,
         done=done,
         cells=cells,
         skipped=skipped,
@@ -234,7 +236,15 @@ def _why_without_numbers(
             reasons = "; ".join(gate.reasons)
             text = f"{task} is not valid in its environment {gate.env[:8]}: {reasons}"
             return _Reason(text=text)
+    if row.cells and row.failed == row.cells:
+        return _Reason(text=_all_failed(row))
     return None
+
+
+def _all_failed(row: Row) -> str:
+    """Say how the runs of a row ended of which none did well: it was not measured at all."""
+    ends = {row.cells: "diverged", 0: "failed"}
+    return f"all {row.cells} runs {ends.get(row.diverged, 'failed or diverged')}"
 
 
 def _average(

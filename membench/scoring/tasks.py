@@ -133,6 +133,7 @@ def _result(
         held_back=outcome.held_back.shown if outcome else None,
         recovery=outcome.recovery.shown if outcome else None,
         failed=selection.choosing.failed + selection.confirming.failed,
+        diverged=selection.choosing.diverged + selection.confirming.diverged,
         done=selection.done,
         cells=selection.choosing.cells + selection.confirming.cells,
     )

@@ -172,7 +172,8 @@ class TaskScore:
     points: tuple[Point, ...] = ()  #: off first, then from weak to strong; whole strengths only
     held_back: Confirmed | None = None  #: at the strength chosen by noise held back
     recovery: Confirmed | None = None  #: at the strength chosen by recovery
-    failed: int = 0
+    failed: int = 0  #: cells that count as the worst value
+    diverged: int = 0  #: those of them that diverged
     done: int = 0  #: cells with a record
     #: cells planned: all of the choosing phase, and those of the confirming one once chosen
     cells: int = 0
@@ -250,6 +251,7 @@ class Row:
     confirmed_failed: int = 0
     envs: dict[str, str] = field(default_factory=dict)  #: task -> hash of its environment
     failed: int = 0  #: over both phases
+    diverged: int = 0  #: those of the failed that diverged
     done: int = 0
     cells: int = 0
     skipped: dict[str, str] = field(default_factory=dict)  #: task -> why it counts as off there

@@ -77,7 +77,8 @@ def write_plugin(folder: Path, text: str = "", summary: str = "Does nothing.") -
         (
             ["run", "-k", "no-such-cell", "--collect-only"],
             5,
-            "no cell is selected: `membench run --all --collect-only` prints the ids",
+            "-k 'no-such-cell' selects no cell of suite quick: no id has no-such-cell in it "
+            "(an id: mnist5k/mlp/",
         ),
         (["plan", "-p", "nowhere.py"], 4, "-p nowhere.py: no such Python file"),
         (["list", "-p", "no.such.module"], 4, "-p no.such.module: no module named"),

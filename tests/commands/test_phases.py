@@ -14,6 +14,7 @@ from support.plans import grid
 from support.plans import plan_of
 from support.plans import registry
 
+from membench.api import Recipe
 from membench.commands.phases import SecondPhase
 from membench.commands.phases import pairs_to_train
 from membench.planning.plan import Pair
@@ -56,11 +57,16 @@ def test_a_regularizer_is_confirmed_as_soon_as_it_can_be_and_once() -> None:
 
 
 def test_where_both_questions_choose_off_nothing_is_trained() -> None:
-    plan = plan_of(SMALL)
+    recipe = Recipe(batch=10, epochs=3)
+    plan = plan_of(replace(SMALL, recipes={("dots", "mlp"): recipe}))
     phase = SecondPhase(plan, plan.pairs, records_of(plan, "none", "dropout+mixup"))
     assert phase.plan().cells == ()
     pairs = len(plan.pairs) - 1  # without `none`
-    assert phase.expected == (pairs - 1) * plan.cells_of_strength
+    cells = plan.cells_of_strength
+    assert phase.expected.cells == (pairs - 1) * cells
+    assert len(phase.expected.steps) == pairs - 1
+    steps = cells * recipe.steps(SMALL.splits["dots"].trained)
+    assert phase.expected.steps["dots", "mlp", "dropout"] == steps > 0
 
 
 def test_records_from_before_the_run_count() -> None:

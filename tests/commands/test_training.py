@@ -19,6 +19,7 @@ from membench.commands import training
 from membench.commands.precision import Choice
 from membench.commands.study_jobs import StudyJob
 from membench.commands.training import TrainingJob
+from membench.execution.forecast import Expected
 from membench.execution.forkserver import ForkServer
 from membench.execution.summary import Summary
 from membench.planning.packs import Pack
@@ -104,16 +105,19 @@ class Confirming:
     """Stands for the second phase: two packs follow from the first, and nothing from them."""
 
     def __init__(self, packs: list[Pack]) -> None:
-        self.expected = 30
+        self.expected = Expected(cells=30)
         self._packs = packs
 
     def packs(self, records: Sequence[Record]) -> list[Pack]:
-        packs, self._packs, self.expected = self._packs, [], 0
+        packs, self._packs, self.expected = self._packs, [], Expected()
         return packs
+
+    def rows(self, pack: Pack) -> list[str]:
+        return [f"a row: {pack.id}"]
 
 
 def test_packs_that_follow_are_given_to_the_pool_as_wide_and_as_precise_as_the_others(
-    tmp_path: Path, given: dict[str, Any]
+    tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path / "records")
     further = study_jobs.packs_of([study_job(num_seeds=30)], ())
@@ -128,6 +132,7 @@ def test_packs_that_follow_are_given_to_the_pool_as_wide_and_as_precise_as_the_o
     assert [len(pack.cells) for pack in followed] == [30]  # joined for the GPU
     assert {pack.precision for pack in followed} == {"highest"}
     assert given["follow_up"](followed[0]) == []
+    assert f"a row: {followed[0].id}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("is_compiled", "precision"), [(True, "highest"), (False, "")])

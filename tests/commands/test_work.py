@@ -72,7 +72,7 @@ def to_train(work: Work) -> set[str]:
 def test_of_what_is_finished_nothing_is_trained() -> None:
     plan, records = finished(mixup_alone())
     work = find_work(plan, made_here(records), HERE)
-    assert (to_train(work), work.tasks, work.expected) == (set(), (), 0)
+    assert (to_train(work), work.tasks, work.expected.cells) == (set(), (), 0)
 
 
 def test_a_run_that_was_killed_while_it_confirmed_goes_on_there() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -16,9 +19,13 @@ from membench.execution.display import by_origin
 from membench.execution.display import clock
 from membench.execution.display import print_header
 from membench.execution.display import print_summary
+from membench.execution.forecast import Expected
+from membench.execution.forecast import Experience
+from membench.execution.forecast import Forecast
 from membench.execution.protocol import Event
 from membench.execution.summary import Failure
 from membench.execution.summary import Summary
+from membench.planning.packs import Pack
 
 HOSTILE = "[red]big[/red] \x1b[2J\x07 :smile: {x} \u202eback"
 SHOWN = "[red]big[/red] [2J :smile: {x} back"
@@ -49,18 +56,19 @@ def stored(index: int = 0, worker: int = 0, width: int = 2, **counts: int) -> Ev
     )
 
 
-def test_the_time_left_follows_from_the_rate_of_cells_so_far() -> None:
-    meter = Meter(total=100)
-    meter.update(Event(kind="started", worker=0, pack=make_pack(width=20)), now=1000.0)
-    assert meter.eta(1000.0) == meter.eta(1001.0) == ""
-    meter.update(Event(kind="progress", worker=0, pack=make_pack(width=20), done=0.5), now=1010.0)
-    assert (meter.done, meter.reached, meter.eta(1010.0)) == (0, 10, "ETA 1:30")
-    meter.update(stored(width=20), now=1030.0)
-    assert (meter.done, meter.reached, meter.eta(1030.0)) == (20, 20, "ETA 2:00")
+def make_display(console: Console, packs: Sequence[Pack]) -> Display:
+    display = Display(console, Forecast(workers=1, experience=Experience()))
+    display.plan(packs, Expected())
+    return display
+
+
+def packs_of(count: int, width: int = 2) -> list[Pack]:
+    return [make_pack(index=index, width=width) for index in range(count)]
 
 
 def test_a_pack_that_is_tried_again_counts_from_its_beginning() -> None:
-    meter = Meter(total=4)
+    meter = Meter(Forecast(workers=1, experience=Experience()))
+    meter.plan(packs_of(2), Expected())
     meter.update(Event(kind="progress", worker=1, pack=make_pack(), done=0.9), now=1.0)
     meter.update(Event(kind="retry", worker=1, pack=make_pack()), now=2.0)
     assert meter.reached == 0
@@ -75,18 +83,36 @@ def test_durations_are_formatted_as_on_a_clock(seconds: float, text: str) -> Non
 
 def test_without_a_terminal_lines_are_rare_and_the_last_shows_the_end() -> None:
     console = make_console()
-    with Display(console, cells=40) as display:
+    with make_display(console, packs_of(20)) as display:
         for index in range(20):
             display.on_event(Event(kind="started", worker=0, pack=make_pack(index=index)))
+            display.on_event(Event(kind="progress", worker=0, pack=make_pack(index=index)))
             display.on_event(stored(index))
     first, last = printed(console).splitlines()
-    assert first.startswith("[ 2/40]   5% d/a/good[0.5]/real/seed0 x2: 2 ok  ETA 0:0")
+    assert first == "[ 0/40]   0% d/a/good[0.5]/real/seed0 x2: starting"
     assert last == "[40/40] 100% d/a/good[0.5]/real/seed38 x2: 2 ok  ETA 0:00"
+
+
+def test_without_a_terminal_a_long_pack_is_heard_of_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    console = make_console()
+    clock = iter(range(1000, 2000, 20))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    pack = replace(make_pack(), compiled=True)
+    with make_display(console, [pack]) as display:
+        display.on_event(Event(kind="started", worker=0, pack=pack))
+        for done in (0.0, 0.2, 0.4, 0.6, 0.8):
+            display.on_event(Event(kind="progress", worker=0, pack=pack, done=done))
+    assert printed(console).splitlines() == [
+        "[0/2]   0% d/a/good[0.5]/real/seed0 x2: compiling",
+        "[0/2]  40% d/a/good[0.5]/real/seed0 x2: 40% trained  ETA 1:00",
+    ]
 
 
 def test_failures_timeouts_and_retries_are_printed_at_once() -> None:
     console = make_console()
-    with Display(console, cells=40) as display:
+    with make_display(console, packs_of(20)) as display:
         for kind in ("retry", "failed", "timeout"):
             display.on_event(Event(kind=kind, worker=0, pack=make_pack(), reason=f"why {HOSTILE}"))
     assert printed(console).splitlines() == [
@@ -101,27 +127,25 @@ def test_a_terminal_shows_all_cells_and_a_row_a_worker_within_its_width(
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
     console = make_console(terminal=True, width=width)
-    with Display(console, cells=630) as display:
+    long = make_pack("a-name-that-is-longer-than-a-row-" * 4)
+    compiling = replace(make_pack("another"), compiled=True)
+    with make_display(console, packs_of(21, width=30)) as display:
+        display.on_event(Event(kind="progress", worker=0, pack=make_pack(width=30)))
         display.on_event(stored(worker=0, width=30))
-        display.on_event(
-            Event(
-                kind="progress",
-                worker=1,
-                pack=make_pack("a-name-that-is-longer-than-a-row-" * 4),
-                done=0.25,
-            )
-        )
+        display.on_event(Event(kind="progress", worker=1, pack=long, done=0.25))
+        display.on_event(Event(kind="started", worker=2, pack=compiling))
         display._bars.progress.refresh()
-    text = console.render_str(printed(console).rpartition("\x1b[2K")[0]).plain
+    drawn = printed(console)
+    text = console.render_str(drawn[drawn.rindex("all cells") :]).plain
     assert "all cells" in text and "30/630" in text and "ETA" in text
-    assert "waiting" in text and "25%" in text and "..." in text
-    assert max(map(len, text.splitlines()[-3:])) <= width
+    assert "waiting" in text and "25%" in text and "..." in text and "compiling" in text
+    assert max(map(len, text.splitlines()[:4])) <= width
 
 
 def test_more_workers_than_rows_do_not_fill_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     console = make_console(terminal=True)
-    with Display(console, cells=630) as display:
+    with make_display(console, packs_of(64)) as display:
         for worker in range(64):
             display.on_event(Event(kind="progress", worker=worker, pack=make_pack(), done=0.5))
         assert len(display._bars.progress.tasks) == 1 + 8
@@ -130,7 +154,7 @@ def test_more_workers_than_rows_do_not_fill_the_screen(monkeypatch: pytest.Monke
 def test_in_ci_a_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     console = make_console(terminal=True)
-    with Display(console, cells=2) as display:
+    with make_display(console, packs_of(1)) as display:
         display.on_event(stored())
     assert printed(console) == "[2/2] 100% d/a/good[0.5]/real/seed0 x2: 2 ok\n"
 
@@ -204,8 +228,9 @@ def test_only_the_first_five_failures_show_their_output() -> None:
     assert all(f"p{i} ─" in printed(console) for i in range(20))
 
 
-def test_an_interrupted_run_says_how_to_go_on() -> None:
+def test_an_interrupted_run_says_how_to_go_on_and_what_is_lost() -> None:
     console = make_console()
-    print_summary(console, Summary(interrupted=True, seconds=3.0))
-    assert "the same command goes on from here" in printed(console)
+    print_summary(console, Summary(interrupted=True, lost=((15, 0.4), (2, 0.0)), seconds=3.0))
+    said = "interrupted: the same command goes on from here; what is lost: 15 cells at 40%, 2 cells"
+    assert said in printed(console)
     assert "nothing trained in 0:03" in printed(console)

@@ -52,7 +52,7 @@ def print_event(event):
 summary = run_packs(
     packs, store=store, command=command, workers=2, time_limit=100, on_event=print_event
 )
-print("summary", summary.ok, summary.interrupted, flush=True)
+print("summary", summary.ok, summary.interrupted, summary.lost, flush=True)
 """
 
 
@@ -416,10 +416,35 @@ def test_an_interrupt_ends_the_run_with_a_summary_and_what_was_stored(
         read_until(driver, "stored")
         wait_until(lambda: len(processes_with(tmp_path)) >= 5)
         driver.send_signal(number)
-        assert read_until(driver, "summary")[-1] in ("summary 2 True", "summary 4 True")
+        summary = read_until(driver, "summary")[-1]
+        assert summary.startswith(("summary 2 True", "summary 4 True"))
         assert driver.wait(5) == 0
     wait_until(lambda: not processes_with(tmp_path))
     assert statuses(store)["good ok"] >= 2 and store.read().torn == 0
+
+
+def test_a_pack_that_is_about_to_end_is_waited_for_and_what_is_lost_of_others_is_told(
+    store: Store, tmp_path: Path
+) -> None:
+    with start_driver(store, "nearly-done", "far-from-done") as driver:
+        for _ in range(4):  # two reports of each
+            read_until(driver, "progress")
+        driver.send_signal(signal.SIGINT)
+        assert "nearly-done" in read_until(driver, "ending")[-1]
+        (tmp_path / "notes").touch()
+        assert "nearly-done" in read_until(driver, "stored")[-1]
+        assert read_until(driver, "summary")[-1] == "summary 2 True ((2, 0.501),)"
+    assert statuses(store) == {"nearly-done ok": 2}
+
+
+def test_a_second_signal_does_not_wait_for_a_pack_that_is_about_to_end(store: Store) -> None:
+    with start_driver(store, "nearly-done") as driver:
+        for _ in range(2):
+            read_until(driver, "progress")
+        driver.send_signal(signal.SIGINT)
+        read_until(driver, "ending")
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(5) != 0
 
 
 def test_no_worker_and_no_child_of_one_survives_the_driver(store: Store, tmp_path: Path) -> None:

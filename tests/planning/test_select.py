@@ -48,6 +48,31 @@ def test_an_expression_selects_cells(expression: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("expression", "cell", "expected"),
+    [
+        ("dropout", "d/mlp/dropout[0.5]/real/seed1", True),
+        ("Dropout", "d/mlp/dropout[0.5]/real/seed1", True),
+        ("dropout", "d/mlp/input-dropout[0.5]/real/seed1", False),
+        ("dropout", "d/mlp/dropout+mixup[0.5,0.3]/real/seed1", False),
+        ("dropout[", "d/mlp/input-dropout[0.5]/real/seed1", True),
+        ("none", "d/mlp/none/real/seed1", True),
+        ("mlp", "d/small-mlp/none/real/seed1", False),
+        ("seed1", "d/mlp/none/real/seed12", False),
+        ("seed", "d/mlp/none/real/seed12", True),
+        ("mixed@0.4", "d/mlp/none/mixed@0.45/seed1", False),
+        ("mixed", "d/mlp/none/mixed@0.45/seed1", True),
+        ("d", "d/mlp/none/real/seed1", True),
+        ("d", "digits/mlp/dropout[0.5]/randY/seed1", False),
+    ],
+)
+def test_a_word_that_is_a_whole_name_selects_what_has_that_name(
+    expression: str, cell: str, expected: bool
+) -> None:
+    names = ["d", "mlp", "none", "dropout", "mixed@0.4", "seed1"]
+    assert compile_expression(expression, names)(cell) is expected
+
+
+@pytest.mark.parametrize(
     ("expression", "column", "message"),
     [
         ("mlp cnn", 5, "expected and, or, or the end; got 'cnn'"),

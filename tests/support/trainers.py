@@ -47,7 +47,7 @@ def make_pack(
     return Pack(
         cells=cells,
         keys=keys,
-        recipe=Recipe(epochs=epochs),
+        recipe=Recipe(epochs=epochs, batch=10),
         split=Split(10, 10, 10),
         compiled=False,
         code=(
@@ -157,6 +157,12 @@ def _store_then_die(pack: Pack) -> None:
         os._exit(9)
 
 
+def _wait_to_end(pack: Pack) -> None:
+    """End when the test says so."""
+    while not Path(os.environ["POOL_TEST_NOTES"]).exists():
+        time.sleep(0.01)
+
+
 def _spoil_the_process(pack: Pack) -> None:
     """Train, and leave a process behind that should train nothing else."""
     _note(pack, "spoilt")
@@ -171,11 +177,13 @@ BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "store-then-die": _store_then_die,
     "segfault": _segfault,
     "hang": lambda pack: time.sleep(1000),
+    "far-from-done": lambda pack: time.sleep(1000),
     "hold-the-gil": _hold_the_gil,
     "print": _fill_the_pipes,
     "print-for-ever": _print_for_ever,
     "children": _have_children,
     "leave": _leave_the_group,
+    "nearly-done": _wait_to_end,
     "note": lambda pack: _note(pack, pack.id),
     "spoil": _spoil_the_process,
     "slow": lambda pack: time.sleep(0.05),
@@ -187,6 +195,8 @@ REPORT_PERIOD = 0.27  #: seconds; a worker leaves out reports that are closer to
 PROGRESS: dict[str, Iterable[float]] = {
     "advance": (0.6, 0.7, 0.8, 0.9),
     "stand-still": itertools.repeat(0.5),
+    "nearly-done": (0.95,),
+    "far-from-done": (0.501,),
 }
 
 STATUSES = {"diverging": "diverged", "failing": "failed"}

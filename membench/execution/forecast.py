@@ -1,0 +1,210 @@
+"""How long a run has still to go: the work that is left, over the speed at which it is done.
+
+The work of a cell is the number of its steps, each counted as the plain network's step times the
+regularizer's relative cost, which records tell (`Record.cost`). The speed of a task is what a
+worker does of that in a second, compilation apart: measured in this run, and until then as records
+of the same machine have it. The driver says what is planned and what happens, and asks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+
+from membench.execution.protocol import Event
+from membench.planning.packs import Pack
+from membench.planning.packs import ProgramId
+from membench.planning.plan import NONE
+from membench.records import Record
+
+UNKNOWN_COST = 1.5  #: of a regularizer's step, where no record tells any: the mean of the roster
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """The cells that the results of a run will make necessary, roughly."""
+
+    cells: int = 0
+    steps: Mapping[ProgramId, float] = field(default_factory=dict)  #: of all these cells together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experience:
+    """What records tell of the cost of steps and of the speed of a machine."""
+
+    costs: Mapping[ProgramId, float] = field(default_factory=dict)  #: relative cost of a step
+    #: task -> seconds that a worker takes for a plain step of one cell, compilation included
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of_records(cls, records: Iterable[Record], envs: Iterable[str]) -> Experience:
+        """Read the costs from records of all machines, the speeds from those of some.
+
+        Args:
+            records: of any cells.
+            envs: hashes of the environments of this machine.
+        """
+        own = set(envs)
+        costs: dict[ProgramId, float] = {}
+        work: dict[str, float] = defaultdict(float)
+        seconds: dict[str, float] = defaultdict(float)
+        for record in records:
+            if record.status != "ok":
+                continue
+            costs[record.dataset, record.architecture, record.regularizer] = record.cost
+            if record.env in own:
+                task = f"{record.dataset}/{record.architecture}"
+                work[task] += record.steps * record.cost
+                seconds[task] += record.seconds
+        return cls(
+            costs=costs, seconds={task: seconds[task] / work[task] for task in work if work[task]}
+        )
+
+    def cost(self, program: ProgramId) -> float:
+        """Return the relative cost of a program's step: its own, else one that is likely."""
+        if program[2] == NONE:
+            return 1.0
+        if program in self.costs:
+            return self.costs[program]
+        elsewhere = [cost for known, cost in self.costs.items() if known[2] == program[2]]
+        others = [cost for known, cost in self.costs.items() if known[2] != NONE]
+        likely = elsewhere or others or [UNKNOWN_COST]
+        return sum(likely) / len(likely)
+
+
+@dataclass
+class _Running:
+    """A pack that a worker trains."""
+
+    pack: Pack
+    given: float  #: when
+    begun: float | None = None  #: when its training began: all is compiled then
+    heard: float = 0.0  #: when it has last told its progress
+    done: float = 0.0  #: share of its steps
+
+
+class Forecast:
+    """The time left of a run.
+
+    Args:
+        workers: how many packs are trained at a time.
+        experience: of earlier runs.
+    """
+
+    def __init__(self, workers: int, experience: Experience) -> None:
+        self._workers = workers
+        self._experience = experience
+        self._packs: Counter[ProgramId] = Counter()  #: that no worker has
+        self._steps: Counter[ProgramId] = Counter()  #: of all cells of these packs
+        self._expected = Expected()
+        self._running: dict[int, _Running] = {}  #: by worker
+        #: task -> plain steps of the packs that have ended, and how long they took
+        self._work: dict[str, float] = defaultdict(float)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._compiling: dict[ProgramId, float] = {}  #: seconds until its training began
+
+    def plan(self, packs: Iterable[Pack]) -> None:
+        """Take packs into account that are to be trained."""
+        for pack in packs:
+            self._packs[pack.program] += 1
+            self._steps[pack.program] += steps_of(pack)
+
+    def expect(self, expected: Expected) -> None:
+        """Take into account what is to be expected beside the packs, in place of the last time."""
+        self._expected = expected
+
+    def update(self, event: Event, now: float) -> None:
+        """Take news of a pack into account."""
+        if event.worker not in self._running:
+            self._running[event.worker] = _Running(event.pack, given=now)
+            self._packs[event.pack.program] -= 1
+            self._steps[event.pack.program] -= steps_of(event.pack)
+        running = self._running[event.worker]
+        if event.kind == "progress":
+            if running.begun is None:
+                running.begun = now
+                self._compiling.setdefault(event.pack.program, now - running.given)
+            running.heard, running.done = now, event.done
+        elif event.kind != "started":
+            del self._running[event.worker]
+            if event.kind == "stored" and running.begun is not None:
+                self._work[_task(event.pack.program)] += self._work_of(event.pack)
+                self._seconds[_task(event.pack.program)] += now - running.begun
+            elif event.kind == "retry":
+                self.plan([event.pack])
+
+    def is_compiling(self, worker: int) -> bool:
+        """Tell whether a worker has a pack whose training has not begun."""
+        return worker in self._running and self._running[worker].begun is None
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the time left; None while nothing tells how fast the work is done."""
+        speeds = self._seconds_of_a_step()
+        if not speeds:
+            return None
+        unknown = sum(speeds.values()) / len(speeds)
+
+        def takes(program: ProgramId, steps: float) -> float:
+            return steps * self._experience.cost(program) * speeds.get(_task(program), unknown)
+
+        total = self._compiling_left(now)
+        longest = 0.0  # no worker ends before its pack does
+        for program, steps in self._expected.steps.items():
+            total += takes(program, steps)
+        for program, packs in self._packs.items():
+            if packs:
+                total += takes(program, self._steps[program])
+                longest = max(longest, takes(program, self._steps[program] / packs))
+        for running in self._running.values():
+            left = takes(running.pack.program, steps_of(running.pack)) * (1 - running.done)
+            if running.begun is not None:
+                left = max(0.0, left - (now - running.heard))
+            total += left
+            longest = max(longest, left)
+        return max(total / self._workers, longest)
+
+    def _work_of(self, pack: Pack) -> float:
+        """Return the plain steps that the steps of a pack are worth."""
+        return steps_of(pack) * self._experience.cost(pack.program)
+
+    def _seconds_of_a_step(self) -> dict[str, float]:
+        """Return how long a plain step takes, by task: in this run, else in earlier ones."""
+        work, seconds = self._work.copy(), self._seconds.copy()
+        for running in self._running.values():
+            if running.begun is not None and running.heard > running.begun:
+                task = _task(running.pack.program)
+                work[task] += running.done * self._work_of(running.pack)
+                seconds[task] += running.heard - running.begun
+        measured = {}
+        for task in work:
+            if work[task] and seconds[task]:
+                measured[task] = seconds[task] / work[task]
+        return {**self._experience.seconds, **measured}
+
+    def _compiling_left(self, now: float) -> float:
+        """Return the seconds that the programs will take which no worker has compiled."""
+        if not self._compiling:
+            return 0.0
+        each = sum(self._compiling.values()) / len(self._compiling)
+        waiting = {program for program, packs in self._packs.items() if packs}
+        coming = (waiting | self._expected.steps.keys()) - self._compiling.keys()
+        left = 0.0
+        for running in self._running.values():
+            if running.begun is None and running.pack.program not in self._compiling:
+                coming.discard(running.pack.program)
+                left += max(0.0, each - (now - running.given))
+        return left + each * len(coming)
+
+
+def steps_of(pack: Pack) -> int:
+    """Count the optimizer steps of all cells of a pack."""
+    return len(pack.cells) * pack.recipe.steps(pack.split.trained)
+
+
+def _task(program: ProgramId) -> str:
+    dataset, architecture, _ = program
+    return f"{dataset}/{architecture}"
