@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import linecache
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -27,12 +28,14 @@ from membench.registry.entry import PluginEntry
 from membench.registry.loading import read_cached
 from membench.registry.registry import Registry
 from membench.registry.registry import build_registry
+from membench.testing.catalogue import CHECKS
 from membench.testing.check import Outcome
 from membench.testing.runner import CheckJob
 from membench.testing.runner import FileReport
 from membench.testing.runner import Select
 from membench.testing.runner import check_files
 from membench.testing.runner import warm_up
+from membench.text import short
 
 #: status of a check -> its mark and the mark's style
 MARKS = {
@@ -52,6 +55,8 @@ def check(options: argparse.Namespace) -> int:
     if not options.targets and not options.all:
         raise MembenchError("say what to check: a file, a folder, a registered name, or --all")
     console = Console(highlight=False, soft_wrap=True)
+    if options.data_dir:
+        os.environ["MEMBENCH_DATA"] = str(options.data_dir)  # for all processes of this command
     cache = PluginCache.open()
     sources, problems = _find_sources(options)
     if options.all:
@@ -211,7 +216,7 @@ def print_report(console: Console, report: FileReport, verbosity: int) -> None:
         if details or (outcomes and verbosity >= 0):
             console.print(_plugin_line(name, outcomes))
         for outcome in details:
-            console.print(_outcome_text(outcome))
+            console.print(_outcome_text(outcome, asked=verbosity > 0))
     _print_problems(console, [f"{report.source.label}: {problem}" for problem in report.problems])
 
 
@@ -230,17 +235,27 @@ def _plugin_line(name: str, outcomes: Sequence[Outcome]) -> Text:
     return line.append(f" {count_outcomes(outcomes)}, {seconds:.1f} s", "default not bold")
 
 
-def _outcome_text(outcome: Outcome) -> Text:
-    """Say what a check found, where, and how to mend it."""
+def _outcome_text(outcome: Outcome, asked: bool) -> Text:
+    """Say what a check found, where, and how to mend it; with `asked` what it asks, too."""
     mark, style = MARKS[outcome.status]
     text = Text(f"  {mark} {outcome.check}", style=style)
+    if asked:
+        kind = outcome.plugin.partition("/")[0]
+        text.append(f": {CHECKS[kind][outcome.check].title}", "default")
     if outcome.what:
-        text.append(f": {outcome.what}", "default")
+        text.append(f" ({outcome.what})" if asked else f": {outcome.what}", "default")
     if outcome.where:
-        text.append(f"\n      at {outcome.where}", "default")
+        text.append(f"\n      at {outcome.where}{_source_line(outcome.where)}", "default")
     if outcome.mend:
         text.append(f"\n      to mend it: {outcome.mend}", "default")
     return text
+
+
+def _source_line(where: str) -> str:
+    """Return `: the text of the line` of a place in a file; "" for a file or an unreadable line."""
+    path, _, number = where.rpartition(":")
+    line = linecache.getline(path, int(number)) if number.isdigit() else ""
+    return f": {short(line, 100)}" if line.strip() else ""
 
 
 def count_outcomes(outcomes: Iterable[Outcome]) -> str:
@@ -269,8 +284,7 @@ def _print_summary(
         unchecked += len(report.problems)
     if not outcomes and not unchecked:
         raise MembenchError(
-            "no check is selected: `membench check --all -v` shows their names; "
-            "probes and studies have none yet",
+            "no check is selected: `membench check --all -v` shows their names",
             ExitCode.NOTHING,
         )
     plugins = len({outcome.plugin for outcome in outcomes})

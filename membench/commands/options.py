@@ -114,8 +114,13 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
         help="show only what failed",
     )
     parser.add_argument(
-        "-v", dest="verbosity", action="store_const", const=1, help="show every check"
+        "-v",
+        dest="verbosity",
+        action="store_const",
+        const=1,
+        help="show every check, and what it asks",
     )
+    add_data_folder(parser)
     add_plugins(parser)
 
 

@@ -94,6 +94,8 @@ def _describe(value: Any) -> str:
     """Describe a value in a message: a tensor by shape and type, a dict by its keys."""
     if isinstance(value, Tensor):
         return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if value is None:
+        return "nothing (None)"
     if isinstance(value, dict):
         return f"a dict of {', '.join(str(name) for name in value)}"
     return f"a {type(value).__name__}"

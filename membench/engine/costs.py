@@ -1,4 +1,7 @@
-"""The FLOPs and memory of a lane, counted on the meta device, where nothing is computed."""
+"""The FLOPs and memory of a lane, counted on the meta device, where nothing is computed.
+
+Only a step that cannot be taken there is counted on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -27,24 +30,35 @@ MEMORY_SHARE = 0.8  #: share of a device's free memory that a pack may take
 
 
 @cache
-def relative_cost(program: Program, shape: Shape) -> float:
-    """Return kappa: matrix FLOPs of the program's step over those of the plain step; one lane."""
-    return count_step(program, shape).flops / count_step(replace(program, parts=()), shape).flops
+def relative_cost(program: Program, shape: Shape) -> float | None:
+    """Return kappa: matrix FLOPs of the program's step over those of the plain step; one lane.
+
+    A function that makes a tensor without naming the device runs on a CPU, and not on the meta
+    device: its step is counted on a CPU then.
+
+    Returns:
+        None if the step cannot be counted there either.
+    """
+    plain = count_step(replace(program, parts=()), shape).flops
+    for device in ("meta", "cpu"):
+        with suppress(Exception):  # a plugin's function may raise anything
+            return count_step(program, shape, device).flops / plain
+    return None
 
 
 @cache
-def count_step(program: Program, shape: Shape) -> StepCounter:
+def count_step(program: Program, shape: Shape, device: str = "meta") -> StepCounter:
     """Count what one lane's step asks for."""
-    return count_stacked_step(_trainer_on_meta(program, shape))
+    return count_stacked_step(_empty_trainer(program, shape, device), device)
 
 
-def count_stacked_step(trainer: Trainer) -> StepCounter:
+def count_stacked_step(trainer: Trainer, device: str = "meta") -> StepCounter:
     """Count what one step of all lanes of a trainer asks for; the trainer stays as it is."""
-    data = trainer.data.to("meta")
+    data = trainer.data.to(device)
     index_shape = (len(data.rows), trainer.program.recipe.batch)
-    index = torch.zeros(index_shape, dtype=torch.int64, device="meta")
+    index = torch.zeros(index_shape, dtype=torch.int64, device=device)
     trees = (trainer.state, trainer.constants, trainer.step_index)
-    state, constants, step_index = tree_map(lambda leaf: leaf.to("meta"), trees)
+    state, constants, step_index = tree_map(lambda leaf: leaf.to(device, copy=True), trees)
     with StepCounter() as counter:
         step_in_place(trainer.program, state, constants, data, index, step_index)
     return counter
@@ -58,7 +72,7 @@ def lane_memory(program: Program, shape: Shape) -> int:
     while the lanes are evaluated, so what is alive at once in a step and in a reading adds up. It
     counts `SPARE_MEMORY` times.
     """
-    trainer = _trainer_on_meta(program, shape)
+    trainer = _empty_trainer(program, shape, "meta")
     rows, labels = trainer.data.rows[:, :EVAL_BATCH], trainer.data.labels[:, :EVAL_BATCH]
     # running statistics take a batch at a time: one shows what all of them take
     trainer.data = replace(trainer.data, rows=trainer.data.rows[:, : program.recipe.batch])
@@ -88,19 +102,21 @@ def release_memory(device: torch.device) -> None:
             torch.cuda.empty_cache()
 
 
-def _trainer_on_meta(program: Program, shape: Shape) -> Trainer:
-    """Return one lane without memory."""
-    rows = torch.zeros((1, program.sizes.num_examples), dtype=torch.int64, device="meta")
-    statistics = torch.zeros((1, shape[0]), device="meta")
+def _empty_trainer(program: Program, shape: Shape, device: str) -> Trainer:
+    """Return one lane of zeros; on the meta device it takes no memory."""
+    rows = torch.zeros((1, program.sizes.num_examples), dtype=torch.int64, device=device)
+    statistics = torch.zeros((1, shape[0]), device=device)
     data = LaneTensors(
-        images=torch.zeros((1, *shape), device="meta"),
+        images=torch.zeros((1, *shape), device=device),
         rows=rows,
         labels=rows,
         clean=rows.bool(),
         mean=statistics,
         std=statistics,
     )
-    weights = {name: p.detach() for name, p in program.module.named_parameters()}
-    strengths = torch.zeros((1, max(1, len(program.parts))), device="meta")
-    keys = torch.zeros((1, 1), dtype=torch.int32, device="meta")
+    weights = {}
+    for name, parameter in program.module.named_parameters():
+        weights[name] = torch.zeros_like(parameter.detach(), device=device)
+    strengths = torch.zeros((1, max(1, len(program.parts))), device=device)
+    keys = torch.zeros((1, 1), dtype=torch.int32, device=device)
     return Trainer(program, [weights], strengths, keys, data)

@@ -207,8 +207,9 @@ def _train_part(
     started = time.perf_counter()
     run = Run(pack, plugins, device)
     trainer = run.trainer()
-    cost = costs.relative_cost(run.program(), run.data.shape)
-    note = ""
+    cost, note = costs.relative_cost(run.program(), run.data.shape), ""
+    if cost is None:
+        cost, note = 1.0, "the arithmetic of its step cannot be counted: it counts as the plain one"
     if run.is_compiled:
         note = trainer.compile(run.data.order(1))
     elif pack.compiled:

@@ -7,7 +7,10 @@ cache first, and `load_records` gives the live records of an entry when they are
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
+import inspect
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -17,6 +20,7 @@ from typing import Any
 
 import pluggy
 
+import membench
 from membench.api import PROJECT
 from membench.api import Spec
 from membench.errors import ExitCode
@@ -222,10 +226,22 @@ def _import_problem(error: BaseException, source: PluginSource) -> str:
     elif isinstance(error, SyntaxError) and _is_elsewhere(error, source.path):
         reason = short(f"SyntaxError: {error}")  # names the file
     else:
-        reason = short(traceback.format_exception_only(error)[-1])
+        reason = _unknown_field(error) or short(traceback.format_exception_only(error)[-1])
     line = _line_number(error, source.path)
     place = f"line {line}: " if line else ""
     return f"cannot be loaded: {place}{reason}; correct the file or remove it"
+
+
+def _unknown_field(error: BaseException) -> str:
+    """Say which field a record does not have, and which one may be meant; "" for other errors."""
+    match = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    record = getattr(membench, match[1], None) if match else None
+    if match is None or record is None:
+        return ""
+    fields = list(inspect.signature(record).parameters)
+    near = difflib.get_close_matches(match[2], fields, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(fields)}"
+    return f"{match[1]} has no field {match[2]!r}: {hint}"
 
 
 def _line_number(error: BaseException, path: Path) -> int | None:

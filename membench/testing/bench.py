@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cached_property
 from functools import lru_cache
 from typing import Any
@@ -34,6 +36,7 @@ from membench.testing.side_effects import Audit
 from membench.testing.side_effects import fingerprint
 from membench.testing.toy import CLASSES
 from membench.testing.toy import MLP
+from membench.testing.toy import NETWORKS
 from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
 from membench.testing.toy import lane_data
@@ -157,12 +160,9 @@ class Bench:
         Raises:
             NotApplicable: A part cannot; with its reason.
         """
-        for part in self.parts:
-            if part.skip is None:
-                continue
-            reason = part.skip(inspect_network(architecture, SHAPE, CLASSES))
-            if reason is not None:
-                raise NotApplicable(f"it skips the {architecture.name}: {reason}")
+        reason = skip_reason(self.parts, architecture)
+        if reason is not None:
+            raise NotApplicable(f"it skips the {architecture.name}: {reason}")
 
     @cached_property
     def grid_run(self) -> Trainer:
@@ -246,6 +246,22 @@ class Bench:
             except (Exception, SystemExit) as error:
                 self._first_errors[stage] = error
         return self._first_errors[stage]
+
+
+def skip_reason(parts: Iterable[Regularizer], architecture: Architecture) -> Any:
+    """Return the first answer of a part's `skip` about a network that is not None."""
+    for part in parts:
+        if part.skip is not None:
+            reason = part.skip(inspect_network(architecture, SHAPE, CLASSES))
+            if reason is not None:
+                return reason
+    return None
+
+
+def reasons_to_skip(parts: Sequence[Regularizer]) -> dict[str, Any]:
+    """Return the answers of `skip` about the networks of `toy` that it refuses, by their names."""
+    reasons = {network.name: skip_reason(parts, network) for network in NETWORKS}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 @lru_cache(maxsize=16)

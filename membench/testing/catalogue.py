@@ -16,6 +16,14 @@ SUMMARY = Check(
     mend="write it in 20 to 160 letters",
     function="static:summary",
 )
+#: Of data and networks, which may be one's own.
+SOURCE_WANTED = Check(
+    name="source",
+    title="the docstring names a source with a year",
+    mend="add authors, title and year after it; of your own, your name and the year",
+    function="static:source",
+    warns=True,
+)
 SOURCE = Check(
     name="source",
     title="the docstring names a source with a year",
@@ -45,7 +53,6 @@ ONE_DEVICE = Check(
     mend="name the device: torch.arange(n, device=x.device), or x.new_zeros(n)",
     function="gpu_checks:one_device",
     needs=("stacks",),
-    lenient=True,
 )
 ONE_GRAPH = Check(
     name="one-graph",
@@ -92,7 +99,7 @@ REGULARIZERS = (
     QUIET,
     Check(
         name="skip",
-        title="skip returns None or a reason",
+        title="skip returns None or a reason, and leaves a network to check it on",
         mend="return None, or a string that says why",
         function="stage_checks:skip",
     ),
@@ -101,6 +108,7 @@ REGULARIZERS = (
         title="functions use the lane's fields and nothing behind them",
         mend='use only what plugins/README.md lists as "The contract": the rest may change',
         function="stage_checks:lane_only",
+        needs=("skip",),
     ),
     Check(
         name="calls",
@@ -117,40 +125,18 @@ REGULARIZERS = (
         needs=("calls",),
     ),
     Check(
+        name="inputs-untouched",
+        title="functions leave what they are given as it was",
+        mend="write a new tensor: h * mask, not h *= mask; dict(params), not params[name] = ...",
+        function="stage_checks:inputs_untouched",
+        needs=("shapes",),
+    ),
+    Check(
         name="stacks",
         title="a step runs stacked over lanes, on an MLP",
         mend="write for tensors",
         function="training_checks:stacks",
-        needs=("shapes",),
-    ),
-    Check(
-        name="off-value",
-        title="at off each function returns its input to the last bit, and its gradient",
-        mend="write the formula so that off leaves everything as it is: "
-        "a mix (1 - s) * plain + s * other, or another off",
-        function="stage_checks:off_value",
-        needs=("shapes",),
-    ),
-    Check(
-        name="off-run",
-        title="training at off is training without it, to the last bit",
-        mend="let every stage do nothing at off: weights, slots and readout too",
-        function="training_checks:off_run",
-        needs=("stacks", "off-value"),
-    ),
-    Check(
-        name="acts",
-        title="the strongest strength changes the weights, and is not the second strongest",
-        mend="use lane.strength, and let the grid reach to where real accuracy breaks",
-        function="training_checks:acts",
-        needs=("stacks",),
-    ),
-    Check(
-        name="near-off",
-        title="a strength a hair from off does nearly nothing",
-        mend="let the effect grow from off on, or mix it in: (1 - s) * plain + s * other",
-        function="training_checks:near_off",
-        needs=("stacks", "off-value", "off-run"),
+        needs=("inputs-untouched",),
     ),
     Check(
         name="finite",
@@ -161,11 +147,40 @@ REGULARIZERS = (
         needs=("stacks",),
     ),
     Check(
+        name="off-value",
+        title="at off each function returns its input, and its gradient, up to rounding",
+        mend="write the formula so that off leaves everything as it is: "
+        "a mix (1 - s) * plain + s * other, or another off",
+        function="stage_checks:off_value",
+        needs=("shapes", "finite"),
+    ),
+    Check(
+        name="off-run",
+        title="training at off is training without it, up to rounding",
+        mend="let every stage do nothing at off: weights, slots and readout too",
+        function="training_checks:off_run",
+        needs=("stacks", "off-value"),
+    ),
+    Check(
+        name="acts",
+        title="the strongest strength changes the weights, and is not the second strongest",
+        mend="use lane.strength, and let the grid reach to where real accuracy breaks",
+        function="training_checks:acts",
+        needs=("finite", "off-run"),
+    ),
+    Check(
+        name="near-off",
+        title="a strength a hair from off does nearly nothing",
+        mend="let the effect grow from off on, or mix it in: (1 - s) * plain + s * other",
+        function="training_checks:near_off",
+        needs=("acts",),
+    ),
+    Check(
         name="limit",
         title="at limit, the natural end of the grid, training stays finite",
         mend="give the strongest value that makes sense, or no limit where there is none",
         function="stage_checks:limit",
-        needs=("stacks",),
+        needs=("finite",),
     ),
     Check(
         name="finite-at-edges",
@@ -174,85 +189,78 @@ REGULARIZERS = (
         mend="log_softmax for log(softmax); clamp_min before a quotient, an eps below a root: "
         "sqrt has no gradient at 0",
         function="stage_checks:finite_at_edges",
-        needs=("shapes",),
+        needs=("shapes", "finite"),
     ),
     Check(
         name="labels",
         title="labels stay shares that add up to 1",
         mend="mix y with the weights that x is mixed with",
         function="stage_checks:labels",
-        needs=("shapes",),
+        needs=("finite",),
         warns=True,
-    ),
-    Check(
-        name="inputs-untouched",
-        title="functions leave what they are given as it was",
-        mend="write a new tensor: h * mask, not h *= mask; dict(params), not params[name] = ...",
-        function="stage_checks:inputs_untouched",
-        needs=("calls",),
     ),
     Check(
         name="globals-untouched",
         title="random state, torch's settings, environment and folder are left alone",
         mend="set nothing; draw from lane.uniform, lane.normal or lane.permutation",
         function="side_effect_checks:globals_untouched",
-        needs=("calls",),
+        needs=("stacks",),
     ),
     Check(
         name="keeps-nothing",
         title="nothing is kept between calls but in lane.state",
         mend="return what must last from init and update, read it from lane.state",
         function="side_effect_checks:keeps_nothing",
-        needs=("calls",),
+        needs=("inputs-untouched",),
     ),
     Check(
         name="looks-nowhere",
         title="functions open no file, walk no stack and start nothing",
         mend="compute from the arguments and lane alone",
         function="side_effect_checks:looks_nowhere",
-        needs=("calls",),
+        needs=("shapes",),
     ),
     Check(
         name="repeats",
         title="the same key gives the same result",
         mend="draw from lane; read no clock, counter or global",
         function="training_checks:repeats",
-        needs=("stacks",),
+        needs=("finite",),
     ),
     Check(
         name="draws",
         title="another key gives other results, where it draws",
         mend="use what is drawn, or do not draw",
         function="training_checks:draws",
-        needs=("stacks",),
+        needs=("repeats",),
     ),
     Check(
         name="neighbours",
         title="a lane alone is the same lane among others",
         mend="use nothing that other runs can change",
         function="training_checks:neighbours",
-        needs=("stacks",),
+        needs=("finite",),
     ),
     Check(
         name="interrupted",
         title="a run that stops and goes on ends where an uninterrupted one does",
         mend="keep all that lasts in the state that init and update return",
         function="training_checks:interrupted",
-        needs=("stacks", "repeats"),
+        needs=("finite", "repeats"),
     ),
     Check(
         name="penalty-gradient",
         title="the penalty's gradient is that of finite differences",
         mend="no detach, no_grad, round or argmax between params and the penalty",
         function="stage_checks:penalty_gradient",
-        needs=("shapes",),
+        needs=("finite",),
     ),
     Check(
         name="last-batch",
         title="a batch of another size works",
         mend="take sizes from the arguments' shapes, never a constant",
         function="stage_checks:last_batch",
-        needs=("shapes",),
+        needs=("finite",),
     ),
     Check(
         name="batch-of-one",
@@ -266,21 +274,21 @@ REGULARIZERS = (
         title="it works on [n, c, h, w] taps",
         mend="sum over h.flatten(1), not over axis 1",
         function="training_checks:on_cnn",
-        needs=("stacks",),
+        needs=("off-run",),
     ),
     Check(
         name="on-vit",
         title="it works on [n, tokens, features] taps",
         mend="sum over h.flatten(1), not over given axes",
         function="training_checks:on_vit",
-        needs=("stacks",),
+        needs=("off-run",),
     ),
     Check(
         name="composes",
         title="with dropout on either side it runs, and a dropout at off changes nothing",
         mend="act on what the stage is given, not on lane.initial or a copy",
         function="training_checks:composes",
-        needs=("stacks",),
+        needs=("off-run", "repeats"),
     ),
     NO_WAIT,
     ONE_DEVICE,
@@ -300,7 +308,7 @@ REGULARIZERS = (
 
 ARCHITECTURES = (
     SUMMARY,
-    SOURCE,
+    SOURCE_WANTED,
     QUIET,
     Check(
         name="recipe",
@@ -370,7 +378,7 @@ ARCHITECTURES = (
 
 DATASETS = (
     SUMMARY,
-    SOURCE,
+    SOURCE_WANTED,
     QUIET,
     Check(
         name="loads",
@@ -406,7 +414,7 @@ DATASETS = (
 
 SIGNALS = (
     SUMMARY,
-    SOURCE,
+    SOURCE_WANTED,
     QUIET,
     Check(
         name="applies",
@@ -590,6 +598,74 @@ SUITES = (
     ),
 )
 
+# --- probes ---------------------------------------------------------------------------------------
+
+PROBES = (
+    SUMMARY,
+    SOURCE_WANTED,
+    QUIET,
+    Check(
+        name="measures",
+        title="it measures two networks at each checkpoint, on real and on wrong labels",
+        mend="return a dict of numbers or 1-d tensors by name, the same names each time",
+        function="probe_checks:measures",
+    ),
+    Check(
+        name="finite",
+        title="what it measures is finite",
+        mend="clamp a count before a quotient: no label may be wrong",
+        function="probe_checks:finite",
+        needs=("measures",),
+        warns=True,
+    ),
+    Check(
+        name="repeats",
+        title="the same run gives the same numbers",
+        mend="draw from lane; read no clock, counter or global",
+        function="probe_checks:repeats",
+        needs=("measures",),
+    ),
+    Check(
+        name="leaves-training-alone",
+        title="a run with it ends as one without it, to the last bit",
+        mend="change nothing that it is given; let update return its own state alone",
+        function="probe_checks:leaves_training_alone",
+        needs=("measures",),
+    ),
+)
+
+# --- studies --------------------------------------------------------------------------------------
+
+STUDIES = (
+    SUMMARY,
+    SOURCE_WANTED,
+    QUIET,
+    Check(
+        name="claim",
+        title="the claim is a sentence",
+        mend="write what the paper says, so that it can be false",
+        function="study_checks:says_its_claim",
+    ),
+    Check(
+        name="plans",
+        title="all that its arms name is registered, and their recipes are sound",
+        mend="correct the name, register it, or give it in records=",
+        function="study_checks:plans",
+    ),
+    Check(
+        name="fits",
+        title="each arm has a name of its own, cells, and a batch that its data fill",
+        mend="correct the arm",
+        function="study_checks:fits",
+    ),
+    Check(
+        name="analyses",
+        title="analyse takes the results",
+        mend="write def analyse(results)",
+        function="study_checks:analyses",
+    ),
+)
+
 # --- by kind --------------------------------------------------------------------------------------
 
 
@@ -597,7 +673,7 @@ def _by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-#: The kinds as the registry names them. Probes and studies have no checks yet.
+#: The kinds as the registry names them.
 CHECKS: dict[str, dict[str, Check]] = {
     "regularizers": _by_name(REGULARIZERS),
     "architectures": _by_name(ARCHITECTURES),
@@ -605,4 +681,6 @@ CHECKS: dict[str, dict[str, Check]] = {
     "signals": _by_name(SIGNALS),
     "optimizers": _by_name(OPTIMIZERS),
     "suites": _by_name(SUITES),
+    "probes": _by_name(PROBES),
+    "studies": _by_name(STUDIES),
 }

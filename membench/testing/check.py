@@ -24,12 +24,14 @@ class Fault(AssertionError):
         what: What is wrong, in one sentence.
         where: `file:line` in the plugin, where the check knows it better than the traceback does.
         mend: The remedy, where the check has a better one than the catalogue's.
+        warns: It is a warning, whatever the check's findings are otherwise.
     """
 
-    def __init__(self, what: str, where: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, where: str = "", mend: str = "", warns: bool = False) -> None:
         super().__init__(what)
         self.where = where
         self.mend = mend
+        self.warns = warns
 
 
 class NotApplicable(Exception):

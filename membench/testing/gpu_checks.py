@@ -129,10 +129,7 @@ class PlacementGuard(TorchDispatchMode):
         for tensor in tensors((args, kwargs, out)):
             is_number = any(tensor is number for number in self.numbers)
             if tensor.device.type != self.device and not is_number:
-                raise Refused(
-                    f"{func} has a tensor on {tensor.device.type}, not on {self.device}; "
-                    "name the device"
-                )
+                raise Refused(f"{func} has a tensor on {tensor.device.type}, not on {self.device}")
         return out
 
 
@@ -165,15 +162,20 @@ def one_device(subject: Subject) -> None:
     try:
         with PlacementGuard("meta"):
             Trainer(trainer.program, weights, strengths, keys, data).train_epoch(order)
-    except Refused:
-        raise
+    except Refused as error:
+        raise _fault_on_a_gpu(subject, error, str(error)) from error
     except (NotImplementedError, RuntimeError, TypeError) as error:
         if "meta" not in str(error).lower():
             raise
-        raise Fault(
-            "a function reads values, or makes a tensor, on the host: "
-            "on a meta tensor there are none"
-        ) from error
+        what = "a function reads values, or makes a tensor, on the host"
+        raise _fault_on_a_gpu(subject, error, what) from error
+
+
+def _fault_on_a_gpu(subject: Subject, error: BaseException, what: str) -> Fault:
+    """Make the fault of what trains on a CPU only: a warning where there is no GPU to fail on."""
+    trains_here = not (subject.ours or torch.cuda.is_available())
+    where = location_in_plugin(error, subject.paths)
+    return Fault(f"{what}: it trains on a CPU, and fails on a GPU", where, warns=trains_here)
 
 
 def _toy_run(subject: Subject) -> ToyRun:
@@ -245,6 +247,8 @@ def cost(subject: Subject) -> str:
     bench = subject.bench
     run = bench.toy_run(bench.strongest)
     arithmetic = relative_cost(run.program, SHAPE)
+    if arithmetic is None:
+        raise Fault("the arithmetic of a step cannot be counted", source_of_stage(bench))
     operations = _count_operations(run) / _count_operations(replace(run, regularizers=()))
     remark = f"{arithmetic:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
     if arithmetic > MAX_ARITHMETIC or operations > MAX_OPERATIONS:

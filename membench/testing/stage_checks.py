@@ -6,9 +6,14 @@ batches of other sizes.
 
 from __future__ import annotations
 
+import ast
 import copy
+import inspect
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,18 +25,22 @@ from membench.engine.contract import call
 from membench.engine.network import inspect_network
 from membench.engine.step import Step
 from membench.errors import MembenchError
+from membench.nn import cross_entropy
 from membench.testing.bench import EPOCHS
 from membench.testing.bench import Bench
+from membench.testing.bench import reasons_to_skip
 from membench.testing.bench import strength_text
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
 from membench.testing.check import source_location
 from membench.testing.subject import Subject
+from membench.testing.subject import describe_error
+from membench.testing.subject import location_in_plugin
+from membench.testing.subject import remedy
 from membench.testing.toy import CLASSES
-from membench.testing.toy import CNN
 from membench.testing.toy import MLP
+from membench.testing.toy import NETWORKS
 from membench.testing.toy import SHAPE
-from membench.testing.toy import VIT
 from membench.testing.toy import bitwise_equal
 from membench.testing.toy import leaves
 from membench.testing.toy import max_abs_diff
@@ -42,7 +51,33 @@ DIFFERENTIATED = ("batch", "perturb", "hidden", "loss", "penalty")
 #: Stages whose result training or evaluation uses; the others return a state.
 VALUED = tuple(stage for stage in STAGES if stage not in ("init", "update"))
 
+#: stage -> the arguments of its function, and what it must return
+ARGUMENTS = {
+    "batch": ("x", "y", "lane"),
+    "perturb": ("params", "lane"),
+    "hidden": ("h", "lane"),
+    "loss": ("losses", "logits", "y", "lane"),
+    "penalty": ("params", "lane"),
+    "grads": ("grads", "params", "lane"),
+    "weights": ("params", "lane"),
+    "init": ("params", "lane"),
+    "update": ("params", "lane"),
+    "readout": ("params", "lane"),
+}
+RETURNS = {
+    "batch": "x, y, each of the shape and type that it has",
+    "perturb": "a dict with the names, shapes and types of params",
+    "hidden": "h, of the shape and type that it has",
+    "loss": "the losses, [n] float32, one for each example",
+    "penalty": "one number: a sum or a mean",
+    "grads": "a dict with the names, shapes and types of grads",
+    "weights": "a dict with the names, shapes and types of params",
+    "init": "a dict of tensors",
+    "update": "a dict with the names, shapes and types of lane.state",
+    "readout": "a dict with the names, shapes and types of params",
+}
 SMALLEST_LABEL, LARGEST_LABEL_ERROR = -1e-6, 1e-4  #: allowed for rounding
+ROUNDING = 1e-6  #: of the largest number, what off may change: 8 steps of float32
 SLOPE_TOLERANCE = 0.05  #: of the larger of the two slopes
 
 
@@ -54,15 +89,17 @@ def function_location(bench: Bench, stage: str) -> str:
 # --- an ordinary step -----------------------------------------------------------------------------
 
 
-def skip(subject: Subject) -> str | None:
-    """Check that `skip` returns None or a reason, and the same when asked again."""
+def skip(subject: Subject) -> str:
+    """Check that `skip` returns None or a reason, the same when asked again, and not always one.
+
+    What it skips of the check's networks is never run there; of all of them, nothing is checked.
+    """
     skips = [part.skip for part in subject.records if part.skip]
     if not skips:
         raise NotApplicable("it has no skip")
-    reasons = []
     for part_skip in skips:
         where = source_location(part_skip)
-        for network in (MLP, CNN, VIT):
+        for network in NETWORKS:
             net = inspect_network(network, SHAPE, CLASSES)
             reason = part_skip(net)
             if reason is not None and not (isinstance(reason, str) and reason.strip()):
@@ -71,9 +108,26 @@ def skip(subject: Subject) -> str | None:
                 raise Fault(
                     f"skip answers differently when asked again about the {network.name}", where
                 )
-            if reason:
-                reasons.append(f"skips the {network.name}: {reason}")
-    return "; ".join(reasons)
+    reasons = reasons_to_skip(subject.records)
+    if len(reasons) == len(NETWORKS):
+        raise Fault(
+            f"it skips every network of the check, so nothing of it was run: {_listed(reasons)}",
+            source_location(skips[0]),
+            "let it act where it can: the networks have taps of [n, features], [n, tokens, "
+            "features] and [n, c, 4, 4], branches, layer norm and batch norm",
+        )
+    if MLP.name in reasons:
+        return f"checked on the {subject.bench.architecture.name}: it skips {_listed(reasons)}"
+    return f"it skips {_listed(reasons)}" if reasons else ""
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    """Write networks and the reasons why they are skipped, each reason once."""
+    networks: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        networks.setdefault(reason, []).append(name)
+    listed = [f"{', '.join(names)} ({reason})" for reason, names in networks.items()]
+    return "; ".join(listed)
 
 
 def lane_only(subject: Subject) -> None:
@@ -93,9 +147,30 @@ def calls(subject: Subject) -> None:
     """Check that every function can be called. A wrong shape is left to `shapes`."""
     bench = subject.bench
     for stage in bench.stages:
+        _check_signature(bench, stage)
         error = bench.first_call_error(stage)
         if error is not None and not _is_about_shapes(error):
-            raise error
+            where = location_in_plugin(error, subject.paths)
+            what = f"on the {bench.architecture.name}: {describe_error(error, where)}"
+            raise Fault(what, where, remedy(error, where)) from error
+
+
+def _check_signature(bench: Bench, stage: str) -> None:
+    """Check that a function takes the arguments of its stage, by position."""
+    function = getattr(bench.parts[0], stage)
+    expected = ARGUMENTS[stage]
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of a function in C, nothing is known
+        return
+    try:
+        signature.bind(*expected)
+    except TypeError:
+        raise Fault(
+            f"{stage} is called with ({', '.join(expected)}), and takes {signature}",
+            function_location(bench, stage),
+            f"write def {stage}({', '.join(expected)})",
+        ) from None
 
 
 def shapes(subject: Subject) -> None:
@@ -104,7 +179,9 @@ def shapes(subject: Subject) -> None:
     for stage in bench.stages:
         error = bench.first_call_error(stage)
         if error is not None:
-            raise Fault(str(error), function_location(bench, stage))
+            what = str(error).removeprefix(f"regularizer {bench.parts[0].name!r}: ")
+            mend = f"return {RETURNS[stage]}"
+            raise Fault(what, function_location(bench, stage), mend)
 
 
 def _is_about_shapes(error: BaseException) -> bool:
@@ -163,9 +240,10 @@ def _versions(tree: Any) -> dict[str, int]:
 # --- off ------------------------------------------------------------------------------------------
 
 
-def off_value(subject: Subject) -> None:
-    """Check that at off each function is the identity to the last bit, and so is its gradient."""
+def off_value(subject: Subject) -> str:
+    """Check that at off each function is the identity up to rounding, and so is its gradient."""
     bench = subject.bench
+    largest = 0.0
     for stage in bench.stages_among(*VALUED):
         step = bench.step(bench.off)
         arguments, lane = bench.stage_arguments(step, stage)
@@ -173,6 +251,10 @@ def off_value(subject: Subject) -> None:
             lane.state = bench.call_stage(step, "update")
         if stage in DIFFERENTIATED:
             arguments = tree_map(lambda v: v.clone().requires_grad_(), arguments)
+        inputs = list(leaves(list(arguments)).values())
+        if stage == "loss":  # the losses may be computed once more from the logits
+            _, logits, y = arguments
+            arguments, inputs = (cross_entropy(logits, y), logits, y), [logits]
         result = call(step.program.parts[0], stage, *arguments, lane)
 
         identity = arguments[0]
@@ -181,29 +263,50 @@ def off_value(subject: Subject) -> None:
         elif stage == "penalty":
             identity, result = torch.zeros(()), torch.as_tensor(result)
         changes = f"{stage} at off ({strength_text(bench.off)}) changes"
-        if not bitwise_equal([result], [identity]):
+        mend = _mend_off(bench)
+        allowed = ROUNDING * _largest(identity)
+        difference = max_abs_diff([result], [identity])
+        if not difference <= allowed:  # NaN is not
             raise Fault(
-                f"{changes} what it is given, by up to {max_abs_diff([result], [identity]):.2g}",
+                f"{changes} what it is given, by up to {difference:.2g}",
                 function_location(bench, stage),
+                mend,
             )
-        if stage in DIFFERENTIATED and not _equal_gradients(arguments, result, identity):
+        largest = max(largest, difference)
+        if stage not in DIFFERENTIATED:
+            continue
+        gradients = _gradients(_weighted_sum(result), inputs)
+        expected = _gradients(_weighted_sum(identity), inputs)
+        difference = max_abs_diff(list(gradients), list(expected))
+        if not difference <= ROUNDING * _largest(list(expected)):
             raise Fault(
-                f"{changes} the gradient, though not the value", function_location(bench, stage)
+                f"{changes} the gradient, by up to {difference:.2g}, though not the value",
+                function_location(bench, stage),
+                mend,
             )
+        largest = max(largest, difference)
+    return f"up to rounding, {largest:.1e}" if largest else "to the last bit"
 
 
-def _equal_gradients(arguments: Any, result: Any, identity: Any) -> bool:
-    """Return whether two functions of the arguments have equal gradients, to the last bit."""
-    inputs = list(leaves(list(arguments)).values())
-    gradients = _gradients(_weighted_sum(result), inputs)
-    expected = _gradients(_weighted_sum(identity), inputs)
-    return all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
+def _largest(tree: Any) -> float:
+    """Return the largest number of a tree, at least 1."""
+    sizes = [tensor.abs().max().item() for tensor in leaves([tree]).values() if tensor.numel()]
+    return max([1.0, *sizes])
+
+
+def _mend_off(bench: Bench) -> str:
+    """Say how a formula is written that does nothing at this regularizer's off."""
+    (off,) = bench.off
+    other = "or give another off"
+    if off == 0:
+        return f"let off leave everything as it is: a mix (1 - s) * plain + s * other, {other}"
+    return f"let strength {off:g}, which is off, leave everything as it is, {other}"
 
 
 def _gradients(value: Tensor, inputs: list[Tensor]) -> tuple[Tensor, ...]:
     """Return the value's gradients, zero in those inputs that it does not depend on."""
     zero = 0 * torch.stack([tensor.sum() for tensor in inputs]).sum()
-    return torch.autograd.grad(value + zero, inputs)
+    return torch.autograd.grad(value + zero, inputs, retain_graph=True)
 
 
 def _weighted_sum(tree: Any) -> Tensor:
@@ -221,7 +324,9 @@ def _weighted_sum(tree: Any) -> Tensor:
 def penalty_gradient(subject: Subject) -> str:
     """Check that the penalty's gradient is that of finite differences.
 
-    Computed in float64 along two random directions, with the draws held fixed.
+    Computed in float64 along two random directions, with the draws held fixed. A part that the
+    file holds constant by `detach` or `no_grad`, as published methods do, is worth a warning; a
+    penalty without any gradient is a fault.
     """
     bench = subject.bench
     bench.stages_among("penalty")
@@ -246,13 +351,35 @@ def penalty_gradient(subject: Subject) -> str:
         promised = sum((gradient[k] * direction[k]).sum().item() for k in direction)
         error = abs(measured - promised) / max(abs(measured), abs(promised), 1e-9)
         if error > SLOPE_TOLERANCE:
-            raise Fault(
-                f"the penalty rises by {measured:.4g} along a direction, "
-                f"its gradient says {promised:.4g}",
-                function_location(bench, "penalty"),
-            )
+            raise _slope_fault(subject, measured, promised)
         worst = max(worst, error)
     return f"within {worst:.0e}"
+
+
+def _slope_fault(subject: Subject, measured: float, promised: float) -> Fault:
+    """Make the fault of a penalty whose gradient is another than its slope."""
+    where = function_location(subject.bench, "penalty")
+    what = (
+        f"the penalty rises by {measured:.4g} along a direction, its gradient says {promised:.4g}"
+    )
+    if not holds_constant(subject.paths) or abs(promised) < 1e-9:
+        return Fault(what, where)
+    return Fault(
+        f"{what}: a part of it is held constant",
+        where,
+        "nothing, if the method's source has it so (a target, an adversarial direction); else no "
+        "detach and no no_grad between params and the penalty",
+        warns=True,
+    )
+
+
+def holds_constant(paths: Iterable[str]) -> bool:
+    """Tell whether files stop a gradient, by the words for it."""
+    for path in paths:
+        for node in ast.walk(ast.parse(Path(path).read_bytes())):
+            if isinstance(node, ast.Attribute) and node.attr in ("detach", "no_grad"):
+                return True
+    return False
 
 
 def _random_direction(params: dict[str, Tensor], seed: int) -> dict[str, Tensor]:

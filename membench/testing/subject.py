@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import linecache
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -75,14 +77,19 @@ class Subject:
 
     @functools.cached_property
     def bench(self) -> Bench:
-        """The tiny runs of a regularizer, shared by its checks.
+        """The tiny runs of a regularizer, shared by its checks, on a network that it takes.
 
         Raises:
             NotApplicable: it acts at no stage.
         """
         from membench.testing.bench import Bench
+        from membench.testing.bench import reasons_to_skip
+        from membench.testing.toy import MLP
+        from membench.testing.toy import NETWORKS
 
-        return Bench(self.entry, self.records, self.paths)
+        refused = reasons_to_skip(self.records)
+        network = next((network for network in NETWORKS if network.name not in refused), MLP)
+        return Bench(self.entry, self.records, self.paths, network)
 
     def outcome(self, check: Check, table: dict[str, Check]) -> Outcome:
         """Run a check, after those that it needs; each runs once.
@@ -95,13 +102,20 @@ class Subject:
             What was found, now or the first time.
         """
         if check.name not in self.outcomes:
-            failed = [name for name in check.needs if _blocks(self.outcome(table[name], table))]
+            failed = [name for name in check.needs if self._blocks(table[name], table)]
             started = time.perf_counter()
             missing = f"{NEEDS} {failed[0]}" if failed else ""
             outcome = self._skipped(check, missing) if missing else self._run(check)
             seconds = round(time.perf_counter() - started, 3)
             self.outcomes[check.name] = replace(outcome, seconds=seconds)
         return self.outcomes[check.name]
+
+    def _blocks(self, check: Check, table: dict[str, Check]) -> bool:
+        """Return whether checks that need this one have nothing to say."""
+        outcome = self.outcome(check, table)
+        if outcome.status == SKIPPED:
+            return outcome.what.startswith(NEEDS)
+        return outcome.status == FAILED
 
     def _run(self, check: Check) -> Outcome:
         try:
@@ -110,10 +124,12 @@ class Subject:
             return self._skipped(check, str(why))
         except Fault as fault:
             where = fault.where or self._location(fault)
-            return self._finding(check, str(fault), where, fault.mend or check.mend)
+            found = self._finding(check, str(fault), where, fault.mend or check.mend)
+            return replace(found, status=WARNED) if fault.warns else found
         except (Exception, SystemExit) as error:  # a stranger's function may raise anything
-            mend = remedy(error) or check.mend
-            return self._finding(check, describe_error(error), self._location(error), mend)
+            where = self._location(error)
+            mend = remedy(error, where) or check.mend
+            return self._finding(check, describe_error(error, where), where, mend)
         return Outcome(self.id, check.name, PASSED, remark or "")
 
     def _skipped(self, check: Check, why: str) -> Outcome:
@@ -138,13 +154,6 @@ def load_function(check: Check) -> Callable[[Subject], str | None]:
     return function
 
 
-def _blocks(outcome: Outcome) -> bool:
-    """Return whether checks that need this one have nothing to say."""
-    if outcome.status == SKIPPED:
-        return outcome.what.startswith(NEEDS)
-    return outcome.status == FAILED
-
-
 def location_in_plugin(error: BaseException, paths: tuple[str, ...]) -> str:
     """Return file:line of the deepest line of the plugin that raised; "" if none of its lines did.
 
@@ -163,8 +172,16 @@ def location_in_plugin(error: BaseException, paths: tuple[str, ...]) -> str:
     return ""
 
 
-def describe_error(error: BaseException) -> str:
-    """Return `TypeError: message` in one line, cut at `MAX_ERROR_LENGTH` characters."""
+def describe_error(error: BaseException, where: str = "") -> str:
+    """Return what went wrong in one line: in our own words, or `TypeError: message`, cut short.
+
+    Args:
+        error: that a plugin's function raised.
+        where: file:line of the plugin.
+    """
+    known = _known(error, where)
+    if known is not None:
+        return known.what
     text = one_line(str(error).strip().partition("\n\n")[0])
     if len(text) > MAX_ERROR_LENGTH:
         text = f"{text[:MAX_ERROR_LENGTH]} ..."
@@ -173,43 +190,87 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
-_NEW_TENSOR = "write a new tensor: x * 2 instead of x *= 2 on what membench handed over"
-#: (word of torch's message about a function that cannot be stacked, what to write instead)
-REMEDIES = (
-    (
-        "random",
-        "draw from lane.uniform, lane.normal or lane.permutation: "
-        "torch's generators are not the lane's",
+@dataclass(frozen=True, kw_only=True)
+class TorchSays:
+    """A message of torch about a function that cannot be stacked."""
+
+    words: str  #: of the message, in lower case
+    what: str  #: what it means to the author of a plugin
+    mend: str
+
+
+ITEM, CONTROL_FLOW = ".item()", "data-dependent control flow"
+TO_A_NUMBER = r"\.item\(|\.tolist\(|\b(int|float|bool|range)\("
+TORCH_SAYS = (
+    TorchSays(
+        words=ITEM,
+        what="a tensor is made a number of Python's: .item(), int(), float() or bool()",
+        mend="keep lane.strength and all that comes from it tensors; take sizes from shapes, "
+        "lane.num_classes and lane.num_examples",
     ),
-    (
-        "data-dependent control flow",
-        "write torch.where(condition, a, b) instead of an if on a tensor",
+    TorchSays(
+        words=CONTROL_FLOW,
+        what="an if, while, and, or, not or min() on a tensor: it has one value for each lane",
+        mend="write torch.where(condition, a, b), torch.minimum, a & b",
     ),
-    (
-        ".item()",
-        "keep lane.strength and all that comes from it tensors: "
-        "no float(), int(), .item() and no if",
+    TorchSays(
+        words="random",
+        what="one of torch's own random functions: its generator is not the lane's",
+        mend="draw from lane.uniform, lane.normal or lane.permutation; there is no Beta or gamma "
+        "law: plugins/regularizers/mixup.py says what it does instead",
     ),
-    (
-        "escaped",
-        "keep no tensor between calls: "
-        "what must last goes into the state that init and update return",
+    TorchSays(
+        words="dynamic shape",
+        what="a mask or a value chooses how many numbers there are: x[mask], nonzero, unique",
+        mend="write torch.where, or a sum with weights 0 and 1",
     ),
-    (
-        "dynamic shape",
-        "write torch.where or a sum with weights: a mask must not choose how many there are",
+    TorchSays(
+        words="escaped",
+        what="a tensor of an earlier call is used",
+        mend="keep no tensor between calls: what must last goes into the state that init and "
+        "update return",
     ),
-    ("inplace", _NEW_TENSOR),
-    ("in-place", _NEW_TENSOR),
+    TorchSays(
+        words="inplace",
+        what="a tensor is changed in place",
+        mend="write a new one: x * 2 instead of x *= 2",
+    ),
+    TorchSays(
+        words="in-place",
+        what="a tensor is changed in place",
+        mend="write a new one: x * 2 instead of x *= 2",
+    ),
 )
 
 
-def remedy(error: BaseException) -> str:
-    """Return the remedy for an exception whose message is known, else ""."""
+def _known(error: BaseException, where: str) -> TorchSays | None:
+    """Return what is known of an exception by its message; None if nothing is.
+
+    Inside a gradient torch says of an `if` what it says of `.item()`: the line tells them apart.
+    """
+    message = str(error).lower()
+    for known in TORCH_SAYS:
+        if known.words in message:
+            path, _, number = where.rpartition(":")
+            line = linecache.getline(path, int(number)) if number.isdigit() else ""
+            if known.words == ITEM and line and not re.search(TO_A_NUMBER, line):
+                return next(other for other in TORCH_SAYS if other.words == CONTROL_FLOW)
+            return known
+    return None
+
+
+def remedy(error: BaseException, where: str = "") -> str:
+    """Return the remedy for an exception whose message is known, else "".
+
+    Args:
+        error: that a plugin's function raised.
+        where: file:line of the plugin.
+    """
     if isinstance(error, LaneError):
         return 'use what lane has in this stage: plugins/README.md, "Regularizers"'
-    message = str(error).lower()
-    for word, mend in REMEDIES:
-        if word in message:
-            return mend
+    known = _known(error, where)
+    if known is not None:
+        return known.mend
+    if isinstance(error, (RuntimeError, ValueError, IndexError, KeyError)):
+        return "mend the line; if it cannot act there, give skip= with the reason"
     return ""

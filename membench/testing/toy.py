@@ -121,10 +121,44 @@ class TinyNorm(nn.Module):
         return self.head(tap(F.relu(self.body_norm(self.body(h.flatten(1))))))
 
 
+class TinyMaps(nn.Module):
+    """Convolutions on 4x4 maps, a branch of them, and a layer norm, for what needs such."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = Conv(1, 4, 3, stride=2, pad=1)
+        self.norm = nn.LayerNorm(4)
+        self.body = Conv(4, 4, 3, pad=1)
+        self.head = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
+        """Return logits [n, classes]; each hidden layer goes through the tap."""
+        h = tapped(tap, F.relu(self.norm(self.stem(x.permute(0, 2, 3, 1)))))
+        h = h + tapped(tap, F.relu(self.body(h)), "branch")
+        return self.head(h.flatten(1))
+
+
+class WideMLP(nn.Module):
+    """A network 64-100-3: a share of its units is another for strengths that are close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 100)
+        self.head = nn.Linear(100, CLASSES)
+
+    def forward(self, x: Tensor, tap: Callable[..., Tensor]) -> Tensor:
+        """Return logits [n, classes]; the hidden layer goes through the tap."""
+        return self.head(tap(F.relu(self.first(x.flatten(1)))))
+
+
 MLP = Architecture("mlp", lambda shape, classes: TinyMLP())
 CNN = Architecture("cnn", lambda shape, classes: TinyCNN())
 VIT = Architecture("vit", lambda shape, classes: TinyViT())
 NORM = Architecture("norm", lambda shape, classes: TinyNorm())
+MAPS = Architecture("convnet", lambda shape, classes: TinyMaps())
+WIDE = Architecture("wide mlp", lambda shape, classes: WideMLP())
+#: A regularizer is checked on the first of them that it does not skip.
+NETWORKS = (MLP, CNN, VIT, MAPS, NORM)
 RECIPE = Recipe(lr=0.1, batch=8, epochs=4)
 
 

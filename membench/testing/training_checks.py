@@ -25,10 +25,12 @@ from membench.testing.check import source_location
 from membench.testing.subject import Subject
 from membench.testing.toy import CNN
 from membench.testing.toy import VIT
+from membench.testing.toy import WIDE
 from membench.testing.toy import bitwise_equal
 from membench.testing.toy import lane_of
 from membench.testing.toy import max_abs_diff
 
+ROUNDING = 1e-5  #: what off may change of weights, in a dozen steps that round elsewhere
 OFF, BARELY_ON = 0, 1  #: lanes of `Bench.grid_run`; those of the strengths follow
 
 
@@ -56,32 +58,43 @@ def stacks(subject: Subject) -> None:
     _ = subject.bench.grid_run
 
 
-def off_run(subject: Subject) -> None:
+def off_run(subject: Subject) -> str:
     """Check that training at off is training without it: weights, optimizer slots, evaluation."""
     bench = subject.bench
     lanes = len(bench.grid_run.data.rows)
-    _check_off(bench, bench.grid_run, plain_run(bench.architecture, lanes, EPOCHS))
+    difference = _check_off(bench, bench.grid_run, plain_run(bench.architecture, lanes, EPOCHS))
+    return f"up to rounding, {difference:.1e}" if difference else "to the last bit"
 
 
-def _check_off(bench: Bench, trainer: Trainer, plain: Trainer) -> None:
-    """Compare the first lane, which is at off, with that of a plain run, to the last bit."""
+def _check_off(bench: Bench, trainer: Trainer, plain: Trainer) -> float:
+    """Compare the first lane, which is at off, with that of a plain run.
+
+    Returns:
+        The largest difference of weights and slots, which is of the size of rounding.
+    """
+    largest = 0.0
     for name in ("params", "slots"):
         values = lane_of(trainer.state[name], OFF)
         expected = lane_of(plain.state[name], OFF)
-        if not bitwise_equal(values, expected):
+        if bitwise_equal(values, expected):
+            continue
+        difference = max_abs_diff(values, expected)
+        if not difference <= ROUNDING:  # NaN is not
             raise Fault(
                 f"after training at off, {name} differ from the plain network's "
-                f"by up to {max_abs_diff(values, expected):.2g}",
+                f"by up to {difference:.2g}",
                 source_of_stage(bench),
             )
-    readings = trainer.evaluate(trainer.data.rows, trainer.data.labels)
-    expected_readings = plain.evaluate(plain.data.rows, plain.data.labels)
-    for reading, expected_reading in zip(readings, expected_readings, strict=True):
-        if not torch.equal(reading[OFF], expected_reading[OFF]):
-            raise Fault(
-                "at off, evaluation differs from the plain network's",
-                source_of_stage(bench, "readout"),
-            )
+        largest = max(largest, difference)
+    loss = trainer.evaluate(trainer.data.rows, trainer.data.labels).loss[OFF]
+    plain_loss = plain.evaluate(plain.data.rows, plain.data.labels).loss[OFF]
+    difference = abs(loss.item() - plain_loss.item())
+    if not difference <= (ROUNDING if largest else 0):
+        raise Fault(
+            f"at off, the evaluated loss differs from the plain network's by {difference:.2g}",
+            source_of_stage(bench, "readout"),
+        )
+    return largest
 
 
 def acts(subject: Subject) -> str:
@@ -96,10 +109,20 @@ def acts(subject: Subject) -> str:
         raise Fault(
             f"the strongest strength, {strongest}, trains what off trains", source_of_stage(bench)
         )
-    if len(bench.strengths) > 1 and bitwise_equal(weights[-1], weights[-2]):
-        second = strength_text(bench.strengths[-2])
+    second = strength_text(bench.strengths[-2])
+    if bitwise_equal(weights[-1], weights[-2]) and _are_alike_on_a_wide_network(bench):
         raise Fault(f"strengths {second} and {strongest} train the same", source_of_stage(bench))
     return f"moves the weights by up to {max_abs_diff(weights[-1], weights[OFF]):.2g}"
+
+
+def _are_alike_on_a_wide_network(bench: Bench) -> bool:
+    """Tell whether the two strongest strengths train the same where there are 100 units too.
+
+    A share of six units is the same number of units for strengths that are close.
+    """
+    run = bench.toy_run(*bench.strengths[-2:], architecture=WIDE)
+    second, strongest = evaluated_weights(run.trained(epochs=1))
+    return bitwise_equal(second, strongest)
 
 
 def near_off(subject: Subject) -> None:
@@ -128,8 +151,11 @@ def finite(subject: Subject) -> None:
     for lane, setting in enumerate(settings):
         died = int(trainer.state["diverged_at"][lane])
         if died >= 0:
+            at = f"at off ({strength_text(setting)}) and beyond"
+            if lane != OFF:
+                at = f"at strength {strength_text(setting)}"
             raise Fault(
-                f"at strength {strength_text(setting)} the loss of step {died} is not finite",
+                f"{at} the loss of step {died} is not finite",
                 source_of_stage(bench),
             )
         if not all_finite[lane]:

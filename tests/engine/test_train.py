@@ -24,8 +24,10 @@ from support.engine import parts
 from support.engine import registry
 from support.engine import shipped_optimizer
 from support.suites import shipped_suite
+from torch import Tensor
 
 from membench.api import Dataset
+from membench.api import Lane
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Split
@@ -164,10 +166,30 @@ def test_an_expensive_regularizer_is_also_tested_at_the_budget_s_compute() -> No
     assert [e for e, v in zip(r.epochs, r.test, strict=True) if v is not None] == [6, 12]
 
 
-def test_progress_is_reported_after_every_epoch() -> None:
+def test_progress_is_reported_when_the_training_begins_and_after_every_epoch() -> None:
     told: list[float] = []
     train_pack(pack([cell()], RECIPE, SPLIT), source(), "cpu", told.append)
-    assert told == pytest.approx([e / 12 for e in range(1, 13)])
+    assert told == pytest.approx([e / 12 for e in range(13)])
+
+
+def test_a_step_that_cannot_be_counted_without_memory_is_counted_on_a_cpu() -> None:
+    """A tensor made without naming the device costs no pack."""
+
+    def fade(x: Tensor, y: Tensor, lane: Lane) -> tuple[Tensor, Tensor]:
+        return x * (1 - lane.strength * torch.arange(x.shape[-1]) / 99), y
+
+    part = Regularizer("fade", (0.1, 0.2, 0.3, 0.4, 0.5), batch=fade)
+    (r,) = train_pack(pack([cell("fade", 0.3)], RECIPE, SPLIT), source(fade=part), "cpu")
+    assert (r.status, r.cost, r.reason) == ("ok", 1.0, "")
+
+
+def test_a_step_that_cannot_be_counted_at_all_counts_as_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(costs, "relative_cost", lambda program, shape: None)
+    (r,) = trained(cell())
+    assert (r.status, r.cost) == ("ok", 1.0)
+    assert "cannot be counted" in r.reason
 
 
 def test_examples_that_fill_no_batch_are_left_out_for_an_epoch() -> None:
@@ -477,7 +499,7 @@ def test_lanes_that_do_not_fit_into_memory_train_in_parts_with_the_same_records(
         assert (
             shares == sorted(shares)
             and shares[-1] == 1
-            and len(shares) == len(widths) * RECIPE.epochs
+            and len(shares) == len(widths) * (1 + RECIPE.epochs)
         )
 
 

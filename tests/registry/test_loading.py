@@ -98,6 +98,14 @@ def test_each_kind_of_record_has_its_table(workspace: Workspace) -> None:
             "returned one Regularizer",
         ),
         (
+            registering("grid('x', hiden=act)"),
+            "Regularizer has no field 'hiden': did you mean hidden?; correct the file",
+        ),
+        (
+            registering("grid('x', zzzzz=act)"),
+            "Regularizer has no field 'zzzzz': it takes name, strengths, ",
+        ),
+        (
             registering("3"),
             "register() returned an int among its records; return a list of Regularizer, ",
         ),

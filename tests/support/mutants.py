@@ -203,7 +203,7 @@ MUTANTS = {
     "a penalty that rounds": Mutant(
         "penalty-gradient",
         "def penalty(params, lane):\n"
-        "    q = [w + (10 * w.detach()).cos() for w in params.values()]\n"
+        "    q = [w + (10 * w).round() / 10 for w in params.values()]\n"
         "    return lane.strength * sum(v.square().sum() for v in q)",
     ),
     "eight examples for ever": Mutant(
