@@ -294,16 +294,55 @@ def _draw_rows(arrays: Arrays, split: Split, task: str, key: int) -> dict[str, N
         own = order.permutation("test", len(arrays.test[1]))
         (test,) = _draw_parts(own, arrays.test[1], (split.test,))
         test = len(arrays.y) + test
-    if len(test) < split.test or len(rest) < split.train + split.validation:
-        wanted = f"{split.train} training, {split.validation} validation and {split.test} test"
-        raise MembenchError(
-            f"{task}: the suite wants {wanted} images; "
-            f"this data set has {len(rest)} and {len(test)} for test"
-        )
+    check_split(arrays, split, task)
     drawn = rest[Draws(key).permutation("split", len(rest))]
     sizes = (split.train, split.validation)
     train, validation = _draw_parts(drawn, arrays.y, sizes, in_shares=limited)
     return {"train": train, "val": validation, "test": test}
+
+
+def check_split(arrays: Arrays, split: Split, task: str) -> None:
+    """Check that a data set has the images that a split takes.
+
+    Args:
+        arrays: the data set.
+        split: of the task.
+        task: as in "mnist5k/mlp".
+
+    Raises:
+        MembenchError: it has fewer.
+    """
+    rest, test = len(arrays.y), split.test
+    if arrays.test is None:
+        rest -= min(rest, split.test)
+        test = min(len(arrays.y), split.test)
+    else:
+        test = len(arrays.test[1])
+    if test < split.test or rest < split.train + split.validation:
+        wanted = f"{split.train} training, {split.validation} validation and {split.test} test"
+        raise MembenchError(
+            f"{task}: the suite wants {wanted} images; this data set has {rest}, and {test} for "
+            "test: take fewer, as with --train-size"
+        )
+
+
+def check_classes(arrays: Arrays, name: str) -> None:
+    """Check that each class has an image for training, for validation and for test.
+
+    Args:
+        arrays: the data set.
+        name: of the data set.
+
+    Raises:
+        MembenchError: a class has fewer.
+    """
+    needed = 3 if arrays.test is None else 2
+    for label, count in enumerate(np.bincount(arrays.y, minlength=arrays.num_classes)):
+        if count < needed:
+            raise MembenchError(
+                f"data set {name!r}: {count} images of class {label} are too few: training, "
+                f"validation and test take {needed} at least; drop the class, or find more"
+            )
 
 
 def _cut_test_rows(

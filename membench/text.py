@@ -14,6 +14,7 @@ import unicodedata
 from pathlib import Path
 
 from membench.errors import MembenchError
+from membench.torch_errors import torch_says
 
 MAX_LENGTH = 300  #: characters of a shortened line
 #: Categories of Unicode: control, format (characters without width, or that turn the direction of
@@ -67,6 +68,13 @@ def printable(line: str) -> str:
     return visible(line.expandtabs())
 
 
+def display_path(path: str, line: int = 0) -> str:
+    """Shorten a path to what its author types, and append the line if there is one."""
+    shown = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
+    suffix = f":{line}" if line else ""
+    return one_line(shown) + suffix
+
+
 def explain(error: BaseException) -> str:
     """Describe an exception in one line of at most 300 characters.
 
@@ -74,24 +82,26 @@ def explain(error: BaseException) -> str:
     in a plugin's file, else the deepest frame. A `MembenchError` is shown without its class.
     """
     name = "" if isinstance(error, MembenchError) else f"{type(error).__name__}: "
-    place = _place(error)
-    return short(f"{name}{error}", limit=MAX_LENGTH - len(place)) + place
+    path, line = _place(error)
+    place = f" ({path.parent.name}/{path.name}:{line})" if path else ""
+    known = torch_says(error, f"{path}:{line}")
+    message = known.what if known else f"{name}{error}"
+    return short(message, limit=MAX_LENGTH - len(place)) + place
 
 
-def _place(error: BaseException) -> str:
-    """Name the file and line that raised the error, as ` (folder/file.py:12)`; "" if none did."""
+def _place(error: BaseException) -> tuple[Path | None, int]:
+    """Return the file and the line that raised the error; None and 0 if none did."""
     frames = []
     for frame in traceback.extract_tb(error.__traceback__):
         if os.path.isabs(frame.filename):  # not <string> or <frozen importlib>
             frames.append(frame)
     if not frames:
-        return ""
+        return None, 0
     deepest = frames[-1]
     for frame in frames:
         if _is_plugin_file(frame.filename):
             deepest = frame
-    path = Path(deepest.filename)
-    return f" ({path.parent.name}/{path.name}:{deepest.lineno})"
+    return Path(deepest.filename), deepest.lineno or 0
 
 
 def _is_plugin_file(filename: str) -> bool:

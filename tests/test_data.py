@@ -487,14 +487,14 @@ def test_too_few_images_for_the_split_are_refused_in_one_line(digits: Arrays) ->
         draw_run(digits, Split(797, 900, 400), registry().signal("real"), None, "digits/mlp", 0)
     assert str(error.value) == (
         "digits/mlp: the suite wants 900 training, 400 validation and 797 test images; "
-        "this data set has 1000 and 797 for test"
+        "this data set has 1000, and 797 for test: take fewer, as with --train-size"
     )
 
 
 def test_too_few_test_images_are_refused_in_one_line() -> None:
     x, y = np.zeros((30, 1, 2, 2), np.uint8), np.arange(30) % 2
     arrays = Arrays(x, y, 2, test=(x[:5], y[:5]))
-    with pytest.raises(MembenchError, match=r"d/mlp: .* and 8 test images; .* 30 and 5 for test"):
+    with pytest.raises(MembenchError, match=r"d/mlp: .* and 8 test images; .* 30, and 5 for test"):
         draw_run(
             arrays,
             Split(test=8, train=20, validation=10),
@@ -503,7 +503,7 @@ def test_too_few_test_images_are_refused_in_one_line() -> None:
             "d/mlp",
             0,
         )
-    with pytest.raises(MembenchError, match=r"d/mlp: .* and 40 test images; .* 0 and 30 for test"):
+    with pytest.raises(MembenchError, match=r"d/mlp: .* and 40 test images; .* 0, and 30 for test"):
         draw_run(
             Arrays(x, y, 2),
             Split(test=40, train=0, validation=0),

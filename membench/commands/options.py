@@ -105,20 +105,8 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="write the outcomes to FILE as a certificate"
     )
-    parser.add_argument(
-        "-q",
-        dest="verbosity",
-        action="store_const",
-        const=-1,
-        default=0,
-        help="show only what failed",
-    )
-    parser.add_argument(
-        "-v",
-        dest="verbosity",
-        action="store_const",
-        const=1,
-        help="show every check, and what it asks",
+    add_verbosity(
+        parser, quiet="show only what failed", verbose="show every check, and what it asks"
     )
     add_data_folder(parser)
     add_plugins(parser)
@@ -285,6 +273,36 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="stop a pack that makes no progress for this time; default: %(default)s",
     )
+    group = parser.add_argument_group("what is printed")
+    add_verbosity(
+        group, quiet="show nothing but what failed, and the result", verbose="show tracebacks"
+    )
+    group.add_argument(
+        "--durations",
+        type=positive_integer,
+        metavar="N",
+        help="show the N packs that took longest",
+    )
+    group.add_argument(
+        "--junit-xml",
+        type=Path,
+        metavar="FILE",
+        help="write a JUnit report to FILE, a test case a cell, for a CI system",
+    )
+
+
+def add_verbosity(parser: argparse._ActionsContainer, quiet: str, verbose: str) -> None:
+    """Add `-q` and `-v`, which set `verbosity` to -1 and 1."""
+    for flag, level, text in (("-q", -1, quiet), ("-v", 1, verbose)):
+        parser.add_argument(
+            flag,
+            f"--{'quiet' if level < 0 else 'verbose'}",
+            dest="verbosity",
+            action="store_const",
+            const=level,
+            default=0,
+            help=text,
+        )
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

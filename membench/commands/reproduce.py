@@ -62,6 +62,7 @@ def reproduce(options: argparse.Namespace) -> int:
         0; 1 if cells, analyses or plugins failed; 2 if interrupted.
     """
     if not options.collect_only:
+        session.check_results_folder(options.out)
         refuse_foreign_pages(options.out, is_paper=True)
     with closing(ForkServer()) as server:
         return _reproduce(options, server)

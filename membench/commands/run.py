@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
         )
     if not options.collect_only:
+        session.check_results_folder(options.out)
         refuse_foreign_pages(options.out)
     with closing(ForkServer()) as server:
         return _run(options, server)

@@ -7,17 +7,21 @@ something to train.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Collection
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from membench.api import Architecture
 from membench.api import Net
 from membench.commands.selection import names_in
 from membench.commands.selection import nothing_selected
+from membench.data import check_classes
+from membench.data import check_split
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
@@ -29,6 +33,7 @@ from membench.planning.select import compile_expression
 from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
+from membench.planning.suites import split_of
 from membench.records import parse_id
 from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
@@ -120,7 +125,29 @@ def plan_suite(
             if options.expression is None:
                 raise
             raise nothing_selected(options.expression, suite, registry, error.skipped) from error
+    _check_sizes(plan, datasets)
     return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
+
+
+def _check_sizes(plan: Plan, datasets: DatasetLoader) -> None:
+    """Check that the data fill the splits and the batches; of data that are absent, the batches.
+
+    Raises:
+        MembenchError: a data set is too small, a class too rare, or a batch too large.
+    """
+    for name in plan.manifest.datasets:
+        if datasets.is_available(name):
+            check_classes(datasets.arrays(name), name)
+    for task, recipe in plan.keys.recipes.items():
+        name = task.partition("/")[0]
+        split = split_of(plan.suite, name)
+        if datasets.is_available(name):
+            check_split(datasets.arrays(name), split, task)
+        if recipe.steps(split.trained) == 0:
+            raise MembenchError(
+                f"{task}: {split.trained} training images fill no batch of {recipe.batch}: take "
+                "more, as with --train-size, or a smaller batch in the recipe"
+            )
 
 
 def _selection(
@@ -186,8 +213,34 @@ def plugin_origin(entry: PluginEntry) -> str:
     return entry.origin
 
 
+def check_results_folder(out: Path) -> None:
+    """Check that the folder of results can be written, before anything is planned.
+
+    Raises:
+        MembenchError: a part of its path is a file, or the nearest folder that is there refuses.
+    """
+    for folder in (out, *out.absolute().parents):
+        if folder.is_dir():
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise MembenchError(f"--out {out}: you may not write in {folder}")
+            return
+        if folder.exists():
+            raise MembenchError(f"--out {out}: {folder} is a file, no folder")
+
+
 def print_left_out(suite: PlannedSuite) -> None:
-    """Print on stderr what the suite does not train unless it is asked for, and how to ask."""
+    """Print on stderr what the suite does not train unless it is asked for, and how to ask.
+
+    What it lacks for a board is said too.
+    """
+    lacking = [name for name in ("real", "randY") if name not in suite.signals]
+    lacking += [] if any(name.startswith("mixed@") for name in suite.signals) else ["mixed@0.4"]
+    if lacking:
+        print(
+            f"suite {suite.name}: without {', '.join(lacking)} its runs are stored, and no row is "
+            f"scored (for a board: --signals {','.join((*lacking, *suite.signals))})",
+            file=sys.stderr,
+        )
     for name, why in suite.left_out.items():
         option = "--datasets" if name in suite.splits else "--architectures"
         print(

@@ -33,6 +33,7 @@ from membench.errors import MembenchError
 from membench.execution.display import Display
 from membench.execution.display import Header
 from membench.execution.display import by_origin
+from membench.execution.display import print_durations
 from membench.execution.display import print_header
 from membench.execution.display import print_summary
 from membench.execution.forecast import Expected
@@ -43,6 +44,7 @@ from membench.execution.pool import run_packs
 from membench.execution.summary import Summary
 from membench.execution.worker import worker_command
 from membench.execution.worker import worker_environ
+from membench.files import disk_errors
 from membench.planning.packs import Pack
 from membench.planning.packs import merge_packs
 from membench.records import Record
@@ -145,7 +147,8 @@ def train_missing(
     Args:
         job: what is planned.
         store: where the records go.
-        options: device, workers, plugins, data_dir, time_limit and maxfail.
+        options: device, workers, plugins, data_dir, time_limit, maxfail, verbosity, durations and
+            junit_xml.
         server: forks the workers.
     """
     packs = _ready(job.packs(_keys_to_leave(job)), job, options)
@@ -153,8 +156,23 @@ def train_missing(
         start_server(server, options, any(pack.compiled for pack in packs))
     trained = {key for pack in packs for key in pack.keys}
     reused = len(job.records.keys() - trained)
+    written = store.news()
     summary = _train_packs(job, packs, store, options, server, reused=reused)
+    if options.junit_xml:
+        _write_junit_report(options.junit_xml, job.title, written.read())
     return TrainingOutcome(summary, failed_before=len(failed_keys(job.records) - trained))
+
+
+def _write_junit_report(path: Path, title: str, records: Iterable[Record]) -> None:
+    """Write the JUnit report of what has been trained.
+
+    Raises:
+        MembenchError: the file cannot be written (DISK).
+    """
+    from membench.report import junit
+
+    with disk_errors("write", path):
+        path.write_bytes(junit.report(title, records))
 
 
 def _ready(packs: list[Pack], job: TrainingJob, options: argparse.Namespace) -> list[Pack]:
@@ -238,7 +256,8 @@ def _train_packs(
         plugins=by_origin(job.plugins),
         products=tuple(describe_choices(job.precisions)),
     )
-    print_header(console, header)
+    if options.verbosity >= 0:
+        print_header(console, header)
     news = store.news()
 
     def follow_up(pack: Pack) -> list[Pack]:
@@ -251,7 +270,7 @@ def _train_packs(
         return further
 
     forecast = Forecast(workers, job.experience)
-    with Display(console, forecast) as display:
+    with Display(console, forecast, quiet=options.verbosity < 0) as display:
         display.plan(packs, job.follow_up.expected if job.follow_up else Expected())
         summary = run_packs(
             packs,
@@ -268,7 +287,9 @@ def _train_packs(
             server=server,
             follow_up=follow_up,
         )
-    print_summary(console, summary)
+    print_summary(console, summary, options.verbosity)
+    if options.durations:
+        print_durations(console, summary, options.durations)
     return summary
 
 

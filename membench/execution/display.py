@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -28,8 +29,10 @@ from rich.text import Text
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Forecast
 from membench.execution.protocol import Event
+from membench.execution.summary import Failure
 from membench.execution.summary import Summary
 from membench.planning.packs import Pack
+from membench.text import display_path
 from membench.text import printable
 from membench.text import short
 
@@ -161,13 +164,15 @@ class Display:
     Args:
         console: where it is shown.
         forecast: tells the time left.
+        quiet: whether only what fails is shown.
     """
 
-    def __init__(self, console: Console, forecast: Forecast) -> None:
+    def __init__(self, console: Console, forecast: Forecast, quiet: bool = False) -> None:
         self._console = console
         self._meter = Meter(forecast)
+        self._quiet = quiet
         self._bars: _Bars | None = None
-        if console.is_terminal and not os.environ.get("CI"):
+        if console.is_terminal and not os.environ.get("CI") and not quiet:
             self._bars = _Bars(console)
         self._last_line = float("-inf")  #: when it was printed
 
@@ -193,7 +198,8 @@ class Display:
 
     def print_row(self, line: RenderableType) -> None:
         """Print a row of the board that is complete, above the bars."""
-        self._console.print(line, soft_wrap=True)
+        if not self._quiet:
+            self._console.print(line, soft_wrap=True)
 
     def on_event(self, event: Event) -> None:
         """Show what happened."""
@@ -204,7 +210,7 @@ class Display:
         if self._bars:
             self._bars.update_all(self._meter, now)
             self._bars.update_worker(self._meter, event)
-        elif self._line_is_due(event, now):
+        elif not self._quiet and self._line_is_due(event, now):
             self._last_line = now
             line = _progress_line(self._meter, event, now)
             self._console.print(line, soft_wrap=True, highlight=False)
@@ -293,18 +299,52 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def print_summary(console: Console, summary: Summary) -> None:
-    """Print what failed and why, with the end of its worker's output, and the counts of cells."""
-    for index, failure in enumerate(summary.failures):
-        console.print(Rule(Text(short(failure.pack)), style="red", align="left"))
-        if index < _MAX_OUTPUTS:
+def print_summary(console: Console, summary: Summary, verbosity: int = 0) -> None:
+    """Print what failed and why, once for each reason, and the counts of cells.
+
+    Args:
+        console: where to.
+        summary: of the run.
+        verbosity: 1 prints the end of each worker's output too, the traceback included.
+    """
+    if verbosity > 0:
+        for failure in summary.failures[:_MAX_OUTPUTS]:
+            console.print(Rule(Text(short(failure.pack)), style="red", align="left"))
             for line in failure.output.splitlines()[-_MAX_OUTPUT_LINES:]:
                 console.print(Text(printable(line), style="dim"), soft_wrap=True)
-        reason = Text.assemble((failure.status, "bold red"), f": {short(failure.reason)}")
-        console.print(reason, soft_wrap=True)
+    for text in _failures(summary.failures):
+        console.print(text, soft_wrap=True)
+    if summary.failures and verbosity <= 0:
+        console.print(Text("-v shows the tracebacks", style="dim"))
     if summary.interrupted:
         console.print(Text(_interrupted(summary), style="bold yellow"), soft_wrap=True)
     console.print(Rule(_totals(summary), style="red" if summary.failures else "green"))
+
+
+def print_durations(console: Console, summary: Summary, count: int) -> None:
+    """Print the packs that took longest, compilation included."""
+    longest = sorted(summary.durations, key=lambda duration: -duration[1])[:count]
+    console.print(Text(f"slowest {len(longest)} packs", style="bold"))
+    for pack, seconds in longest:
+        console.print(Text(f"{seconds:8.2f} s  {short(pack)}"), soft_wrap=True)
+
+
+def _failures(failures: Iterable[Failure]) -> Iterator[Text]:
+    """Yield a line for each regularizer, status and reason, and the command that looks into it."""
+    groups: dict[tuple[str, str, str], list[Failure]] = {}
+    for failure in failures:
+        # a reason may name the cell: what is alike is told once
+        group = failure.regularizer or failure.pack, failure.status, failure.reason
+        groups.setdefault(group, []).append(failure)
+    for (name, status, reason), alike in groups.items():
+        cells = sum(failure.cells for failure in alike)
+        line = Text.assemble(
+            (status, "bold red"), f" {short(name)}, {cells} cells: {short(reason)}"
+        )
+        files = {file for failure in alike for file in failure.files}
+        for file in sorted(files):
+            line.append(f"\n       membench check {short(display_path(file))} says how to mend it")
+        yield line
 
 
 def _interrupted(summary: Summary) -> str:

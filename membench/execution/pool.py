@@ -289,6 +289,7 @@ class _Pool:
             pack = self._queue.take(worker.compiled, busy, worker.foreign_files)
             if pack is not None:
                 self._running[slot] = pack
+                self._recorder.given(slot)
                 worker.submit(pack, self._limits.pack_seconds)
             elif self._queue:
                 worker.retired = True
@@ -358,7 +359,7 @@ class _Pool:
     def _fail(self, slot: int, pack: Pack, status: str, reason: str) -> None:
         del self._running[slot]
         worker = self._workers[slot]
-        failure = Failure(pack=pack.id, status=status, reason=reason, output=worker.process.output)
+        failure = Failure.of(pack, status, reason, worker.process.output, len(pack.cells))
         self._recorder.failed(slot, pack, failure, worker.versions)
         self._queue.add(self._follow_up(pack))
 

@@ -29,6 +29,22 @@ class Failure:
     status: str  #: "failed" or "timeout"
     reason: str  #: one line
     output: str = ""  #: the end of what its worker printed, the traceback included
+    regularizer: str = ""
+    cells: int = 0  #: that gave no results
+    files: tuple[str, ...] = ()  #: of its plugins that do not ship
+
+    @classmethod
+    def of(cls, pack: Pack, status: str, reason: str, output: str, cells: int) -> Failure:
+        """Return the failure of a pack, or of some of its cells."""
+        return cls(
+            pack=pack.id,
+            status=status,
+            reason=reason,
+            output=output,
+            regularizer=pack.cells[0].regularizer,
+            cells=cells,
+            files=tuple(sorted(pack.foreign_files)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +61,7 @@ class Summary:
     #: cells of each pack that the signal ended, and the share of it that was trained
     lost: tuple[tuple[int, float], ...] = ()
     failures: tuple[Failure, ...] = ()
+    durations: tuple[tuple[str, float], ...] = ()  #: of each pack that ended: id, seconds
     seconds: float = 0.0
 
 
@@ -64,6 +81,12 @@ class RunRecorder:
         self._writer: Writer | None = None
         self._counts: Counter[str] = Counter()
         self._started = time.monotonic()
+        self._given: dict[int, float] = {}  #: worker -> when it was given its pack
+        self._durations: list[tuple[str, float]] = []
+
+    def given(self, worker: int) -> None:
+        """Note that a worker has been given a pack."""
+        self._given[worker] = time.monotonic()
 
     def stored(
         self, worker: int, pack: Pack, counts: Counter[str], reason: str, output: str
@@ -78,10 +101,10 @@ class RunRecorder:
             output: the end of what the worker printed.
         """
         self._counts += counts
+        self._note_duration(worker, pack)
         if counts["failed"] or counts["timeout"]:
-            self.failures.append(
-                Failure(pack=pack.id, status="failed", reason=reason, output=output)
-            )
+            cells = counts["failed"] + counts["timeout"]
+            self.failures.append(Failure.of(pack, "failed", reason, output, cells))
         self.emit(
             Event(kind="stored", worker=worker, pack=pack, done=1.0, counts=counts, reason=reason)
         )
@@ -98,6 +121,7 @@ class RunRecorder:
         if self._writer is None:
             self._writer = self._store.writer()
         self._writer.append(failed_records(pack, failure, versions))
+        self._note_duration(worker, pack)
         counts = Counter({failure.status: len(pack.cells)})
         self._counts += counts
         self.failures.append(failure)
@@ -112,6 +136,9 @@ class RunRecorder:
             )
         )
 
+    def _note_duration(self, worker: int, pack: Pack) -> None:
+        self._durations.append((pack.id, time.monotonic() - self._given.pop(worker)))
+
     def summary(self, reused: int, interrupted: bool) -> Summary:
         """Return what was counted so far."""
         counts = {status: self._counts[status] for status in STATUSES}
@@ -121,6 +148,7 @@ class RunRecorder:
             interrupted=interrupted,
             lost=tuple(self.lost),
             failures=tuple(self.failures),
+            durations=tuple(self._durations),
             seconds=time.monotonic() - self._started,
         )
 

@@ -231,11 +231,12 @@ def make_plan(
         probes=suite.probes,
     )
     skipped = _skipped(suite, registry, skip)
-    cells = []
+    cells: list[Cell] = []
+    impossible: list[Cell] = []
     for entry in registry.regularizers.values():
         for cell in _cells(suite, entry):
-            if (cell.dataset, cell.architecture, cell.regularizer) not in skipped:
-                cells.append(cell)
+            is_skipped = (cell.dataset, cell.architecture, cell.regularizer) in skipped
+            (impossible if is_skipped else cells).append(cell)
     selected = cells
     if select is not None:
         selected = _selected(cells, select)
@@ -246,7 +247,9 @@ def make_plan(
     keys = CellKeys.of_tasks(suite, registry, arrays, tasks)
     for task, recipe in keys.recipes.items():
         check_recipe(recipe, registry, task)
-    manifest = _manifest(registry, keys, cells, selected, skipped)
+    asked_for = {cell.regularizer for cell in impossible if select is None or select(cell.id)}
+    unable = asked_for - {cell.regularizer for cell in cells}
+    manifest = _manifest(registry, keys, cells, selected, skipped, unable)
     code = CodeOfPlan(registry).of
     return Plan(suite=suite, manifest=manifest, cells=tuple(selected), keys=keys, code=code)
 
@@ -317,11 +320,20 @@ def _manifest(
     cells: list[Cell],
     selected: list[Cell],
     skipped: dict[ProgramId, str],
+    unable: set[str],
 ) -> Manifest:
     """Return what the suite planned.
 
     It has the keys of all choosing cells of the regularizers that are selected somewhere: a
     regularizer is complete only with all of them.
+
+    Args:
+        registry: what there is.
+        keys: of the suite's cells.
+        cells: all cells of the suite.
+        selected: those that are selected.
+        skipped: where regularizers cannot act, and why.
+        unable: the selected regularizers that cannot act on any task.
     """
     suite = keys.suite
     pairs = {(cell.task, cell.regularizer) for cell in selected}
@@ -338,25 +350,22 @@ def _manifest(
         confirming=suite.confirming,
         recipes={task: asdict(recipe) for task, recipe in keys.recipes.items()},
         datasets=dict(keys.arrays),
-        entries=_entries(registry, cells, pairs, skipped),
+        entries=_entries(registry, {name for _, name in pairs} | unable, skipped),
         cells=planned,
         probes=(suite.probes,) if suite.probes else (),
     )
 
 
 def _entries(
-    registry: Registry, cells: list[Cell], pairs: set[Pair], skipped: dict[ProgramId, str]
+    registry: Registry, names: Container[str], skipped: Mapping[ProgramId, str]
 ) -> tuple[Entry, ...]:
-    """Return an entry for each regularizer that is selected, or that cannot act on any task.
+    """Return an entry for each regularizer of these names.
 
     Args:
         registry: what there is.
-        cells: all cells of the suite.
-        pairs: the selected ones.
+        names: of the selected regularizers.
         skipped: where regularizers cannot act, and why.
     """
-    unable = {name for _, _, name in skipped} - {cell.regularizer for cell in cells}
-    names = {name for _, name in pairs} | unable
     entries = []
     for plugin in registry.regularizers.values():
         if plugin.name not in names:

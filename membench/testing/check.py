@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from membench.text import one_line
+from membench.text import display_path
 
 PASSED, FAILED, WARNED, SKIPPED = "passed", "failed", "warned", "skipped"
 
@@ -62,13 +60,6 @@ class Outcome:
     where: str = ""  #: file:line in the plugin
     mend: str = ""
     seconds: float = 0.0
-
-
-def display_path(path: str, line: int = 0) -> str:
-    """Shorten a path to what its author types, and append the line if there is one."""
-    shown = os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
-    suffix = f":{line}" if line else ""
-    return one_line(shown) + suffix
 
 
 def source_location(function: Any) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.check import display_path
 from membench.testing.check import source_location
 from membench.testing.side_effects import changed_state
 from membench.testing.side_effects import fingerprint
@@ -17,6 +16,7 @@ from membench.testing.side_effects import global_state
 from membench.testing.side_effects import preserved_globals
 from membench.testing.side_effects import sha256
 from membench.testing.subject import Subject
+from membench.text import display_path
 
 
 def import_is_quiet(subject: Subject) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from membench.api import STAGES
-from membench.testing.check import display_path
+from membench.text import display_path
 
 # --- global state ---------------------------------------------------------------------------------
 

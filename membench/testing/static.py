@@ -14,8 +14,8 @@ from pathlib import Path
 
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
-from membench.testing.check import display_path
 from membench.testing.subject import Subject
+from membench.text import display_path
 
 # --- the docstring and the grid -------------------------------------------------------------------
 

@@ -32,7 +32,15 @@ from membench.store.store import Store
 from membench.studies import Arm
 
 OPTIONS = Namespace(
-    device="auto", workers=None, plugins=(), data_dir=None, time_limit=60, maxfail=None
+    device="auto",
+    workers=None,
+    plugins=(),
+    data_dir=None,
+    time_limit=60,
+    maxfail=None,
+    verbosity=0,
+    durations=None,
+    junit_xml=None,
 )
 
 

@@ -17,6 +17,7 @@ from membench.execution.display import Header
 from membench.execution.display import Meter
 from membench.execution.display import by_origin
 from membench.execution.display import clock
+from membench.execution.display import print_durations
 from membench.execution.display import print_header
 from membench.execution.display import print_summary
 from membench.execution.forecast import Expected
@@ -189,43 +190,60 @@ def test_the_header_says_what_runs_where_with_which_plugins() -> None:
     ]
 
 
-def test_the_summary_names_each_failed_pack_and_counts_the_cells() -> None:
-    console = make_console()
+def failure(index: int = 0, reason: str = HOSTILE, status: str = "failed") -> Failure:
+    pack = make_pack("mine", index, file="plugins/mine.py")
     output = f"Traceback\n  {HOSTILE}\n" + "    line\n" * 3
-    failures = (
-        Failure(pack=f"d/a/{HOSTILE} x2", status="failed", reason=HOSTILE, output=output),
-        Failure(pack="d/a/b x3", status="timeout", reason="too long"),
-    )
+    return Failure.of(pack, status, reason, output, cells=len(pack.cells))
+
+
+def test_the_summary_tells_each_reason_once_and_the_command_that_looks_into_it() -> None:
+    console = make_console()
+    failures = (failure(0), failure(1), failure(2, "too long", "timeout"))
     print_summary(
         console,
-        Summary(ok=610, diverged=5, failed=2, timeout=3, reused=12, failures=failures, seconds=754),
+        Summary(ok=610, diverged=5, failed=4, timeout=2, reused=12, failures=failures, seconds=754),
     )
     lines = [line.strip(" ─") for line in printed(console).splitlines()]
-    assert lines[0].startswith("d/a/[red]big[/red]")
-    assert "[red]big[/red]  [2J  :smile: {x}  back" in lines
-    assert f"failed: {SHOWN}" in lines
-    assert lines[-3:] == [
-        "d/a/b x3",
-        "timeout: too long",
-        "610 ok, 5 diverged, 2 failed, 3 timeout, 12 reused in 12:34",
+    assert lines == [
+        f"failed mine, 4 cells: {SHOWN}",
+        "membench check plugins/mine.py says how to mend it",
+        "timeout mine, 2 cells: too long",
+        "membench check plugins/mine.py says how to mend it",
+        "-v shows the tracebacks",
+        "610 ok, 5 diverged, 4 failed, 2 timeout, 12 reused in 12:34",
     ]
     assert not set(printed(console)) & set("\x1b\x07\u202e")
 
 
-def test_only_the_first_five_failures_show_their_output() -> None:
+def test_a_verbose_summary_shows_the_output_of_the_first_five_failures() -> None:
     console = make_console()
-    print_summary(
-        console,
-        Summary(
-            failed=20,
-            failures=tuple(
-                Failure(pack=f"p{i}", status="failed", reason="x", output="noise")
-                for i in range(20)
-            ),
-        ),
-    )
-    assert printed(console).count("noise") == 5
-    assert all(f"p{i} ─" in printed(console) for i in range(20))
+    print_summary(console, Summary(failures=tuple(failure(i) for i in range(20))), verbosity=1)
+    shown = printed(console)
+    assert shown.count("Traceback") == 5
+    assert "[red]big[/red]  [2J  :smile: {x}  back" in shown
+    assert "failed mine, 40 cells" in shown
+
+
+def test_the_longest_packs_are_shown_in_order() -> None:
+    console = make_console()
+    summary = Summary(durations=(("a x15", 3.0), ("b x15", 12.5), ("c x15", 1.0)))
+    print_durations(console, summary, 2)
+    assert printed(console).splitlines() == [
+        "slowest 2 packs",
+        "   12.50 s  b x15",
+        "    3.00 s  a x15",
+    ]
+
+
+def test_a_quiet_run_shows_what_fails_and_nothing_else() -> None:
+    console = make_console()
+    with Display(console, Forecast(workers=1, experience=Experience()), quiet=True) as display:
+        display.plan(packs_of(2), Expected())
+        display.on_event(Event(kind="started", worker=0, pack=make_pack()))
+        display.on_event(stored())
+        display.print_row("a row")
+        display.on_event(Event(kind="failed", worker=0, pack=make_pack(index=1), reason="why"))
+    assert printed(console) == "FAILED d/a/good[0.5]/real/seed2 x2: why\n"
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_what_is_lost() -> None:
