@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from typing import NoReturn
 
 from membench import __version__
@@ -42,6 +43,12 @@ COMMANDS = (
         function="list:list_plugins",
         help="List the plugins and suites that can be run.",
         add_options=options.add_list_options,
+    ),
+    Command(
+        name="show",
+        function="show:show",
+        help="Show one plugin: what it is, its strengths, its rows on the boards.",
+        add_options=options.add_show_options,
     ),
     Command(
         name="plan",
@@ -74,6 +81,12 @@ COMMANDS = (
         add_options=options.add_report_options,
     ),
     Command(
+        name="forget",
+        function="forget:forget",
+        help="Drop the records of failed or unwanted cells; write the board.",
+        add_options=options.add_forget_options,
+    ),
+    Command(
         name="check",
         function="check:check",
         help="Check plugins against the contract and say how to mend them.",
@@ -82,7 +95,7 @@ COMMANDS = (
     Command(
         name="new",
         function="new:new",
-        help="Write the file of a new regularizer, which passes the check.",
+        help="Write the file of a new plugin, which passes the check.",
         add_options=options.add_new_options,
     ),
     Command(
@@ -109,7 +122,11 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `membench.errors.ExitCode`."""
-    parsed = build_parser().parse_args(arguments)
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.function is None:
+        parser.print_help()
+        return ExitCode.OK
     try:
         return load(parsed.function)(parsed)
     except MembenchError as error:
@@ -136,7 +153,13 @@ def fail(message: str, code: ExitCode) -> ExitCode:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose usage errors are one line and exit with pytest's code, 4."""
+    """A parser whose usage errors are one line and exit with pytest's code, 4.
+
+    No option may be abbreviated: a script would break when another option is added.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Exit with the message and the command that shows the right usage."""
@@ -150,22 +173,23 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure noise-fitting suppression against real-data generalization.",
     )
     parser.add_argument("--version", action="version", version=f"membench {__version__}")
-    _add_commands(parser, COMMANDS, metavar="COMMAND", required=True)
+    parser.set_defaults(function=None)
+    _add_commands(parser, COMMANDS, metavar="COMMAND")
     return parser
 
 
 def _add_commands(
-    parser: argparse.ArgumentParser, commands: Iterable[Command], *, metavar: str, required: bool
+    parser: argparse.ArgumentParser, commands: Iterable[Command], *, metavar: str
 ) -> None:
     """Add a parser for each command, and one for each of its actions."""
-    subparsers = parser.add_subparsers(metavar=metavar, required=required, parser_class=Parser)
+    subparsers = parser.add_subparsers(metavar=metavar, parser_class=Parser)
     for command in commands:
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
         subparser.set_defaults(function=command.function)
         if command.add_options is not None:
             command.add_options(subparser)
         if command.actions:
-            _add_commands(subparser, command.actions, metavar="ACTION", required=False)
+            _add_commands(subparser, command.actions, metavar="ACTION")
 
 
 def load(function: str) -> Callable[[argparse.Namespace], int]:

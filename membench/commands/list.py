@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from rich.box import Box
@@ -20,12 +23,16 @@ from rich.text import Text
 
 from membench.commands import session
 from membench.errors import ExitCode
+from membench.errors import MembenchError
+from membench.errors import unknown_name
 from membench.planning.plan import Plan
+from membench.planning.select import compile_expression
 from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
 from membench.registry.entry import suite_of
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
+from membench.registry.validation import singular
 from membench.text import one_line
 
 #: The only rule of a table is below its headings.
@@ -39,17 +46,69 @@ def list_plugins(options: argparse.Namespace) -> int:
         0; 1 if plugins could not be read.
     """
     registry = session.load_registry(options)
-    print_plugins(registry, as_json=options.json)
+    kinds = [kind_named(options.kind)] if options.kind else list(KINDS)
+    shown = Listing(registry, kinds)
+    if options.expression:
+        shown = Listing(registry, kinds, compile_expression(options.expression))
+        kinds = [kind for kind in kinds if shown.entries(kind)]
+        shown = replace(shown, kinds=kinds)
+    in_full = bool(options.kind or options.expression)
+    if not kinds:
+        print_problems(registry.problems)
+        what = options.kind or "plugin"
+        raise MembenchError(
+            f"no {what} has {options.expression!r} in its name, group, stages or summary",
+            ExitCode.NOTHING,
+        )
+    print_plugins(shown, as_json=options.json, in_full=in_full)
     return ExitCode.FAILED if registry.problems else ExitCode.OK
 
 
-def print_plugins(registry: Registry, as_json: bool) -> None:
-    """Print what can be run on stdout, as tables or one JSON object; what was refused on stderr."""
+def kind_named(word: str) -> str:
+    """Return the kind of plugin that a word names, as in the plural or in the singular.
+
+    Raises:
+        MembenchError: there is none.
+    """
+    for kind in KINDS:
+        if word.lower() in (kind, singular(kind), singular(kind).replace(" ", "")):
+            return kind
+    raise unknown_name("kind of plugin", word, KINDS)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The part of a registry that is shown."""
+
+    registry: Registry
+    kinds: Sequence[str] = KINDS
+    matches: Callable[[str], bool] = lambda text: True  #: of name, group, stages and summary
+
+    def entries(self, kind: str) -> list[PluginEntry]:
+        """Return the shown entries of a kind, sorted by group and name."""
+        shown = []
+        for entry in getattr(self.registry, kind).values():
+            words = (entry.name, entry.group, *entry.acts_on, entry.summary)
+            if self.matches(" ".join(words).lower()):
+                shown.append(entry)
+        return sorted(shown, key=lambda entry: (entry.group, entry.name))
+
+
+def print_plugins(listing: Listing, as_json: bool, in_full: bool = True) -> None:
+    """Print what can be run on stdout; what was refused on stderr.
+
+    Args:
+        listing: what is shown.
+        as_json: whether as one JSON object.
+        in_full: whether as tables; else the names alone, on one screen.
+    """
     if as_json:
-        print(json.dumps(as_dict(registry), indent=1))
+        print(json.dumps(as_dict(listing), indent=1))
+    elif in_full:
+        _print_tables(listing)
     else:
-        _print_tables(registry)
-    print_problems(registry.problems)
+        _print_names(listing)
+    print_problems(listing.registry.problems)
 
 
 def print_problems(problems: Iterable[PluginProblem]) -> None:
@@ -71,19 +130,15 @@ def report_problems(*sources: Registry | Plan) -> ExitCode:
     return ExitCode.FAILED if problems else ExitCode.OK
 
 
-def as_dict(registry: Registry) -> dict[str, list[dict[str, Any]]]:
-    """Return everything in plain JSON types, by kind, sorted by group and name.
+def as_dict(listing: Listing) -> dict[str, list[dict[str, Any]]]:
+    """Return what is shown in plain JSON types, by kind, sorted by group and name.
 
     Infinity, which JSON does not have, is "inf".
     """
     shown = {}
-    for kind in KINDS:
-        shown[kind] = [_plugin_dict(entry) for entry in _sorted_entries(registry, kind)]
+    for kind in listing.kinds:
+        shown[kind] = [_plugin_dict(entry) for entry in listing.entries(kind)]
     return shown
-
-
-def _sorted_entries(registry: Registry, kind: str) -> list[PluginEntry]:
-    return sorted(getattr(registry, kind).values(), key=lambda entry: (entry.group, entry.name))
 
 
 def _plugin_dict(entry: PluginEntry) -> dict[str, Any]:
@@ -110,10 +165,29 @@ def _json_number(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _print_tables(registry: Registry) -> None:
+def _print_names(listing: Listing) -> None:
+    """Print the names of each kind, of regularizers by group, and how to see more."""
+    console = Console(highlight=False)
+    for kind in listing.kinds:
+        entries = listing.entries(kind)
+        console.print(Text(f"{len(entries)} {kind}", style="bold"))
+        groups: dict[str, list[str]] = {}
+        for entry in entries:
+            group = entry.group if kind == "regularizers" else ""
+            groups.setdefault(group, []).append(one_line(entry.name))
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for group, names in groups.items():
+            table.add_row(Text(f"  {one_line(group)}".rstrip()), Text(", ".join(names)))
+        console.print(table)
+    console.print(Text("membench list KIND, list -k EXPR and show NAME tell more", style="dim"))
+
+
+def _print_tables(listing: Listing) -> None:
     console = Console()
-    for kind in KINDS:
-        entries = _sorted_entries(registry, kind)
+    for kind in listing.kinds:
+        entries = listing.entries(kind)
         console.print(Text(f"{len(entries)} {kind}", style="bold"))
         table = _suite_table if kind == "suites" else _plugin_table
         console.print(table(entries, console.width))

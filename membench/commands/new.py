@@ -1,6 +1,7 @@
 """`membench new NAME`: write a commented plugin file that passes `membench check`.
 
-There is a template for each stage of the training step.
+There is a template for each stage of the training step here; those of the other kinds are in
+`kind_templates`.
 """
 
 from __future__ import annotations
@@ -10,55 +11,86 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from membench.commands import session
+from membench.commands.kind_templates import KINDS
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.files import disk_errors
-from membench.registry.discovery import shipped_folder
+from membench.registry.registry import KINDS as REGISTRY_KINDS
 from membench.registry.validation import NAME
 
 
 def new(options: argparse.Namespace) -> int:
-    """Write a regularizer's file and print what to do next.
+    """Write a plugin's file and print what to do next.
 
     Raises:
         MembenchError: the name is illegal or taken, the stage is unknown, or the file exists.
     """
     name: str = options.name
     folder: Path = options.out
-    text = render(name, options.stage)
+    if options.kind == "regularizer":
+        text = render(name, options.stage or "loss")
+        tries: tuple[str, ...] = (
+            "run --suite smoke -k NAME --out my-board",
+            "run -k NAME --out my-board",
+        )
+    else:
+        if options.stage is not None:
+            raise MembenchError(f"--stage is of regularizers, not of kind {options.kind}")
+        text = render_kind(name, options.kind)
+        tries = KINDS[options.kind].tries
     path = folder / f"{name.replace('-', '_')}.py"
-    if any((shipped_folder() / "regularizers").glob(path.name)):
-        raise MembenchError(f"{name!r} ships with membench: take another name")
+    if path.exists():
+        raise _there_already(path)
+    registry = session.load_registry(options)
+    if any(name in getattr(registry, kind) for kind in REGISTRY_KINDS):
+        raise MembenchError(f"{name!r} is registered already: take another name")
     with disk_errors("write", path):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise MembenchError(
-                f"{path} is there already: take another name, or remove it"
-            ) from None
+            raise _there_already(path) from None
     plugin_option = "" if folder == Path("plugins") else f" -p {path}"
     print(f"wrote {path}: change what it does, then")
     print(f"  membench check {path}")
-    print(f"  membench run --suite smoke -k {name}{plugin_option}")
-    print(f"  membench run -k {name}{plugin_option}")
+    for words in tries:
+        print(f"  membench {words.replace('NAME', name)}{plugin_option}")
     return ExitCode.OK
 
 
-def render(name: str, stage: str) -> str:
-    """Return the text of a plugin file.
+def _there_already(path: Path) -> MembenchError:
+    return MembenchError(f"{path} is there already: take another name, or remove it")
+
+
+def render_kind(name: str, kind: str) -> str:
+    """Return the text of a plugin file of a kind other than regularizers.
 
     Raises:
-        MembenchError: the name is illegal or the stage is unknown.
+        MembenchError: the name is illegal.
     """
+    _check_name(name)
+    return KINDS[kind].text.replace("NAME", name)
+
+
+def _check_name(name: str) -> None:
     if not NAME.fullmatch(name) or name == "none":
         near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         hint = f"; try {near}" if near and near not in (name, "none") else ""
         raise MembenchError(
             f"illegal name {name!r}: lower-case letters, digits and hyphens, a letter first{hint}"
         )
+
+
+def render(name: str, stage: str) -> str:
+    """Return the text of a regularizer's file.
+
+    Raises:
+        MembenchError: the name is illegal or the stage is unknown.
+    """
+    _check_name(name)
     template_name = SHARED_TEMPLATES.get(stage, stage)
     if template_name not in TEMPLATES:
         raise unknown_name("stage", stage, [*TEMPLATES, *SHARED_TEMPLATES])

@@ -10,11 +10,61 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+#: what `membench new --kind` writes
+NEW_KINDS = (
+    "regularizer",
+    "architecture",
+    "dataset",
+    "signal",
+    "optimizer",
+    "suite",
+    "probe",
+    "study",
+)
+
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench list`."""
+    parser.add_argument(
+        "kind",
+        nargs="?",
+        metavar="KIND",
+        help="show this kind as a table: regularizers, architectures, datasets, signals, "
+        "optimizers, probes, suites or studies",
+    )
+    parser.add_argument(
+        "-k",
+        dest="expression",
+        metavar="EXPR",
+        help="show what has the words in its name, group, stages or summary: 'weights and not l1'",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     add_plugins(parser)
+
+
+def add_show_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench show`."""
+    parser.add_argument("name", metavar="NAME", help="of a plugin of any kind, or a composition")
+    add_results_folder(parser)
+    add_plugins(parser)
+
+
+def add_forget_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench forget`."""
+    parser.add_argument(
+        "-k",
+        dest="expression",
+        metavar="EXPR",
+        help="forget the cells whose id matches, as in `membench run`",
+    )
+    parser.add_argument(
+        "--failed", action="store_true", help="forget only cells that failed or timed out"
+    )
+    parser.add_argument("--suite", metavar="NAME", help="forget of this suite; default: of all")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the ids of the cells, and forget nothing"
+    )
+    add_results_folder(parser)
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -120,10 +170,17 @@ def add_new_options(parser: argparse.ArgumentParser) -> None:
         help="the name: lower-case letters, digits and hyphens",
     )
     parser.add_argument(
+        "--kind",
+        choices=NEW_KINDS,
+        default="regularizer",
+        metavar="KIND",
+        help=f"choose what it is: {', '.join(NEW_KINDS)}; default: %(default)s",
+    )
+    parser.add_argument(
         "--stage",
-        default="loss",
         metavar="STAGE",
-        help="choose the stage of the step at which it acts; default: %(default)s",
+        help="choose the stage of the step at which a regularizer acts: batch, perturb, hidden, "
+        "loss, penalty, grads, weights, init, update or readout; default: loss",
     )
     parser.add_argument(
         "--out",
@@ -132,6 +189,7 @@ def add_new_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write the file to this folder; default: %(default)s",
     )
+    add_plugins(parser)
 
 
 def add_fetch_options(parser: argparse.ArgumentParser) -> None:

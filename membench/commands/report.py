@@ -120,6 +120,30 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
     return render(suites, commits, calibration, figure_cache, pages_beside(out), _scores_below(out))
 
 
+def read_scores(out: Path) -> dict[Path, dict[str, Any]]:
+    """Read the scores of the board in a folder and of the boards in the folders of it, by folder.
+
+    Raises:
+        MembenchError: one of their files is damaged.
+    """
+    from membench.report import orders
+
+    scores = {}
+    for path in (out / orders.FILE, *sorted(out.glob(f"*/{orders.FILE}"))):
+        if path.is_file():
+            try:
+                scores[path.parent] = orders.decode(path.read_bytes())
+            except ValueError as error:
+                raise _damaged(path, error) from error
+    return scores
+
+
+def _damaged(path: Path, error: ValueError) -> MembenchError:
+    return MembenchError(
+        f"{path} is damaged ({error}): write it again with `membench report --out {path.parent}`"
+    )
+
+
 def _scores_below(out: Path) -> list[dict[str, Any]]:
     """Read the scores of the boards in the folders of `out`.
 
@@ -134,10 +158,7 @@ def _scores_below(out: Path) -> list[dict[str, Any]]:
         try:
             scores.append(orders.decode(content))
         except ValueError as error:
-            raise MembenchError(
-                f"{path} is damaged ({error}): write it again with "
-                f"`membench report --out {path.parent}`"
-            ) from error
+            raise _damaged(path, error) from error
     return scores
 
 

@@ -33,6 +33,7 @@ from membench.commands.report import pages
 from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
+from membench.commands.selection import names_in_manifest
 from membench.commands.training import FollowUp
 from membench.commands.training import TrainingJob
 from membench.commands.work import Environments
@@ -190,7 +191,7 @@ def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
     if manifest is not None:
         records = accepted_by_key(manifest.cells.values(), (), store.read())
         keys = training.failed_keys(records)
-        selected = compile_expression(expression or "", _names_in(manifest))
+        selected = compile_expression(expression or "", names_in_manifest(manifest))
         for cell_id, key in manifest.cells.items():
             if key in keys and selected(cell_id):
                 failed.add(cell_id)
@@ -198,14 +199,6 @@ def failed_cells(store: Store, suite: str, expression: str | None) -> set[str]:
         subject = suite if expression is None else f"{suite} that -k selects"
         raise training.nothing_failed(subject, store.folder.parent)
     return failed
-
-
-def _names_in(manifest: Manifest) -> set[str]:
-    """Return the whole names that stand in the ids of a manifest's cells."""
-    names = {entry.name for entry in manifest.entries}
-    names.update(f"seed{seed}" for seed in (*manifest.choosing, *manifest.confirming))
-    names.update(*(task.split("/") for task in manifest.tasks))
-    return names.union(manifest.signals)
 
 
 def print_cells(plan: Plan, failed: Collection[str] | None) -> None:

@@ -11,6 +11,7 @@ from membench.errors import MembenchError
 from membench.planning.packs import ProgramId
 from membench.planning.select import words
 from membench.planning.suites import PlannedSuite
+from membench.records import Manifest
 from membench.records import setting
 from membench.registry.registry import Registry
 
@@ -20,6 +21,14 @@ def names_in(suite: PlannedSuite, registry: Registry) -> set[str]:
     seeds = {f"seed{seed}" for seed in (*suite.choosing, *suite.confirming)}
     axes = (suite.datasets, suite.architectures, registry.regularizers, suite.signals)
     return seeds.union(*axes)
+
+
+def names_in_manifest(manifest: Manifest) -> set[str]:
+    """Return the whole names that stand in the ids of a manifest's cells."""
+    names = {entry.name for entry in manifest.entries}
+    names.update(f"seed{seed}" for seed in (*manifest.choosing, *manifest.confirming))
+    names.update(*(task.split("/") for task in manifest.tasks))
+    return names.union(manifest.signals)
 
 
 def nothing_selected(

@@ -13,6 +13,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,6 +155,35 @@ class Store:
             sync_folder(self.shards)
         return removed
 
+    def drop(self, keys: Collection[str]) -> int:
+        """Remove all records of some keys, of every environment, for good.
+
+        What no run is writing is merged first.
+
+        Returns:
+            How many records were removed.
+
+        Raises:
+            MembenchError: a run is writing records here (USAGE), with `ExitCode.STORE` as `read`
+                does, or with `ExitCode.DISK`.
+        """
+        self.merge()
+        with disk_errors("write", self.folder), self.locked():
+            if any(self.shards.glob("*.jsonl")):
+                raise MembenchError(
+                    f"a run is writing records in {self.folder}: wait for its end, or end it"
+                )
+            removed = 0
+            for path in sorted(self.folder.glob("?.jsonl")):
+                records = read_merged(path, path.read_bytes()).records
+                kept = [record for record in records if record.key not in keys]
+                if len(kept) < len(records):
+                    lines = b"".join(encode(record) for record in kept)
+                    replace_file(path, lines, scratch=self.shards)
+                    removed += len(records) - len(kept)
+            sync_folder(self.folder)
+        return removed
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock under which files are merged, and files beside the shards replaced."""
@@ -186,6 +216,16 @@ class Store:
                 manifest = join(there, manifest)
             self.write_manifest(manifest)
         return manifest
+
+    def replace_manifest(self, manifest: Manifest) -> None:
+        """Keep what a suite planned in place of what is there, and beside the merged records.
+
+        Raises:
+            MembenchError: with `ExitCode.DISK`; the file cannot be written.
+        """
+        with disk_errors("write", self.shards), self.locked():
+            self.write_manifest(manifest)
+        self.merge()
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep what a suite planned, as `<suite>.plan.json`; an equal file is left alone.

@@ -7,7 +7,9 @@ import math
 from dataclasses import replace
 
 import pytest
+from support.cli import Cli
 
+from membench.commands.list import Listing
 from membench.commands.list import print_plugins
 from membench.registry.composition import NONE_ENTRY
 from membench.registry.discovery import PluginProblem
@@ -73,7 +75,7 @@ def test_tables_fit_the_terminal_and_names_stay_whole(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    print_plugins(REGISTRY, as_json=False)
+    print_plugins(Listing(REGISTRY), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     starts = [line.split(" ")[0] for line in lines]
@@ -95,7 +97,7 @@ def test_a_plugin_cannot_write_markup_or_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    print_plugins(REGISTRY, as_json=False)
+    print_plugins(Listing(REGISTRY), as_json=False)
     out, err = capsys.readouterr()
     assert "a [bold red]b[/] [31m c d" in out
     assert "\x1b" not in out + err
@@ -103,13 +105,13 @@ def test_a_plugin_cannot_write_markup_or_control_characters(
 
 
 def test_problems_are_a_line_each_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plugins(REGISTRY, as_json=True)
+    print_plugins(Listing(REGISTRY), as_json=True)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "bad.py: " + "cannot be loaded " * 10 + "[2J[red]"
 
 
 def test_json_holds_everything_sorted(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plugins(REGISTRY, as_json=True)
+    print_plugins(Listing(REGISTRY), as_json=True)
     listed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert list(listed) == [
         "regularizers",
@@ -162,5 +164,36 @@ def test_problems_are_red_on_a_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    print_plugins(replace(REGISTRY, problems=(PluginProblem("a.py", "b"),)), as_json=True)
+    registry = replace(REGISTRY, problems=(PluginProblem("a.py", "b"),))
+    print_plugins(Listing(registry), as_json=True)
     assert capsys.readouterr().err == "\x1b[31ma.py: b\x1b[0m\n"
+
+
+def test_the_whole_list_is_names_on_one_screen(cli: Cli) -> None:
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) <= 45
+    assert max(map(len, out.splitlines())) <= 100
+    words = out.replace(",", " ").split()
+    assert {"dropout", "random-shift+ema", "resnet8", "mixed", "quick", "capacity"} <= set(words)
+
+
+@pytest.mark.parametrize("word", ["signals", "signal", "Signal"])
+def test_a_kind_is_shown_as_a_table(cli: Cli, word: str) -> None:
+    code, out, _ = cli("list", word)
+    assert code == 0
+    assert out.startswith("10 signals\n")
+    assert "pair-flip" in out and "regularizers" not in out
+
+
+def test_an_expression_selects_by_name_group_stage_and_summary(cli: Cli) -> None:
+    code, out, _ = cli("list", "regularizers", "-k", "trajectory and not sam", "--json")
+    assert code == 0
+    assert {entry["name"] for entry in json.loads(out)["regularizers"]} == {
+        *("ema", "shrink-and-perturb", "swa")
+    }
+    code, out, err = cli("list", "-k", "qqqq")
+    assert (code, out) == (5, "")
+    assert "no plugin has 'qqqq' in its name, group, stages or summary" in err
+    code, _, err = cli("list", "signls")
+    assert (code, "did you mean signals" in err) == (4, True)

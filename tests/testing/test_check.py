@@ -23,9 +23,14 @@ from support.mutants import Mutant
 from support.mutants import hidden
 
 from membench.api import STAGES
+from membench.commands.kind_templates import KINDS
 from membench.commands.new import render
+from membench.commands.new import render_kind
+from membench.commands.options import NEW_KINDS
 from membench.registry.discovery import PluginSource
 from membench.registry.loading import read_plugin
+from membench.registry.registry import build_registry
+from membench.registry.validation import singular
 from membench.testing import architecture_checks
 from membench.testing.catalogue import CHECKS
 from membench.testing.check import Fault
@@ -277,6 +282,19 @@ def test_a_new_plugin_passes_as_it_is(stage: str, tmp_path: Path) -> None:
     assert stage in subject.entry.acts_on
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_of_every_kind_passes_as_it_is(kind: str, tmp_path: Path) -> None:
+    (subject,) = subjects(render_kind("my-idea", kind), tmp_path)
+    every = [entry for table in CHECKS for entry in getattr(registry(), table).values()]
+    subject.registry = build_registry([*every, subject.entry])
+    assert findings(subject) == []
+    assert (subject.entry.name, singular(subject.entry.kind)) == ("my-idea", kind)
+
+
+def test_every_kind_that_can_be_new_has_a_template() -> None:
+    assert set(NEW_KINDS) == {"regularizer", *KINDS}
+
+
 @pytest.mark.parametrize("kind", ["architectures", "datasets", "signals"])
 def test_what_ships_passes(kind: str) -> None:
     with own_cache():
@@ -493,7 +511,8 @@ def test_names_expressions_and_exit_codes(shell: Shell, tmp_path: Path) -> None:
         (["check", "nowhere.py"], "no such Python file"),
         (["new", "My Idea"], "illegal name 'My Idea'"),
         (["new", "My Idea"], "try my-idea"),
-        (["new", "dropout"], "'dropout' ships with membench: take another name"),
+        (["new", "dropout"], "'dropout' is registered already: take another name"),
+        (["new", "idea", "--kind", "probe", "--stage", "loss"], "--stage is of regularizers"),
         (["new", "idea", "--stage", "hiden"], "did you mean hidden?"),
     ],
 )
@@ -510,8 +529,8 @@ def test_new_writes_one_file_says_the_next_three_commands_and_never_overwrites(
     assert code == 0
     assert [line.strip() for line in out.splitlines()[1:]] == [
         "membench check plugins/my_idea.py",
-        "membench run --suite smoke -k my-idea",
-        "membench run -k my-idea",
+        "membench run --suite smoke -k my-idea --out my-board",
+        "membench run -k my-idea --out my-board",
     ]
     path = tmp_path / "plugins" / "my_idea.py"
     before = path.read_text()
