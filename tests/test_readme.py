@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 LINES = [line for block in blocks("sh") for line in block.splitlines()]
 COMMANDS = [shlex.split(line, comments=True)[1:] for line in LINES if line.startswith("membench ")]
-INSTALL, TEST = (line for line in LINES if line.startswith("python3 -m venv "))
+FIRST, INSTALL, TEST = (line for line in LINES if line.startswith("python3 -m venv "))
 (PLUGIN,) = blocks("python")
 GUIDE = (REPO / "plugins" / "README.md").read_text("utf-8")
 #: The one example of plugins/README.md that registers a probe.
@@ -68,11 +68,12 @@ def test_the_guide_s_probe_is_short_and_adds_columns_to_the_board(folder: Path) 
     assert "| margin all, real" in re.sub(" +", " ", page)
 
 
-def test_there_are_two_commands_of_one_line_each() -> None:
+def test_there_are_three_commands_of_one_line_each() -> None:
     install = "python3 -m venv .venv && .venv/bin/pip install -e"
+    assert f"{install} . && .venv/bin/membench run --all --suite smoke --out my-board" == FIRST
     assert f"{install} . && .venv/bin/membench run --all" == INSTALL
     assert f"{install} '.[test]' && .venv/bin/python -m pytest" == TEST
-    assert [len(block.splitlines()) for block in blocks("sh")[:2]] == [1, 1]
+    assert [len(block.splitlines()) for block in blocks("sh")[:3]] == [1, 1, 1]
 
 
 IN_PROCESS = [words for words in COMMANDS if words[0] != "check"]
@@ -112,7 +113,9 @@ def test_every_command_of_membench_is_shown(cli: Cli) -> None:
 
 
 def test_every_option_that_is_named_exists(cli: Cli) -> None:
-    out = "".join(cli(command, "--help")[1] for command in ("run", "check", "new"))
+    out = "".join(
+        cli(command, "--help")[1] for command in ("run", "check", "new", "list", "forget")
+    )
     options = set(
         re.findall(
             r"(?<![\w-])(--?[a-z][a-z-]*)", " ".join(line for line in LINES if "membench" in line)
@@ -179,7 +182,12 @@ def test_what_is_said_of_the_suites_is_so() -> None:
     assert smoke.splits["digits"].train == 30
 
 
-def test_ci_runs_the_second_command() -> None:
+def test_what_the_commands_write_beside_the_board_is_not_of_the_tree() -> None:
+    ignored = (REPO / ".gitignore").read_text().splitlines()
+    assert {"/.venv/", "/my-board/"} <= set(ignored)
+
+
+def test_ci_runs_the_third_command() -> None:
     script = REPO / ".ci" / "run"
     pattern = re.search(r"grep -m1 -E '(.*)' README.md", script.read_text())[1]
     found = subprocess.run(
@@ -228,7 +236,7 @@ def test_the_plugins_commands_run_as_written(shell: Shell, tmp_path: Path) -> No
     done = shell(words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "logit-squeezing" in done.stdout
-    words = next(words for words in COMMANDS if "smoke" in words and "--all" in words)
+    words = shlex.split(FIRST.partition("membench ")[2])
     done = shell(words, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[logit-squeezing](#entry-logit-squeezing)" in (

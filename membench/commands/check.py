@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from membench.commands.certificate import write_certificate
+from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
@@ -62,6 +63,7 @@ def check(options: argparse.Namespace) -> int:
     if options.all:
         _print_problems(console, [str(problem) for problem in problems])
     chosen, names = _choose(options, sources, cache)
+    say(f"checking {len(chosen)} file{'' if len(chosen) == 1 else 's'}")
     warm_up()
     job = CheckJob(
         base=_shipped_registry(sources, cache),

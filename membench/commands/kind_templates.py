@@ -13,10 +13,10 @@ class KindTemplate:
     tries: tuple[str, ...]  #: commands after `membench check`
 
 
-ARCHITECTURE = '''\"\"\"A network with one hidden layer of 100 units.
+ARCHITECTURE = '''"""A network with one hidden layer of 100 units.
 
 Your name, 2026 (put your own source here).
-\"\"\"
+"""
 
 import math
 
@@ -50,10 +50,10 @@ def register():
     return [Architecture("NAME", build, recipe=Recipe(lr=0.1, batch=50, epochs=60))]
 '''
 
-DATASET = '''\"\"\"Two kinds of stripes in noise: vertical or horizontal.
+DATASET = '''"""Two kinds of stripes in noise: vertical or horizontal.
 
 Your name, 2026 (put your own source here).
-\"\"\"
+"""
 
 import numpy as np
 
@@ -78,10 +78,10 @@ def register():
     return [Dataset("NAME", load)]
 '''
 
-SIGNAL = '''\"\"\"A fraction p of the labels is the next class.
+SIGNAL = '''"""A fraction p of the labels is the next class.
 
 Your name, 2026 (put your own source here).
-\"\"\"
+"""
 
 import numpy as np
 
@@ -162,10 +162,10 @@ def register():
     return [SUITE]
 '''
 
-PROBE = '''\"\"\"Mean largest probability of the training examples.
+PROBE = '''"""Mean largest probability of the training examples.
 
 Your name, 2026 (put your own source here).
-\"\"\"
+"""
 
 from membench import Probe
 from membench import hookimpl
@@ -184,10 +184,10 @@ def register():
     return [Probe("NAME", measure, at="end")]
 '''
 
-STUDY = '''\"\"\"Random labels are fitted later than real ones.
+STUDY = '''"""Random labels are fitted later than real ones.
 
 Your name, 2026 (put your own source here).
-\"\"\"
+"""
 
 from membench import Arm
 from membench import Finding

@@ -70,6 +70,14 @@ def add_forget_options(parser: argparse.ArgumentParser) -> None:
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench plan`."""
     add_selection(parser)
+    parser.add_argument(
+        "-n",
+        dest="workers",
+        type=positive_integer,
+        metavar="N",
+        help="show the time of N workers; default: one a core",
+    )
+    add_results_folder(parser)
     add_data_folder(parser)
     add_plugins(parser)
 

@@ -1,9 +1,16 @@
-"""`membench plan`: a table of what a run would train; needs no data and writes nothing."""
+"""`membench plan`: a table of what a run would train, and how long that takes.
+
+It needs no data and no torch, and writes nothing. What is measured already, and at which speed, it
+reads from the records of the results folder.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -11,12 +18,23 @@ from rich.text import Text
 
 from membench.commands import session
 from membench.commands.list import report_problems
+from membench.commands.phases import SecondPhase
+from membench.execution.display import clock
+from membench.execution.forecast import Experience
+from membench.execution.forecast import Forecast
 from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
+from membench.planning.plan import Plan
+from membench.store.accepted import accepted_by_key
+from membench.store.store import Contents
+from membench.store.store import Store
+from membench.text import one_line
+
+RESULTS = Path("leaderboard")  #: where records are by default
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print how many cells, packs and steps each task and regularizer has."""
+    """Print how many cells, packs and steps each task and regularizer has, and the time of all."""
     registry = session.load_registry(options)
     datasets = DatasetLoader(registry, options.data_dir, needed=False)
     planned = session.plan_suite(options, registry, datasets)
@@ -28,9 +46,55 @@ def plan(options: argparse.Namespace) -> int:
         bound, fresh = planned.most_confirming_cells, seeds(suite.confirming)
         count += f", then at most {bound} on seeds {fresh} to confirm what they choose"
     print(f"suite {suite.name} {suite.version}: {count}")
+    workers = options.workers or len(os.sched_getaffinity(0))
+    for line in time_left(planned, options.out, workers):
+        print(line)
     session.print_left_out(suite)
     session.print_fetch_hints(datasets)
     return report_problems(registry, planned)
+
+
+def time_left(planned: Plan, out: Path, workers: int) -> list[str]:
+    """Say what of the plan is measured in the results folder, and how long the rest takes.
+
+    Records of any machine count. The speed is that of the machine with most records there; where
+    there are none, in the default folder.
+
+    Args:
+        planned: the first phase.
+        out: the results folder.
+        workers: how many train at a time.
+    """
+    contents = Store(out / "records").read(damaged_ok=True)
+    records = accepted_by_key(planned.manifest.cells.values(), (), contents)
+    second = SecondPhase(planned, planned.pairs, records.values())
+    confirming = second.plan()
+    records |= accepted_by_key(confirming.manifest.cells.values(), (), contents)
+    lines = []
+    if records:
+        lines.append(f"{len(records)} of these cells have records in {out}")
+    known, folder = contents, out
+    if not _machines(known):
+        known, folder = Store(RESULTS / "records").read(damaged_ok=True), RESULTS
+    if not _machines(known):
+        return [*lines, f"how long it takes is told once something has been trained in {out}"]
+    ((env, _),) = _machines(known).most_common(1)
+    forecast = Forecast(workers, Experience.of_records(known.records.values(), [env]))
+    forecast.plan([*planned.packs(records), *confirming.packs(records)])
+    forecast.expect(second.expected)
+    seconds = forecast.seconds_left(0.0)
+    if not seconds:
+        return [*lines, "nothing is left to train"] if seconds == 0 else lines
+    versions = next(r.versions for r in known.records.values() if r.env == env)
+    device = one_line(versions.get("device", "the same machine"))
+    time = f"the rest takes about {clock(seconds)}" if records else f"about {clock(seconds)}"
+    number = f"{workers} worker{'' if workers == 1 else 's'}"
+    return [*lines, f"{time} on {number}, at the speed of the records of {device} in {folder}"]
+
+
+def _machines(contents: Contents) -> Counter[str]:
+    """Count the records of each environment."""
+    return Counter(record.env for record in contents.records.values() if record.versions)
 
 
 def seeds(numbers: Sequence[int]) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 from membench.api import Recipe
 from membench.commands import session
+from membench.commands.words import say
 from membench.planning.inputs import DatasetLoader
 from membench.records import digest
 from membench.registry.registry import Registry
@@ -120,6 +121,7 @@ def choose_precisions(
         elif name in recorded:
             choices[name] = Choice(precision=recorded[name])
         elif measure and not nothing_to_train:
+            say(f"measuring at which precision {name} is multiplied fastest here")
             outcome = _measure(task, data_folder)
             if outcome is not None:
                 kept = record_decision(store, machine, name, outcome.decision)

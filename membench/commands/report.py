@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
@@ -48,6 +49,7 @@ def report(options: argparse.Namespace) -> int:
     out: Path = options.out
     if not options.check:
         refuse_foreign_pages(out)
+    say("scoring the records, and drawing the figures")
     files = pages(score_suites(out), out, draw_all=options.check)
     if options.check:
         return _compare(out, files)

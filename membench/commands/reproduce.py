@@ -33,6 +33,7 @@ from membench.commands.study_jobs import StudyPlanner
 from membench.commands.study_jobs import packs_of
 from membench.commands.study_jobs import planned_cells
 from membench.commands.training import TrainingJob
+from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forecast import Experience
@@ -71,6 +72,7 @@ def reproduce(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
+    say(f"planning {len(names)} studies")
     store = Store(options.out / "records")
     planner = StudyPlanner(registry, options.data_dir, read_hashes(store))
     jobs = [planner.plan(name, options.scale) for name in names]

@@ -36,6 +36,7 @@ from membench.commands.report import write_pages
 from membench.commands.selection import names_in_manifest
 from membench.commands.training import FollowUp
 from membench.commands.training import TrainingJob
+from membench.commands.words import say
 from membench.commands.work import Environments
 from membench.commands.work import Work
 from membench.commands.work import find_work
@@ -82,6 +83,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
     suite = session.requested_suite(options, registry)
+    say(f"planning suite {suite.name}")
     session.print_left_out(suite)
     if not options.collect_only and not store.folder.exists():
         training.start_server(server, options, suite.compiled)
@@ -117,6 +119,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     follow_up.note()
 
     if not outcome.summary.interrupted:
+        say("scoring, and writing the pages")
         store.merge()
         with store.locked():  # of two runs, the last to write has read what both have measured
             write_board(options.out, manifest.suite, force=options.force)

@@ -20,6 +20,7 @@ from membench.api import Architecture
 from membench.api import Net
 from membench.commands.selection import names_in
 from membench.commands.selection import nothing_selected
+from membench.commands.words import say
 from membench.data import check_classes
 from membench.data import check_split
 from membench.errors import MembenchError
@@ -43,7 +44,7 @@ from membench.registry.registry import discover
 
 def load_registry(options: argparse.Namespace) -> Registry:
     """Find all plugins, those of `-p` and the compositions of `-r` among them."""
-    registry = discover(options.plugins)
+    registry = discover(options.plugins, on_import=lambda: say("reading plugins"))
     compositions = getattr(options, "compose", [])
     full_grid = getattr(options, "grid", "paired") == "full"
     if full_grid and not compositions:

@@ -18,7 +18,7 @@ from dataclasses import field
 from membench.execution.protocol import Event
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
-from membench.planning.plan import NONE
+from membench.planning.plan import BASELINES
 from membench.records import Record
 
 UNKNOWN_COST = 1.5  #: of a regularizer's step, where no record tells any: the mean of the roster
@@ -66,12 +66,12 @@ class Experience:
 
     def cost(self, program: ProgramId) -> float:
         """Return the relative cost of a program's step: its own, else one that is likely."""
-        if program[2] == NONE:
+        if program[2] in BASELINES:
             return 1.0
         if program in self.costs:
             return self.costs[program]
         elsewhere = [cost for known, cost in self.costs.items() if known[2] == program[2]]
-        others = [cost for known, cost in self.costs.items() if known[2] != NONE]
+        others = [cost for known, cost in self.costs.items() if known[2] not in BASELINES]
         likely = elsewhere or others or [UNKNOWN_COST]
         return sum(likely) / len(likely)
 

@@ -6,6 +6,7 @@ loads records from it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
@@ -185,7 +186,10 @@ class Registry:
 
 
 def discover(
-    requested: Iterable[str] = (), folder: Path | None = None, shipped: Path | None = None
+    requested: Iterable[str] = (),
+    folder: Path | None = None,
+    shipped: Path | None = None,
+    on_import: Callable[[], None] = lambda: None,
 ) -> Registry:
     """Return the registry of all plugins that can be found.
 
@@ -194,6 +198,7 @@ def discover(
         folder: the working folder, whose `plugins/` and `pyproject.toml` count; default: the
             current one.
         shipped: the folder of membench's own plugins; default: where they were installed.
+        on_import: called once, before the first plugin that must be imported to be read.
 
     Raises:
         MembenchError: a requested plugin does not exist. Everything else that is wrong is one of
@@ -202,10 +207,14 @@ def discover(
     cache = PluginCache.open()
     entries: list[PluginEntry] = []
     problems: list[PluginProblem] = []
+    told = False
     for found in find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()):
         if isinstance(found, PluginProblem):
             problems.append(found)
         else:
+            if not told and cache.get(found.key, found.path) is None:
+                on_import()
+                told = True
             plugin_entries, plugin_problems = read_cached(found, cache)
             entries += plugin_entries
             problems += plugin_problems
