@@ -99,9 +99,11 @@ class BatchNorm(nn.Module):
     running_mean: Tensor  #: [features]
     running_var: Tensor  #: [features]
 
-    def __init__(self, features: int, axis: int = 1, eps: float = 1e-5) -> None:
+    def __init__(
+        self, features: int, axis: int = 1, eps: float = 1e-5, momentum: float = MOMENTUM
+    ) -> None:
         super().__init__()
-        self.axis, self.eps = axis, eps
+        self.axis, self.eps, self.momentum = axis, eps, momentum
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
         self.register_buffer("running_mean", torch.zeros(features))
@@ -121,8 +123,9 @@ class BatchNorm(nn.Module):
         centred = x - mean.reshape(along_axis)
         var = centred.square().mean(others)
         unbiased = var.detach() * (count / max(count - 1, 1))
-        self.running_mean = (1 - MOMENTUM) * self.running_mean + MOMENTUM * mean.detach()
-        self.running_var = (1 - MOMENTUM) * self.running_var + MOMENTUM * unbiased
+        old, new = 1 - self.momentum, self.momentum
+        self.running_mean = old * self.running_mean + new * mean.detach()
+        self.running_var = old * self.running_var + new * unbiased
         scale = self.weight * torch.rsqrt(var + self.eps)
         return centred * scale.reshape(along_axis) + self.bias.reshape(along_axis)
 

@@ -265,7 +265,7 @@ def test_a_fetched_data_set_is_verified_and_planned(
     assert "whole" in out
     code, out, _ = cli("plan", "--datasets", "mine", "--architectures", "mlp", "--data-dir", "data")
     assert code == 0
-    assert "suite quick-custom" in out
+    assert "suite quick-custom-" in out
 
 
 def test_the_folder_can_be_set_in_the_environment(

@@ -294,6 +294,17 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train for N epochs; default: the recipe's",
     )
+    group.add_argument(
+        "--optimizer",
+        metavar="NAME",
+        help="train with this optimizer of `membench list`; default: the recipe's",
+    )
+    group.add_argument(
+        "--lr",
+        type=positive_number,
+        metavar="RATE",
+        help="train at this learning rate; default: the recipe's",
+    )
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
@@ -418,6 +429,17 @@ def positive_integer(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def positive_number(text: str) -> float:
+    """Read a number above 0. Raises `ArgumentTypeError`."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
 
 
 def comma_separated(text: str) -> tuple[str, ...]:

@@ -91,6 +91,8 @@ def _narrowed_suite(options: argparse.Namespace, registry: Registry) -> PlannedS
         probes=tuple(options.probes),
         train=options.train_size,
         epochs=options.epochs,
+        optimizer=options.optimizer,
+        lr=options.lr,
     )
 
 

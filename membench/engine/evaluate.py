@@ -10,8 +10,8 @@ from torch.func import vmap
 
 from membench.api import Params
 from membench.engine.lane_tensors import LaneTensors
+from membench.engine.network import batch_norm_momenta
 from membench.engine.step import Program
-from membench.nn import MOMENTUM
 from membench.nn import cross_entropy
 from membench.nn import one_hot
 
@@ -97,7 +97,8 @@ def running_statistics(
             x = data.inputs(data.rows[lanes, examples], lanes)
             for name, of_batch in _statistics(program, own_params, zeros, x).items():
                 totals[name][lanes] += of_batch
-    return {name: total / (MOMENTUM * count) for name, total in totals.items()}
+    momenta = batch_norm_momenta(program.module)
+    return {name: total / (momenta[name] * count) for name, total in totals.items()}
 
 
 def _statistics(program: Program, params: Params, zeros: Params, x: Tensor) -> Params:

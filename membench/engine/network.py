@@ -10,6 +10,7 @@ from torch.func import functional_call
 from membench.api import Architecture
 from membench.api import Net
 from membench.api import Params
+from membench.engine.adapted import build
 from membench.errors import MembenchError
 from membench.nn import BatchNorm
 
@@ -30,7 +31,7 @@ def initial_weights(architecture: Architecture, shape: Shape, num_classes: int, 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key)
-        module = architecture.build(shape, num_classes)
+        module = build(architecture, shape, num_classes)
     return {name: p.detach().clone() for name, p in module.named_parameters()}
 
 
@@ -46,7 +47,7 @@ def meta_module(architecture: Architecture, shape: Shape, num_classes: int) -> n
         MembenchError: the module has buffers that are not those of `membench.nn.BatchNorm`.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        module = architecture.build(shape, num_classes)
+        module = build(architecture, shape, num_classes)
     all_buffers = {name for name, _ in module.named_buffers()}
     other_buffers = sorted(all_buffers - set(batch_norm_buffers(module)))
     if other_buffers:
@@ -66,6 +67,16 @@ def batch_norm_buffers(module: nn.Module) -> dict[str, Tensor]:
             dotted = f"{prefix}." if prefix else ""
             names |= {f"{dotted}running_mean", f"{dotted}running_var"}
     return {name: buffer for name, buffer in module.named_buffers() if name in names}
+
+
+def batch_norm_momenta(module: nn.Module) -> dict[str, float]:
+    """Return the momentum of each running statistic, by the names of `batch_norm_buffers`."""
+    momenta = {}
+    for prefix, submodule in module.named_modules():
+        if isinstance(submodule, BatchNorm):
+            for name in ("running_mean", "running_var"):
+                momenta[f"{prefix}.{name}" if prefix else name] = submodule.momentum
+    return momenta
 
 
 def initial_buffers(module: nn.Module, lanes: int, device: torch.device) -> dict[str, Tensor]:

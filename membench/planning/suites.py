@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 from dataclasses import replace
+from typing import Any
 from typing import TypeVar
 
 from membench.api import SCHEDULES
@@ -17,6 +18,7 @@ from membench.api import Recipe
 from membench.api import Split
 from membench.api import Suite
 from membench.errors import MembenchError
+from membench.records import digest
 from membench.registry.registry import Registry
 
 T = TypeVar("T")
@@ -28,6 +30,8 @@ class PlannedSuite(Suite):
 
     train: int | None = None  #: size of the training set that replaces the one of each split
     epochs: int | None = None  #: budget that replaces the one of each recipe
+    optimizer: str | None = None  #: that replaces the one of each recipe
+    lr: float | None = None  #: learning rate that replaces the one of each recipe
     #: what is not trained since it was not asked for by name: data set or architecture -> why
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -42,6 +46,8 @@ def narrow(
     probes: tuple[str, ...] = (),
     train: int | None = None,
     epochs: int | None = None,
+    optimizer: str | None = None,
+    lr: float | None = None,
 ) -> PlannedSuite:
     """Return the suite with the requested axes and sizes.
 
@@ -57,6 +63,8 @@ def narrow(
         probes: names of what is measured too.
         train: size of the training set; None = those of the splits.
         epochs: budget; None = those of the recipes.
+        optimizer: its name; None = those of the recipes.
+        lr: learning rate; None = those of the recipes.
 
     Raises:
         MembenchError: a requested seed is a choosing seed of the suite.
@@ -84,6 +92,8 @@ def narrow(
         probes=tuple(dict.fromkeys((*suite.probes, *probes))),
         train=train,
         epochs=epochs,
+        optimizer=optimizer,
+        lr=lr,
         left_out=left_out,
     )
     is_part = (
@@ -91,9 +101,24 @@ def narrow(
         and set(planned.architectures) <= set(suite.architectures)
         and planned.signals == suite.signals
         and planned.confirming == suite.confirming
-        and not (train or epochs)
+        and not (train or epochs or optimizer or lr)
     )
-    return planned if is_part else replace(planned, name=f"{suite.name}-custom")
+    return planned if is_part else replace(planned, name=_custom_name(suite, planned))
+
+
+def _custom_name(suite: Suite, planned: PlannedSuite) -> str:
+    """Return `quick-custom-1a2b`: whoever asks for other things gets another board."""
+    others = {
+        "datasets": sorted(set(planned.datasets) - set(suite.datasets)),
+        "architectures": sorted(set(planned.architectures) - set(suite.architectures)),
+        "signals": sorted(planned.signals),
+        "confirming": sorted(planned.confirming),
+        "train": planned.train,
+        "epochs": planned.epochs,
+        "optimizer": planned.optimizer,
+        "lr": planned.lr,
+    }
+    return f"{suite.name}-custom-{digest(others)[:4]}"
 
 
 def _without(left_out: Container[str], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,7 +147,7 @@ def split_of(suite: PlannedSuite, dataset: str) -> Split:
 
 
 def recipe_of(suite: PlannedSuite, registry: Registry, task: str) -> Recipe:
-    """Return the suite's recipe for a task, or else the architecture's, with the requested epochs.
+    """Return the suite's recipe for a task, or else the architecture's, with what was requested.
 
     Args:
         suite: may have a recipe for the task.
@@ -133,7 +158,9 @@ def recipe_of(suite: PlannedSuite, registry: Registry, task: str) -> Recipe:
     recipe = suite.recipes.get((dataset, architecture))
     if recipe is None:
         recipe = Recipe(**registry.entry("architectures", architecture).recipe)
-    return replace(recipe, epochs=suite.epochs) if suite.epochs else recipe
+    requested = {"epochs": suite.epochs, "optimizer": suite.optimizer, "lr": suite.lr}
+    changes: dict[str, Any] = {name: value for name, value in requested.items() if value}
+    return replace(recipe, **changes)
 
 
 def check_recipe(recipe: Recipe, registry: Registry, where: str) -> None:

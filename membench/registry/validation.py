@@ -163,8 +163,8 @@ def _optimizer_errors(record: Optimizer) -> Iterator[str]:
 
 def _suite_errors(record: Suite) -> Iterator[str]:
     yield from _name_errors(record.name, NAME)
-    if record.name.endswith("-custom"):
-        yield "names that end in -custom are those of narrowed suites; take another"
+    if "-custom" in record.name:
+        yield "names with -custom are those of narrowed suites; take another"
     yield from _names_errors(record.datasets, NAME, "datasets")
     yield from _names_errors(record.architectures, NAME, "architectures")
     yield from _names_errors(record.signals, LEVELLED_SIGNAL, "signals")

@@ -139,7 +139,7 @@ def _suite(section: Section) -> dict[str, Any]:
 
 def _command(plan: Manifest, board: Board) -> str:
     """Name the command that trains what is missing; "" where only its caller knows the options."""
-    if plan.suite.endswith("-custom"):
+    if "-custom-" in plan.suite:
         return ""
     unfinished = [row.entry for row in board.unranked if row.incomplete]
     if board.rows and 0 < len(unfinished) <= FEW_UNFINISHED:

@@ -56,6 +56,84 @@ def test_the_optimizers_are_torchs_to_the_twelfth_digit(name: str) -> None:
         assert torch.allclose(mine[k], v, rtol=1e-12, atol=1e-12)
 
 
+def lion(w: Tensor, grads: list[Tensor], lr: float) -> Tensor:
+    """Chen et al. 2023, algorithm 2, one weight at a time."""
+    mean = torch.zeros_like(w)
+    for g in grads:
+        w = w - lr * (0.9 * mean + 0.1 * g).sign()
+        mean = 0.99 * mean + 0.01 * g
+    return w
+
+
+def lookahead(w: Tensor, grads: list[Tensor], lr: float) -> Tensor:
+    """Zhang et al. 2019, algorithm 1, around torch's SGD."""
+    fast = w.clone().requires_grad_()
+    slow = w.clone()
+    inner = torch.optim.SGD([fast], lr=lr, momentum=0.9)
+    for t, g in enumerate(grads, start=1):
+        fast.grad = g.clone()
+        inner.step()
+        if t % 5 == 0:
+            slow += 0.5 * (fast.detach() - slow)
+            fast.data.copy_(slow)
+    return fast.detach()
+
+
+def muon(w: Tensor, grads: list[Tensor], lr: float) -> Tensor:
+    """Jordan et al. 2024; of a vector, torch's Adam."""
+    if w.dim() == 1:
+        theirs = w.clone().requires_grad_()
+        adam = torch.optim.Adam([theirs], lr=lr)
+        for g in grads:
+            theirs.grad = g.clone()
+            adam.step()
+        return theirs.detach()
+    momentum = torch.zeros_like(w)
+    for g in grads:
+        momentum = 0.9 * momentum + g
+        x = g + 0.9 * momentum
+        is_tall = x.shape[0] > x.shape[1]
+        if is_tall:
+            x = x.T
+        x = x / (x.norm() + 1e-7)
+        for _ in range(5):
+            square = x @ x.T
+            x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+        if is_tall:
+            x = x.T
+        w = w - lr * max(1, w.shape[0] / w.shape[1]) ** 0.5 * x
+    return w
+
+
+@pytest.mark.parametrize("plain", [lion, lookahead, muon], ids=lambda f: f.__name__)
+def test_an_optimizer_is_what_its_paper_writes_down(plain: Callable[..., Tensor]) -> None:
+    recipe, optimizer = Recipe(plain.__name__, lr=0.01), shipped_optimizer(plain.__name__)
+    start = {
+        "wide": torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4),
+        "tall": torch.linspace(-1, 2, 10, dtype=torch.float64).reshape(5, 2),
+        "b": torch.ones(2, dtype=torch.float64),
+    }
+    steps = [{k: torch.cos(7 * v + t) for k, v in start.items()} for t in range(13)]
+    mine, slots = dict(start), optim.init(optimizer, start, recipe)
+    for t, grads in enumerate(steps):
+        lr, step = torch.tensor(0.01, dtype=torch.float64), torch.tensor(t, dtype=torch.int32)
+        mine, slots = optim.update(optimizer, mine, grads, slots, lr, step, recipe)
+    for name, w in start.items():
+        theirs = plain(w, [grads[name] for grads in steps], 0.01)
+        assert torch.allclose(mine[name], theirs, rtol=1e-10, atol=1e-10), name
+
+
+def test_muon_s_step_has_singular_values_near_one() -> None:
+    optimizer, recipe = shipped_optimizer("muon"), Recipe("muon", momentum=0.0)
+    start = {"w": torch.zeros(6, 4)}
+    grads = {"w": torch.randn(6, 4, generator=torch.Generator().manual_seed(0))}
+    lr, t = torch.tensor(1.0), torch.tensor(0, dtype=torch.int32)
+    slots = optim.init(optimizer, start, recipe)
+    step, _ = optim.update(optimizer, start, grads, slots, lr, t, recipe)
+    values = torch.linalg.svdvals(step["w"]) / (6 / 4) ** 0.5
+    assert values.min() > 0.5 and values.max() < 1.5
+
+
 # --- schedules ------------------------------------------------------------------------------------
 
 
@@ -183,7 +261,7 @@ BROKEN: dict[str, tuple[Callable[..., Any], Callable[..., Any], str]] = {
     "no slots": (
         lambda params, recipe: None,
         lion_update,
-        "init must return a dict of tensors, not a NoneType",
+        "init must return a dict of tensors, not nothing",
     ),
     "one result": (
         lion_init,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from dataclasses import replace
 
@@ -24,6 +25,10 @@ from membench.planning.suites import split_of
 QUICK = shipped_suite("quick")
 
 
+def is_custom(name: str) -> bool:
+    return re.fullmatch("quick-custom-[0-9a-f]{4}", name) is not None
+
+
 def test_a_data_set_without_a_split_in_the_suite_gets_a_default_one() -> None:
     assert default_split(1797, 0) == Split(test=718, train=539, validation=539)
     assert default_split(60000, 10000) == Split(test=10000, train=1000, validation=1000)
@@ -43,26 +48,47 @@ def test_requested_epochs_replace_those_of_the_suite_and_of_the_architecture() -
     short = narrow(QUICK, epochs=2)
     assert recipe_of(short, plugins, "mnist5k/mlp") == Recipe(lr=0.05, epochs=2)
     assert recipe_of(short, plugins, "digits/mlp") == Recipe(lr=0.3, epochs=2)
+    lion = narrow(QUICK, optimizer="lion", lr=0.001)
+    assert recipe_of(lion, plugins, "mnist5k/mlp") == Recipe("lion", lr=0.001, epochs=50)
 
 
 def test_a_part_of_a_suite_keeps_its_name_and_anything_else_gets_another() -> None:
     assert narrow(QUICK) == QUICK
     part = narrow(QUICK, datasets=("mnist5k",), architectures=("mlp",))
     assert (part.name, part.architectures) == ("quick", ("mlp",))
-    assert narrow(QUICK, datasets=("digits",)).name == "quick-custom"
-    assert narrow(QUICK, architectures=("mlp", "vit")).name == "quick-custom"
-    assert narrow(QUICK, train=500).name == "quick-custom"
-    assert narrow(QUICK, epochs=5).name == "quick-custom"
+    assert is_custom(narrow(QUICK, datasets=("digits",)).name)
+    assert is_custom(narrow(QUICK, architectures=("mlp", "vit")).name)
+    assert is_custom(narrow(QUICK, train=500).name)
+    assert is_custom(narrow(QUICK, epochs=5).name)
+    assert is_custom(narrow(QUICK, optimizer="lion").name)
+    assert is_custom(narrow(QUICK, lr=0.5).name)
+
+
+def test_other_wishes_get_other_boards_and_parts_of_one_wish_share_theirs() -> None:
+    wishes = (
+        {"epochs": 5},
+        {"epochs": 6},
+        {"train": 5},
+        {"lr": 0.5},
+        {"optimizer": "lion"},
+        {"optimizer": "lion", "lr": 0.5},
+        {"seeds": (7,)},
+        {"signals": ("real", "randY")},
+        {"datasets": ("digits",)},
+        {"architectures": ("vit",)},
+        {"architectures": ("mlp", "vit", "mlp-mixer")},
+    )
+    names = [narrow(QUICK, **wish).name for wish in wishes]
+    assert len(set(names)) == len(names)
+    part = narrow(QUICK, epochs=5, architectures=("mlp",))
+    assert part.name == names[0], "a part of the suite's networks, of the same budget"
 
 
 def test_requested_seeds_replace_the_confirming_ones_in_a_suite_of_another_name() -> None:
     custom = narrow(QUICK, seeds=(20, 21))
-    assert (custom.name, custom.choosing, custom.confirming) == (
-        "quick-custom",
-        (0, 1, 2),
-        (20, 21),
-    )
-    assert narrow(QUICK, seeds=(3, 4)).name == "quick-custom"
+    assert is_custom(custom.name)
+    assert (custom.choosing, custom.confirming) == ((0, 1, 2), (20, 21))
+    assert is_custom(narrow(QUICK, seeds=(3, 4)).name)
     assert narrow(QUICK, seeds=QUICK.confirming[::-1]) == QUICK
 
 
@@ -78,8 +104,8 @@ def test_a_requested_seed_on_which_the_suite_chooses_is_refused() -> None:
 
 def test_requested_signals_replace_those_of_the_suite_in_one_of_another_name() -> None:
     custom = narrow(QUICK, signals=("mixed@0.2", "my-noise", "mixed@0.2"))
-    assert (custom.name, custom.signals) == ("quick-custom", ("mixed@0.2", "my-noise"))
-    assert narrow(QUICK, signals=("real", "randY")).name == "quick-custom"
+    assert is_custom(custom.name) and custom.signals == ("mixed@0.2", "my-noise")
+    assert is_custom(narrow(QUICK, signals=("real", "randY")).name)
     assert narrow(QUICK, signals=("randY", "mixed@0.4", "real")) == QUICK
 
 

@@ -140,7 +140,7 @@ def test_a_grid_may_reach_its_limit_and_fall_towards_it(workspace: Workspace, gr
     ("fields", "message"),
     [
         ("'Small'", "suite 'Small': illegal name 'Small'; write [a-z0-9][a-z0-9-]*"),
-        ("'quick-custom'", "names that end in -custom are those of narrowed suites"),
+        ("'quick-custom'", "names with -custom are those of narrowed suites"),
         ("datasets=()", "suite 'small': datasets must be a tuple of names, at least one"),
         ("datasets='dots'", "datasets must be a tuple of names"),
         ("architectures=('MLP',)", "illegal name in architectures, 'MLP'"),

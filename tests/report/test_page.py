@@ -601,7 +601,7 @@ def test_an_incomplete_entry_has_no_row_and_says_why(board: Board) -> None:
 def test_a_custom_suite_names_no_command(board: Board) -> None:
     late = Row(entry="sam", group="gradient", incomplete=True, cells=90)
     none = [run_of("none", seed) for seed in range(2)]
-    custom = replace(board, suite="quick-custom", unranked=(late,))
+    custom = replace(board, suite="quick-custom-1a2b", unranked=(late,))
     page_text = text(custom, none[:1], planned(custom, none))
     assert "The command that was run does the rest." in page_text
     assert "membench run" not in page_text
