@@ -104,11 +104,14 @@ def check_arrays(name: str, arrays: Arrays) -> Arrays:
 def _fault(x: Array, y: Array, arrays: Arrays) -> str:
     """Describe the first promise that images and labels break; "" if they keep all of them."""
     if x.ndim != 4 or x.dtype not in (np.uint8, np.float32):
-        return f"x must be [n, c, h, w] uint8 or float32, got {x.shape} {x.dtype}"
+        is_wanted = f"x must be [n, c, h, w] uint8 or float32, got {x.shape} {x.dtype}"
+        return f"{is_wanted}: write {_as_images(x)}"
     if y.shape != x.shape[:1] or y.dtype != np.int64:
-        return f"y must be [{len(x)}] int64, got {y.shape} {y.dtype}"
+        write = "y.argmax(1)" if y.ndim == 2 else "y.astype(np.int64)"
+        return f"y must be [{len(x)}] int64, got {y.shape} {y.dtype}: write {write}"
     if len(y) and not 0 <= y.min() <= y.max() < arrays.num_classes:
-        return f"labels must lie in 0..{arrays.num_classes - 1}"
+        found = f"they go from {y.min()} to {y.max()}"
+        return f"labels must lie in 0..{arrays.num_classes - 1}: {found}"
     if x.shape[1:] != arrays.x.shape[1:] or x.dtype != arrays.x.dtype:
         return f"test images are {x.shape} {x.dtype}, unlike the training images"
     broken = np.zeros(0, bool) if x.dtype == np.uint8 else ~np.isfinite(x.reshape(len(x), -1))
@@ -117,6 +120,19 @@ def _fault(x: Array, y: Array, arrays: Arrays) -> str:
         where = f"row {row}" if x is arrays.x else f"row {row} of its own test set"
         return f"{broken.sum()} of {x.size} values are not finite, the first in {where}"
     return ""
+
+
+def _as_images(x: Array) -> str:
+    """Say how an array is made images, [n, c, h, w], of a type that is taken."""
+    expression = "x"
+    if x.ndim == 2:  # a table: a column is a channel
+        expression = "x[:, :, None, None]"
+    elif x.ndim == 3:
+        expression = "x[:, None]"
+    cast = "" if x.dtype in (np.uint8, np.float32) else ".astype(np.float32)"
+    if x.dtype.kind in "iu" and cast and x.size and x.min() >= 0 and x.max() <= 255:
+        cast = ".astype(np.uint8)"
+    return expression + cast
 
 
 def _absent_class(arrays: Arrays) -> str:

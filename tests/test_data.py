@@ -524,12 +524,22 @@ GAPS[1, 0, 0], GAPS[3, 0, 1, 1] = np.nan, np.inf
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        (Arrays(IMAGE[:, 0], LABEL, 2), r"x must be \[n, c, h, w\] uint8 or float32"),
+        (
+            Arrays(IMAGE[:, 0], LABEL, 2),
+            r"x must be \[n, c, h, w\] uint8 or float32, .*x\[:, None\]$",
+        ),
+        (Arrays(IMAGE / 2, LABEL, 2), r"got .* float64: write x\.astype\(np\.float32\)$"),
+        (Arrays(IMAGE.astype(int), LABEL, 2), r"got .* int64: write x\.astype\(np\.uint8\)$"),
+        (
+            Arrays(IMAGE[:, 0, 0] / 2, LABEL, 2),
+            r"write x\[:, :, None, None\]\.astype\(np\.float32\)$",
+        ),
+        (Arrays(IMAGE, np.eye(2)[LABEL], 2), r"y must be \[4\] int64, .*: write y\.argmax\(1\)$"),
         (Arrays(IMAGE.astype(np.float64), LABEL, 2), "uint8 or float32, got .* float64"),
         (Arrays(IMAGE, LABEL[:3], 2), r"y must be \[4\] int64"),
         (Arrays(IMAGE, LABEL.astype(np.int32), 2), r"y must be \[4\] int64, got .* int32"),
         (Arrays(IMAGE, LABEL, 1), r"labels must lie in 0\.\.0"),
-        (Arrays(IMAGE, LABEL - 1, 2), r"labels must lie in 0\.\.1"),
+        (Arrays(IMAGE, LABEL - 1, 2), r"labels must lie in 0\.\.1: they go from -1 to 0"),
         (Arrays(IMAGE, LABEL, 2, test=(IMAGE, LABEL + 1)), r"labels must lie in 0\.\.1"),
         (
             Arrays(IMAGE, LABEL, 2, test=(IMAGE[:, :, :1], LABEL)),

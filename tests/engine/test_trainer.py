@@ -667,7 +667,7 @@ BROKEN = [
         "perturb must return a dict of first.weight",
     ),
     ({"hidden": lambda h, lane: h[:, :2]}, "hidden must return [8, 6] float32, not [8, 2] float32"),
-    ({"hidden": lambda h, lane: None}, "hidden must return a tensor, not a NoneType"),
+    ({"hidden": lambda h, lane: None}, "hidden must return a tensor, not nothing"),
     (
         {"loss": lambda losses, logits, y, lane: losses.mean()},
         "loss must return [8] float32, not [] float32",

@@ -6,15 +6,21 @@ import ast
 import inspect
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_breast_cancer
 from support.cli import REPO
 from support.cli import Cli
 
+from membench import Arrays
 from membench import api
+from membench.data import check_arrays
 
 TEXT = (REPO / "plugins" / "README.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -45,6 +51,35 @@ def test_a_network_of_torchvision_keeps_the_contract(tmp_path: Path, cli: Cli) -
     (tmp_path / "mine.py").write_text(text)
     code, out, err = cli("check", "mine.py", "-n", "1")
     assert code == 0, out + err
+
+
+@pytest.fixture
+def loaders() -> dict[str, Callable[[Path], Arrays]]:
+    """The examples of `load` that need files or another package."""
+    (text,) = [text for text in EXAMPLES if "def load_npz" in text]
+    names = {"np": np, "Arrays": Arrays, "Image": Image, "load_breast_cancer": load_breast_cancer}
+    exec(text, names)
+    return {name: value for name, value in names.items() if name.startswith("load_")}
+
+
+def test_a_file_of_arrays_a_folder_of_images_and_a_table_are_data_sets(
+    loaders: dict[str, Callable[[Path], Arrays]], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", x=random.random((40, 1, 5, 5)) * 255, y=np.arange(40) % 10)
+    arrays = check_arrays("file", loaders["load_npz"](tmp_path))
+    assert (arrays.x.shape, arrays.x.dtype, arrays.num_classes) == ((40, 1, 5, 5), np.uint8, 10)
+
+    for kind in ("cat", "dog"):
+        (tmp_path / kind).mkdir()
+        for i in range(3):
+            pixels = random.integers(0, 255, (20, 30, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{i}.png")
+    arrays = check_arrays("folder", loaders["load_images"](tmp_path))
+    assert (arrays.x.shape, arrays.y.tolist()) == ((6, 3, 32, 32), [0, 0, 0, 1, 1, 1])
+
+    arrays = check_arrays("table", loaders["load_table"](tmp_path))
+    assert (arrays.x.shape, arrays.x.min(), arrays.x.max()) == ((569, 30, 1, 1), 0, 1)
 
 
 def test_the_study_is_trained_and_finds_what_it_claims(tmp_path: Path, cli: Cli) -> None:
