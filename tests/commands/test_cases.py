@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,7 @@ def test_check_looks_for_data_where_run_does(cli: Cli, tmp_path: Path) -> None:
     assert (code, "3 passed" in out) == (0, True), "the data are not at hand"
     code, out, _ = cli("check", "-n", "1", "--data-dir", "sets", "rows.py")
     assert (code, "6 passed" in out) == (0, True), out
+    assert "MEMBENCH_DATA" not in os.environ
 
 
 def test_a_plugin_that_cannot_be_loaded_is_named_before_any_other_message(
