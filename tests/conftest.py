@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from contextlib import redirect_stdout
@@ -20,6 +21,9 @@ from support.cli import Shell
 from support.suites import sources_and_tiny
 
 from membench.cli import main
+from membench.commands import reproduce as reproduce_command
+from membench.commands import run as run_command
+from membench.execution.forkserver import ForkServer
 from membench.registry import registry
 
 #: Variables that a run sets for its workers.
@@ -93,11 +97,32 @@ def shell(environ: dict[str, str]) -> Shell:
     return run
 
 
+class SharedServer(ForkServer):
+    """The server of all runs of this process: torch is imported once."""
+
+    def start(
+        self, modules: Sequence[str], environ: Mapping[str, str], preparation: str = ""
+    ) -> None:
+        super().start(modules, environ, preparation)
+        self.environ = environ
+
+    def close(self) -> None:
+        """Stay for the next run."""
+
+
 @pytest.fixture(scope="session")
-def inside(environ: dict[str, str]) -> Shell:
+def shared_server() -> Iterator[SharedServer]:
+    server = SharedServer()
+    yield server
+    ForkServer.close(server)
+
+
+@pytest.fixture(scope="session")
+def inside(environ: dict[str, str], shared_server: SharedServer) -> Shell:
     """Do as `shell` does, also with the suite `tiny`, but let this process be the driver.
 
-    The workers are those of any run; of what is left to a driver most would be imports.
+    The workers are those of any run, but that one process forks those of all runs; of what is left
+    to a driver most would be imports.
     """
 
     def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -111,6 +136,8 @@ def inside(environ: dict[str, str]) -> Shell:
             for name, value in more.items():
                 patch.setenv(name, value)
             patch.setattr(registry, "find_sources", sources_and_tiny)
+            for command in (run_command, reproduce_command):
+                patch.setattr(command, "ForkServer", lambda: shared_server)
             patch.chdir(folder)
             try:
                 code = main(words)

@@ -50,6 +50,7 @@ class ForkServer:
 
     def __init__(self) -> None:
         """Make a server that is not started."""
+        self.environ: Mapping[str, str] = {}  #: of the workers that are forked next
         self._process: ChildProcess | None = None
         self._requests: socket.socket | None = None
         self._ready = False
@@ -67,6 +68,7 @@ class ForkServer:
         """
         if self._process is not None or not is_supported():
             return
+        self.environ = environ
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "membench.execution.forkserver", preparation]
         with theirs:
@@ -106,7 +108,7 @@ class ForkServer:
         message_kinds: Collection[str],
         time_limit: float,
     ) -> ChildProcess | None:
-        """Fork a worker.
+        """Fork a worker, in this process's working folder and with `environ`.
 
         Args:
             command: what would start it: `python -m MODULE ARGUMENTS...`. The module has a function
@@ -150,7 +152,8 @@ class ForkServer:
         if self._process is None or self._requests is None:
             return None
         _, _, module, *arguments = command
-        request = json.dumps({"module": module, "arguments": arguments}).encode()
+        worker = {"module": module, "arguments": arguments, "folder": os.getcwd()}
+        request = json.dumps({**worker, "environ": dict(self.environ)}).encode()
         with contextlib.suppress(OSError):  # it is gone
             socket.send_fds(self._requests, [request], ends)
             self._process.set_time_limit(_FORK_SECONDS)
@@ -205,7 +208,7 @@ def main(preparation: str, message_fd: int, request_fd: int, modules: Sequence[s
         if group == 0:
             requests.close()
             os.close(message_fd)
-            supervise_fork(partial(_run_worker, request["module"], request["arguments"]), ends)
+            supervise_fork(partial(_run_worker, request), ends)
         with contextlib.suppress(OSError):  # it has done it already, or is gone
             os.setpgid(group, group)
         for fd in ends:
@@ -222,11 +225,15 @@ def _prepare(preparation: str) -> NoReturn:
         os._exit(0)
 
 
-def _run_worker(module: str, arguments: Sequence[str], message_fd: int) -> None:
+def _run_worker(request: Mapping[str, Any], message_fd: int) -> None:
     """Be the worker, in a fork of this process."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
     with contextlib.suppress(OSError):  # what `top` shows; its command line is the server's
         Path("/proc/self/comm").write_text("membench-worker")
-    importlib.import_module(module).run([*arguments, "--fd", str(message_fd)])
+    worker = importlib.import_module(request["module"])
+    worker.run([*request["arguments"], "--fd", str(message_fd)])
 
 
 if __name__ == "__main__":

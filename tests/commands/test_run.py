@@ -297,7 +297,7 @@ def test_a_faulty_plugin_costs_its_own_packs_only(failing: Whole) -> None:
         assert statuses(folder, name) == {"ok"}
     # `same`, `none` on two seeds, `low-lr`; no strength is confirmed while others are missing
     assert "24 ok, 6 failed, 3 timeout" in total(done)
-    assert "failed: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
+    assert "failed raising, 3 cells: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
     assert "failed: worker died: " in done.stdout
     assert "timeout: no progress within 5 s" in done.stdout
     for name in ("raising", "dying", "hanging"):

@@ -213,8 +213,8 @@ def suite_findings(fields: str, folder: Path) -> list[Outcome]:
         ("names", "probes=('cs',)", "unknown probe 'cs'"),
         (
             "recipes",
-            "recipes={('digits', 'small-mlp'): Recipe('lion', batch=30)}",
-            "recipe of digits/small-mlp: unknown optimizer 'lion'; known: adamw, sgd",
+            "recipes={('digits', 'small-mlp'): Recipe('lions', batch=30)}",
+            "recipe of digits/small-mlp: unknown optimizer 'lions'; known: adamw, lion, ",
         ),
         (
             "recipes",
@@ -258,7 +258,10 @@ def test_the_optimizers_and_suites_that_ship_pass(kind: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ("Recipe('lion')", "recipe of net: unknown optimizer 'lion'; known: adamw, sgd"),
+        (
+            "Recipe('lions')",
+            "recipe of net: unknown optimizer 'lions'; known: adamw, lion, ",
+        ),
         ("Recipe(schedule='step')", "recipe of net: unknown schedule 'step'; known: constant, "),
     ],
 )
