@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from typing import NoReturn
@@ -123,6 +124,8 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `membench.errors.ExitCode`."""
     parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        complete(parser)
     parsed = parser.parse_args(arguments)
     if parsed.function is None:
         parser.print_help()
@@ -141,6 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         message = "this is a defect of membench; all that was measured is kept"
         return fail(message, ExitCode.INTERNAL)
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that completes a command line, and exit; do nothing without the extra."""
+    with suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
 
 
 def fail(message: str, code: ExitCode) -> ExitCode:

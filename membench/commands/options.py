@@ -44,7 +44,10 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
 
 def add_show_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench show`."""
-    parser.add_argument("name", metavar="NAME", help="of a plugin of any kind, or a composition")
+    name = parser.add_argument(
+        "name", metavar="NAME", help="of a plugin of any kind, or a composition"
+    )
+    completes(name, "regularizers", "architectures", "datasets", "signals", "suites", "studies")
     add_results_folder(parser)
     add_plugins(parser)
 
@@ -251,9 +254,10 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="measure this probe too; may be repeated",
     )
-    group.add_argument(
+    suite = group.add_argument(
         "--suite", default="quick", help="use this suite of `membench list`; default: %(default)s"
     )
+    completes(suite, "suites")
     group.add_argument(
         "--architectures",
         type=comma_separated,
@@ -294,11 +298,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train for N epochs; default: the recipe's",
     )
-    group.add_argument(
+    optimizer = group.add_argument(
         "--optimizer",
         metavar="NAME",
         help="train with this optimizer of `membench list`; default: the recipe's",
     )
+    completes(optimizer, "optimizers")
     group.add_argument(
         "--lr",
         type=positive_number,
@@ -422,6 +427,19 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
         metavar="PLUGIN",
         help="load this file, folder or module too; may be repeated",
     )
+
+
+def completes(option: argparse.Action, *kinds: str) -> None:
+    """Let a shell complete an option by the names of registered plugins (extra `completion`)."""
+
+    def names(prefix: str, **rest: object) -> list[str]:
+        from membench.registry.registry import discover
+
+        registry = discover()
+        found = {name for kind in kinds for name in getattr(registry, kind)}
+        return sorted(name for name in found if name.startswith(prefix))
+
+    option.completer = names  # type: ignore[attr-defined]
 
 
 def positive_integer(text: str) -> int:

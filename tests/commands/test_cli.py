@@ -47,6 +47,33 @@ def test_the_bare_command_prints_help(cli: Cli) -> None:
     assert out.startswith("usage: membench") and "run" in out
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("membench sh", ["show "]),
+        ("membench show drop", ["dropconnect", "dropout", "dropout+adversarial"]),
+        ("membench run --opti", ["--optimizer "]),
+        ("membench run --suite sm", ["smoke "]),
+        ("membench run --optimizer l", ["lion", "lookahead"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_names(
+    tmp_path: Path, environ: dict[str, str], line: str, found: list[str]
+) -> None:
+    out = tmp_path / "out"
+    asked = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(out),
+        "_ARGCOMPLETE_IFS": "\n",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+    }
+    command = [sys.executable, "-m", "membench"]
+    subprocess.run(command, env={**environ, **asked}, cwd=tmp_path, check=False, timeout=60)
+    assert out.read_text().split("\n") == found
+
+
 def test_no_option_may_be_abbreviated(cli: Cli) -> None:
     code, out, err = cli("run", "--seed", "1", "-k", "dropout")
     assert (code, out) == (4, "")
