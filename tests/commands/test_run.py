@@ -298,8 +298,8 @@ def test_a_faulty_plugin_costs_its_own_packs_only(failing: Whole) -> None:
     # `same`, `none` on two seeds, `low-lr`; no strength is confirmed while others are missing
     assert "24 ok, 6 failed, 3 timeout" in total(done)
     assert "failed raising, 3 cells: ValueError: no such luck (plugins/bad.py:8)" in done.stdout
-    assert "failed: worker died: " in done.stdout
-    assert "timeout: no progress within 5 s" in done.stdout
+    assert "failed dying, 3 cells: worker died: " in done.stdout
+    assert "timeout hanging, 3 cells: no progress within 5 s" in done.stdout
     for name in ("raising", "dying", "hanging"):
         assert f"digits/mlp/{name}[2]/real/seed0 x3" in done.stdout
 
