@@ -119,7 +119,7 @@ class Meter:
         self.forecast.update(event, now)
         if event.kind in ("started", "progress"):
             self.running[event.worker] = event.pack, event.done
-        else:
+        elif event.kind != "ending":  # the pack is still trained
             self.running.pop(event.worker, None)
             self.counts += event.counts
 

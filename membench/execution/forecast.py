@@ -118,7 +118,7 @@ class Forecast:
         self._expected = expected
 
     def update(self, event: Event, now: float) -> None:
-        """Take news of a pack into account."""
+        """Take news of a pack into account. A pack that is `ending` is still trained."""
         if event.worker not in self._running:
             self._running[event.worker] = _Running(event.pack, given=now)
             self._packs[event.pack.program] -= 1
@@ -129,7 +129,7 @@ class Forecast:
                 running.begun = now
                 self._compiling.setdefault(event.pack.program, now - running.given)
             running.heard, running.done = now, event.done
-        elif event.kind != "started":
+        elif event.kind not in ("started", "ending"):
             del self._running[event.worker]
             if event.kind == "stored" and running.begun is not None:
                 self._work[_task(event.pack.program)] += self._work_of(event.pack)

@@ -68,6 +68,17 @@ def test_a_pack_that_is_tried_again_is_to_be_done_again_and_a_failed_one_is_done
     assert forecast.seconds_left(2) == 0
 
 
+def test_a_pack_that_is_about_to_end_is_still_trained_and_counts_once() -> None:
+    forecast = Forecast(workers=1, experience=Experience(costs=COSTS, seconds={"d/a": 0.1}))
+    forecast.plan([PLAIN, make_pack("none", index=1, width=10, epochs=10)])
+    told(forecast, PLAIN, ("started", 0, 0), ("progress", 0, 0.0), ("progress", 8, 0.8))
+    assert forecast.seconds_left(8) == pytest.approx(2 + 10)
+    told(forecast, PLAIN, ("ending", 8, 0))
+    assert forecast.seconds_left(8) == pytest.approx(2 + 10)
+    told(forecast, PLAIN, ("stored", 10, 1.0))
+    assert forecast.seconds_left(10) == pytest.approx(10)
+
+
 def record(cell_id: str, env: str, cost: float, seconds: float, status: str = "ok") -> Record:
     task, name, signal, seed = cell_id.rsplit("/", 3)
     dataset, architecture = task.split("/")
