@@ -55,6 +55,8 @@ DROPOUTS = (
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
 )
+#: Names of classes that skip whole blocks: torchvision's and timm's.
+STOCHASTIC_DEPTHS = ("StochasticDepth", "DropPath")
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 RGB = 3
 
@@ -89,12 +91,13 @@ def _takes_a_tap(name: str, module: nn.Module) -> bool:
         MembenchError: its forward takes neither (x, tap) nor (x).
     """
     signature = inspect.signature(module.forward)
-    if _binds(signature, "x", "tap") and "tap" in signature.parameters:
+    takes_one = _binds(signature, "x")
+    # a second argument that has a default and another name is no tap
+    is_tap = "tap" in signature.parameters or not takes_one
+    if is_tap and _binds(signature, "x", "tap"):
         return True
-    if _binds(signature, "x"):
+    if takes_one:
         return False
-    if _binds(signature, "x", "tap"):  # the second argument has another name, and no default
-        return True
     raise MembenchError(
         f"architecture {name!r}: forward takes {signature}: write forward(self, x), or "
         "forward(self, x, tap) with h = tap(h) after each hidden activation"
@@ -116,32 +119,31 @@ def _refuse_randomness(name: str, module: nn.Module) -> None:
         MembenchError: a layer drops at random.
     """
     for parent, child_name, child, path in _children(module):
-        if isinstance(child, DROPOUTS):
-            if child.p > 0:
-                raise MembenchError(
-                    f"architecture {name!r}: {path} is {type(child).__name__}(p={child.p:g}): "
-                    "build it with p = 0 (torchvision's networks take dropout=0.0); dropout is a "
-                    "regularizer of the board, at the network's taps"
-                )
-            setattr(parent, child_name, nn.Identity())
-        elif type(child).__name__ in ("StochasticDepth", "DropPath"):
-            rate = getattr(child, "p", getattr(child, "drop_prob", 0.0)) or 0.0
-            if rate > 0:
-                raise MembenchError(
-                    f"architecture {name!r}: {path} is {type(child).__name__}(p={rate:g}): build "
-                    "it with stochastic_depth_prob=0.0; stochastic-depth is a regularizer of the "
-                    "board"
-                )
-            setattr(parent, child_name, nn.Identity())
+        kind = type(child).__name__
+        if not isinstance(child, DROPOUTS) and kind not in STOCHASTIC_DEPTHS:
+            continue
+        rate = getattr(child, "p", getattr(child, "drop_prob", 0.0)) or 0.0
+        if rate > 0:
+            raise MembenchError(
+                f"architecture {name!r}: {path} is {kind}(p={rate:g}): build it with p = 0 "
+                "(torchvision's networks take dropout=0.0 or stochastic_depth_prob=0.0); dropout "
+                "and stochastic-depth are regularizers of the board, at the network's taps"
+            )
+        setattr(parent, child_name, nn.Identity())
 
 
 def _exchange_batch_norms(module: nn.Module) -> None:
-    """Put batch norms of `membench.nn` in the place of torch's, with their weights."""
+    """Put batch norms of `membench.nn` in the place of torch's, with their weights.
+
+    One without weights or with a cumulative average (momentum=None) stays: it has no counterpart,
+    and its buffers are refused.
+    """
     for parent, child_name, child, _ in _children(module):
         if not isinstance(child, BATCH_NORMS) or not (child.affine and child.track_running_stats):
             continue
-        momentum = 0.1 if child.momentum is None else child.momentum
-        norm = BatchNorm(child.num_features, eps=child.eps, momentum=momentum)
+        if child.momentum is None:
+            continue
+        norm = BatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
         norm.weight, norm.bias = child.weight, child.bias
         setattr(parent, child_name, norm)
 

@@ -183,6 +183,13 @@ def with_rate(rate: float) -> nn.Module:
     return module
 
 
+def cumulative() -> nn.Module:
+    """torch's batch norm with the plain average of all batches."""
+    module = Small(CLASSES)
+    module.features[1] = nn.BatchNorm2d(4, momentum=None)
+    return module
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -193,6 +200,7 @@ def with_rate(rate: float) -> nn.Module:
         ),
         (TwoInputs, r"forward takes \(x: .*mask: .*\).*: write forward\(self, x\)"),
         (WithConstant, r"has buffers \(scale\)"),
+        (cumulative, r"has buffers \(features.1.num_batches_tracked.*\)"),
     ],
 )
 def test_what_cannot_be_trained_here_says_the_line_to_change(
