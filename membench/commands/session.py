@@ -7,6 +7,7 @@ something to train.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Collection
@@ -44,7 +45,8 @@ from membench.registry.registry import discover
 
 def load_registry(options: argparse.Namespace) -> Registry:
     """Find all plugins, those of `-p` and the compositions of `-r` among them."""
-    registry = discover(options.plugins, on_import=lambda: say("reading plugins"))
+    say_once = functools.cache(functools.partial(say, "reading plugins"))
+    registry = discover(options.plugins, on_import=say_once)
     compositions = getattr(options, "compose", [])
     full_grid = getattr(options, "grid", "paired") == "full"
     if full_grid and not compositions:

@@ -13,6 +13,7 @@ import inspect
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,15 +49,21 @@ _imported: dict[tuple[str, str], tuple[Any, ...]] = {}
 
 
 def read_cached(
-    source: PluginSource, cache: PluginCache
+    source: PluginSource, cache: PluginCache, on_import: Callable[[], object] = lambda: None
 ) -> tuple[list[PluginEntry], list[PluginProblem]]:
     """Return what the cache remembers of a plugin, or else read the plugin.
 
     A plugin with problems is not remembered, so that they are shown each time.
+
+    Args:
+        source: of the plugin.
+        cache: is asked first, and told what was read.
+        on_import: called before the plugin is imported, if it must be.
     """
     remembered = cache.get(source.key, source.path)
     if remembered is not None:
         return [PluginEntry.from_json(line, source) for line in remembered], []
+    on_import()
     try:
         sought = read_plugin_files(source.path).sought
     except (OSError, SyntaxError, ValueError):  # reading it for good says what is wrong

@@ -189,7 +189,7 @@ def discover(
     requested: Iterable[str] = (),
     folder: Path | None = None,
     shipped: Path | None = None,
-    on_import: Callable[[], None] = lambda: None,
+    on_import: Callable[[], object] = lambda: None,
 ) -> Registry:
     """Return the registry of all plugins that can be found.
 
@@ -198,7 +198,7 @@ def discover(
         folder: the working folder, whose `plugins/` and `pyproject.toml` count; default: the
             current one.
         shipped: the folder of membench's own plugins; default: where they were installed.
-        on_import: called once, before the first plugin that must be imported to be read.
+        on_import: called before each plugin that must be imported to be read.
 
     Raises:
         MembenchError: a requested plugin does not exist. Everything else that is wrong is one of
@@ -207,15 +207,11 @@ def discover(
     cache = PluginCache.open()
     entries: list[PluginEntry] = []
     problems: list[PluginProblem] = []
-    told = False
     for found in find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()):
         if isinstance(found, PluginProblem):
             problems.append(found)
         else:
-            if not told and cache.get(found.key, found.path) is None:
-                on_import()
-                told = True
-            plugin_entries, plugin_problems = read_cached(found, cache)
+            plugin_entries, plugin_problems = read_cached(found, cache, on_import)
             entries += plugin_entries
             problems += plugin_problems
     cache.save()
