@@ -156,9 +156,9 @@ def train_missing(
         start_server(server, options, any(pack.compiled for pack in packs))
     trained = {key for pack in packs for key in pack.keys}
     reused = len(job.records.keys() - trained)
-    written = store.news()
+    written = store.news() if options.junit_xml else None
     summary = _train_packs(job, packs, store, options, server, reused=reused)
-    if options.junit_xml:
+    if written is not None:
         _write_junit_report(options.junit_xml, job.title, written.read())
     return TrainingOutcome(summary, failed_before=len(failed_keys(job.records) - trained))
 
