@@ -7,9 +7,7 @@ import linecache
 import os
 from collections import Counter
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -58,26 +56,6 @@ def check(options: argparse.Namespace) -> int:
     if not options.targets and not options.all:
         raise MembenchError("say what to check: a file, a folder, a registered name, or --all")
     console = Console(highlight=False, soft_wrap=True)
-    with _data_folder(options.data_dir):
-        return _check(options, console)
-
-
-@contextmanager
-def _data_folder(folder: Path | None) -> Iterator[None]:
-    """Let all processes of this command look for data sets in a folder; None = the default."""
-    before = os.environ.get("MEMBENCH_DATA")
-    if folder is not None:
-        os.environ["MEMBENCH_DATA"] = str(folder)
-    try:
-        yield
-    finally:
-        if folder is not None:
-            del os.environ["MEMBENCH_DATA"]
-            if before is not None:
-                os.environ["MEMBENCH_DATA"] = before
-
-
-def _check(options: argparse.Namespace, console: Console) -> int:
     cache = PluginCache.open()
     sources, problems = _find_sources(options)
     if options.all:
@@ -90,6 +68,7 @@ def _check(options: argparse.Namespace, console: Console) -> int:
         others=tuple(sources),
         select=_selection(options, names),
         limit=options.time_limit,
+        data_folder=options.data_dir,
     )
     reports = []
     for report in check_files(chosen, job, _process_count(options, len(chosen))):

@@ -35,7 +35,6 @@ from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.registry.registry import build_registry
 from membench.testing import pytest_plugin
-from membench.testing.catalogue import CHECKS
 from membench.testing.check import Check
 from membench.testing.check import Outcome
 from membench.testing.subject import Subject
@@ -60,6 +59,7 @@ class CheckJob:
     others: tuple[PluginSource, ...]  #: where a composition's parts may be
     select: Select  #: which checks are wanted
     limit: float  #: seconds for one file
+    data_folder: Path | None = None  #: of data sets; None = the default
 
 
 @dataclass
@@ -174,6 +174,8 @@ class _FileCheck:
 def _check_file(source: PluginSource, job: CheckJob, message_fd: int) -> None:
     """Read a file in the child, check what it registers, and send what is found."""
     report = partial(send, message_fd)
+    if job.data_folder:
+        os.environ["MEMBENCH_DATA"] = str(job.data_folder)  # for all of this process
     entries, problems = read_plugin(source)
     registry = _registry(source, entries, job)
     problems += [problem for problem in registry.problems if problem.origin == source.origin]
@@ -186,10 +188,8 @@ def _check_file(source: PluginSource, job: CheckJob, message_fd: int) -> None:
                 subjects.append(Subject(entry, registry))
     for subject in subjects:
         report("plugin", plugin=_describe_plugin(subject))
-    # There are no checks of probes and studies yet.
-    checkable = [subject for subject in subjects if subject.entry.kind in CHECKS]
-    if checkable:
-        run_pytest(checkable, job.select, report)
+    if subjects:
+        run_pytest(subjects, job.select, report)
     report("done")
 
 
