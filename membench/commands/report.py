@@ -110,6 +110,8 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
         draw_all: draw every figure, also those that the user's cache folder holds.
     """
     from membench.report import FigureCache
+    from membench.report import files_below
+    from membench.report import orders
     from membench.report import pages_beside
     from membench.report import render
 
@@ -119,7 +121,8 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
             commits[f"membench commit ({manifest.suite})"] = manifest.commit
     figure_cache = None if draw_all else FigureCache.open()
     calibration = calibration_section(out / "paper")
-    return render(suites, commits, calibration, figure_cache, pages_beside(out), _scores_below(out))
+    below = [_decode(*file) for file in files_below(out, orders.FILE).items()]
+    return render(suites, commits, calibration, figure_cache, pages_beside(out), below)
 
 
 def read_scores(out: Path) -> dict[Path, dict[str, Any]]:
@@ -130,38 +133,25 @@ def read_scores(out: Path) -> dict[Path, dict[str, Any]]:
     """
     from membench.report import orders
 
-    scores = {}
-    for path in (out / orders.FILE, *sorted(out.glob(f"*/{orders.FILE}"))):
-        if path.is_file():
-            try:
-                scores[path.parent] = orders.decode(path.read_bytes())
-            except ValueError as error:
-                raise _damaged(path, error) from error
-    return scores
+    paths = (out / orders.FILE, *sorted(out.glob(f"*/{orders.FILE}")))
+    return {path.parent: _decode(path, path.read_bytes()) for path in paths if path.is_file()}
 
 
-def _damaged(path: Path, error: ValueError) -> MembenchError:
-    return MembenchError(
-        f"{path} is damaged ({error}): write it again with `membench report --out {path.parent}`"
-    )
-
-
-def _scores_below(out: Path) -> list[dict[str, Any]]:
-    """Read the scores of the boards in the folders of `out`.
+def _decode(path: Path, content: bytes) -> dict[str, Any]:
+    """Decode the scores of a board.
 
     Raises:
-        MembenchError: one of their files is damaged.
+        MembenchError: the file is damaged.
     """
-    from membench.report import files_below
     from membench.report import orders
 
-    scores = []
-    for path, content in files_below(out, orders.FILE).items():
-        try:
-            scores.append(orders.decode(content))
-        except ValueError as error:
-            raise _damaged(path, error) from error
-    return scores
+    try:
+        return orders.decode(content)
+    except ValueError as error:
+        raise MembenchError(
+            f"{path} is damaged ({error}): write it again with "
+            f"`membench report --out {path.parent}`"
+        ) from error
 
 
 def calibration_section(folder: Path) -> str:
