@@ -32,11 +32,9 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
         help="show this kind as a table: regularizers, architectures, datasets, signals, "
         "optimizers, probes, suites or studies",
     )
-    parser.add_argument(
-        "-k",
-        dest="expression",
-        metavar="EXPR",
-        help="show what has the words in its name, group, stages or summary: 'weights and not l1'",
+    add_expression(
+        parser,
+        "show what has the words in its name, group, stages or summary: 'weights and not l1'",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
     add_plugins(parser)
@@ -54,12 +52,7 @@ def add_show_options(parser: argparse.ArgumentParser) -> None:
 
 def add_forget_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench forget`."""
-    parser.add_argument(
-        "-k",
-        dest="expression",
-        metavar="EXPR",
-        help="forget the cells whose id matches, as in `membench run`",
-    )
+    add_expression(parser, "forget the cells whose id matches, as in `membench run`")
     parser.add_argument(
         "--failed", action="store_true", help="forget only cells that failed or timed out"
     )
@@ -143,12 +136,7 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
         help="a file, folder, module or registered name to check",
     )
     parser.add_argument("--all", action="store_true", help="check every plugin that is found")
-    parser.add_argument(
-        "-k",
-        dest="expression",
-        metavar="EXPR",
-        help="run only the checks that match: 'dropout and off-run', 'not one-graph'",
-    )
+    add_expression(parser, "run only the checks that match: 'dropout and off-run', 'not one-graph'")
     parser.add_argument(
         "-n",
         dest="workers",
@@ -225,11 +213,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which cells of which suite are meant."""
     group = parser.add_argument_group("selection")
     group.add_argument("--all", action="store_true", help="select every registered regularizer")
-    group.add_argument(
-        "-k",
-        dest="expression",
-        metavar="EXPR",
-        help="select the cells whose id matches, as in pytest: 'dropout and not seed3'",
+    add_expression(
+        group, "select the cells whose id matches, as in pytest: 'dropout and not seed3'"
     )
     group.add_argument(
         "-r",
@@ -415,6 +400,16 @@ def add_data_folder(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="look for data sets here; default: $MEMBENCH_DATA, else a cache",
     )
+
+
+def add_expression(parser: argparse._ActionsContainer, meaning: str) -> None:
+    """Add `-k`.
+
+    Args:
+        parser: of a command, or a group of its options.
+        meaning: what is done to what matches.
+    """
+    parser.add_argument("-k", dest="expression", metavar="EXPR", help=meaning)
 
 
 def add_plugins(parser: argparse.ArgumentParser) -> None:
