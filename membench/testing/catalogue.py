@@ -6,6 +6,8 @@ a word of `membench check -k` and does not change.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from membench.testing.check import Check
 
 # --- every kind -----------------------------------------------------------------------------------
@@ -16,19 +18,17 @@ SUMMARY = Check(
     mend="write it in 20 to 160 letters",
     function="static:summary",
 )
-#: Of data and networks, which may be one's own.
-SOURCE_WANTED = Check(
-    name="source",
-    title="the docstring names a source with a year",
-    mend="add authors, title and year after it; of your own, your name and the year",
-    function="static:source",
-    warns=True,
-)
 SOURCE = Check(
     name="source",
     title="the docstring names a source with a year",
     mend="add authors, title and year after it",
     function="static:source",
+)
+#: Of data and networks, which may be one's own.
+SOURCE_WANTED = replace(
+    SOURCE,
+    mend="add authors, title and year after it; of your own, your name and the year",
+    warns=True,
 )
 QUIET = Check(
     name="import-is-quiet",
