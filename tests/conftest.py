@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from contextlib import redirect_stdout
@@ -99,12 +98,6 @@ def shell(environ: dict[str, str]) -> Shell:
 
 class SharedServer(ForkServer):
     """The server of all runs of this process: torch is imported once."""
-
-    def start(
-        self, modules: Sequence[str], environ: Mapping[str, str], preparation: str = ""
-    ) -> None:
-        super().start(modules, environ, preparation)
-        self.environ = environ
 
     def close(self) -> None:
         """Stay for the next run."""

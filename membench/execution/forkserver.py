@@ -62,13 +62,14 @@ class ForkServer:
 
         Args:
             modules: what it imports.
-            environ: its environment and the workers'.
+            environ: its environment and the workers'; of a server that has been started, that of
+                further workers.
             preparation: `module:function` of theirs to call in a fork of its own, beside the
                 workers: what the first of them would do, so that it is done earlier.
         """
+        self.environ = environ
         if self._process is not None or not is_supported():
             return
-        self.environ = environ
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "membench.execution.forkserver", preparation]
         with theirs:
