@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import linecache
-import os
 from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
+from membench.execution.process import available_cores
 from membench.planning.select import compile_expression
 from membench.registry.cache import PluginCache
 from membench.registry.discovery import PluginProblem
@@ -194,7 +194,7 @@ def _selection(options: argparse.Namespace, names: Sequence[str]) -> Select:
 
 def _process_count(options: argparse.Namespace, files: int) -> int:
     """Return the requested number of processes or one a core, at most one for each file."""
-    requested = options.workers or len(os.sched_getaffinity(0))
+    requested = options.workers or available_cores()
     return min(requested, max(1, files))
 
 

@@ -7,7 +7,6 @@ reads from the records of the results folder.
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from membench.commands.phases import SecondPhase
 from membench.execution.display import clock
 from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
+from membench.execution.process import available_cores
 from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
@@ -46,7 +46,7 @@ def plan(options: argparse.Namespace) -> int:
         bound, fresh = planned.most_confirming_cells, seeds(suite.confirming)
         count += f", then at most {bound} on seeds {fresh} to confirm what they choose"
     print(f"suite {suite.name} {suite.version}: {count}")
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or available_cores()
     for line in time_left(planned, options.out, workers):
         print(line)
     session.print_left_out(suite)

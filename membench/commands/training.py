@@ -41,6 +41,7 @@ from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
 from membench.execution.forkserver import ForkServer
 from membench.execution.pool import run_packs
+from membench.execution.process import available_cores
 from membench.execution.summary import Summary
 from membench.execution.worker import worker_command
 from membench.execution.worker import worker_environ
@@ -325,9 +326,7 @@ def worker_count(options: argparse.Namespace, environment: Mapping[str, Any]) ->
         return int(options.workers)
     if not _on_cpu(environment):
         return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return available_cores()
 
 
 def _on_cpu(environment: Mapping[str, Any]) -> bool:

@@ -272,6 +272,13 @@ class ChildProcess:
         return [self._stdin.fd] if self._unsent else []
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def wait_for_news(
     children: Iterable[ChildProcess],
     *,
