@@ -6,22 +6,13 @@ Each trains a few epochs of a small network on the digits that scikit-learn ship
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
 
-from membench.api import Architecture
-from membench.api import Dataset
-from membench.api import Optimizer
 from membench.api import Recipe
-from membench.api import Regularizer
-from membench.api import Signal
 from membench.api import Split
 from membench.engine.train import train_pack
 from membench.planning.packs import Pack
-from membench.probes import Probe
 from membench.records import Cell
 from membench.records import Record
-from membench.registry.registry import Registry
 from membench.testing.check import Fault
 from membench.testing.check import source_location
 from membench.testing.subject import Subject
@@ -31,33 +22,6 @@ NETWORKS = ("small-mlp", "mlp")
 SIGNALS = ("real", "mixed@0.4")
 SPLIT = Split(test=97, train=40, validation=40)
 RECIPE = Recipe(lr=0.1, batch=20, epochs=2)
-
-
-@dataclass(frozen=True)
-class _Plugins:
-    """What ships, and the probe under test."""
-
-    shipped: Registry
-    probes: tuple[Probe, ...]
-
-    def regularizer(self, name: str) -> tuple[Regularizer, ...]:
-        return self.shipped.regularizer(name)
-
-    def architecture(self, name: str) -> Architecture:
-        return self.shipped.architecture(name)
-
-    def signal(self, name: str) -> Signal:
-        return self.shipped.signal(name)
-
-    def dataset(self, name: str) -> Dataset:
-        return self.shipped.dataset(name)
-
-    def optimizer(self, name: str) -> Optimizer:
-        return self.shipped.optimizer(name)
-
-    def probe(self, name: str) -> Probe:
-        (probe,) = [probe for probe in self.probes if probe.name == name]
-        return probe
 
 
 def measures(subject: Subject) -> str:
@@ -87,7 +51,7 @@ def finite(subject: Subject) -> None:
 def repeats(subject: Subject) -> None:
     """Check that the same run gives the same numbers."""
     first = _trained(subject, NETWORKS[0])
-    again = _train(subject, NETWORKS[0], subject.records)
+    again = _train(subject, NETWORKS[0], (subject.entry.name,))
     for record, other in zip(first, again, strict=True):
         if record.probes != other.probes:
             raise Fault("the same run gives other numbers", _location(subject))
@@ -111,22 +75,14 @@ def _width(readings: Iterable[object]) -> int:
     return max((len(r) if isinstance(r, tuple) else 1 for r in readings), default=0)
 
 
-@cache
-def _runs() -> dict[tuple[str, str], list[Record]]:
-    """Return the runs of this process, by file and name of the probe, and network."""
-    return {}
-
-
 def _trained(subject: Subject, network: str) -> list[Record]:
     """Train with the probe, once for all checks."""
-    runs = _runs()
-    key = f"{subject.entry.file_hash}/{subject.entry.name}", network
-    if key not in runs:
-        runs[key] = _train(subject, network, subject.records)
-    return runs[key]
+    if network not in subject.trained:
+        subject.trained[network] = _train(subject, network, (subject.entry.name,))
+    return subject.trained[network]
 
 
-def _train(subject: Subject, network: str, probes: tuple[Probe, ...]) -> list[Record]:
+def _train(subject: Subject, network: str, probes: tuple[str, ...]) -> list[Record]:
     """Train the plain network on both signals, a seed each."""
     cells = tuple(Cell(DATASET, network, "none", (), signal, 0) for signal in SIGNALS)
     pack = Pack(
@@ -135,6 +91,6 @@ def _train(subject: Subject, network: str, probes: tuple[Probe, ...]) -> list[Re
         recipe=RECIPE,
         split=SPLIT,
         compiled=False,
-        probes=tuple(probe.name for probe in probes),
+        probes=probes,
     )
-    return train_pack(pack, _Plugins(subject.registry, probes), "cpu")
+    return train_pack(pack, subject.registry, "cpu")

@@ -18,6 +18,7 @@ from typing import Any
 
 from membench.errors import LaneError
 from membench.errors import MembenchError
+from membench.records import Record
 from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.loading import load_records
@@ -48,6 +49,8 @@ class Subject:
     entry: PluginEntry
     registry: Registry
     outcomes: dict[str, Outcome] = field(default_factory=dict)  #: by the check's name
+    #: what the checks of a probe trained with it, by network
+    trained: dict[str, list[Record]] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
