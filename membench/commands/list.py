@@ -47,13 +47,13 @@ def list_plugins(options: argparse.Namespace) -> int:
     """
     registry = session.load_registry(options)
     kinds = [kind_named(options.kind)] if options.kind else list(KINDS)
-    shown = Listing(registry, kinds)
     if options.expression:
         shown = Listing(registry, kinds, compile_expression(options.expression))
-        kinds = [kind for kind in kinds if shown.entries(kind)]
-        shown = replace(shown, kinds=kinds)
+        shown = replace(shown, kinds=[kind for kind in kinds if shown.entries(kind)])
+    else:
+        shown = Listing(registry, kinds)
     in_full = bool(options.kind or options.expression)
-    if not kinds:
+    if not shown.kinds:
         print_problems(registry.problems)
         what = options.kind or "plugin"
         raise MembenchError(
@@ -71,7 +71,7 @@ def kind_named(word: str) -> str:
         MembenchError: there is none.
     """
     for kind in KINDS:
-        if word.lower() in (kind, singular(kind), singular(kind).replace(" ", "")):
+        if word.lower() in (kind, singular(kind)):
             return kind
     raise unknown_name("kind of plugin", word, KINDS)
 

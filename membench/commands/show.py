@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterable
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +111,7 @@ def _facts_of_kind(entry: PluginEntry) -> dict[str, str]:
 
 def _strength(strength: Iterable[float]) -> str:
     """Write a strength, `0.5`, or that of a composition, `0.5,0.3`."""
-    return ",".join("inf" if math.isinf(value) else f"{value:.6g}" for value in strength)
+    return ",".join(f"{value:.6g}" for value in strength)
 
 
 def _print_rows(console: Console, name: str, scores: Mapping[Path, Mapping[str, Any]]) -> None:
