@@ -370,6 +370,10 @@ class Draw(Protocol):
         """
 
     @property
+    def folder(self) -> Path:
+        """Where the signal's own files are, if it reads any: what `Signal.fetch` was given."""
+
+    @property
     def world(self) -> Draw:
         """The draws that training, validation and test share: for one transform of them all."""
 
@@ -391,14 +395,20 @@ class Signal:
     of one split, and returns both with the mask `changed` [n] bool of the examples it touched. It
     must copy before writing. `level` is the p of `name@p`, else None. It runs on each split; only a
     transform of all data (one permutation of pixels) changes validation and test (`train=False`).
+
+    One that reads files, such as labels that people gave, finds them in `draw.folder`; where they
+    are missing it raises `FileNotFoundError` saying how to get them.
     """
 
     name: str  #: `[A-Za-z0-9-]+`
-    #: its `level` is a float if the signal has levels, else None
+    #: its `level` is a float if the signal has levels, a name if these have names, else None
     apply: Callable[[Array, Array, Any, Draw, bool], tuple[Array, Array, Array]]
     noise: str | None = None  #: "labels", "inputs" or None
-    #: whether its name takes a level, `name@p` with 0 < p <= 1; if so, it always has one
-    levels: bool = False
+    #: True: its name always takes a level, `name@p` with 0 < p <= 1. A tuple of names: it takes one
+    #: of these, `name@worst`.
+    levels: bool | tuple[str, ...] = False
+    #: as `Dataset.fetch`, for a signal that reads files; called by `membench data fetch` only
+    fetch: Callable[[Path, Callable[[int, int], None]], None] | None = None
     summary: str = ""
     source: str = ""
     version: int = 1

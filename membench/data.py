@@ -195,7 +195,13 @@ class RunData:
 
 
 def draw_run(
-    arrays: Arrays, split: Split, signal: Signal, level: float | None, task: str, seed: int
+    arrays: Arrays,
+    split: Split,
+    signal: Signal,
+    level: float | str | None,
+    task: str,
+    seed: int,
+    folder: Path | None = None,
 ) -> RunData:
     """Draw a run's images, apply the signal, and permute example order and class ids.
 
@@ -208,9 +214,11 @@ def draw_run(
         level: the p of `name@p`, else None.
         task: as in "mnist5k/mlp".
         seed: of the run.
+        folder: that holds a folder for each signal that reads files; default: `data_folder()`.
 
     Raises:
-        MembenchError: the data set is too small for the split, or the signal broke its promises.
+        MembenchError: the data set is too small for the split, a file that the signal reads is
+            missing (a `FileNotFoundError` is the cause), or the signal broke its promises.
     """
     key = word("task", task, seed if split.fixed is None else split.fixed)
     rows = _draw_rows(arrays, split, task, key)
@@ -228,6 +236,7 @@ def draw_run(
             num_classes=arrays.num_classes,
             shared=world,
             rows=_read_only(drawn),
+            folder=(folder or data_folder()) / signal.name,
         )
         x, y, changed[name] = _apply(signal, images[drawn], labels[drawn], level, draw, name)
         splits[name] = SplitData(rows=drawn, x=x, y=new_ids[y])
@@ -261,7 +270,7 @@ def _read_only(array: NDArray[np.int64]) -> NDArray[np.int64]:
     return view
 
 
-def shuffles(key: int, signal: str, level: float | None) -> Draws:
+def shuffles(key: int, signal: str, level: float | str | None) -> Draws:
     """Make the draws that hide which example and which class is which.
 
     Args:
@@ -492,7 +501,7 @@ def _divide_up(numerator: NDArray[np.int64], denominator: int) -> NDArray[np.int
 
 
 def _apply(
-    signal: Signal, x: Array, y: Array, level: float | None, draw: Draws, split: str
+    signal: Signal, x: Array, y: Array, level: float | str | None, draw: Draws, split: str
 ) -> tuple[Array | None, NDArray[np.int64], NDArray[np.bool_]]:
     """Apply the signal to one split and check what it returns.
 
@@ -500,10 +509,14 @@ def _apply(
         (x [n, c, h, w] float32, None where it is unchanged; y [n]; changed [n]).
 
     Raises:
-        MembenchError: the signal wrote into its inputs, changed a shape or invented a class.
+        MembenchError: a file that it reads is missing, or the signal wrote into its inputs, changed
+            a shape or invented a class.
     """
     before = array_digest([x, y])
-    new_x, new_y, changed = signal.apply(x, y, level, draw, split == "train")
+    try:
+        new_x, new_y, changed = signal.apply(x, y, level, draw, split == "train")
+    except FileNotFoundError as error:
+        raise MembenchError(f"signal {signal.name!r} lacks a file: {error}") from error
     if array_digest([x, y]) != before:
         raise MembenchError(
             f"signal {signal.name!r} changed its input arrays in place: copy before writing"

@@ -41,10 +41,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def parse_signal(signal: str) -> tuple[str, float | None]:
-    """Split `mixed@0.4` into ("mixed", 0.4), and `real` into ("real", None)."""
+def parse_signal(signal: str) -> tuple[str, Any]:
+    """Split a signal from its level: ("mixed", 0.4), ("cifar10n", "worst"), ("real", None)."""
     name, _, level = signal.partition("@")
-    return name, float(level) if level else None
+    if not level:
+        return name, None
+    return name, float(level) if level[0].isdigit() else level
 
 
 def setting(regularizer: str, strength: tuple[float, ...]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cache
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -37,6 +38,8 @@ class Draws:
     rows: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, dtype=np.int64), repr=False, compare=False
     )
+    #: for signals: where the files of this one are
+    folder: Path = field(default=Path(), repr=False, compare=False)
 
     @property
     def world(self) -> Draws:

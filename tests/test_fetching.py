@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -325,3 +326,74 @@ def test_a_run_without_its_data_set_says_how_to_get_it_and_downloads_nothing(
     assert "data set 'mine' is missing: no a.gz in" in err
     assert "membench data fetch mine" in err
     assert fetched_plugin.requests == []
+
+
+SIGNAL = """\
+import numpy as np
+from membench import Signal, hookimpl
+from membench.fetching import Remote, fetch_files
+
+FILE = Remote("a.gz", ("{address}/a.gz",), "{sum}")
+
+def people(x, y, level, draw, train):
+    if not train:
+        return x, y, np.zeros(len(y), dtype=bool)
+    path = draw.folder / "a.gz"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {{path}}: membench data fetch people")
+    given = np.frombuffer(path.read_bytes(), np.uint8)[draw.rows] % draw.num_classes
+    return x, given.astype(y.dtype), given != y
+
+def fetch(folder, progress):
+    fetch_files(folder, [FILE], progress)
+
+@hookimpl
+def register():
+    return [Signal("people", people, noise="labels", levels=("rough", "fine"), fetch=fetch)]
+"""
+PEOPLE = ("--suite", "smoke", "--signals", "real,people@rough", "-k", "none", "--data-dir", "data")
+
+
+@pytest.fixture
+def fetched_signal(site: Site, tmp_path: Path) -> Site:
+    """Register a signal whose labels are fetched from the site."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "people.py").write_text(SIGNAL.format(address=site.address, sum=SUM))
+    return site
+
+
+def test_the_file_of_a_signal_is_fetched_and_verified(fetched_signal: Site, cli: Cli) -> None:
+    folder = ("--data-dir", "data")
+    code, out, _ = cli("data", "verify", "people", *folder)
+    assert code == 1
+    assert "absent" in out
+    code, out, _ = cli("data", "fetch", "people", *folder)
+    assert code == 0
+    assert re.fullmatch("people: files of a signal in .*/data/people\n", out)
+    assert cli("data", "fetch", "people", *folder)[0] == 0
+    assert len(fetched_signal.requests) == 1
+    code, out, _ = cli("data", "verify", *folder)
+    assert code == 0
+    assert re.search("people +whole", out)
+    assert re.search("cifar10n +absent", out)
+
+
+def test_a_signal_whose_file_is_absent_is_refused_before_anything_is_trained(
+    fetched_signal: Site, cli: Cli
+) -> None:
+    code, out, err = cli("run", *PEOPLE, "--out", "o")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "signal 'people' lacks a file: there is no " in err
+    assert cli("plan", *PEOPLE)[0] == 0  # a plan that is only shown says it, and goes on
+    assert "membench data fetch people" in cli("plan", *PEOPLE)[2]
+    cli("data", "fetch", "people", "--data-dir", "data")
+    assert "lacks" not in cli("plan", *PEOPLE)[2]
+    assert len(fetched_signal.requests) == 1
+
+
+def test_a_name_that_nothing_can_be_fetched_for_is_refused(cli: Cli) -> None:
+    code, _, err = cli("data", "fetch", "cifar10m")
+    assert code == ExitCode.USAGE
+    assert "unknown data set 'cifar10m': did you mean cifar10" in err
+    code, _, err = cli("data", "fetch", "randY")
+    assert "unknown data set 'randY'" in err

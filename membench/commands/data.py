@@ -1,11 +1,13 @@
-"""`membench data`: download data sets, and verify those that are here."""
+"""`membench data`: download data sets and the files of signals, and verify those that are here."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn
 from rich.progress import DownloadColumn
@@ -19,6 +21,7 @@ from rich.text import Text
 
 from membench.api import Arrays
 from membench.api import Dataset
+from membench.api import Signal
 from membench.commands import session
 from membench.commands.list import report_problems
 from membench.data import arrays_digest
@@ -26,7 +29,10 @@ from membench.data import data_folder
 from membench.data import load_arrays
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.errors import unknown_name
 from membench.files import disk_errors
+from membench.registry.registry import Registry
+from membench.rng import Draws
 from membench.text import one_line
 
 NOTE = "arrays.sha256"  #: file beside a downloaded data set: the hash of the arrays it was read as
@@ -34,13 +40,13 @@ STATE_STYLES = {"whole": "green", "absent": "yellow", "damaged": "red"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetStatus:
-    """One data set as it is on this machine."""
+class DataStatus:
+    """A data set, or the files of a signal, as they are on this machine."""
 
     name: str
     state: str  #: "whole", "absent" or "damaged"
     text: str  #: what is there, or what to do
-    digest: str = ""  #: SHA-256 of the arrays; "" if they cannot be read
+    digest: str = ""  #: SHA-256 of the arrays; "" if they cannot be read, and of signals
 
 
 def data(options: argparse.Namespace) -> int:
@@ -50,45 +56,46 @@ def data(options: argparse.Namespace) -> int:
 
 
 def fetch(options: argparse.Namespace) -> int:
-    """Download each named data set that is not whole.
+    """Download each named data set, or the files of a signal, that is not whole.
 
     Returns:
         0; 1 if plugins could not be read.
 
     Raises:
-        MembenchError: a data set is not one to download, or its download failed. The data sets
-            named after it are not tried.
+        MembenchError: one is not to download, or its download failed. Those named after it are not
+            tried.
     """
     registry = session.load_registry(options)
     folder = options.data_dir or data_folder()
-    datasets = [registry.dataset(name) for name in options.names]
-    for dataset in datasets:
-        status = dataset_status(dataset, folder)
+    for record in _named(registry, options.names):
+        status = _status(record, folder)
         if status.state == "whole":
-            print(f"{dataset.name} is here: {status.text}, SHA-256 {status.digest}")
+            print(f"{record.name} is here: {_with_digest(status.text, status.digest)}")
             continue
-        if dataset.fetch is None:
-            raise MembenchError(f"{dataset.name} is not downloaded: {status.text}")
-        with _DownloadBars(dataset.name) as bars:
-            dataset.fetch(folder / dataset.name, bars.show)
-        arrays = load_arrays(dataset, folder)
-        digest = arrays_digest(arrays)
-        with disk_errors("write", folder):
-            (folder / dataset.name / NOTE).write_text(f"{digest}\n", "utf-8")
-        print(f"{dataset.name}: {_describe(arrays)} in {folder / dataset.name}, SHA-256 {digest}")
+        if record.fetch is None:
+            raise MembenchError(f"{record.name} is not downloaded: {status.text}")
+        with _DownloadBars(record.name) as bars:
+            record.fetch(folder / record.name, bars.show)
+        text, digest = "files of a signal", ""
+        if isinstance(record, Dataset):
+            arrays = load_arrays(record, folder)
+            text, digest = _describe(arrays), arrays_digest(arrays)
+            with disk_errors("write", folder):
+                (folder / record.name / NOTE).write_text(f"{digest}\n", "utf-8")
+        print(f"{record.name}: {_with_digest(f'{text} in {folder / record.name}', digest)}")
     return report_problems(registry)
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Read data sets and print their state; every registered one if none is named.
+    """Read data sets and files of signals, and print their state; all if none is named.
 
     Returns:
         0; 1 if one is damaged, or one that was named is absent, or plugins could not be read.
     """
     registry = session.load_registry(options)
     folder = options.data_dir or data_folder()
-    names = options.names or sorted(registry.datasets)
-    statuses = [dataset_status(registry.dataset(name), folder) for name in names]
+    names = options.names or [*sorted(registry.datasets), *_signals_with_files(registry)]
+    statuses = [_status(record, folder) for record in _named(registry, names)]
     Console().print(_status_table(statuses))
     problems = report_problems(registry)
     bad = {"damaged", "absent"} if options.names else {"damaged"}
@@ -97,17 +104,62 @@ def verify(options: argparse.Namespace) -> int:
     return problems
 
 
-def dataset_status(dataset: Dataset, folder: Path) -> DatasetStatus:
+def _signals_with_files(registry: Registry) -> list[str]:
+    return sorted(name for name, entry in registry.signals.items() if entry.has_fetch)
+
+
+def _named(registry: Registry, names: Sequence[str]) -> list[Dataset | Signal]:
+    """Return the data sets, or signals that read files, of some names.
+
+    Raises:
+        MembenchError: a name is of neither.
+    """
+    signals = _signals_with_files(registry)
+    records: list[Dataset | Signal] = []
+    for name in names:
+        if name in registry.datasets:
+            records.append(registry.dataset(name))
+        elif name.partition("@")[0] in signals:
+            records.append(registry.signal(name))
+        else:
+            raise unknown_name("data set", name, [*registry.datasets, *signals])
+    return records
+
+
+def _status(record: Dataset | Signal, folder: Path) -> DataStatus:
+    if isinstance(record, Dataset):
+        return dataset_status(record, folder)
+    return signal_status(record, folder)
+
+
+def signal_status(signal: Signal, folder: Path) -> DataStatus:
+    """Apply a signal to no example at all, so that it reads its files and nothing else."""
+    name, files = signal.name, folder / signal.name
+    level = signal.levels[0] if isinstance(signal.levels, tuple) else 1.0 if signal.levels else None
+    x, y = np.zeros((0, 1, 1, 1), dtype=np.float32), np.zeros(0, dtype=np.int64)
+    try:
+        signal.apply(x, y, level, Draws(0, num_classes=1, folder=files), True)
+    except FileNotFoundError as error:
+        return DataStatus(name=name, state="absent", text=one_line(error))
+    except MembenchError as error:
+        return DataStatus(name=name, state="damaged", text=one_line(error))
+    except Exception as error:  # `apply` is foreign code and may raise anything
+        text = one_line(f"{type(error).__name__}: {error}")
+        return DataStatus(name=name, state="damaged", text=text)
+    return DataStatus(name=name, state="whole", text=f"files of a signal, in {files}")
+
+
+def dataset_status(dataset: Dataset, folder: Path) -> DataStatus:
     """Load a data set, and compare it with what was downloaded if it was."""
     name = dataset.name
     try:
         arrays = load_arrays(dataset, folder)
     except MembenchError as error:
         state = "absent" if isinstance(error.__cause__, FileNotFoundError) else "damaged"
-        return DatasetStatus(name=name, state=state, text=one_line(error.__cause__ or error))
+        return DataStatus(name=name, state=state, text=one_line(error.__cause__ or error))
     except Exception as error:  # `load` is foreign code and may raise anything
         text = one_line(f"{type(error).__name__}: {error}")
-        return DatasetStatus(name=name, state="damaged", text=text)
+        return DataStatus(name=name, state="damaged", text=text)
     digest = arrays_digest(arrays)
     note = folder / name / NOTE
     if note.is_file() and note.read_text("utf-8").strip() != digest:
@@ -115,19 +167,23 @@ def dataset_status(dataset: Dataset, folder: Path) -> DatasetStatus:
             f"other arrays than were fetched: membench data fetch {name}; "
             f"if these are meant, remove {note}"
         )
-        return DatasetStatus(name=name, state="damaged", text=text, digest=digest)
-    return DatasetStatus(name=name, state="whole", text=_describe(arrays), digest=digest)
+        return DataStatus(name=name, state="damaged", text=text, digest=digest)
+    return DataStatus(name=name, state="whole", text=_describe(arrays), digest=digest)
 
 
-def _status_table(statuses: list[DatasetStatus]) -> Table:
+def _with_digest(text: str, digest: str) -> str:
+    return f"{text}, SHA-256 {digest}" if digest else text
+
+
+def _status_table(statuses: list[DataStatus]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("data set", overflow="fold", no_wrap=True)
     table.add_column("state", overflow="fold", no_wrap=True)
     table.add_column("what", overflow="fold")
     for status in statuses:
-        digest = f", SHA-256 {status.digest[:16]}" if status.digest else ""
         state = Text(status.state, style=STATE_STYLES[status.state])
-        table.add_row(status.name, state, Text(status.text + digest))
+        text = _with_digest(status.text, status.digest[:16])
+        table.add_row(status.name, state, Text(text))
     return table
 
 

@@ -194,7 +194,10 @@ def add_new_options(parser: argparse.ArgumentParser) -> None:
 def add_fetch_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench data fetch`."""
     parser.add_argument(
-        "names", nargs="+", metavar="NAME", help="a data set to download; see `membench list`"
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a data set to download, or a signal with files; see `membench list`",
     )
     add_data_folder(parser)
     add_plugins(parser)
@@ -203,7 +206,10 @@ def add_fetch_options(parser: argparse.ArgumentParser) -> None:
 def add_verify_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench data verify`."""
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="a data set to verify; default: all"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="a data set to verify, or a signal with files; default: all",
     )
     add_data_folder(parser)
     add_plugins(parser)

@@ -24,6 +24,7 @@ from membench.commands.selection import nothing_selected
 from membench.commands.words import say
 from membench.data import check_classes
 from membench.data import check_split
+from membench.data import draw_run
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
@@ -37,6 +38,7 @@ from membench.planning.suites import default_split
 from membench.planning.suites import narrow
 from membench.planning.suites import split_of
 from membench.records import parse_id
+from membench.records import parse_signal
 from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
@@ -131,6 +133,7 @@ def plan_suite(
                 raise
             raise nothing_selected(options.expression, suite, registry, error.skipped) from error
     _check_sizes(plan, datasets)
+    _check_signals(plan, datasets)
     return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
 
 
@@ -153,6 +156,36 @@ def _check_sizes(plan: Plan, datasets: DatasetLoader) -> None:
                 f"{task}: {split.trained} training images fill no batch of {recipe.batch}: take "
                 "more, as with --train-size, or a smaller batch in the recipe"
             )
+
+
+def _check_signals(plan: Plan, datasets: DatasetLoader) -> None:
+    """Apply the signals that read files once, so that what they lack is told before any training.
+
+    A file that is missing is told in `datasets.notes` where the data need not be there.
+
+    Raises:
+        MembenchError: a signal refuses a data set, or lacks a file.
+    """
+    for task in plan.keys.recipes:
+        name = task.partition("/")[0]
+        for signal in plan.suite.signals:
+            entry = datasets.registry.signal_entry(signal)
+            if not entry.has_fetch or not datasets.is_available(name):
+                continue
+            try:
+                draw_run(
+                    datasets.arrays(name),
+                    split_of(plan.suite, name),
+                    datasets.registry.signal(signal),
+                    parse_signal(signal)[1],
+                    task,
+                    plan.suite.choosing[0],
+                    datasets.folder,
+                )
+            except MembenchError as error:
+                if datasets.needed or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+                datasets.notes[signal] = str(error)
 
 
 def _selection(

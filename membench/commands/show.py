@@ -94,7 +94,13 @@ def _facts_of_kind(entry: PluginEntry) -> dict[str, str]:
     if entry.kind == "architectures":
         return {"recipe": ", ".join(f"{name} {value}" for name, value in entry.recipe.items())}
     if entry.kind == "signals":
-        return {"levels": f"{entry.name}@0.4, any share" if entry.levels else ""}
+        levels = ""
+        if isinstance(entry.levels, tuple):
+            levels = ", ".join(f"{entry.name}@{level}" for level in entry.levels)
+        elif entry.levels:
+            levels = f"{entry.name}@0.4, any share"
+        fetch = f"membench data fetch {entry.name}" if entry.has_fetch else ""
+        return {"levels": levels, "get it": fetch}
     if entry.kind == "datasets":
         fetch = f"membench data fetch {entry.name}"
         return {"get it": fetch if entry.has_fetch else "ships inside a package"}

@@ -239,7 +239,7 @@ def _arrays_digest(dataset: Dataset) -> str:
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _run_data(
-    dataset: Dataset, split: Split, signal: Signal, level: float | None, task: str, seed: int
+    dataset: Dataset, split: Split, signal: Signal, level: float | str | None, task: str, seed: int
 ) -> RunData:
     return draw_run(_arrays(dataset), split, signal, level, task, seed)
 

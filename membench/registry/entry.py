@@ -61,7 +61,8 @@ class PluginEntry:
     #: Of a private record: the hash of all of its plugin's code; `code_hash` covers only a part.
     file_hash: str = ""
     noise: str | None = None
-    levels: bool = False  #: of a signal: its name takes a level, `name@p`
+    #: of a signal: whether its name takes a level, `name@p`; the levels where these have names
+    levels: bool | tuple[str, ...] = False
     recipe: dict[str, Any] = field(default_factory=dict)
     suite: dict[str, Any] = field(default_factory=dict)  #: JSON-ready; `suite_of` reads it
     redraw: bool = False
@@ -187,6 +188,7 @@ def _kind_fields(record: Any) -> dict[str, Any]:
             "noise": record.noise,
             "acts_on": (record.noise,) if record.noise else (),
             "levels": record.levels,
+            "has_fetch": record.fetch is not None,
         }
     if isinstance(record, Suite):
         return {"suite": _suite_fields(record)}

@@ -127,6 +127,11 @@ class Registry:
                     "or give its Signal levels=True"
                 )
             return entry
+        if isinstance(entry.levels, tuple):
+            if level not in entry.levels:
+                known = " or ".join(f"{name}@{one}" for one in entry.levels)
+                raise MembenchError(f"signal {signal!r}: write {known}")
+            return entry
         if signal == name:
             raise MembenchError(f"signal {name!r} needs a level: write {name}@0.4, for example")
         try:

@@ -48,7 +48,8 @@ KIND_BY_TYPE: dict[type, str] = {
 GRID = 5
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SIGNAL_NAME = re.compile(r"[A-Za-z0-9-]+")
-LEVELLED_SIGNAL = re.compile(r"[A-Za-z0-9-]+(@[0-9]+(\.[0-9]+)?)?")
+LEVEL_NAME = re.compile(r"[a-z][a-z0-9-]*")
+LEVELLED_SIGNAL = re.compile(r"[A-Za-z0-9-]+(@([0-9]+(\.[0-9]+)?|[a-z][a-z0-9-]*))?")
 
 
 def first_error(record: Any) -> str | None:
@@ -152,8 +153,12 @@ def _signal_errors(record: Signal) -> Iterator[str]:
     yield from _function_errors(record, ("apply",), required=True)
     if record.noise not in ("labels", "inputs", None):
         yield f'noise must be "labels", "inputs" or None, not {record.noise!r}'
-    if not isinstance(record.levels, bool):
-        yield f"levels must be True or False, not {record.levels!r}"
+    yield from _function_errors(record, ("fetch",))
+    if isinstance(record.levels, bool):
+        return
+    if not isinstance(record.levels, tuple):
+        yield f"levels must be True, False or a tuple of names, not {record.levels!r}"
+    yield from _names_errors(record.levels, LEVEL_NAME, "levels")
 
 
 def _optimizer_errors(record: Optimizer) -> Iterator[str]:

@@ -424,7 +424,7 @@ SIGNALS = (
     ),
     Check(
         name="levels",
-        title="at a higher level it changes more examples",
+        title="at a higher level it changes more examples, at each named one some",
         mend="change the share `level` of the examples, or leave levels=True out",
         function="data_checks:levels",
         needs=("applies",),

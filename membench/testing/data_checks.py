@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from membench.api import Arrays
+from membench.api import Signal
 from membench.data import array_digest
 from membench.data import arrays_digest
 from membench.data import check_arrays
 from membench.data import data_folder
+from membench.errors import MembenchError
 from membench.rng import Draws
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
@@ -99,7 +101,7 @@ def no_shared_images(subject: Subject) -> None:
 
 EXAMPLES = 40
 CLASSES = 10
-LEVELS = (0.3, 0.6)  #: of a signal that has levels; the checks use the last one
+LEVELS = (0.3, 0.6)  #: of a signal whose levels are numbers; the checks use the last one
 
 
 def _examples() -> tuple[Array, Array]:
@@ -115,7 +117,7 @@ def _apply(
     y: Array,
     key: int = 1,
     train: bool = True,
-    level: float = LEVELS[-1],
+    level: float | str | None = None,
 ) -> Any:
     """Apply the signal to images and labels, which are said to be the first of a data set.
 
@@ -125,21 +127,38 @@ def _apply(
         y: Labels [n].
         key: The key of its draws.
         train: Whether the split is the training split.
-        level: The level, if the signal has levels.
+        level: The level, if the signal has levels; default: the last one.
 
     Returns:
         What the signal returned: (x, y, changed) if it is sound.
 
     Raises:
-        NotApplicable: It reads a file that is not here.
+        NotApplicable: It reads a file that is not here, or that is of other images.
     """
     (record,) = subject.records
-    world = Draws(key + 1000, CLASSES)
-    draw = Draws(key, CLASSES, shared=world, rows=np.arange(len(y)))
+    levels = _levels(record)
+    if level is None and levels:
+        level = levels[-1]
+    draw = Draws(
+        key,
+        CLASSES,
+        shared=Draws(key + 1000, CLASSES),
+        rows=np.arange(len(y)),
+        folder=data_folder() / record.name,
+    )
     try:
-        return record.apply(x, y, level if record.levels else None, draw, train)
+        return record.apply(x, y, level, draw, train)
     except FileNotFoundError as error:
         raise NotApplicable(f"a file of it is not at hand: {error}") from error
+    except MembenchError as error:
+        raise NotApplicable(f"it refuses the images of the check: {error}") from error
+
+
+def _levels(record: Signal) -> tuple[float | str, ...]:
+    """Return the levels that the checks try, () if the signal has none."""
+    if isinstance(record.levels, tuple):
+        return record.levels
+    return LEVELS if record.levels else ()
 
 
 def _apply_location(subject: Subject) -> str:
@@ -169,12 +188,20 @@ def applies(subject: Subject) -> None:
 
 
 def levels(subject: Subject) -> None:
-    """Check that a signal that has levels changes more at a higher one."""
+    """Check that a signal that has levels changes more at a higher one, and acts at named ones."""
     (record,) = subject.records
     if not record.levels:
         raise NotApplicable("it has none")
-    low, high = (_apply(subject, *_examples(), level=level)[2].sum() for level in LEVELS)
-    if not 0 < low < high:
+    counts = []
+    for level in _levels(record):
+        counts.append(_apply(subject, *_examples(), level=level)[2].sum())
+        if not counts[-1]:
+            what = f"it changes none of {EXAMPLES} examples at level {level}"
+            raise Fault(what, _apply_location(subject))
+    if isinstance(record.levels, tuple):
+        return
+    low, high = counts
+    if not low < high:
         raise Fault(
             f"of {EXAMPLES} examples it changes {low} at level {LEVELS[0]}, {high} at {LEVELS[1]}",
             _apply_location(subject),

@@ -14,7 +14,6 @@ from membench.planning.plan import check_names
 from membench.planning.suites import check_recipe
 from membench.planning.suites import narrow
 from membench.planning.suites import recipe_of
-from membench.records import parse_signal
 from membench.testing.check import Fault
 from membench.testing.check import NotApplicable
 from membench.testing.subject import Subject
@@ -48,7 +47,6 @@ def splits(subject: Subject) -> str:
     """Check that each data set that is at hand has as many images as its split takes."""
     suite = subject.registry.suite(subject.entry.name)
     loader = DatasetLoader(subject.registry, folder=None, needed=False)
-    signal, level = parse_signal(suite.signals[0])
     fitting = []
     for dataset in suite.datasets:
         if not loader.is_available(dataset):
@@ -58,8 +56,8 @@ def splits(subject: Subject) -> str:
             draw_run(
                 loader.arrays(dataset),
                 suite.splits[dataset],
-                subject.registry.signal(signal),
-                level,
+                subject.registry.signal("real"),
+                None,
                 task,
                 suite.choosing[0],
             )

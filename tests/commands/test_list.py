@@ -182,7 +182,7 @@ def test_the_whole_list_is_names_on_one_screen(cli: Cli) -> None:
 def test_a_kind_is_shown_as_a_table(cli: Cli, word: str) -> None:
     code, out, _ = cli("list", word)
     assert code == 0
-    assert out.startswith("10 signals\n")
+    assert out.startswith("12 signals\n")
     assert "pair-flip" in out and "regularizers" not in out
 
 
