@@ -475,7 +475,7 @@ class Suite:
     _: KW_ONLY
     datasets: tuple[str, ...]
     architectures: tuple[str, ...]
-    #: "real", "mixed@0.4", "randY" or other signals; without these three kinds nothing is ranked
+    #: "real", "mixed@0.4", "randY" or other signals; without real and label noise nothing is ranked
     signals: tuple[str, ...]
     choosing: tuple[int, ...]  #: whole numbers from 0
     confirming: tuple[int, ...]  #: others

@@ -240,17 +240,18 @@ class Manifest:
     commit: str = ""  #: `git describe` of membench at the last run; "" outside a checkout
     #: with which sets of probes some of the cells were run; the empty set is not listed
     probes: tuple[tuple[str, ...], ...] = ()
+    #: the signals of label noise that a score reads, of a suite that has no mixed@p
+    noisy: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Make a JSON-ready dict with the schema number.
 
-        Full grids, probes and `alone` are left out where they are not set.
+        Full grids, probes, `alone` and `noisy` are left out where they are not set.
         """
         line = {"schema": SCHEMA, **asdict(self)}
-        if not self.probes:
-            del line["probes"]
-        if not self.alone:
-            del line["alone"]
+        for name in ("probes", "alone", "noisy"):
+            if not line[name]:
+                del line[name]
         for entry in line["entries"]:
             if not entry["full"]:
                 del entry["full"]

@@ -149,7 +149,7 @@ SUITE = Suite(
     "NAME",
     datasets=("digits",),
     architectures=("small-mlp",),
-    signals=("real", "mixed@0.4", "randY"),  # what a board needs; others may stand beside them
+    signals=("real", "mixed@0.4", "randY"),  # or label noise of your own in place of mixed@0.4
     choosing=(0, 1, 2),  # seeds on which strengths are chosen
     confirming=(3, 4, 5, 6, 7),  # fresh seeds, which alone are read: five at least for ranks
     splits={"digits": Split(test=797, train=300, validation=300)},
@@ -254,9 +254,7 @@ KINDS = {
     ),
     "signal": KindTemplate(
         text=SIGNAL,
-        tries=(
-            "run --suite smoke --signals real,mixed@0.4,randY,NAME@0.4 -k dropout --out my-board",
-        ),
+        tries=("run --suite smoke --signals real,NAME@0.4 -k dropout --out my-board",),
     ),
     "optimizer": KindTemplate(text=OPTIMIZER, tries=()),
     "suite": KindTemplate(text=SUITE, tries=("run --suite NAME -k dropout --out my-board",)),

@@ -49,7 +49,7 @@ def plan(options: argparse.Namespace) -> int:
     workers = options.workers or available_cores()
     for line in time_left(planned, options.out, workers):
         print(line)
-    session.print_left_out(suite)
+    session.print_left_out(suite, registry)
     session.print_fetch_hints(datasets)
     return report_problems(registry, planned)
 

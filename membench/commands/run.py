@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     store = Store(options.out / "records")
     suite = session.requested_suite(options, registry)
     say(f"planning suite {suite.name}")
-    session.print_left_out(suite)
+    session.print_left_out(suite, registry)
     if not options.collect_only and not store.folder.exists():
         training.start_server(server, options, suite.compiled)
     failed = None

@@ -32,6 +32,7 @@ from membench.planning.plan import NothingSelectedError
 from membench.planning.plan import Plan
 from membench.planning.plan import Select
 from membench.planning.plan import make_plan
+from membench.planning.plan import scored_noise
 from membench.planning.select import compile_expression
 from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split
@@ -266,13 +267,13 @@ def check_results_folder(out: Path) -> None:
             raise MembenchError(f"--out {out}: {folder} is a file, no folder")
 
 
-def print_left_out(suite: PlannedSuite) -> None:
+def print_left_out(suite: PlannedSuite, registry: Registry) -> None:
     """Print on stderr what the suite does not train unless it is asked for, and how to ask.
 
     What it lacks for a board is said too.
     """
-    lacking = [name for name in ("real", "randY") if name not in suite.signals]
-    lacking += [] if any(name.startswith("mixed@") for name in suite.signals) else ["mixed@0.4"]
+    lacking = [] if "real" in suite.signals else ["real"]
+    lacking += [] if scored_noise(suite.signals, registry) else ["mixed@0.4"]
     if lacking:
         print(
             f"suite {suite.name}: without {', '.join(lacking)} its runs are stored, and no row is "

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -43,6 +44,9 @@ from membench.registry.registry import Registry
 NONE = "none"  #: the plain network
 #: Added to every selection because rows are compared with them; other controls run on request.
 BASELINES = (NONE, "low-lr")
+
+#: Signals of label noise that leave no label real but by chance.
+ALL_RANDOM = ("randY", "randY-permuted")
 
 Pair = tuple[str, str]  #: task and regularizer
 Select = Callable[[str], bool]  #: id of a cell -> whether it is selected
@@ -336,6 +340,7 @@ def _manifest(
         unable: the selected regularizers that cannot act on any task.
     """
     suite = keys.suite
+    noisy = scored_noise(suite.signals, registry)
     pairs = {(cell.task, cell.regularizer) for cell in selected}
     planned = {}
     for cell in cells:
@@ -353,7 +358,28 @@ def _manifest(
         entries=_entries(registry, {name for _, name in pairs} | unable, skipped),
         cells=planned,
         probes=(suite.probes,) if suite.probes else (),
+        noisy=() if noisy and noisy[0].startswith("mixed@") else noisy,
     )
+
+
+def scored_noise(signals: Sequence[str], registry: Registry) -> tuple[str, ...]:
+    """Return the signals of label noise that a suite is scored by.
+
+    They are mixed@p where it has that, so that further noise changes no score; else all but those
+    whose labels are all random: there is nothing real to learn beside.
+
+    Args:
+        signals: of the suite.
+        registry: says what is label noise.
+    """
+    mixed = tuple(signal for signal in signals if signal.startswith("mixed@"))
+    if mixed:
+        return mixed
+    noisy = []
+    for signal in signals:
+        if registry.signal_entry(signal).noise == "labels" and signal not in ALL_RANDOM:
+            noisy.append(signal)
+    return tuple(noisy)
 
 
 def _entries(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from membench.report.contents import Effect
 from membench.report.contents import Effects
 from membench.report.text import count
+from membench.report.text import noise_words
 from membench.report.text import percent
 from membench.report.text import plain
 from membench.report.text import signed
@@ -87,23 +88,23 @@ def fit_caption(board: Board, task: str, scores: Sequence[TaskScore]) -> str:
     return _settings_caption(parts)
 
 
-def wrong_caption(board: Board, task: str, scores: Sequence[TaskScore], level: float) -> str:
+def wrong_caption(board: Board, task: str, scores: Sequence[TaskScore], signal: str) -> str:
     """Say how many wrong labels are held back on a task, and at what accuracy on clean images.
 
     Args:
         board: says who holds the claim, and has the control.
         task: the one task.
         scores: of its entries, in the board's order.
-        level: of label noise, that the figure shows.
+        signal: of label noise, that the figure shows.
     """
     parts: list[str] = []
     for subject, setting in _named_settings(board, task, scores):
-        if level in setting.noisy:
+        if signal in setting.noisy:
             share = _at_least(setting.edge) + _share(setting.H, first=not parts)
-            points = _points(setting.noisy[level])
+            points = _points(setting.noisy[signal])
             if not parts:
                 share = f"holds back {share} of the wrong labels"
-                points += f" of accuracy on clean images after {level:.0%} noisy labels"
+                points += f" of accuracy on clean images after {noise_words(signal)} noisy labels"
             parts.append(f"{subject} {share} at {points}")
     return _settings_caption(parts)
 

@@ -17,6 +17,7 @@ from membench.report.tables import valid_tasks
 from membench.report.text import MISSING
 from membench.report.text import escape_markdown
 from membench.report.text import format_interval
+from membench.report.text import noise_index
 from membench.report.text import p_value
 from membench.report.text import rounded_down
 from membench.report.text import share
@@ -87,9 +88,9 @@ def further(board: Board) -> str:
     if any(row.H_equal is not None for row in rows):
         columns.append(Column("*H*, equal compute", [share(row.H_equal) for row in rows]))
         columns.append(Column("*R*, equal compute", [signed(row.R_equal) for row in rows]))
-    for level in sorted(keys_in_order(row.noisy for row in rows)):
-        cells = [unbroken(format_interval(row.noisy.get(level))) for row in rows]
-        columns.append(Column(f"*ΔA*@{level:g}", cells))
+    for signal in keys_in_order(row.noisy for row in rows):
+        cells = [unbroken(format_interval(row.noisy.get(signal))) for row in rows]
+        columns.append(Column(f"*ΔA*@{noise_index(signal)}", cells))
     columns.append(Column("± images", [share(row.image_half) for row in rows]))
     for key in extra_readings(board):
         cells = [share(row.extra.get(key)) for row in rows]

@@ -30,6 +30,7 @@ from membench.report.styles import Style
 from membench.report.styles import styles
 from membench.report.text import ascii_only
 from membench.report.text import filename
+from membench.report.text import noise_words
 from membench.report.text import ranks
 from membench.scoring.types import CONTROL
 from membench.scoring.types import EARLY_STOPPING
@@ -211,16 +212,16 @@ def highlighted(board: Board, names: Sequence[str]) -> set[str]:
     return {*first[:MAX_FIRST], *PAPER_REGULARIZERS} & set(names)
 
 
-def noise_level(board: Board, task: str) -> float | None:
-    """Return the level of label noise that figures are drawn at: 0.4 where the suite has it."""
-    levels: set[float] = set()
+def noise_of_figures(board: Board, task: str) -> str | None:
+    """Return the label noise that figures are drawn at: mixed@0.4 where the suite has it."""
+    signals: dict[str, None] = {}
     for (_, scored_task), score in board.scores.items():
         if scored_task == task:
             for point in score.points:
-                levels.update(point.wrong)
-    if 0.4 in levels:
-        return 0.4
-    return min(levels, default=None)
+                signals.update(dict.fromkeys(point.wrong))
+    if "mixed@0.4" in signals:
+        return "mixed@0.4"
+    return next(iter(signals), None)
 
 
 def fit_quantities() -> Quantities:
@@ -228,16 +229,19 @@ def fit_quantities() -> Quantities:
     return Quantities(
         x_label="random labels fitted (% of the training set at the last epoch, choosing seeds)",
         y_label="test accuracy after real labels (%, log-error scale, choosing seeds)",
-        dot=lambda point: (point.fit, point.real),
+        dot=lambda point: (point.fit or 0.0, point.real),
     )
 
 
-def wrong_quantities(level: float) -> Quantities:
-    """Read the share of memorized wrong labels and the clean accuracy at one noise level."""
+def wrong_quantities(signal: str) -> Quantities:
+    """Read the share of memorized wrong labels and the clean accuracy with one label noise."""
     return Quantities(
         x_label="wrong labels memorized (% predicted as given at the last epoch, choosing seeds)",
-        y_label=f"test accuracy after {level:.0%} noise (%, log-error scale, choosing seeds)",
-        dot=lambda point: (point.wrong[level], point.mixed[level]),
+        y_label=(
+            f"test accuracy after {ascii_only(noise_words(signal))} noise "
+            "(%, log-error scale, choosing seeds)"
+        ),
+        dot=lambda point: (point.wrong[signal], point.noisy_test[signal]),
     )
 
 
@@ -350,19 +354,21 @@ def _task_figures(plan: Manifest, board: Board, task: str) -> list[PlannedFigure
     scores = entries(board, task)
     if not scores:
         return []
-    figures = _scatter_figures(
-        kind="fit-vs-accuracy",
-        title="Noise fit against accuracy on real data, over strengths",
-        finding=captions.fit_caption(board, task, scores),
-        content=scatter_figure(plan, board, task, fit_quantities()),
-    )
-    level = noise_level(board, task)
-    if level is not None:
+    figures = []
+    if "randY" in plan.signals:
+        figures += _scatter_figures(
+            kind="fit-vs-accuracy",
+            title="Noise fit against accuracy on real data, over strengths",
+            finding=captions.fit_caption(board, task, scores),
+            content=scatter_figure(plan, board, task, fit_quantities()),
+        )
+    signal = noise_of_figures(board, task)
+    if signal is not None:
         figures += _scatter_figures(
             kind="wrong-vs-clean",
             title="Wrong labels memorized against accuracy on clean images, over strengths",
-            finding=captions.wrong_caption(board, task, scores, level),
-            content=scatter_figure(plan, board, task, wrong_quantities(level)),
+            finding=captions.wrong_caption(board, task, scores, signal),
+            content=scatter_figure(plan, board, task, wrong_quantities(signal)),
         )
     settings = [(score, setting) for score in scores if (setting := _setting_with_curve(score))]
     if settings:

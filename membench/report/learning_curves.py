@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -36,6 +37,8 @@ _KEY: tuple[tuple[float, Dashes, str, str], ...] = (  #: x in inches, dashes, co
     (1.85, _DASHED, INK, "random labels: training"),
     (3.75, "-", GREY, "the same for none"),
 )
+#: What the dashed curve is in a suite without random labels.
+_WRONG_LABELS = "wrong labels: memorized"
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def draw(panels: Sequence[Panel], plain: Curve | None, figure: Figure) -> None:
             top -= _HEADING
         _draw_panels(members, plain, figure, grid, top)
         top -= grid.step * grid.rows(members)
-    _draw_key(figure, height)
+    _draw_key(figure, height, has_random_labels=bool(panels[0].curve.rand_train))
 
 
 def _groups(panels: Sequence[Panel]) -> dict[str, list[Panel]]:
@@ -123,9 +126,16 @@ def _draw_panels(
 
 def _plot(axes: Axes, curve: Curve, color: str, width: float) -> None:
     real = [100 * value for value in curve.real_val]
-    noise = [100 * value for value in curve.rand_train]
     axes.plot(curve.epochs, real, color=color, lw=width)
-    axes.plot(curve.epochs, noise, color=color, lw=width, ls=_DASHED)
+    axes.plot(curve.epochs, _noise_fit(curve), color=color, lw=width, ls=_DASHED)
+
+
+def _noise_fit(curve: Curve) -> list[float]:
+    """Return the fit of random labels, or without these the wrong labels memorized, in percent."""
+    values: Sequence[float | None] = curve.rand_train
+    if not values:
+        values = next(iter(curve.noisy_wrong.values()))
+    return [nan if value is None else 100 * value for value in values]
 
 
 def _set_scales(axes: Axes, one: Panel, *, y_labels: bool, x_labels: bool) -> None:
@@ -150,8 +160,10 @@ def _set_scales(axes: Axes, one: Panel, *, y_labels: bool, x_labels: bool) -> No
         axes.set_xlabel("epoch", fontsize=7.5, labelpad=1)
 
 
-def _draw_key(figure: Figure, height: float) -> None:
+def _draw_key(figure: Figure, height: float, *, has_random_labels: bool) -> None:
     axes = inch_panel(figure, (_LEFT, height - 0.4, 5.2, 0.3))
-    for x, dashes, color, label in _KEY:
+    for x, dashes, color, meaning in _KEY:
+        is_replaced = dashes == _DASHED and not has_random_labels
+        label = _WRONG_LABELS if is_replaced else meaning
         axes.add_line(Line2D([x, x + 0.3], [0.15, 0.15], color=color, ls=dashes, lw=1.5))
         axes.text(x + 0.37, 0.15, label, va="center", fontsize=8)

@@ -16,12 +16,15 @@ from membench.report.columns import in_parts
 from membench.report.columns import joined_cells
 from membench.report.columns import keys_in_order
 from membench.report.text import MISSING
+from membench.report.text import code
 from membench.report.text import escape_markdown
+from membench.report.text import noise_index
 from membench.report.text import number
 from membench.report.text import percent
 from membench.report.text import share
 from membench.report.text import signed
 from membench.report.text import unbroken
+from membench.scoring.record_index import REAL
 from membench.scoring.types import FULL
 from membench.scoring.types import LOW_RATE
 from membench.scoring.types import NONE
@@ -106,19 +109,22 @@ def control_settings(board: Board, task: str) -> list[Setting]:
 def setting_scores(lines: Sequence[Setting]) -> str:
     """Write the scores of each setting, and what the choices look at."""
     points = [line.point for line in lines]
-    levels = sorted(level for level in keys_in_order(p.gain_val for p in points) if level)
-    real_gains = [signed(_points(point.gain_val.get(0.0))) for point in points]
+    noisy = [signal for signal in keys_in_order(p.gain_val for p in points) if signal != REAL]
+    real_gains = [signed(_points(point.gain_val.get(REAL))) for point in points]
     noisy_gains = []
     for point in points:
-        noisy_gains.append(joined_cells([signed(_points(point.gain_val.get(p))) for p in levels]))
+        noisy_gains.append(joined_cells([signed(_points(point.gain_val.get(p))) for p in noisy]))
+    suppression = []
+    if any(point.S is not None for point in points):
+        suppression.append(Column("*S*", [share(point.S) for point in points]))
     columns = [
         Column("setting", [line.name for line in lines], left=True),
         Column("*H*", [share(point.H) for point in points]),
-        Column("*S*", [share(point.S) for point in points]),
+        *suppression,
         Column("*ΔA*", [signed(point.dA) for point in points]),
         Column("*R*", [signed(point.R) for point in points]),
         Column("validation gain, `real`", real_gains),
-        Column(f"validation gain, {_mixed_names(levels)}", noisy_gains),
+        Column(f"validation gain, {_code_names(noisy)}", noisy_gains),
         Column("failed", [_failures(point) for point in points]),
     ]
     return from_columns(columns)
@@ -132,18 +138,19 @@ def setting_accuracies(lines: Sequence[Setting], probe_means: ProbeMeans) -> str
         probe_means: as the function of this name returns them.
     """
     points = [line.point for line in lines]
-    levels = sorted(keys_in_order(point.mixed for point in points))
+    noisy = keys_in_order(point.noisy_test for point in points)
     columns = [
         Column("setting", [line.name for line in lines], left=True),
         Column("`real` test acc. %", [percent(point.real) for point in points]),
     ]
-    for level in levels:
-        accuracies = [percent(point.mixed.get(level)) for point in points]
-        columns.append(Column(f"`mixed@{level:g}` test acc. %", accuracies))
-    columns.append(Column("`randY` fit *F* %", [percent(point.fit) for point in points]))
-    for level in levels:
-        memorized = [percent(point.wrong.get(level)) for point in points]
-        columns.append(Column(f"wrong labels *M*@{level:g} %", memorized))
+    for signal in noisy:
+        accuracies = [percent(point.noisy_test.get(signal)) for point in points]
+        columns.append(Column(f"{code(signal)} test acc. %", accuracies))
+    if any(point.fit is not None for point in points):
+        columns.append(Column("`randY` fit *F* %", [percent(point.fit) for point in points]))
+    for signal in noisy:
+        memorized = [percent(point.wrong.get(signal)) for point in points]
+        columns.append(Column(f"wrong labels *M*@{noise_index(signal)} %", memorized))
     for key in keys_in_order(point.extra for point in points):
         extras = [share(point.extra.get(key)) for point in points]
         columns.append(Column(extra_title(key), extras))
@@ -198,8 +205,8 @@ def _choice_marks(score: TaskScore, strength: Strength) -> str:
     return ", ".join(questions)
 
 
-def _mixed_names(levels: Sequence[float]) -> str:
-    return " · ".join(f"`mixed@{level:g}`" for level in levels)
+def _code_names(signals: Sequence[str]) -> str:
+    return " · ".join(code(signal) for signal in signals)
 
 
 def _points(gain: float | None) -> float | None:

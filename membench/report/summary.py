@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from membench.records import Manifest
-from membench.records import parse_signal
 from membench.report.tables import anchor
+from membench.report.text import code
 from membench.report.text import escape_markdown
 from membench.report.text import format_interval
 from membench.report.text import joined
+from membench.report.text import noise_words
 from membench.report.text import percent
 from membench.report.text import percent_interval
 from membench.report.text import rounded_down
 from membench.report.text import signed
+from membench.scoring.record_index import noisy_signals
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import TRAINING_LESS
 from membench.scoring.types import Board
@@ -33,7 +35,8 @@ NAMED = 5  #: entries that hold the claim and are named with their numbers, at m
 class Question:
     """What the plain network did, in words: "40%"; "97 to 100%" or "" where it has not run."""
 
-    levels: str
+    levels: str  #: of random labels
+    others: str  #: names of the other signals of label noise that are scored
     memorized: str  #: of the wrong labels, by `none`
     damage: str  #: points of test accuracy that the noise costs `none`
 
@@ -111,10 +114,12 @@ def question(plan: Manifest, board: Board) -> Question:
         board: the scores.
     """
     levels = []
-    for signal in plan.signals:
-        name, level = parse_signal(signal)
-        if name == "mixed" and level:
-            levels.append(level)
+    others = []
+    for signal in noisy_signals(plan):
+        if signal.startswith("mixed@"):
+            levels.append(noise_words(signal))
+        else:
+            others.append(code(signal))
     memorized = []
     damage = []
     for gate in board.gates:
@@ -124,7 +129,8 @@ def question(plan: Manifest, board: Board) -> Question:
             if gate.valid and name.startswith("D@"):
                 damage.append(value)
     return Question(
-        levels=joined([f"{100 * level:g}%" for level in sorted(levels)], last="or"),
+        levels=joined(levels, last="or"),
+        others=joined(others, last="or"),
         memorized=_percent_range(memorized),
         damage=_percent_range(damage).removesuffix("%"),
     )

@@ -94,7 +94,7 @@ def noise_held_back(board: Board, environments: Environments) -> str:
         Column(RANK, [ranks(row.rank_H) for row in rows]),
         Column("entry", [_entry(row, board, first=row.first_H) for row in rows], left=True),
         Column("noise held back *H*", [_held_back(row) for row in rows]),
-        Column("*S*", [share(row.S.mean if row.S else None) for row in rows]),
+        *_suppression(rows),
         Column("real accuracy *ΔA*", [_real_accuracy(row.dA) for row in rows]),
         Column("*H* beyond training less", [_excess(row.excess_H, row.stopping_H) for row in rows]),
     ]
@@ -209,11 +209,18 @@ def _with_controls(
     return placed
 
 
+def _suppression(rows: Sequence[Row]) -> list[Column]:
+    """Make the column of S, where the suite has random labels."""
+    if not any(row.S for row in rows):
+        return []
+    return [Column("*S*", [share(row.S.mean if row.S else None) for row in rows])]
+
+
 def _unranked(rows: Sequence[Row], board: Board, environments: Environments) -> str:
     columns = [
         Column("entry", [escape_markdown(row.entry) for row in rows], left=True),
         Column("noise held back *H*", [_held_back(row) for row in rows]),
-        Column("*S*", [share(row.S.mean if row.S else None) for row in rows]),
+        *_suppression(rows),
         Column("real accuracy *ΔA*", [_real_accuracy(row.dA) for row in rows]),
         Column("recovery *R*", [_recovery(row) for row in rows]),
     ]
@@ -334,7 +341,7 @@ def _runs_done(row: Row) -> str:
 def _gate_title(name: str) -> str:
     measure, at, level = name.partition("@")
     title = GATE_TITLES.get(measure, escape_markdown(measure))
-    return f"{title}{at}{level} %" if level else title
+    return f"{title}{at}{escape_markdown(level)} %" if level else title
 
 
 def _verdict(gate: Gate) -> str:

@@ -54,6 +54,17 @@ def code(text: object) -> str:
     return f"`{line}`" if re.fullmatch(r"[A-Za-z0-9@._+-]+", line) else _escape(line)
 
 
+def noise_words(signal: str) -> str:
+    """Name a label noise in a sentence: `40%` for mixed@0.4; another signal by its name."""
+    name, _, level = plain(signal).partition("@")
+    return f"{100 * float(level):g}%" if name == "mixed" else plain(signal)
+
+
+def noise_index(signal: str) -> str:
+    """Name a label noise behind a symbol, as in *M*@0.4: the level of mixed@p, else the signal."""
+    return escape_markdown(signal.removeprefix("mixed@"))
+
+
 def cite(text: object) -> str:
     """Escape a citation like `escape_markdown`, but link http(s) addresses, arXiv ids and DOIs."""
     line = plain(text)

@@ -72,13 +72,13 @@ def _stack(readings: Sequence[Reading]) -> Reading:
 
 
 def make_claim(
-    tasks: dict[str, Readings], levels: Sequence[float], weights: Sequence[float]
+    tasks: dict[str, Readings], noisy_signals: Sequence[str], weights: Sequence[float]
 ) -> Claim:
     """Test the claim of one row, at the strengths chosen by noise held back (README, Claim).
 
     Args:
         tasks: task -> readings there.
-        levels: p > 0.
+        noisy_signals: P without real.
         weights: w_t.
 
     Returns:
@@ -89,10 +89,10 @@ def make_claim(
     dA = estimate(weighted([reading.dA for reading in readings], weights))
     parts = [(H, LEAST_HELD_BACK), (dA, MOST_LOST)]
     bounds = {}
-    for place, level in enumerate(levels):
+    for place, signal in enumerate(noisy_signals):
         noisy = estimate(weighted([reading.noisy[place] for reading in readings], weights))
         parts.append((noisy, MOST_LOST))
-        bounds[level] = float(noisy.lower)
+        bounds[signal] = float(noisy.lower)
     by_task = {task: float(reading.dA.value) for task, reading in tasks.items()}
     p = float(all_above(parts)) if min(by_task.values()) > MOST_LOST else 1.0
     return Claim(

@@ -101,8 +101,8 @@ def readings_stopped_early(baseline: Baseline) -> tuple[Floats, bool]:
 
 
 def _with_all_wrong(baseline: Baseline, readings: Floats) -> Floats:
-    """Return the readings with M = 0 where no label of mixed@p really changed."""
-    readings[:, baseline.mixed, WRONG] = np.nan_to_num(readings[:, baseline.mixed, WRONG])
+    """Return the readings with M = 0 where no label of a noisy signal really changed."""
+    readings[:, baseline.noisy, WRONG] = np.nan_to_num(readings[:, baseline.noisy, WRONG])
     return readings
 
 
@@ -116,7 +116,8 @@ def _earlier_epochs(baseline: Baseline) -> list[int]:
         for signal in baseline.signals[baseline.graded]:
             record = baseline.records[signal, seed]
             stored.append({record.epochs[place] for place in _tested_places(record)})
-        stored.append(set(baseline.records[RAND, seed].epochs))
+        if baseline.has_rand:
+            stored.append(set(baseline.records[RAND, seed].epochs))
     common = set.intersection(*stored)
     return sorted((epoch for epoch in common if epoch < baseline.epochs), reverse=True)
 

@@ -27,9 +27,8 @@ def mean_curve(baseline: Baseline, runs: RecordsByCell, label: str) -> Curve | N
         Means at the epochs that all of the runs stored; None if a signal has no run that ended
         `ok`.
     """
-    mixed_signals = baseline.signals[baseline.mixed]
     ended: dict[str, list[Record]] = {}
-    for signal in (REAL, *mixed_signals, RAND):
+    for signal in baseline.signals[: baseline.num_needed]:
         records = [runs[signal, seed] for seed in baseline.seeds]
         ended[signal] = [record for record in records if record.status == "ok"]
         if not ended[signal]:
@@ -38,19 +37,19 @@ def mean_curve(baseline: Baseline, runs: RecordsByCell, label: str) -> Curve | N
     for records in ended.values():
         stored += [set(record.epochs) for record in records]
     epochs = tuple(sorted(set.intersection(*stored)))
-    mixed_val = {}
-    mixed_wrong = {}
-    for level, signal in zip(baseline.levels, mixed_signals, strict=True):
-        mixed_val[level] = _mean_accuracy(ended[signal], "val", epochs)
-        mixed_wrong[level] = _mean_wrong(ended[signal], epochs)
+    noisy_val = {}
+    noisy_wrong = {}
+    for signal in baseline.noisy_signals:
+        noisy_val[signal] = _mean_accuracy(ended[signal], "val", epochs)
+        noisy_wrong[signal] = _mean_wrong(ended[signal], epochs)
     return Curve(
         label=label,
         epochs=epochs,
         real_train=_mean_accuracy(ended[REAL], "train", epochs),
         real_val=_mean_accuracy(ended[REAL], "val", epochs),
-        rand_train=_mean_accuracy(ended[RAND], "train", epochs),
-        mixed_val=mixed_val,
-        mixed_wrong=mixed_wrong,
+        rand_train=_mean_accuracy(ended[RAND], "train", epochs) if baseline.has_rand else (),
+        noisy_val=noisy_val,
+        noisy_wrong=noisy_wrong,
     )
 
 

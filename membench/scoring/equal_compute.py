@@ -16,7 +16,7 @@ from membench.scoring.record_index import RecordsByCell
 
 
 def read_at_equal_compute(baseline: Baseline, runs: RecordsByCell, cost: float) -> Floats | None:
-    """Read the runs of a setting on real and on mixed labels at the epoch of equal compute.
+    """Read the runs of a setting on the signals of P at the epoch of equal compute.
 
     Args:
         baseline: `none` on the task, at the budget.
@@ -40,7 +40,7 @@ def read_at_equal_compute(baseline: Baseline, runs: RecordsByCell, cost: float) 
                 values = np.array(of_run)
                 readings[s, i] = np.where(np.isnan(values), of_none, values)
             else:
-                readings[s, i] = effective_readings(record, signal, of_none, baseline.num_classes)
+                readings[s, i] = effective_readings(baseline, record, signal, of_none)
     return readings
 
 

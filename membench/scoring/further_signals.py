@@ -30,7 +30,7 @@ def further_signals(baseline: Baseline, setting: Floats) -> dict[str, float]:
         gone.
     """
     values = {}
-    for i in range(baseline.rand + 1, len(baseline.signals)):
+    for i in range(baseline.num_needed, len(baseline.signals)):
         signal = baseline.signals[i]
         level = parse_signal(signal)[1]
         has_wrong_labels = not np.isnan(baseline.readings[:, i, WRONG]).all()

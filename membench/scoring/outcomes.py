@@ -29,9 +29,8 @@ from membench.scoring.formulas import damage
 from membench.scoring.further_signals import further_signals
 from membench.scoring.image_sampling import correctness_of_none
 from membench.scoring.image_sampling import image_terms
-from membench.scoring.points import by_level
+from membench.scoring.points import by_signal
 from membench.scoring.readings import TEST
-from membench.scoring.readings import TRAIN
 from membench.scoring.readings import WRONG
 from membench.scoring.readings import Baseline
 from membench.scoring.readings import Grid
@@ -149,7 +148,7 @@ def read(baseline: Baseline, setting: Floats) -> Readings:
     accuracy = setting[:, baseline.graded, TEST]
     gains = accuracy - baseline.accuracy  # [s, p]
     to_hold_back = baseline.wrong_beyond_chance(baseline.readings)
-    fit = setting[:, baseline.rand, TRAIN]
+    fit = baseline.fit_of(setting)
     S = None
     if not np.isnan(fit).any():
         S = read_ratio(
@@ -331,9 +330,9 @@ def _show(
     """Make what the page shows of one setting, which is off or `none` read early."""
     mean = setting.mean(0)  # [signal, reading]
     noisy = {}
-    for level, reading in zip(baseline.levels, readings.noisy, strict=True):
-        noisy[level] = interval([reading])
-    fit = float(mean[baseline.rand, TRAIN])
+    for signal, reading in zip(baseline.noisy_signals, readings.noisy, strict=True):
+        noisy[signal] = interval([reading])
+    fit = float(baseline.fit_of(mean))
     return Confirmed(
         strength=(),
         label=label,
@@ -344,9 +343,9 @@ def _show(
         R=interval([readings.R]),
         noisy=noisy,
         real=float(mean[0, TEST]),
-        mixed=by_level(baseline, mean[baseline.mixed, TEST]),
+        noisy_test=by_signal(baseline, mean[baseline.noisy, TEST]),
         fit=None if np.isnan(fit) else fit,
-        wrong=by_level(baseline, mean[baseline.mixed, WRONG]),
+        wrong=by_signal(baseline, mean[baseline.noisy, WRONG]),
         runs=0,
         failed=0,
         extra=further_signals(baseline, setting),

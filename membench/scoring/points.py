@@ -18,6 +18,7 @@ from membench.scoring.readings import VAL
 from membench.scoring.readings import WRONG
 from membench.scoring.readings import Baseline
 from membench.scoring.readings import Grid
+from membench.scoring.record_index import REAL
 from membench.scoring.types import Point
 
 
@@ -31,7 +32,8 @@ def make_points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
     gains = gain(grid.graded(baseline, TEST), baseline.accuracy).mean(-1)
     R = ratio(gains, damage(baseline.accuracy).mean())
     H = held_back_by_strength(baseline, grid.readings).mean(-1)
-    S = suppression(grid.readings[:, :, baseline.rand, TRAIN], baseline.fit, baseline.chance)
+    rand_fit = baseline.fit_of(grid.readings)  # [l, s]
+    S = suppression(rand_fit, baseline.fit, baseline.chance)
     means = grid.readings.mean(1)  # [l, signal, reading]
     dA = 100 * (means[:, 0, TEST] - baseline.accuracy[:, 0].mean())
     gains_val = validation_gains(baseline, grid)
@@ -47,16 +49,18 @@ def make_points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
             label=grid.labels[place],
             real=float(mean[0, TEST]),
             val=float(mean[0, VAL]),
-            mixed=by_level(baseline, mean[baseline.mixed, TEST]),
-            mixed_val=by_level(baseline, mean[baseline.mixed, VAL]),
-            fit=float(mean[baseline.rand, TRAIN]),
-            wrong=by_level(baseline, mean[baseline.mixed, WRONG]),
+            noisy_test=by_signal(baseline, mean[baseline.noisy, TEST]),
+            noisy_val=by_signal(baseline, mean[baseline.noisy, VAL]),
+            fit=float(rand_fit[place].mean()) if baseline.has_rand else None,
+            wrong=by_signal(baseline, mean[baseline.noisy, WRONG]),
             train=train,
             H=float(H[place]),
-            S=float(S[place]),
+            S=float(S[place]) if baseline.has_rand else None,
             dA=float(dA[place]),
             R=float(R[place]),
-            gain_val=dict(zip((0.0, *baseline.levels), gains_val[place].tolist(), strict=True)),
+            gain_val=dict(
+                zip((REAL, *baseline.noisy_signals), gains_val[place].tolist(), strict=True)
+            ),
             seeds=len(baseline.seeds),
             failed=grid.failed[place],
             cells=grid.cells[place],
@@ -66,6 +70,6 @@ def make_points(baseline: Baseline, grid: Grid) -> tuple[Point, ...]:
     return tuple(points)
 
 
-def by_level(baseline: Baseline, values: Floats) -> dict[float, float]:
-    """Key [p] values by their noise level p > 0."""
-    return dict(zip(baseline.levels, values.tolist(), strict=True))
+def by_signal(baseline: Baseline, values: Floats) -> dict[str, float]:
+    """Key [p] values, p > 0, by their signal."""
+    return dict(zip(baseline.noisy_signals, values.tolist(), strict=True))

@@ -19,7 +19,6 @@ import numpy as np
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.records import Record
-from membench.records import parse_signal
 from membench.scoring.formulas import Floats
 from membench.scoring.formulas import damage
 from membench.scoring.record_index import RAND
@@ -45,30 +44,36 @@ class Baseline:
     task: str
     seeds: tuple[int, ...]
     signals: tuple[str, ...]
-    levels: tuple[float, ...]  #: p > 0
+    noisy_signals: tuple[str, ...]  #: P without real: p > 0
     readings: Floats  #: [s, signal, reading], at the last epoch
-    chance: Floats  #: [s], cF, the largest class's share of the labels of randY
+    #: [s], cF, the largest class's share of the labels of randY; NaN without randY
+    chance: Floats
     records: RecordsByCell
     epochs: int  #: E, the budget
     num_classes: int  #: K
     num_test: int  #: m, test images
     num_train: int
-    num_wrong: Floats  #: [p], wrong labels of mixed@p, mean over seeds
+    num_wrong: Floats  #: [p], wrong labels at p > 0, mean over seeds
 
     @property
     def graded(self) -> slice:
-        """The signals of P, which recovery reads: real, then mixed by level."""
-        return slice(0, 1 + len(self.levels))
+        """The signals of P, which recovery reads: real, then the noisy ones."""
+        return slice(0, 1 + len(self.noisy_signals))
 
     @property
-    def mixed(self) -> slice:
-        """The signals mixed@p."""
-        return slice(1, 1 + len(self.levels))
+    def noisy(self) -> slice:
+        """The signals of P but real."""
+        return slice(1, 1 + len(self.noisy_signals))
 
     @property
-    def rand(self) -> int:
-        """The place of randY among the signals."""
-        return 1 + len(self.levels)
+    def has_rand(self) -> bool:
+        """Whether the suite has randY, of which F and S are."""
+        return RAND in self.signals
+
+    @property
+    def num_needed(self) -> int:
+        """The number of signals, from the first, that a score needs; further ones follow."""
+        return 1 + len(self.noisy_signals) + self.has_rand
 
     @property
     def accuracy(self) -> Floats:
@@ -78,18 +83,26 @@ class Baseline:
     @property
     def fit(self) -> Floats:
         """F0, [s]."""
-        return self.readings[:, self.rand, TRAIN]
+        return self.fit_of(self.readings)
 
     @property
     def is_measurable(self) -> bool:
-        """Whether H, S and R are defined: none of their denominators is 0."""
-        denominators = [damage(self.accuracy).mean(), (self.fit - self.chance).mean()]
+        """Whether H, R and, with randY, S are defined: none of their denominators is 0."""
+        denominators = [damage(self.accuracy).mean()]
+        if self.has_rand:
+            denominators.append((self.fit - self.chance).mean())
         denominators += list(self.wrong_beyond_chance(self.readings).mean(0))
         return min(denominators) > 0
 
+    def fit_of(self, setting: Floats) -> Floats:
+        """Read F: [..., signal, reading] -> [...]; NaN without randY."""
+        if not self.has_rand:
+            return np.full(setting.shape[:-2], nan)
+        return setting[..., 1 + len(self.noisy_signals), TRAIN]
+
     def wrong_beyond_chance(self, setting: Floats) -> Floats:
         """Compute M - q: [..., s, signal, reading] -> [..., s, p], p > 0."""
-        return setting[..., self.mixed, WRONG] - setting[..., self.mixed, CHANCE_WRONG]
+        return setting[..., self.noisy, WRONG] - setting[..., self.noisy, CHANCE_WRONG]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,21 +167,25 @@ def _read_baseline(
         for i, signal in enumerate(index.signals):
             record = records[signal, seed] = runs[signal, seed]
             if record.status == "ok":
-                readings[s, i] = final_readings(record, signal, record.num_classes)
+                graded = signal in (REAL, *index.noisy)
+                readings[s, i] = final_readings(record, graded, record.num_classes)
     # M is None where no label really changed: nothing to memorize, and the gate says so
-    mixed = slice(1, 1 + len(index.levels))
-    readings[:, mixed, WRONG] = np.nan_to_num(readings[:, mixed, WRONG])
+    noisy = slice(1, 1 + len(index.noisy))
+    readings[:, noisy, WRONG] = np.nan_to_num(readings[:, noisy, WRONG])
     num_wrong = []
-    for signal in index.signals[mixed]:
+    for signal in index.noisy:
         num_wrong.append(np.mean([runs[signal, seed].num_wrong for seed in seeds]))
     first = runs[REAL, seeds[0]]
+    chance = np.full(len(seeds), nan)
+    if RAND in index.signals:
+        chance = np.array([runs[RAND, seed].label_share for seed in seeds])
     return Baseline(
         task=task,
         seeds=tuple(seeds),
         signals=index.signals,
-        levels=index.levels,
+        noisy_signals=index.noisy,
         readings=readings,
-        chance=np.array([runs[RAND, seed].label_share for seed in seeds]),
+        chance=chance,
         records=records,
         epochs=first.epochs[-1],
         num_classes=first.num_classes,
@@ -240,13 +257,13 @@ def read_setting(baseline: Baseline, runs: RecordsByCell) -> Floats:
         of_seed = []
         for i, signal in enumerate(baseline.signals):
             record = runs[signal, seed]
-            of_seed.append(effective_readings(record, signal, of_none[s][i], baseline.num_classes))
+            of_seed.append(effective_readings(baseline, record, signal, of_none[s][i]))
         readings.append(of_seed)
     return np.array(readings)
 
 
 def effective_readings(
-    record: Record, signal: str, baseline: list[float], classes: int
+    baseline: Baseline, record: Record, signal: str, of_none: list[float]
 ) -> list[float]:
     """Return the readings that count for a cell (README, Runs that did not end).
 
@@ -255,39 +272,39 @@ def effective_readings(
     nothing.
 
     Args:
+        baseline: `none` on the task.
         record: of the cell.
         signal: of the cell.
-        baseline: [reading] of `none` on the same signal and seed.
-        classes: K.
+        of_none: [reading] of `none` on the same signal and seed.
     """
     if record.status == "skipped":
-        return baseline
+        return of_none
     if record.status in WORST:
-        worst = list(baseline)
-        worst[VAL] = worst[TEST] = 1 / classes
+        worst = list(of_none)
+        worst[VAL] = worst[TEST] = 1 / baseline.num_classes
         if signal == REAL:
-            worst[TRAIN] = 1 / classes
+            worst[TRAIN] = 1 / baseline.num_classes
         return worst
-    values = final_readings(record, signal, classes)
+    graded = signal in (REAL, *baseline.noisy_signals)
+    values = final_readings(record, graded, baseline.num_classes)
     for i, value in enumerate(values):
         if isnan(value):
-            values[i] = baseline[i]
+            values[i] = of_none[i]
     return values
 
 
-def final_readings(record: Record, signal: str, classes: int) -> list[float]:
+def final_readings(record: Record, graded: bool, classes: int) -> list[float]:
     """Read an `ok` record at its last epoch: [reading], NaN where a reading does not exist.
 
     Args:
         record: an `ok` record.
-        signal: its signal, which says which readings must exist.
+        graded: its signal is one of P, so that its accuracies must exist.
         classes: K.
 
     Raises:
         MembenchError: an accuracy that the score reads is not in the record.
     """
     values = readings_at(record, -1, classes)
-    graded = parse_signal(signal)[0] in (REAL, "mixed")
     lacks_accuracy = graded and (isnan(values[VAL]) or isnan(values[TEST]))
     if lacks_accuracy or isnan(values[TRAIN]):
         raise MembenchError(

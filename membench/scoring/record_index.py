@@ -35,20 +35,21 @@ class RecordIndex:
     manifest: Manifest
     env: str  #: hash of the environment
     records: dict[str, Record]
-    #: real, mixed by level, randY, then the others: the order of the signals in every array of
-    #: readings
+    #: real, the noisy ones, randY if the suite has it, then the others: the order of the signals in
+    #: every array of readings
     signals: tuple[str, ...]
-    levels: tuple[float, ...]  #: p > 0, rising
+    #: P without real: mixed@p by level; of a suite that has none, its other signals of label noise
+    noisy: tuple[str, ...]
 
     @property
     def num_needed(self) -> int:
         """The number of signals, from the first, that a score needs: those of P, and randY."""
-        return 1 + len(self.levels) + (RAND in self.signals)
+        return 1 + len(self.noisy) + (RAND in self.signals)
 
     @property
     def measures(self) -> bool:
-        """Whether the suite has all signals that a score needs."""
-        return REAL in self.manifest.signals and RAND in self.signals and bool(self.levels)
+        """Whether the suite has all signals that a score needs; S needs randY too."""
+        return REAL in self.manifest.signals and bool(self.noisy)
 
     def runs(
         self, task: str, regularizer: str, strength: Strength, seeds: Iterable[int]
@@ -92,13 +93,8 @@ def index_records(manifest: Manifest, records: Iterable[Record], env: str = "") 
         other = by_key.setdefault(record.key, record)
         if other is not record and other != record:
             by_key[record.key] = min(other, record, key=_canonical_json)
-    mixed = []
-    for signal in manifest.signals:
-        name, level = parse_signal(signal)
-        if name == "mixed" and level:
-            mixed.append((level, signal))
-    mixed.sort()
-    signals = [REAL, *(signal for _, signal in mixed)]
+    noisy = noisy_signals(manifest)
+    signals = [REAL, *noisy]
     if RAND in manifest.signals:
         signals.append(RAND)
     signals += sorted(set(manifest.signals) - set(signals))
@@ -107,8 +103,18 @@ def index_records(manifest: Manifest, records: Iterable[Record], env: str = "") 
         env=env,
         records=by_key,
         signals=tuple(signals),
-        levels=tuple(level for level, _ in mixed),
+        noisy=noisy,
     )
+
+
+def noisy_signals(manifest: Manifest) -> tuple[str, ...]:
+    """Return P without real: mixed@p by level, or else what the manifest names."""
+    mixed = []
+    for signal in manifest.signals:
+        name, level = parse_signal(signal)
+        if name == "mixed" and level:
+            mixed.append((level, signal))
+    return tuple(signal for _, signal in sorted(mixed)) or manifest.noisy
 
 
 def rows_of(entry: Entry) -> Iterator[tuple[str, Entry]]:

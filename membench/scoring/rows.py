@@ -308,12 +308,12 @@ def _average(
     return replace(measured, row=row)
 
 
-def _noisy(measured: MeasuredRow, levels: Iterable[float]) -> dict[float, Interval]:
-    """Average the changes of accuracy under noise over tasks, by level."""
+def _noisy(measured: MeasuredRow, signals: Iterable[str]) -> dict[str, Interval]:
+    """Average the changes of accuracy under noise over tasks, by signal."""
     noisy = {}
-    for place, level in enumerate(levels):
+    for place, signal in enumerate(signals):
         readings = [o.held_back.readings.noisy[place] for o in measured.outcomes.values()]
-        noisy[level] = interval(weighted(readings, measured.weights))
+        noisy[signal] = interval(weighted(readings, measured.weights))
     return noisy
 
 

@@ -2,7 +2,8 @@
 
 The symbols are those of the README of this folder. Accuracies, fits, H, S and R are shares (0.93);
 `dA` and changes of accuracy under noise are percentage points. None = not defined (not run, not
-stored, or too few seeds). Dicts keyed by a float are keyed by the noise level p > 0 of `mixed@p`.
+stored, or too few seeds). Dicts that are by p have the noisy signals of P, such as "mixed@0.4", as
+keys.
 Every number of a `Row`, `Confirmed` or `Claim` is read on the confirming seeds; `Point` and what
 holds points is of the choosing seeds.
 """
@@ -97,17 +98,17 @@ class Point:
     label: str  #: "0.5", "0.5,0.3", "off", "epoch 12", "16 plain steps"
     real: float  #: A_0, test accuracy after training on real data
     val: float  #: V_0
-    mixed: dict[float, float]  #: p -> A_p, clean test accuracy after training on mixed@p
-    mixed_val: dict[float, float]  #: p -> V_p
-    fit: float  #: F, training accuracy on randY
-    wrong: dict[float, float]  #: p -> M, share of the wrong labels predicted as given
+    noisy_test: dict[str, float]  #: p -> A_p, clean test accuracy after training on noisy labels
+    noisy_val: dict[str, float]  #: p -> V_p
+    fit: float | None  #: F, training accuracy on randY; None where the suite lacks it
+    wrong: dict[str, float]  #: p -> M, share of the wrong labels predicted as given
     #: signal -> training accuracy on the labels as given, every signal of the suite
     train: dict[str, float]
     H: float  #: noise held back, not cut at 1
-    S: float  #: suppression
+    S: float | None  #: suppression; None without randY
     dA: float  #: points
     R: float  #: recovery
-    gain_val: dict[float, float]  #: p -> V_p - V0_p; 0 is real data. What the choices look at
+    gain_val: dict[str, float]  #: p -> V_p - V0_p, real included. What the choices look at
     seeds: int
     #: cells of this strength that ended failed, timeout or diverged; they count as the worst
     failed: int
@@ -127,9 +128,9 @@ class Curve:
     epochs: tuple[int, ...]
     real_train: tuple[float, ...]
     real_val: tuple[float, ...]
-    rand_train: tuple[float, ...]  #: fit of randY
-    mixed_val: dict[float, tuple[float, ...]]  #: p -> V_p
-    mixed_wrong: dict[float, tuple[float | None, ...]]  #: p -> M
+    rand_train: tuple[float, ...]  #: fit of randY; () where the suite lacks it
+    noisy_val: dict[str, tuple[float, ...]]  #: p -> V_p
+    noisy_wrong: dict[str, tuple[float | None, ...]]  #: p -> M
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +142,15 @@ class Confirmed:
     #: the strength is an end of its grid that is no natural one: H or R may be larger beyond it
     edge: bool
     H: Interval
-    S: Interval | None  #: None for `EARLY_STOPPING`: on randY its epoch is chance
+    #: None for `EARLY_STOPPING`, whose epoch on randY is chance, and where the suite lacks randY
+    S: Interval | None
     dA: Interval
     R: Interval
-    noisy: dict[float, Interval]  #: p -> 100 (A_p - A0_p), points
+    noisy: dict[str, Interval]  #: p -> 100 (A_p - A0_p), points
     real: float  #: A_0
-    mixed: dict[float, float]  #: p -> A_p
+    noisy_test: dict[str, float]  #: p -> A_p
     fit: float | None  #: F
-    wrong: dict[float, float]  #: p -> M
+    wrong: dict[str, float]  #: p -> M
     runs: int  #: runs at this strength on the confirming seeds
     failed: int  #: of them ended failed, timeout or diverged, and count as the worst
     extra: dict[str, float] = field(default_factory=dict)  #: as of `Point`
@@ -199,7 +201,7 @@ class Claim:
     p: float  #: of the intersection-union test, Holm-adjusted over the ranked rows
     H_bound: float
     dA_bound: float  #: points
-    noisy_bounds: dict[float, float]  #: p -> bound of 100 (A_p - A0_p), points
+    noisy_bounds: dict[str, float]  #: p -> bound of 100 (A_p - A0_p), points
     dA_by_task: dict[str, float]  #: the estimates, points; each must be above -1
 
 
@@ -218,7 +220,7 @@ class Row:
     H: Interval | None = None
     S: Interval | None = None
     dA: Interval | None = None
-    noisy: dict[float, Interval] = field(default_factory=dict)
+    noisy: dict[str, Interval] = field(default_factory=dict)
     R: Interval | None = None
     dA_recovery: Interval | None = None
     H_edge: bool = False  #: on some task the strength is an end of its grid: H is a lower bound

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.cli import REPO
 from support.cli import Cli
+from support.cli import Shell
 from support.engine import pack
 from support.engine import registry
 
@@ -23,6 +24,7 @@ from membench.registry.discovery import PluginSource
 from membench.registry.loading import load_records
 from membench.registry.loading import read_plugin
 from membench.registry.registry import discover
+from membench.store.store import Store
 
 CASES = REPO / "tests" / "cases"
 
@@ -87,7 +89,21 @@ def test_an_own_signal_is_planned_as_a_suite_of_its_own(cli: Cli, tmp_path: Path
     code, out, err = cli("run", *words, "--collect-only")
     assert code == 0
     assert "digits/small-mlp/none/class-noise@0.4/seed0" in out.splitlines()
-    assert "without randY, mixed@0.4 its runs are stored, and no row is scored" in err
+    assert err == ""
+
+
+def test_an_own_signal_has_a_board_of_its_own_noise(inside: Shell, tmp_path: Path) -> None:
+    text = (CASES / "signal_matrix.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace('noise="labels"', 'noise="labels", levels=True'))
+    words = ("-p", "mine.py", "--suite", "tiny", "--signals", "real,class-noise@0.4")
+    done = inside(("run", *words, "-k", "label-smoothing", "--out", "b", "-n", "1"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "b" / "README.md").read_text()
+    assert "The training labels are noisy as `class-noise@0.4` makes them." in page
+    assert "lacks" not in page
+    assert "*M*⁰@class-noise" in page  # what the plain network memorized of it
+    (manifest,) = Store(tmp_path / "b" / "records").manifests().values()
+    assert manifest.noisy == ("class-noise@0.4",)
 
 
 def test_a_rare_class_is_in_each_split_in_its_share() -> None:

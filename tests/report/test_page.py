@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from support.board_objects import ENV
-from support.board_objects import LEVEL
+from support.board_objects import NOISY
 from support.board_objects import OTHER_ENV
 from support.board_objects import TASKS
 from support.board_objects import VERSIONS
@@ -656,7 +656,7 @@ def every_part(board: Board) -> Board:
     for task in tasks:
         gate = made_gate(task)
         gates.append(replace(gate, values={**gate.values, **levels}))
-    noisy = {level: Interval(mean=1.0, half=0.2) for level in (0.2, LEVEL, 0.6)}
+    noisy = {level: Interval(mean=1.0, half=0.2) for level in ("mixed@0.2", NOISY, "mixed@0.6")}
     extra = {f"S signal-{place}": 0.5 for place in range(9)}
     wide = with_row(board, "dropout", noisy=noisy, extra=extra)
     late = Row(entry="sam", group="gradient", incomplete=True)

@@ -92,7 +92,7 @@ def test_without_a_valid_task_nothing_is_ranked_and_the_reason_is_given() -> Non
 
 def test_a_suite_without_noise_measures_nothing() -> None:
     board = score_suite(make_entry("r"), signals=("real", "randY"))
-    assert board.gates[0].reasons == ("the suite lacks real, randY or mixed@p",)
+    assert board.gates[0].reasons == ("the suite lacks real, or a signal of label noise",)
     assert board.unranked[0].reason == "no task is valid"
 
 

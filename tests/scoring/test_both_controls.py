@@ -140,7 +140,7 @@ def test_early_stopping_reads_each_run_at_its_own_best_validation_epoch() -> Non
     assert row.R.mean == pytest.approx(2 / 5 * 0.1 / 0.2)
     assert row.H.mean == pytest.approx(2 / 5 * (1 - (0.5 - 0.2 / 9) / BEYOND_CHANCE))
     confirmed = board.scores[EARLY_STOPPING, "d/a"].held_back
-    assert confirmed.wrong[0.4] == pytest.approx((2 * 0.5 + 3 * 0.98) / 5)
+    assert confirmed.wrong["mixed@0.4"] == pytest.approx((2 * 0.5 + 3 * 0.98) / 5)
     assert (row.S, confirmed.S, confirmed.fit) == (None, None, None)
 
 
@@ -161,7 +161,7 @@ def test_of_equal_validation_accuracies_the_earliest_epoch_counts() -> None:
 
 def test_early_stopping_may_read_real_and_mixed_labels_at_different_epochs() -> None:
     row = score_suite(make_entry("r"), values=stopped(real=(0.85, 0.85))).control_rows[1]
-    assert (row.dA.mean, row.noisy[0.4].mean) == pytest.approx((0.0, 6.0))
+    assert (row.dA.mean, row.noisy["mixed@0.4"].mean) == pytest.approx((0.0, 6.0))
     row = score_suite(make_entry("r"), values=stopped(real=(0.88, 0.95))).control_rows[1]
     assert row.dA.mean == pytest.approx(-2.0)
 

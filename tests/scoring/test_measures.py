@@ -57,7 +57,9 @@ def test_noise_held_back_is_the_share_of_wrong_labels_not_memorized_beyond_chanc
     assert (row.H.mean, row.H.half) == pytest.approx((0.6, T4 * sqrt(0.005 / 5)))
     # ten points more under noise, the same on real data; spreads below one image of 200
     one_image = T4 * 0.5 / sqrt(5)
-    assert (row.noisy[0.4].mean, row.noisy[0.4].half) == pytest.approx((10.0, one_image))
+    assert (row.noisy["mixed@0.4"].mean, row.noisy["mixed@0.4"].half) == pytest.approx(
+        (10.0, one_image)
+    )
     assert (row.dA.mean, row.dA.half) == pytest.approx((0.0, one_image))
 
 
@@ -95,9 +97,50 @@ def test_levels_of_noise_count_alike() -> None:
     assert row.H.mean == pytest.approx((weak + strong) / 2)
     # (.05 + .1) of the damage .1 + .2
     assert row.R.mean == pytest.approx(0.5)
-    assert {p: i.mean for p, i in row.noisy.items()} == pytest.approx({0.2: 5.0, 0.4: 10.0})
+    assert {p: i.mean for p, i in row.noisy.items()} == pytest.approx(
+        {"mixed@0.2": 5.0, "mixed@0.4": 10.0}
+    )
     confirmed = board.scores["r", "d/a"].held_back
-    assert (confirmed.mixed, confirmed.wrong) == ({0.2: 0.85, 0.4: 0.8}, {0.2: 0.5, 0.4: 0.1})
+    assert confirmed.noisy_test == {"mixed@0.2": 0.85, "mixed@0.4": 0.8}
+    assert confirmed.wrong == {"mixed@0.2": 0.5, "mixed@0.4": 0.1}
+
+
+@pytest.mark.parametrize("signals", [("people", "real"), ("real", "randY", "people")])
+def test_noise_of_ones_own_is_scored_as_mixed_labels_are(signals: tuple[str, ...]) -> None:
+    def values(cell: Cell) -> dict[str, Any]:
+        fields = dict(BASELINE["mixed@0.4" if cell.signal == "people" else cell.signal])
+        if cell.regularizer == "r" and cell.signal == "people":
+            fields |= {"acc": 0.8, "wrong": 0.1}
+        return fields
+
+    board = score_suite(make_entry("r"), values=values, signals=signals, noisy=("people",))
+    (gate,) = board.gates
+    assert gate.valid
+    assert gate.values["M0@people"] == pytest.approx(0.98)
+    assert ("F0(E)" in gate.values) == ("randY" in signals)
+    (row,) = board.rows
+    assert row.H.mean == pytest.approx(1 - (0.1 - 0.2 / 9) / BEYOND_CHANCE)
+    assert (row.R.mean, row.dA.mean, row.noisy["people"].mean) == pytest.approx((0.5, 0.0, 10.0))
+    assert row.claim.holds
+    assert (row.S is None) == ("randY" not in signals)
+    point = board.scores["r", "d/a"].points[1]
+    assert (point.fit is None, point.S is None) == (row.S is None,) * 2
+    assert point.gain_val == pytest.approx({"real": 0.0, "people": 0.1})
+
+
+def test_further_noise_beside_mixed_labels_changes_no_score() -> None:
+    plain = BASELINE | {"people": {"acc": 0.6, "wrong": 0.97}}
+
+    def values(cell: Cell) -> dict[str, Any]:
+        fields = dict(plain[cell.signal])
+        if cell.regularizer == "r" and cell.signal != "real":
+            fields |= {"acc": 0.8, "wrong": 0.1} if cell.signal == "mixed@0.4" else {"acc": 0.3}
+        return fields
+
+    signals = ("real", "people", "mixed@0.4", "randY")
+    (row,) = score_suite(make_entry("r"), values=values, signals=signals).rows
+    assert row.H.mean == pytest.approx(1 - (0.1 - 0.2 / 9) / BEYOND_CHANCE)
+    assert list(row.noisy) == ["mixed@0.4"]
 
 
 def test_every_number_is_read_on_the_confirming_seeds() -> None:
@@ -127,7 +170,13 @@ def test_each_question_is_read_at_its_own_strength() -> None:
     board = score_suite(make_entry("r"), values=with_effects(effects))
     (row,) = board.rows
     assert (row.chosen_held_back, row.chosen_recovery) == ({"d/a": "0.2"}, {"d/a": "0.4"})
-    readings = (row.H.mean, row.dA.mean, row.noisy[0.4].mean, row.R.mean, row.dA_recovery.mean)
+    readings = (
+        row.H.mean,
+        row.dA.mean,
+        row.noisy["mixed@0.4"].mean,
+        row.R.mean,
+        row.dA_recovery.mean,
+    )
     assert readings == pytest.approx((0.5, 0.0, 5.0, 0.5, -2.0))
     task = board.scores["r", "d/a"]
     assert (task.held_back.strength, task.recovery.strength) == ((0.2,), (0.4,))
@@ -171,7 +220,7 @@ def test_one_confirming_seed_gives_numbers_without_intervals() -> None:
     values = with_effects({("r", 0.3): holding_back(0.6)})
     (row,) = score_suite(make_entry("r"), values=values, choosing=(0,), confirming=(3,)).rows
     assert (row.H.mean, row.R.mean) == pytest.approx((0.6, 0.5))
-    assert [i.half for i in (row.H, row.S, row.dA, row.R, row.noisy[0.4])] == [None] * 5
+    assert [i.half for i in (row.H, row.S, row.dA, row.R, row.noisy["mixed@0.4"])] == [None] * 5
     assert (row.claim, row.rank_H) == (None, None)
 
 
@@ -198,11 +247,13 @@ def test_a_confirming_run_that_did_not_end_counts_as_the_worst_value(status: str
     # at seed 3 H = 0 and A_.4 = .1, so N = .1 - .7 = -.6; .1 at the other four
     assert row.H.mean == pytest.approx(4 * 0.6 / 5)
     assert row.R.mean == pytest.approx((-0.6 + 0.4) / 5 / 0.2)
-    assert row.noisy[0.4].mean == pytest.approx(100 * (-0.6 + 0.4) / 5)
+    assert row.noisy["mixed@0.4"].mean == pytest.approx(100 * (-0.6 + 0.4) / 5)
     assert (row.dA.mean, row.failed, row.confirmed_failed, row.confirmed_runs) == (0.0, 1, 1, 15)
     confirmed = board.scores["r", "d/a"].held_back
     assert (confirmed.failed, confirmed.runs) == (1, 15)
-    assert confirmed.wrong[0.4] == pytest.approx((0.98 + 4 * (0.2 / 9 + 0.4 * BEYOND_CHANCE)) / 5)
+    assert confirmed.wrong["mixed@0.4"] == pytest.approx(
+        (0.98 + 4 * (0.2 / 9 + 0.4 * BEYOND_CHANCE)) / 5
+    )
 
 
 def test_a_failure_widens_the_intervals_of_what_it_did_not_hit() -> None:
@@ -378,7 +429,7 @@ def test_the_curve_is_of_the_confirming_seeds_at_the_chosen_strength() -> None:
     curve = board.scores["r", "d/a"].held_back.curve
     assert (curve.label, curve.epochs) == ("0.3", (20, 32, 40))
     assert curve.rand_train == pytest.approx((0.2, 0.3, 0.4))
-    assert curve.mixed_val[0.4] == pytest.approx((0.8,) * 3)
+    assert curve.noisy_val["mixed@0.4"] == pytest.approx((0.8,) * 3)
     assert board.controls["d/a"].curve.rand_train == (1.0,) * 3
 
 

@@ -50,7 +50,7 @@ def test_the_claim_is_as_sure_as_its_least_sure_part() -> None:
     assert claim.H_bound == pytest.approx(0.2 - T4_ONE_SIDED * error)
     # one image of 200 is half a point
     assert claim.dA_bound == pytest.approx(-T4_ONE_SIDED * 0.5 / sqrt(5))
-    assert claim.noisy_bounds == pytest.approx({0.4: 10 - T4_ONE_SIDED * 0.5 / sqrt(5)})
+    assert claim.noisy_bounds == pytest.approx({"mixed@0.4": 10 - T4_ONE_SIDED * 0.5 / sqrt(5)})
     assert claim.dA_by_task == pytest.approx({"d/a": 0.0})
 
 

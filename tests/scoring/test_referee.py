@@ -108,8 +108,8 @@ def compare_row(row: Row, line: Line, is_ranked: bool) -> None:
         return
     for name in ("H", "S", "dA", "R", "dA_recovery"):
         assert same(getattr(row, name), numbers.get(name)), (row.entry, name)
-    for level, interval in row.noisy.items():
-        assert same(interval, numbers[f"noisy {level:g}"])
+    for signal, interval in row.noisy.items():
+        assert same(interval, numbers[f"noisy {signal}"])
     for name in ("H_edge", "R_edge", "cost", "H_equal", "R_equal", "extra", "image_half"):
         assert getattr(row, name) == near(numbers[name]), (row.entry, name)
     assert (row.confirmed_runs, row.confirmed_failed) == (numbers["runs"], numbers["failed"])
@@ -157,8 +157,8 @@ def compare_ranks_and_claim(row: Row, line: Line) -> None:
     assert (claim.p, claim.holds) == (near(numbers["p"]), numbers["holds"])
     assert claim.H_bound == near(numbers["H"].bound)
     assert claim.dA_bound == near(numbers["dA"].bound)
-    for level, bound in claim.noisy_bounds.items():
-        assert bound == near(numbers[f"noisy {level:g}"].bound)
+    for signal, bound in claim.noisy_bounds.items():
+        assert bound == near(numbers[f"noisy {signal}"].bound)
     by_task = {task: setting.values["dA"].x for task, setting in numbers["held_back"].items()}
     assert claim.dA_by_task == near(by_task)
 
@@ -186,9 +186,9 @@ def compare_setting(shown: Confirmed, setting: Setting) -> None:
     assert shown.edge == setting.edge
     for name in ("H", "S", "dA", "R"):
         assert same(getattr(shown, name), alone(setting.values.get(name)))
-    for level, interval in shown.noisy.items():
-        assert same(interval, alone(setting.values[f"noisy {level:g}"]))
-    assert {0.0: shown.real, **shown.mixed} == near(setting.A)
+    for signal, interval in shown.noisy.items():
+        assert same(interval, alone(setting.values[f"noisy {signal}"]))
+    assert {"real": shown.real, **shown.noisy_test} == near(setting.A)
     assert (shown.fit, shown.wrong) == (near(setting.fit), near(setting.M))
     assert (shown.runs, shown.failed, shown.cost) == (setting.runs, setting.failed, setting.cost)
     assert (shown.H_equal, shown.R_equal) == (
@@ -400,6 +400,16 @@ BOARDS: dict[str, dict[str, Any]] = {
     "two levels and further signals": {
         "levels": (0.4, 0.2),
         "further": ("randX", "pair-flip@0.4"),
+    },
+    "noise of one's own, without random labels": {
+        "signals": ("real", "pair-flip@0.4", "randX", "pair-flip@0.3"),
+        "noisy": ("pair-flip@0.4", "pair-flip@0.3"),
+    },
+    "noise of one's own beside random labels": {
+        "signals": ("real", "randY", "pair-flip@0.4"),
+        "noisy": ("pair-flip@0.4",),
+        "change": failing,
+        "confirming": WIDE,
     },
     "two data sets": {"tasks": ("mnist5k/mlp", "mnist5k/cnn", "fashion-mnist/mlp")},
     "a full grid": {

@@ -34,7 +34,7 @@ VERSIONS = {
     OTHER_ENV: {"device": "x86-64 avx2", "torch": "2.9.1", "precision": "medium", "threads": 1},
 }
 GRID = (0.1, 0.3, 0.5)
-LEVEL = 0.4
+NOISY = "mixed@0.4"
 
 
 def made_row(
@@ -71,7 +71,7 @@ def made_row(
             p=0.002 if holds else 0.7,
             H_bound=held_back - 0.04,
             dA_bound=real - 0.25,
-            noisy_bounds={LEVEL: 4.0},
+            noisy_bounds={NOISY: 4.0},
             dA_by_task=dict.fromkeys(TASKS, real),
         )
     ranked = holds is not None
@@ -81,7 +81,7 @@ def made_row(
         "H": Interval(mean=held_back, half=0.05),
         "S": Interval(mean=held_back - 0.1, half=0.04),
         "dA": Interval(mean=real, half=0.3),
-        "noisy": {LEVEL: Interval(mean=5.0, half=0.8)},
+        "noisy": {NOISY: Interval(mean=5.0, half=0.8)},
         "R": Interval(mean=recovery, half=0.06),
         "dA_recovery": Interval(mean=real - 0.5, half=0.4),
         "rank_H": rank,
@@ -207,16 +207,16 @@ def made_point(label: str, strength: Strength, held_back: float) -> Point:
         label=label,
         real=0.9 + 0.01 * held_back,
         val=0.9,
-        mixed={LEVEL: 0.65 + 0.2 * held_back},
-        mixed_val={LEVEL: 0.65},
+        noisy_test={NOISY: 0.65 + 0.2 * held_back},
+        noisy_val={NOISY: 0.65},
         fit=1 - 0.9 * held_back,
-        wrong={LEVEL: 1 - 0.95 * held_back},
-        train={"real": 1.0, f"mixed@{LEVEL:g}": 0.9, "randY": 1 - 0.9 * held_back},
+        wrong={NOISY: 1 - 0.95 * held_back},
+        train={"real": 1.0, NOISY: 0.9, "randY": 1 - 0.9 * held_back},
         H=held_back,
         S=held_back,
         dA=held_back,
         R=0.8 * held_back,
-        gain_val={0.0: 0.01 * held_back, LEVEL: 0.2 * held_back},
+        gain_val={"real": 0.01 * held_back, NOISY: 0.2 * held_back},
         seeds=3,
         failed=0,
         cells=9,
@@ -260,9 +260,9 @@ def _confirmed(row: Row, label: str, strength: Strength) -> Confirmed:
         R=row.R,
         noisy=row.noisy,
         real=0.9,
-        mixed={LEVEL: 0.7},
+        noisy_test={NOISY: 0.7},
         fit=0.5,
-        wrong={LEVEL: 0.5},
+        wrong={NOISY: 0.5},
         runs=30,
         failed=0,
     )

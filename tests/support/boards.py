@@ -99,6 +99,8 @@ def manifest(
     epochs: int = 40,
     levels: tuple[float, ...] = (0.4,),
     further: tuple[str, ...] = (),
+    signals: tuple[str, ...] = (),
+    noisy: tuple[str, ...] = (),
     images: int = 200,
     machines: Sequence[Machine] = (MACHINE,),
 ) -> Manifest:
@@ -113,10 +115,12 @@ def manifest(
         epochs: the budget.
         levels: of label noise.
         further: signals beside real, the label noise and randY.
+        signals: all of them, in place of those.
+        noisy: those of label noise that are scored, where none is mixed@p.
         images: in the test set, as for `records`.
         machines: that run the suite.
     """
-    signals = ("real", *(f"mixed@{level:g}" for level in levels), "randY", *further)
+    signals = signals or ("real", *(f"mixed@{level:g}" for level in levels), "randY", *further)
     entries = _entries(effects)
     recipe = {"optimizer": "sgd", "lr": 0.05, "batch": 100, "epochs": epochs}
     datasets = [task.partition("/")[0] for task in tasks]
@@ -132,6 +136,7 @@ def manifest(
         entries=entries,
         cells={},
         envs=tuple(machine.env for machine in machines),
+        noisy=noisy,
     )
     planned = [cell for cell in _cells(plan) if not cell.strength or cell.seed in choosing]
     first_phase = replace(plan, cells=_with_keys(planned))

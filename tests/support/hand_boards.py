@@ -25,7 +25,7 @@ from membench.scoring.types import TaskScore
 TASK = "mnist5k/mlp"
 GRID = (0.1, 0.2, 0.4, 0.6, 0.8)
 EPOCHS = (1, 2, 5, 10, 20, 40)
-LEVEL = 0.4
+NOISY = "mixed@0.4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def manifest(
         suite=suite,
         version=2,
         tasks=tasks,
-        signals=("real", f"mixed@{LEVEL:g}", "randY"),
+        signals=("real", NOISY, "randY"),
         choosing=(0, 1, 2),
         confirming=tuple(range(3, 13)),
         recipes={},
@@ -165,10 +165,10 @@ def _point(row: HandRow, place: int) -> Point:
         label=f"{GRID[place - 1]:g}" if place else "off",
         real=0.9 + 0.01 * row.dA * share - 0.1 * share**6,
         val=0.9,
-        mixed={LEVEL: 0.65 + 0.2 * row.H * share - 0.05 * share**6},
-        mixed_val={LEVEL: 0.65},
+        noisy_test={NOISY: 0.65 + 0.2 * row.H * share - 0.05 * share**6},
+        noisy_val={NOISY: 0.65},
         fit=fit,
-        wrong={LEVEL: min(max(1 - row.H * share, 0.02), 1.0)},
+        wrong={NOISY: min(max(1 - row.H * share, 0.02), 1.0)},
         train={},
         H=row.H * share,
         S=row.H * share,
@@ -191,9 +191,9 @@ def _confirmed(row: HandRow, place: int) -> Confirmed:
         S=Interval(0.8 * row.H, row.half_H),
         dA=Interval(row.dA, row.half_dA),
         R=Interval(row.H, row.half_H),
-        noisy={LEVEL: Interval(20 * row.H, 1.0 if row.half_H is not None else None)},
+        noisy={NOISY: Interval(20 * row.H, 1.0 if row.half_H is not None else None)},
         real=point.real,
-        mixed=point.mixed,
+        noisy_test=point.noisy_test,
         fit=point.fit,
         wrong=point.wrong,
         runs=30,
@@ -210,8 +210,8 @@ def _curve(fit: float) -> Curve:
         real_train=tuple(1 - 0.5 * (1 - share) ** 6 for share in shares),
         real_val=tuple(0.9 - 0.5 * (1 - share) ** 9 for share in shares),
         rand_train=tuple(0.1 + (fit - 0.1) * share for share in shares),
-        mixed_val={},
-        mixed_wrong={},
+        noisy_val={},
+        noisy_wrong={},
     )
 
 

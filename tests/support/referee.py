@@ -135,7 +135,7 @@ class Setting:
     label: str
     strength: Strength
     edge: bool
-    values: dict[str, Value]  #: "H", "S", "dA", "R" and "noisy p"
+    values: dict[str, Value]  #: "H", "S", "dA", "R" and "noisy mixed@0.4"
     A: dict[float, float]  #: p -> mean accuracy
     M: dict[float, float]
     fit: float | None
@@ -189,7 +189,6 @@ class Referee:
     def __init__(self, manifest: Manifest, records: Iterable[Record]) -> None:
         self.manifest = manifest
         self.signals = self._signals()
-        self.levels = [parse_signal(signal)[1] or 0.0 for signal in self.signals[1 : self.mixed]]
         self.by_env = self._by_environment(list(records))
         self.entries = {entry.name: entry for entry in manifest.entries}
         self.rows = self._rows()
@@ -199,20 +198,22 @@ class Referee:
     # --- records ----------------------------------------------------------------------------------
 
     def _signals(self) -> list[str]:
-        """List the signals: real, mixed by level, randY, others."""
+        """List the signals: real, the noisy ones, randY, others."""
         mixed = []
         for signal in self.manifest.signals:
             name, level = parse_signal(signal)
             if name == "mixed" and level:
                 mixed.append((level, signal))
-        self.mixed = 1 + len(mixed)
-        needed = ["real", *(signal for _, signal in sorted(mixed)), "randY"]
+        noisy = [signal for _, signal in sorted(mixed)] or list(self.manifest.noisy)
+        self.clean = 1 + len(noisy)
+        self.random = ["randY"] if "randY" in self.manifest.signals else []
+        needed = ["real", *noisy, *self.random]
         return needed + sorted(set(self.manifest.signals) - set(needed))
 
     @property
     def graded(self) -> list[str]:
         """The signals of P."""
-        return self.signals[: self.mixed]
+        return self.signals[: self.clean]
 
     def _by_environment(self, records: list[Record]) -> dict[str, dict[str, Record]]:
         """Sort the records of planned cells by environment, in the order of the manifest."""
@@ -278,7 +279,7 @@ class Referee:
         plain = Plain(seeds=[], dropped={}, records=records, read={})
         for seed in seeds:
             bad = []
-            for signal in [*self.graded, "randY"]:
+            for signal in [*self.graded, *self.random]:
                 record = records[signal, seed]
                 if record.status != "ok":
                     because = f", {record.reason}" if record.reason else ""
@@ -380,7 +381,7 @@ class Referee:
         """List the earlier epochs at which `none` can be read, from the latest to the earliest."""
         common: set[int] | None = None
         for seed in plain.seeds:
-            for signal in [*self.graded, "randY"]:
+            for signal in [*self.graded, *self.random]:
                 record = plain.records[signal, seed]
                 epochs = set()
                 for epoch, accuracy in zip(record.epochs, record.test, strict=True):
@@ -452,12 +453,12 @@ class Referee:
         values["R"] = self.ratio((A - A0).sum(0)[:, None], G[:, None], [m])
         lost = 1 / K - A0.mean(1)
         worst = {"H": 0.0, "S": 0.0, "R": lost.sum() / G.mean() if G.mean() > 0 else 0.0}
-        for p, level in enumerate([0.0, *self.levels]):
-            name = f"noisy {level:g}" if p else "dA"
+        for p, signal in enumerate(self.graded):
+            name = f"noisy {signal}" if p else "dA"
             points = 100 * (A[p] - A0[p])
             values[name] = Value(x=float(points.mean()), e=points - points.mean(), f=100 / m)
             worst[name] = 100 * lost[p]
-        if all(("randY", s) in read for s in plain.seeds):
+        if self.random and all(("randY", s) in read for s in plain.seeds):
             F0, F = column(plain.read, "randY", "fit"), column(read, "randY", "fit")
             c = np.array([plain.records["randY", s].label_share for s in plain.seeds])
             n_train = plain.records["randY", plain.seeds[0]].num_train
@@ -472,7 +473,7 @@ class Referee:
     def further(self, plain: Plain, read: dict[Run, Read]) -> dict[str, float]:
         """Compute the effect on further signals (README, Further signals)."""
         found = {}
-        for signal in self.signals[self.mixed + 1 :]:
+        for signal in self.signals[self.clean + len(self.random) :]:
             of_none = [plain.read[signal, s] for s in plain.seeds]
             is_noisy = parse_signal(signal)[1] is not None and any(r.M is not None for r in of_none)
             name = "A" if is_noisy else "fit"
@@ -566,12 +567,12 @@ class Referee:
     def means(self, plain: Plain, read: dict[Run, Read]) -> dict[str, Any]:
         """Average the plain readings over seeds."""
         A, M = {}, {}
-        for p, signal in zip([0.0, *self.levels], self.graded, strict=True):
-            A[p] = float(np.mean([read[signal, s].A for s in plain.seeds]))
-            if p:
-                M[p] = float(np.mean([read[signal, s].M for s in plain.seeds]))
+        for signal in self.graded:
+            A[signal] = float(np.mean([read[signal, s].A for s in plain.seeds]))
+            if signal != "real":
+                M[signal] = float(np.mean([read[signal, s].M for s in plain.seeds]))
         fit = None
-        if all(("randY", s) in read for s in plain.seeds):
+        if self.random and all(("randY", s) in read for s in plain.seeds):
             fit = float(np.mean([read["randY", s].fit for s in plain.seeds]))
         return {"A": A, "M": M, "fit": fit}
 
@@ -754,19 +755,22 @@ class Referee:
 
         cA = mean(lambda s: plain.records["real", s].label_share)
         values = {
-            "F0(E)": mean(lambda s: plain.read["randY", s].fit),
-            "F0(E/2)": mean(halfway),
             "A0_0": mean(lambda s: plain.read["real", s].A),
             "cA": max(1 / plain.first.num_classes, cA),
         }
-        floors = {"F0(E)": 0.99, "F0(E/2)": 0.95, "A0_0": values["cA"] + 0.5 * (1 - values["cA"])}
-        for level, signal in zip(self.levels, self.graded[1:], strict=True):
-            values[f"M0@{level:g}"] = mean(lambda s, x=signal: plain.read[x, s].M)
-            values[f"D@{level:g}"] = mean(
+        floors = {"A0_0": values["cA"] + 0.5 * (1 - values["cA"])}
+        if self.random:
+            values["F0(E)"] = mean(lambda s: plain.read["randY", s].fit)
+            values["F0(E/2)"] = mean(halfway)
+            floors |= {"F0(E)": 0.99, "F0(E/2)": 0.95}
+        for signal in self.graded[1:]:
+            level = signal[6:] if signal.startswith("mixed@") else signal
+            values[f"M0@{level}"] = mean(lambda s, x=signal: plain.read[x, s].M)
+            values[f"D@{level}"] = mean(
                 lambda s, x=signal: plain.read["real", s].A - plain.read[x, s].A
             )
-            floors[f"M0@{level:g}"] = 0.95
-            floors[f"D@{level:g}"] = 0.10
+            floors[f"M0@{level}"] = 0.95
+            floors[f"D@{level}"] = 0.10
         valid = all(values[name] >= floor - 1e-12 for name, floor in floors.items())
         return gate | {
             "valid": valid,
@@ -983,8 +987,8 @@ class Referee:
     def p_of_claim(self, line: Line) -> float:
         """Test the claim of a row, before Holm's correction."""
         p = [line.numbers["H"].p_above(0.1), line.numbers["dA"].p_above(-1.0)]
-        for level in self.levels:
-            p.append(line.numbers[f"noisy {level:g}"].p_above(-1.0))
+        for signal in self.graded[1:]:
+            p.append(line.numbers[f"noisy {signal}"].p_above(-1.0))
         for setting in line.numbers["held_back"].values():
             if setting.values["dA"].x <= -1.0:
                 p.append(1.0)

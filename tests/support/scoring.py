@@ -153,6 +153,7 @@ def make_suite(
     choosing: Iterable[int] = CHOOSING,
     confirming: Iterable[int] = CONFIRMING,
     signals: tuple[str, ...] = SIGNALS,
+    noisy: tuple[str, ...] = (),
 ) -> tuple[Manifest, list[Record]]:
     """Make a suite of `none` and these entries, run in one environment: both phases' records.
 
@@ -163,6 +164,7 @@ def make_suite(
         choosing: seeds of all strengths.
         confirming: seeds of those that are chosen.
         signals: of the suite.
+        noisy: those of label noise that are scored, where none is mixed@p.
     """
     manifest = Manifest(
         suite="test",
@@ -175,6 +177,7 @@ def make_suite(
         datasets={},
         entries=(Entry("none", "control", ((),)), *entries),
         cells={},
+        noisy=noisy,
     )
     cells = all_cells(manifest)
     planned = [cell for cell in cells if not cell.strength or cell.seed in manifest.choosing]
