@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import linecache
 from collections import Counter
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ from membench.registry.discovery import requested_sources
 from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
 from membench.registry.loading import read_cached
+from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.registry.registry import build_registry
 from membench.testing.catalogue import CHECKS
@@ -60,11 +62,12 @@ def check(options: argparse.Namespace) -> int:
     sources, problems = _find_sources(options)
     if options.all:
         _print_problems(console, [str(problem) for problem in problems])
+    base = _shipped_registry(sources, cache)
     chosen, names = _choose(options, sources, cache)
     say(f"checking {len(chosen)} file{'' if len(chosen) == 1 else 's'}")
     warm_up()
     job = CheckJob(
-        base=_shipped_registry(sources, cache),
+        base=base,
         others=tuple(sources),
         select=_selection(options, names),
         limit=options.time_limit,
@@ -74,7 +77,7 @@ def check(options: argparse.Namespace) -> int:
     for report in check_files(chosen, job, _process_count(options, len(chosen))):
         reports.append(report)
         print_report(console, report, options.verbosity)
-    _refuse_unknown_names(names, reports)
+    _refuse_unknown_names(names, reports, base)
     if options.markdown:
         write_certificate(options.markdown, reports)
     return _print_summary(console, reports, unreadable=bool(options.all and problems))
@@ -152,14 +155,23 @@ def _sources_of_name(
     return registering or unread
 
 
-def _refuse_unknown_names(names: Iterable[str], reports: Sequence[FileReport]) -> None:
+def _refuse_unknown_names(
+    names: Iterable[str], reports: Sequence[FileReport], base: Registry
+) -> None:
     """Raise `MembenchError` for a requested name that no file registers.
 
     The name may be in a file that could not be read: then nothing is raised.
+
+    Args:
+        names: that were requested.
+        reports: of the files that were checked for them.
+        base: what ships.
     """
     if any(report.problems for report in reports):
         return
     registered: set[str] = set()
+    for kind in KINDS:
+        registered.update(getattr(base, kind))
     for report in reports:
         registered.update(plugin["name"] for plugin in report.plugins.values())
     for name in names:
@@ -168,12 +180,16 @@ def _refuse_unknown_names(names: Iterable[str], reports: Sequence[FileReport]) -
 
 
 def _shipped_registry(sources: Iterable[PluginSource], cache: PluginCache) -> Registry:
-    """Build the registry of what ships with membench: a checked plugin is composed with it."""
+    """Build the registry of what ships with membench: a checked plugin is composed with it.
+
+    The cache then knows every name that ships, so that one that nobody has is refused at once.
+    """
+    say_once = functools.cache(functools.partial(say, "reading plugins"))
     folder = shipped_folder().resolve()
     shipped: list[PluginEntry] = []
     for source in sources:
         if source.path.is_relative_to(folder):
-            entries, _ = read_cached(source, cache)
+            entries, _ = read_cached(source, cache, say_once)
             shipped += entries
     cache.save()
     return build_registry(shipped, [])

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import closing
@@ -103,6 +104,8 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     precisions = _choose_precisions(options, registry, plan, store, contents)
     environments = _environments(options, plan, precisions)
     earlier = store.manifests().get(plan.suite.name)
+    if options.probes and earlier and not options.fresh:
+        _refuse_probes_of_others(options, plan, earlier, contents, _hashes(environments))
     plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
     work = find_work(plan, contents, environments, alone=options.fresh, failed=failed)
     manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
@@ -130,6 +133,45 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
             "and count as the worst result: --lf tries them again"
         )
     return outcome.exit_code(bool(problems))
+
+
+def _refuse_probes_of_others(
+    options: argparse.Namespace,
+    plan: Plan,
+    earlier: Manifest,
+    contents: Contents,
+    own: Container[str],
+) -> None:
+    """Refuse to probe cells that another machine has measured without these probes.
+
+    A probe is part of a cell's key: the other machine's records would not count any more, and all
+    rows that are compared with its plain network would leave the board.
+
+    Args:
+        options: probes and out.
+        plan: of the cells with the probes.
+        earlier: the suite's manifest, as it was kept.
+        contents: of the store.
+        own: hashes of this machine's environments.
+
+    Raises:
+        MembenchError: there are such cells.
+    """
+    replaced = set()
+    for cell_id, key in plan.manifest.cells.items():
+        if earlier.cells.get(cell_id, key) != key:
+            replaced.add(earlier.cells[cell_id])
+    lost = set()
+    for key, env in contents.records:
+        if key in replaced and env not in own:
+            lost.add(key)
+    if lost:
+        names = " ".join(f"--probe {name}" for name in options.probes)
+        raise MembenchError(
+            f"{names}: {len(lost)} cells of {plan.suite.name} in {options.out} were measured on "
+            "another machine, and would be trained anew in their place: give the probed ones a "
+            "folder of their own, as with --out my-probes"
+        )
 
 
 class NotedFollowUp:

@@ -471,6 +471,19 @@ def test_a_plugin_of_another_machine_joins_the_board_with_a_baseline_of_its_own(
     assert " ok" not in total(again)  # nor does the first machine train it anew
 
 
+def test_probes_take_no_row_of_another_machine_off_the_board(
+    published: Path, tiny_inside: Tiny, tmp_path: Path
+) -> None:
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    probed = (*SMOKE, "-k", "mine", "--probe", "norms")
+    done = tiny_inside(tmp_path, *probed, **OTHER_MACHINE)
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, ""), done.stderr
+    assert "--probe norms: " in done.stderr
+    assert "were measured on another machine" in done.stderr
+    assert records(tmp_path) == records(published)
+    assert tiny_inside(tmp_path, "report", "--check").returncode == 0
+
+
 @pytest.mark.slow
 def test_two_runs_at_once_in_one_folder_are_both_on_the_board(
     env: dict[str, str], tmp_path: Path

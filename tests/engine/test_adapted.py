@@ -132,13 +132,14 @@ def test_its_taps_are_after_its_activations_and_regularizers_act_there() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", [SMALL], ids=["small"])
-def test_it_is_compiled_as_others_are(architecture: Architecture) -> None:
+@pytest.mark.parametrize("name", ["small", *AS_THEY_COME])
+def test_it_is_compiled_as_others_are(name: str) -> None:
+    architecture = SMALL if name == "small" else Architecture(name, AS_THEY_COME[name])
     run = ToyRun((), ((), ()), architecture)
-    eager = run.trained(epochs=2).state["params"]
-    compiled = run.trained(epochs=2, compiled=True).state["params"]
-    for name, weight in eager.items():
-        assert torch.allclose(compiled[name], weight, atol=1e-4), name
+    eager = run.trained(epochs=1).state["params"]
+    compiled = run.trained(epochs=1, compiled=True).state["params"]
+    for weight_name, weight in eager.items():
+        assert torch.allclose(compiled[weight_name], weight, atol=1e-4), weight_name
 
 
 def test_the_activations_of_a_gate_are_no_taps() -> None:
