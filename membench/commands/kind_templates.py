@@ -47,7 +47,7 @@ def build(input_shape, num_classes):
 @hookimpl
 def register():
     # the recipe is the same for all regularizers: `none` must fit random labels half-way through
-    return [Architecture("NAME", build, recipe=Recipe(lr=0.1, batch=50, epochs=60))]
+    return [Architecture("NAME", build, recipe=Recipe(lr=0.1, batch=30, epochs=60))]
 '''
 
 DATASET = '''"""Two kinds of stripes in noise: vertical or horizontal.
@@ -256,7 +256,10 @@ KINDS = {
         text=SIGNAL,
         tries=("run --suite smoke --signals real,NAME@0.4 -k dropout --out my-board",),
     ),
-    "optimizer": KindTemplate(text=OPTIMIZER, tries=()),
+    "optimizer": KindTemplate(
+        text=OPTIMIZER,
+        tries=("run --suite smoke --optimizer NAME --lr 0.001 -k dropout --out my-board",),
+    ),
     "suite": KindTemplate(text=SUITE, tries=("run --suite NAME -k dropout --out my-board",)),
     "probe": KindTemplate(
         text=PROBE, tries=("run --suite smoke -k dropout --probe NAME --out my-board",)

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
+from functools import lru_cache
 from functools import partial
 from typing import Any
 from typing import NamedTuple
@@ -135,6 +136,7 @@ def reachable_hash(tree: ast.Module, names: Collection[str], extra: Sequence[str
     return _hash([*texts, *extra])
 
 
+@lru_cache(maxsize=4)  # the records of a study ask for the same tree, and a deep copy is slow
 def essence(tree: ast.Module) -> ast.Module:
     """Return a copy of a syntax tree without docstrings and annotations that change no number."""
     stripped: ast.Module = _Stripper().visit(copy.deepcopy(tree))
