@@ -95,10 +95,9 @@ def _row_line(row: Row, seconds: float) -> _Line:
     if row.H is None:
         text = f"{line}  {plain(row.reason, 300)}  {seconds:.0f} s"
         return _Line(text=text, style="yellow")
-    readings = (("H", share_interval(row.H)), ("dA", format_interval(row.dA)))
-    for title, reading in (*readings, ("R", format_interval(row.R))):
-        line += f"  {title} {reading:13}"
-    return _Line(text=f"{line} {seconds:5.0f} s")
+    line += f"  H {share_interval(row.H):11}"
+    line += f"  dA {format_interval(row.dA):13}  R {format_interval(row.R):12}"
+    return _Line(text=f"{line} {seconds:5.0f} s")  # 79 columns
 
 
 @dataclass(frozen=True, kw_only=True)
