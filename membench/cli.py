@@ -82,6 +82,12 @@ COMMANDS = (
         add_options=options.add_report_options,
     ),
     Command(
+        name="compare",
+        function="compare:compare",
+        help="Compare two entries of a board, or two boards, with paired intervals.",
+        add_options=options.add_compare_options,
+    ),
+    Command(
         name="forget",
         function="forget:forget",
         help="Drop the records of failed or unwanted cells; write the board.",

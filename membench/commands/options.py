@@ -50,6 +50,26 @@ def add_show_options(parser: argparse.ArgumentParser) -> None:
     add_plugins(parser)
 
 
+def add_compare_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench compare`."""
+    for name in ("first", "second"):
+        entry = parser.add_argument(
+            name, metavar=name.upper(), help="an entry or control of the board; or a board's folder"
+        )
+        completes(entry, "regularizers")
+    parser.add_argument("--suite", metavar="NAME", help="compare on this suite; default: on all")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument(
+        "--fail-below",
+        action="append",
+        default=[],
+        metavar="[READING=]X",
+        help="exit 1 where the second is shown to be worse: all of the difference's 95%% interval "
+        "lies below X, of H unless it says dA or R; may be repeated",
+    )
+    add_results_folder(parser)
+
+
 def add_forget_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench forget`."""
     add_expression(parser, "forget the cells whose id matches, as in `membench run`")

@@ -4,6 +4,7 @@
 makes the board. The formulas, with their symbols, are in README.md of this folder.
 """
 
+from membench.scoring.board import measured_rows
 from membench.scoring.board import score
 from membench.scoring.environments import choose
 from membench.scoring.environments import complete_pairs
@@ -37,5 +38,6 @@ __all__ = [
     "TaskScore",
     "choose",
     "complete_pairs",
+    "measured_rows",
     "score",
 ]

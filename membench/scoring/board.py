@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import replace
 
 from membench.records import Manifest
@@ -79,6 +80,17 @@ class _Sites:
         return self._made[key]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _AllRows:
+    """Every row of a suite before any has a rank."""
+
+    environments: Sequence[Environment]
+    gates: tuple[Gate, ...]
+    controls: list[ScoredRow]  #: `TRAINING_LESS` is the first
+    competing: list[ScoredRow]
+    full: list[ScoredRow]
+
+
 def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     """Score every entry of a suite (README of this folder).
 
@@ -92,6 +104,59 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
     Raises:
         MembenchError: a record says `ok` and lacks what it was run for.
     """
+    read = _read_rows(manifest, records)
+    gates = read.gates
+    choosing = min((len(gate.choosing) for gate in gates if gate.valid), default=0)
+    confirming = min((len(gate.confirming) for gate in gates if gate.valid), default=0)
+    has_ranks = confirming >= FEWEST_SEEDS
+    complete, unranked, skipped = _sort_out(read.competing, manifest, has_ranks)
+    rows = _ranked(complete) if has_ranks else _with_reason(complete, confirming)
+    all_rows = [*read.controls, *read.competing, *read.full]
+    scores: dict[tuple[str, str], TaskScore] = {}
+    for scored in all_rows:
+        for task, result in scored.results.items():
+            scores[scored.name, task] = result.score
+    controls = {}
+    for task, site in read.controls[0].sites.items():
+        control = make_control(site)
+        if control is not None:
+            controls[task] = control
+    return Board(
+        suite=manifest.suite,
+        version=manifest.version,
+        gates=gates,
+        rows=rows,
+        unranked=unranked,
+        skipped=skipped,
+        control_rows=tuple(scored.row for scored in read.controls),
+        full_rows=tuple(scored.row for scored in read.full),
+        scores=scores,
+        controls=controls,
+        choosing=choosing,
+        confirming=confirming,
+        ranked=has_ranks and bool(rows),
+        envs=versions_of(read.environments, _environments_of(gates, all_rows)),
+        notes=tuple(write_notes(manifest, gates, all_rows, confirming)),
+    )
+
+
+def measured_rows(manifest: Manifest, records: Iterable[Record]) -> dict[str, MeasuredRow]:
+    """Read the rows of a suite that have numbers, controls too, for comparisons of two.
+
+    Args:
+        manifest: what the suite planned.
+        records: of its cells, in all environments; others are ignored.
+    """
+    read = _read_rows(manifest, records)
+    found = {}
+    for scored in (*read.competing, *read.full, *read.controls):
+        if scored.measured is not None:
+            found[scored.name] = scored.measured
+    return found
+
+
+def _read_rows(manifest: Manifest, records: Iterable[Record]) -> _AllRows:
+    """Read every row where it stands, with its excess over the controls."""
     environments = read_environments(manifest, records)
     sites = _Sites(environments, find_references(environments, manifest))
     reference = sites.of_reference()
@@ -118,37 +183,12 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
             else:
                 competing.append(scored)
 
-    choosing = min((len(gate.choosing) for gate in gates if gate.valid), default=0)
-    confirming = min((len(gate.confirming) for gate in gates if gate.valid), default=0)
-    has_ranks = confirming >= FEWEST_SEEDS
-    complete, unranked, skipped = _sort_out(competing, manifest, has_ranks)
-    rows = _ranked(complete) if has_ranks else _with_reason(complete, confirming)
-    all_rows = [*control_rows, *competing, *full_rows]
-    scores: dict[tuple[str, str], TaskScore] = {}
-    for scored in all_rows:
-        for task, result in scored.results.items():
-            scores[scored.name, task] = result.score
-    controls = {}
-    for task, site in training_less.sites.items():
-        control = make_control(site)
-        if control is not None:
-            controls[task] = control
-    return Board(
-        suite=manifest.suite,
-        version=manifest.version,
+    return _AllRows(
+        environments=environments,
         gates=gates,
-        rows=rows,
-        unranked=unranked,
-        skipped=skipped,
-        control_rows=tuple(scored.row for scored in control_rows),
-        full_rows=tuple(scored.row for scored in full_rows),
-        scores=scores,
-        controls=controls,
-        choosing=choosing,
-        confirming=confirming,
-        ranked=has_ranks and bool(rows),
-        envs=versions_of(environments, _environments_of(gates, all_rows)),
-        notes=tuple(write_notes(manifest, gates, all_rows, confirming)),
+        controls=control_rows,
+        competing=competing,
+        full=full_rows,
     )
 
 

@@ -75,7 +75,7 @@ class Outcome:
     """A row on a task at both of its chosen strengths."""
 
     env: str
-    seeds: int  #: confirming seeds that count
+    seeds: tuple[int, ...]  #: confirming seeds that count
     held_back: Measured
     recovery: Measured
 
@@ -122,7 +122,7 @@ def read_row(common: CommonBaseline, selection: Selection) -> Outcome | None:
     measured[place] = replace(measured[place], shown=shown)
     return Outcome(
         env=common.env,
-        seeds=len(common.baseline.seeds),
+        seeds=common.baseline.seeds,
         held_back=measured[selection.held_back],
         recovery=measured[selection.recovery],
     )
@@ -135,7 +135,7 @@ def read_early_stopping(common: CommonBaseline) -> Outcome:
     readings = read(baseline, setting)
     shown = _show(baseline, setting, readings, BEST_EPOCH, at_end)
     measured = Measured(readings=readings, shown=shown, image_terms=None)
-    return Outcome(env=common.env, seeds=len(baseline.seeds), held_back=measured, recovery=measured)
+    return Outcome(env=common.env, seeds=baseline.seeds, held_back=measured, recovery=measured)
 
 
 def read(baseline: Baseline, setting: Floats) -> Readings:

@@ -51,7 +51,7 @@ class MeasuredRow:
     @property
     def fewest_seeds(self) -> int:
         """The fewest confirming seeds that count on a valid task."""
-        return min(outcome.seeds for outcome in self.outcomes.values())
+        return min(len(outcome.seeds) for outcome in self.outcomes.values())
 
     def readings(self, name: str) -> list[Reading]:
         """Return the readings of one quantity, one a task, with weights.

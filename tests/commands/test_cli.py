@@ -217,6 +217,7 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
     assert names["signals"] == {
         *("real", "randY", "randY-permuted", "mixed", "pair-flip"),
         *("randX", "randX-pixel", "mixed-inputs", "shuffled-pixels", "random-pixels"),
+        *("cifar10n", "cifar100n"),
     }
     assert names["optimizers"] == {"sgd", "adamw", "lion", "lookahead", "muon"}
     assert names["suites"] == {
