@@ -88,6 +88,12 @@ COMMANDS = (
         add_options=options.add_compare_options,
     ),
     Command(
+        name="export",
+        function="export:export",
+        help="Write a board as CSV, JSON, LaTeX or BibTeX, or an entry's records.",
+        add_options=options.add_export_options,
+    ),
+    Command(
         name="forget",
         function="forget:forget",
         help="Drop the records of failed or unwanted cells; write the board.",

@@ -70,6 +70,31 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
     add_results_folder(parser)
 
 
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench export`."""
+    parser.add_argument(
+        "--format",
+        choices=("csv", "json", "latex", "bibtex", "records"),
+        default="csv",
+        help="csv, json: the rows; latex: both lists with booktabs; bibtex: what entries cite; "
+        "records: a folder for a board's keeper; default: csv",
+    )
+    entry = parser.add_argument(
+        "--entry",
+        dest="entries",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of this entry; may be repeated; default: of all",
+    )
+    completes(entry, "regularizers")
+    parser.add_argument("--suite", metavar="NAME", help="of this suite; default: of all")
+    parser.add_argument(
+        "--to", type=Path, metavar="PATH", help="write to this file, or folder of records"
+    )
+    add_results_folder(parser)
+
+
 def add_forget_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench forget`."""
     add_expression(parser, "forget the cells whose id matches, as in `membench run`")
