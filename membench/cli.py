@@ -94,6 +94,12 @@ COMMANDS = (
         add_options=options.add_export_options,
     ),
     Command(
+        name="merge",
+        function="merge:merge",
+        help="Join the records of other folders to a board, and write its pages.",
+        add_options=options.add_merge_options,
+    ),
+    Command(
         name="forget",
         function="forget:forget",
         help="Drop the records of failed or unwanted cells; write the board.",

@@ -98,6 +98,9 @@ def test_every_command_is_one(
         if words[0] in ("run", "reproduce") and "--collect-only" not in words
         else []
     )
+    if words[0] == "merge":  # what it does is tested with boards of our own
+        build_parser().parse_args(words)
+        return
     if words[0] in ("compare", "export"):  # the folder's own board is of too few steps for any row
         dry = ["--out", str(REPO / "leaderboard")]
     code, out, err = cli(*words, *dry)

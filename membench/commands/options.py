@@ -95,6 +95,19 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     add_results_folder(parser)
 
 
+def add_merge_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench merge`."""
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="a board's folder: of another machine, or what `membench export --format records` "
+        "wrote",
+    )
+    add_results_folder(parser)
+
+
 def add_forget_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench forget`."""
     add_expression(parser, "forget the cells whose id matches, as in `membench run`")

@@ -76,6 +76,25 @@ def record_decision(
     return kept
 
 
+def join_decisions(store: Store, other: Store) -> None:
+    """Keep what was decided in another folder beside what was decided here, which stays.
+
+    Raises:
+        MembenchError: as of `record_decision`, of either folder.
+    """
+    theirs = _read(other)
+    if not theirs:
+        return
+    with disk_errors("write", store.shards / FILE_NAME), store.locked():
+        machines = _read(store)
+        joined = {**theirs, **machines}
+        for name, entry in machines.items():
+            if name in theirs:
+                joined[name] = {**entry, "tasks": {**theirs[name]["tasks"], **entry["tasks"]}}
+        if joined != machines:
+            store.write_json(FILE_NAME, joined)
+
+
 def _read(store: Store) -> dict[str, dict[str, Any]]:
     """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
     text = store.read_file(FILE_NAME)

@@ -1,0 +1,124 @@
+"""`membench merge`: boards made apart as one, whatever the order; what does not fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import boards
+from support.boards import Machine
+from support.cli import Cli
+
+from membench.records import Manifest
+from membench.records import Record
+from membench.scoring import score
+from membench.store.joining import join_manifests
+from membench.store.store import Store
+
+HERE = Machine(name="here")
+THERE = Machine(name="there")
+TASKS = ("mnist5k/mlp",)
+MINE, OTHERS = boards.EFFECTS[:1], boards.EFFECTS[1:2]
+
+
+def board(effects: tuple[boards.Effect, ...], machine: Machine) -> tuple[Manifest, list[Record]]:
+    plan = boards.manifest(effects, tasks=TASKS, machines=(machine,))
+    return plan, boards.records(plan, effects, machines=(machine,))
+
+
+def write(folder: Path, plan: Manifest, records: list[Record]) -> None:
+    store = Store(folder / "records")
+    with store.writer() as writer:
+        writer.append(records)
+    store.write_manifest(plan)
+    store.merge()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def _boards(tmp_path: Path) -> None:
+    write(tmp_path / "mine", *board(MINE, HERE))
+    write(tmp_path / "others", *board(OTHERS, THERE))
+
+
+@pytest.mark.usefixtures("_boards")
+def test_a_row_of_another_machine_joins_the_board_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("merge", "mine", "others")
+    assert (code, err) == (0, "")
+    assert "others: " in out and " of them new" in out
+    (merged,) = Store(tmp_path / "leaderboard" / "records").manifests().values()
+    names = {entry.name for entry in merged.entries}
+    assert {MINE[0].name, OTHERS[0].name, "none", "low-lr"} <= names
+    records = list(Store(tmp_path / "leaderboard" / "records").read().records.values())
+    joined = score(merged, records)
+    for effects, machine in ((MINE, HERE), (OTHERS, THERE)):
+        (row,) = score(*board(effects, machine)).rows
+        (same,) = [one for one in joined.rows if one.entry == row.entry]
+        assert (same.H, same.dA, same.R, same.envs) == (row.H, row.dA, row.R, row.envs)
+    assert cli("report", "--check")[0] == 0
+
+
+@pytest.mark.usefixtures("_boards")
+def test_neither_order_nor_repetition_changes_a_byte(cli: Cli, tmp_path: Path) -> None:
+    assert cli("merge", "mine", "others", "--out", "a")[0] == 0
+    assert cli("merge", "others", "mine", "mine", "--out", "b")[0] == 0
+    whole = contents(tmp_path / "a")
+    assert whole == contents(tmp_path / "b")
+    code, out, _ = cli("merge", "others", "--out", "a")
+    assert code == 0
+    assert ", 0 of them new" in out
+    assert contents(tmp_path / "a") == whole
+
+
+@pytest.mark.usefixtures("_boards")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "others: suite quick has other version there (2) than here (1)"),
+        ({"signals": ("real",)}, "suite quick has other signals there (real) than here (real, mix"),
+        ({"confirming": (8, 9)}, "suite quick has other confirming seeds there (8, 9) than here"),
+        ({"datasets": {"mnist5k": "0"}}, "the data of mnist5k in quick is another one there"),
+    ],
+)
+def test_what_is_not_the_same_suite_is_refused_and_nothing_is_merged(
+    cli: Cli, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    plan, _ = board(OTHERS, THERE)
+    Store(tmp_path / "others" / "records").replace_manifest(replace(plan, **change))
+    before = contents(tmp_path / "mine")
+    code, out, err = cli("merge", "others", "--out", "mine")
+    assert (code, out) == (4, "")
+    assert said in err
+    assert contents(tmp_path / "mine") == before
+
+
+def test_another_key_for_a_cell_is_refused_by_its_id() -> None:
+    plan, _ = board(MINE, HERE)
+    cell = next(iter(plan.cells))
+    other = replace(plan, cells={**plan.cells, cell: "another"})
+    with pytest.raises(
+        Exception, match=r"there: 1 cells of quick have another key there, .*/none/"
+    ):
+        join_manifests(plan, other, "there")
+
+
+@pytest.mark.usefixtures("_boards")
+def test_a_damaged_folder_is_named_and_nothing_is_merged(cli: Cli, tmp_path: Path) -> None:
+    path = next((tmp_path / "others" / "records").glob("?.jsonl"))
+    path.write_bytes(path.read_bytes().replace(b'"seed":', b'"sead":', 1))
+    before = contents(tmp_path / "mine")
+    code, _, err = cli("merge", "others", "--out", "mine")
+    assert code == 10
+    assert str(path.name) in err
+    assert contents(tmp_path / "mine") == before
+
+
+def test_a_folder_that_is_no_board_is_refused(cli: Cli) -> None:
+    code, out, err = cli("merge", "nowhere")
+    assert (code, out) == (4, "")
+    assert "nowhere is no board: there is no records/*.plan.json in it" in err
