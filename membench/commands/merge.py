@@ -62,6 +62,9 @@ def merge(options: argparse.Namespace) -> int:
     for source in sources:
         join_decisions(store, Store(source.folder / "records"))
     store.merge()
+    for manifest in manifests.values():
+        if manifest.alone:
+            print(f"{manifest.suite}: records of one machine alone count there (run --fresh)")
     say("scoring, and writing the pages")
     write_pages(out, pages(score_suites(out), out))
     print(f"the whole board: {out / 'README.md'}")

@@ -10,6 +10,7 @@ from support import boards
 from support.boards import Machine
 from support.cli import Cli
 
+from membench.errors import MembenchError
 from membench.records import Manifest
 from membench.records import Record
 from membench.scoring import score
@@ -102,7 +103,7 @@ def test_another_key_for_a_cell_is_refused_by_its_id() -> None:
     cell = next(iter(plan.cells))
     other = replace(plan, cells={**plan.cells, cell: "another"})
     with pytest.raises(
-        Exception, match=r"there: 1 cells of quick have another key there, .*/none/"
+        MembenchError, match=r"there: 1 cells of quick have another key there, .*/none/"
     ):
         join_manifests(plan, other, "there")
 
