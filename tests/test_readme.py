@@ -144,6 +144,7 @@ PAGES = (
     "membench/README.md",
     "membench/scoring/README.md",
     ".github/CONTRIBUTING.md",
+    "leaderboard/CONTRIBUTING.md",
 )
 
 
@@ -248,3 +249,28 @@ def test_the_plugins_commands_run_as_written(shell: Shell, tmp_path: Path) -> No
     assert "[logit-squeezing](#entry-logit-squeezing)" in (
         tmp_path / "my-board" / "README.md"
     ).read_text("utf-8")
+
+
+ROW = (REPO / "leaderboard" / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_a_row_gets_onto_the_board_in_six_steps_each_a_command() -> None:
+    step = re.compile(r"^\d+\. .*?^ +```sh\n +membench (.*?)\n +```", re.MULTILINE | re.DOTALL)
+    steps = step.findall(ROW)
+    names = ["new", "check", "run", "compare", "export", "merge"]
+    assert [words.split()[0] for words in steps] == names
+    for words in steps:
+        build_parser().parse_args(shlex.split(words))
+
+
+WORKFLOWS = sorted((REPO / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_the_commands_of_a_workflow_exist_and_its_jobs_end(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert text.count("runs-on:") == text.count("timeout-minutes:")
+    assert "permissions:\n  contents: read\n" in text
+    for words in re.findall(r"^\s*(?:- run: )?membench ([a-z].*)$", text, re.MULTILINE):
+        command = words.replace('"$(dirname "$(dirname "$plan")")"', "folder")
+        build_parser().parse_args(shlex.split(command))
