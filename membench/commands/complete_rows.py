@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-
-from rich.console import RenderableType
+from typing import TYPE_CHECKING
 
 from membench.commands.work import Work
 from membench.planning.packs import Pack
@@ -14,6 +13,9 @@ from membench.planning.plan import BASELINES
 from membench.planning.plan import NONE
 from membench.records import Manifest
 from membench.records import parse_id
+
+if TYPE_CHECKING:
+    from membench.report import RowLine
 
 
 class CompleteRows:
@@ -39,8 +41,8 @@ class CompleteRows:
         for pack in packs:
             self._to_come[pack.cells[0].regularizer].update(pack.keys)
 
-    def end(self, pack: Pack) -> list[RenderableType]:
-        """Return the rows that are complete now that a pack has ended, as lines for a terminal."""
+    def end(self, pack: Pack) -> list[RowLine]:
+        """Return the rows that are complete now that a pack has ended."""
         name = pack.cells[0].regularizer
         self._to_come[name].difference_update(pack.keys)
         if not self._to_come[name] and not self._phase.is_choosing(name):
@@ -48,13 +50,13 @@ class CompleteRows:
             self._waiting.append(name)
         if NONE in self._to_come:
             return []
-        lines: list[RenderableType] = []
+        lines: list[RowLine] = []
         for complete in self._waiting:
             lines += self._lines(complete)
         self._waiting = []
         return lines
 
-    def _lines(self, name: str) -> list[RenderableType]:
+    def _lines(self, name: str) -> list[RowLine]:
         """Score an entry, and write its rows; of the plain network, what is wrong with it."""
         from membench.report import row_lines
         from membench.scoring import score

@@ -404,6 +404,14 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="stop a pack that makes no progress for this time; default: %(default)s",
     )
+    group.add_argument(
+        "--observer",
+        dest="observers",
+        action="append",
+        default=[],
+        metavar="PLUGIN",
+        help="tell this file or module what happens, as of a tracker; may be repeated",
+    )
     group = parser.add_argument_group("what is printed")
     add_verbosity(
         group, quiet="show nothing but what failed, and the result", verbose="show tracebacks"

@@ -22,6 +22,8 @@ from typing import Any
 from membench.commands import session
 from membench.commands import training
 from membench.commands.list import print_problems
+from membench.commands.observers import Observers
+from membench.commands.observers import load_observers
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
@@ -65,11 +67,12 @@ def reproduce(options: argparse.Namespace) -> int:
     if not options.collect_only:
         session.check_results_folder(options.out)
         refuse_foreign_pages(options.out, is_paper=True)
+    observers = load_observers(options.observers)
     with closing(ForkServer()) as server:
-        return _reproduce(options, server)
+        return _reproduce(options, server, observers)
 
 
-def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
+def _reproduce(options: argparse.Namespace, server: ForkServer, observers: Observers) -> int:
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
     say(f"planning {len(names)} studies")
@@ -108,7 +111,7 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     own = [digest(environment) for environment in environments]
     experience = Experience.of_records(contents.records.values(), own)
     job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
-    job = replace(job, experience=experience)
+    job = replace(job, experience=experience, observers=observers)
     outcome = training.train_missing(job, store, options, server)
     if not outcome.summary.interrupted:
         store.merge()
@@ -121,6 +124,7 @@ def _reproduce(options: argparse.Namespace, server: ForkServer) -> int:
     rows = [study_row(job, records) for job in jobs]
     if not outcome.summary.interrupted:
         write_page(options.out, rows, others, records)
+        observers.tell("membench_board_written", folder=options.out)
     print_outcome(rows, options.out)
     if outcome.failed_before:
         print(f"{outcome.failed_before} cells failed in an earlier run: --lf tries them again")

@@ -1,6 +1,6 @@
 """`membench run`: plan a suite, train what is missing, write the board.
 
-`run` is the list of the steps. The options are read in `session`; `work` finds what is missing;
+`_run` is the list of the steps. The options are read in `session`; `work` finds what is missing;
 the second phase is planned in `phases`; the training is in `training`, the pages are in `report`.
 """
 
@@ -15,11 +15,12 @@ from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.console import RenderableType
 from rich.text import Text
 
 from membench.api import Recipe
@@ -27,6 +28,8 @@ from membench.commands import session
 from membench.commands import training
 from membench.commands.complete_rows import CompleteRows
 from membench.commands.list import report_problems
+from membench.commands.observers import Observers
+from membench.commands.observers import load_observers
 from membench.commands.precision import Choice
 from membench.commands.precision import Task
 from membench.commands.precision import choose_precisions
@@ -41,6 +44,7 @@ from membench.commands.words import say
 from membench.commands.work import Environments
 from membench.commands.work import Work
 from membench.commands.work import find_work
+from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
@@ -58,9 +62,20 @@ from membench.store.accepted import accepted_by_key
 from membench.store.store import Contents
 from membench.store.store import Store
 
+if TYPE_CHECKING:
+    from membench.report import RowLine
+
 #: Seconds between two writings of the manifest while the second phase is planned, at least: that of
 #: 100 000 cells takes about one.
 NOTE_PERIOD = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteRun:
+    """What has been run, and how it came out."""
+
+    suite: str  #: its name, which tells a narrowed one from the suite that was asked for
+    exit_code: ExitCode
 
 
 def run(options: argparse.Namespace) -> int:
@@ -69,6 +84,15 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0; 1 if cells failed or plugins could not be read; 2 if interrupted.
     """
+    return run_suite(options).exit_code
+
+
+def run_suite(options: argparse.Namespace) -> SuiteRun:
+    """Do as `run` does, and say which suite it was.
+
+    Raises:
+        MembenchError: the run cannot start, or cannot go on.
+    """
     if not (options.all or options.expression or options.lf):
         raise MembenchError(
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
@@ -76,11 +100,12 @@ def run(options: argparse.Namespace) -> int:
     if not options.collect_only:
         session.check_results_folder(options.out)
         refuse_foreign_pages(options.out)
+    observers = load_observers(options.observers)
     with closing(ForkServer()) as server:
-        return _run(options, server)
+        return _run(options, server, observers)
 
 
-def _run(options: argparse.Namespace, server: ForkServer) -> int:
+def _run(options: argparse.Namespace, server: ForkServer, observers: Observers) -> SuiteRun:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
     suite = session.requested_suite(options, registry)
@@ -96,7 +121,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     if options.collect_only:
         print_cells(plan, failed)
         session.print_fetch_hints(datasets)
-        return report_problems(registry, plan)
+        return SuiteRun(suite=plan.suite.name, exit_code=report_problems(registry, plan))
 
     contents = store.read()
     if training.is_missing(plan.manifest.cells.values(), contents):
@@ -118,6 +143,7 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
     follow_up = NotedFollowUp(work, lambda mine: store.join_manifest(mine, join), manifest)
     experience = Experience.of_records(contents.records.values(), _hashes(environments))
     job = _training_job(registry, work, environments, precisions, follow_up, experience)
+    job = replace(job, observers=observers)
     outcome = training.train_missing(job, store, options, server)
     follow_up.note()
 
@@ -126,13 +152,14 @@ def _run(options: argparse.Namespace, server: ForkServer) -> int:
         store.merge()
         with store.locked():  # of two runs, the last to write has read what both have measured
             write_board(options.out, manifest.suite, force=options.force)
+        observers.tell("membench_board_written", folder=options.out)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(
             f"{outcome.failed_before} cells failed in an earlier run "
             "and count as the worst result: --lf tries them again"
         )
-    return outcome.exit_code(bool(problems))
+    return SuiteRun(suite=manifest.suite, exit_code=outcome.exit_code(bool(problems)))
 
 
 def _refuse_probes_of_others(
@@ -198,7 +225,7 @@ class NotedFollowUp:
         """What is to be expected beside what is planned."""
         return self._work.expected
 
-    def rows(self, pack: Pack) -> list[RenderableType]:
+    def rows(self, pack: Pack) -> list[RowLine]:
         """Return the rows of the board that are complete since a pack has ended."""
         return self._rows.end(pack)
 

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Protocol
 
 from rich.console import Console
-from rich.console import RenderableType
 
+from membench.commands.observers import Observers
 from membench.commands.precision import Choice
 from membench.commands.precision import describe_choices
 from membench.engine.card import GPU_LANES
@@ -54,6 +55,9 @@ from membench.store.store import MEASURED
 from membench.store.store import Contents
 from membench.store.store import Store
 
+if TYPE_CHECKING:
+    from membench.report import RowLine
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
@@ -71,6 +75,7 @@ class TrainingJob:
     follow_up: FollowUp | None = None  #: what is planned while the packs are trained
     #: of earlier runs, for the time that is left
     experience: Experience = field(default_factory=Experience)
+    observers: Observers = field(default_factory=Observers)  #: are told what happens
 
 
 class FollowUp(Protocol):
@@ -83,7 +88,7 @@ class FollowUp(Protocol):
     def packs(self, records: Sequence[Record]) -> list[Pack]:
         """Return the packs that follow from new records."""
 
-    def rows(self, pack: Pack) -> list[RenderableType]:
+    def rows(self, pack: Pack) -> list[RowLine]:
         """Return the rows of the board that are complete since a pack has ended."""
 
 
@@ -259,15 +264,36 @@ def _train_packs(
     )
     if options.verbosity >= 0:
         print_header(console, header)
+    job.observers.tell(
+        "membench_run_started",
+        suite=job.title,
+        cells=len(job.keys),
+        environment=job.environment,
+    )
     news = store.news()
+    untold = {key for pack in packs for key in pack.keys}
+
+    def tell_cells(records: Iterable[Record]) -> None:
+        """Tell each cell once; another run may write here too, and a pack be stored twice."""
+        for record in records:
+            if record.key in untold:
+                untold.remove(record.key)
+                job.observers.tell("membench_cell_finished", record=record)
 
     def follow_up(pack: Pack) -> list[Pack]:
+        if job.follow_up is None and not job.observers:
+            return []
+        records = news.read()
+        tell_cells(records)
         if job.follow_up is None:
             return []
-        further = _ready(job.follow_up.packs(news.read()), job, options)
+        further = _ready(job.follow_up.packs(records), job, options)
+        untold.update(key for pack in further for key in pack.keys)
         display.plan(further, job.follow_up.expected)
-        for row in job.follow_up.rows(pack):
-            display.print_row(row)
+        for finished in job.follow_up.rows(pack):
+            display.print_row(finished.line)
+            if finished.row is not None:
+                job.observers.tell("membench_row_finished", row=finished.row)
         return further
 
     forecast = Forecast(workers, job.experience)
@@ -291,6 +317,7 @@ def _train_packs(
     print_summary(console, summary, options.verbosity)
     if options.durations:
         print_durations(console, summary, options.durations)
+    job.observers.tell("membench_run_finished", summary=summary)
     return summary
 
 

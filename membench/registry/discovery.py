@@ -89,7 +89,7 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
         _in_folder(shipped),
         _in_folder(folder / "plugins"),
         chain.from_iterable(requested_sources(text, folder) for text in requested),
-        _entry_points(),
+        entry_points(PROJECT),
         _configured(folder),
     )
     seen: set[str] = set()
@@ -101,8 +101,13 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
         yield found
 
 
-def requested_sources(text: str, folder: Path) -> list[Found]:
+def requested_sources(text: str, folder: Path, option: str = "-p") -> list[Found]:
     """Return the plugins that `-p TEXT` names.
+
+    Args:
+        text: a file, a folder or a module.
+        folder: the working folder.
+        option: another one that names modules in the same way.
 
     Raises:
         MembenchError: there is no such file or module. A mistake in the command line stops the run;
@@ -111,7 +116,7 @@ def requested_sources(text: str, folder: Path) -> list[Found]:
     named = _named(text, folder)
     for found in named:
         if isinstance(found, PluginProblem):
-            raise MembenchError(f"-p {one_line(text)}: {found.message}")
+            raise MembenchError(f"{option} {one_line(text)}: {found.message}")
     return named
 
 
@@ -127,9 +132,9 @@ def _in_folder(folder: Path) -> Iterator[PluginSource]:
             yield _file(path)
 
 
-def _entry_points() -> Iterator[Found]:
-    """Yield the plugins of installed packages."""
-    points = importlib.metadata.entry_points(group=PROJECT)
+def entry_points(group: str) -> Iterator[Found]:
+    """Yield what installed packages offer as entry points of a group; of `membench`, plugins."""
+    points = importlib.metadata.entry_points(group=group)
     for point in sorted(points, key=lambda point: (point.name, point.value)):
         origin = one_line(point.dist.name if point.dist else point.name)
         try:

@@ -157,6 +157,22 @@ def _described_like(
             yield from describe_private_records(record, source, files, facts)
 
 
+def import_module(source: PluginSource) -> Any:
+    """Import what registers nothing, but is found as plugins are: an observer.
+
+    Raises:
+        MembenchError: it cannot be imported; names the line.
+    """
+    try:
+        code = source.path.read_bytes()
+        with contextlib.redirect_stdout(sys.stderr):  # stdout may be for JSON
+            return _import_plugin(source, code, read_plugin_files(source.path, code))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a foreign file does, the user sees one line
+        raise MembenchError(f"{source.label}: {_import_problem(error, source)}") from error
+
+
 class _InvalidPlugin(Exception):
     """A fault of a plugin, in a sentence that says how to correct it."""
 
@@ -211,7 +227,7 @@ def _registered_records(plugin: Any) -> Iterator[Any]:
         if not caller.has_spec():
             raise _InvalidPlugin(
                 f"@hookimpl is on {caller.name}(), but the only hook is register(); "
-                "rename the function"
+                "rename the function, or give an observer with --observer, from another folder"
             )
     results = manager.hook.register()
     if not results:

@@ -23,6 +23,7 @@ from membench.report.files import foreign_pages
 from membench.report.files import other_page
 from membench.report.files import pages_beside
 from membench.report.files import write
+from membench.report.terminal import RowLine
 from membench.report.terminal import row_lines
 from membench.report.terminal import summary_table
 from membench.scoring.types import Board
@@ -30,6 +31,7 @@ from membench.scoring.types import Board
 __all__ = [
     "TIMING",
     "FigureCache",
+    "RowLine",
     "differences",
     "files_below",
     "foreign_pages",

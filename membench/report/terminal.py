@@ -66,7 +66,15 @@ def summary_table(board: Board, width: int = 100) -> RenderableType:
     return _Summary(board=board, width=width)
 
 
-def row_lines(board: Board, entry: str, seconds: float) -> list[RenderableType]:
+@dataclass(frozen=True, kw_only=True)
+class RowLine:
+    """A row that a run completes, as a line for a terminal."""
+
+    line: RenderableType
+    row: Row | None = None  #: None for what is wrong with the plain network
+
+
+def row_lines(board: Board, entry: str, seconds: float) -> list[RowLine]:
     """Write the rows of one entry, as a run completes them, each as a line.
 
     Args:
@@ -75,17 +83,17 @@ def row_lines(board: Board, entry: str, seconds: float) -> list[RenderableType]:
             valid.
         seconds: that its runs took, of one worker.
     """
-    lines: list[RenderableType] = []
+    lines = []
     if entry == NONE:
         for gate in board.gates:
             if not gate.valid and not gate.pending:
                 reasons = "; ".join(gate.reasons)
                 line = f"{plain(gate.task)} is not valid: {plain(reasons, 300)}"
-                lines.append(_Line(text=line, style="yellow"))
+                lines.append(RowLine(line=_Line(text=line, style="yellow")))
         return lines
     for row in (*board.rows, *board.unranked, *board.full_rows, *board.control_rows):
         if row.entry in (entry, entry + FULL) or (entry == LOW_RATE and row.entry == TRAINING_LESS):
-            lines.append(_row_line(row, seconds))
+            lines.append(RowLine(line=_row_line(row, seconds), row=row))
     return lines
 
 

@@ -50,7 +50,8 @@ class Run:
         self._rows.plan(further)
         console = Console(width=100)
         with console.capture() as captured:
-            console.print(*self._rows.end(pack), sep="\n", end="")
+            lines = [finished.line for finished in self._rows.end(pack)]
+            console.print(*lines, sep="\n", end="")
         return further, captured.get()
 
 

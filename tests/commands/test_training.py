@@ -28,6 +28,7 @@ from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
 from membench.registry.entry import PluginEntry
+from membench.report import RowLine
 from membench.store.store import Store
 from membench.studies import Arm
 
@@ -120,8 +121,8 @@ class Confirming:
         packs, self._packs, self.expected = self._packs, [], Expected()
         return packs
 
-    def rows(self, pack: Pack) -> list[str]:
-        return [f"a row: {pack.id}"]
+    def rows(self, pack: Pack) -> list[RowLine]:
+        return [RowLine(line=f"a row: {pack.id}")]
 
 
 def test_packs_that_follow_are_given_to_the_pool_as_wide_and_as_precise_as_the_others(
