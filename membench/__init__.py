@@ -14,9 +14,17 @@ Plugins and analyses may rely on the names in `__all__` and on these modules; al
 - `membench.scoring.formulas`, `membench.scoring.gate`, `membench.scoring.confirmed`: the formulas
   of the scores and of the choices, for analyses.
 - `membench.errors`: the exceptions that become one line.
+- `membench.observers`: the hooks through which a run tells what happens.
+- `membench.python`: `load`, `run` and `check`, the commands as functions.
 
 Importing this package, or any of these modules but `membench.nn`, does not import torch.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+from typing import Any
 
 from membench.api import Architecture
 from membench.api import Arrays
@@ -35,6 +43,11 @@ from membench.studies import Finding
 from membench.studies import Study
 from membench.studies import Test
 
+if TYPE_CHECKING:
+    from membench.python import check
+    from membench.python import load
+    from membench.python import run
+
 __version__ = "0.1.0"
 __all__ = [
     "Architecture",
@@ -52,5 +65,23 @@ __all__ = [
     "Study",
     "Suite",
     "Test",
+    "check",
     "hookimpl",
+    "load",
+    "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the functions of `membench.python` when they are asked for.
+
+    They stand above all packages, which import this one.
+    """
+    if name in ("check", "load", "run"):
+        return getattr(importlib.import_module("membench.python"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the functions too, for whoever completes a name."""
+    return sorted({*globals(), *__all__})

@@ -28,6 +28,10 @@ class MembenchError(Exception):
         super().__init__(message)
         self.code = code
 
+    def _render_traceback_(self) -> list[str]:
+        """Show one line in a notebook too; IPython asks for it in place of the traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class InputsChangedError(MembenchError):
     """A plugin or a data set is not the one that the run was planned with.

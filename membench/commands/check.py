@@ -55,6 +55,12 @@ def check(options: argparse.Namespace) -> int:
     Returns:
         0; 1 if a check failed or a plugin could not be checked.
     """
+    _, exit_code = run_checks(options)
+    return exit_code
+
+
+def run_checks(options: argparse.Namespace) -> tuple[list[FileReport], ExitCode]:
+    """Do as `check` does, and return what was found in each file beside the exit code."""
     if not options.targets and not options.all:
         raise MembenchError("say what to check: a file, a folder, a registered name, or --all")
     console = Console(highlight=False, soft_wrap=True)
@@ -80,7 +86,8 @@ def check(options: argparse.Namespace) -> int:
     _refuse_unknown_names(names, reports, base)
     if options.markdown:
         write_certificate(options.markdown, reports)
-    return _print_summary(console, reports, unreadable=bool(options.all and problems))
+    exit_code = _print_summary(console, reports, unreadable=bool(options.all and problems))
+    return reports, exit_code
 
 
 def _find_sources(options: argparse.Namespace) -> tuple[list[PluginSource], list[PluginProblem]]:

@@ -95,10 +95,15 @@ def score_suites(out: Path) -> list[ScoredSuite]:
         records = records_of(manifests[name], contents)
         suites.append((manifests[name], records, score(manifests[name], records)))
     if not suites:
-        raise MembenchError(
-            f"no run has been recorded in {out}: start one with `membench run --all --out {out}`"
-        )
+        raise nothing_recorded(out)
     return suites
+
+
+def nothing_recorded(out: Path) -> MembenchError:
+    """Return the error of a folder without records."""
+    return MembenchError(
+        f"no run has been recorded in {out}: start one with `membench run --all --out {out}`"
+    )
 
 
 def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> dict[str, bytes]:

@@ -301,7 +301,7 @@ def write_board(out: Path, suite: str, force: bool = False) -> None:
     console = Console()
     for manifest, _, board in suites:
         if manifest.suite == suite:
-            console.print(summary_table(board, console.width))
+            console.print(summary_table(board))
     write_pages(out, pages(suites, out), force=force)
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 

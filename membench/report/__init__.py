@@ -3,8 +3,8 @@
 `page` fills the templates with what `summary` puts into words, `tables`, `details` and `settings`
 into columns, and `environments` into notes. `figures` says what the figures show and `drawing`
 draws them, `figure_cache` keeps them, `files` writes and compares. `paper` is the page of
-`membench reproduce`, `terminal` the short board that ends `membench run`. Needs no plugin and no
-torch.
+`membench reproduce`, `terminal` the short board that ends `membench run`, `notebook` the same board
+as HTML and as columns of a data frame. Needs no plugin and no torch.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ ASCII = {
 }
 
 
-def summary_table(board: Board, width: int = 100) -> RenderableType:
+def summary_table(board: Board, width: int | None = None) -> RenderableType:
     """Make the board for a terminal; one that shows ASCII only gets ASCII only.
 
     Entries that hold the claim are bold; rows that are never ranked are dim. A board without ranks
@@ -61,7 +61,8 @@ def summary_table(board: Board, width: int = 100) -> RenderableType:
 
     Args:
         board: the scores.
-        width: of the terminal, in characters: see `WIDE` and `WIDEST`.
+        width: of the terminal, in characters: see `WIDE` and `WIDEST`; None: of the console that
+            prints it.
     """
     return _Summary(board=board, width=width)
 
@@ -125,16 +126,16 @@ class _Summary:
     """What `rich` asks for the lines once it knows what the terminal can show."""
 
     board: Board
-    width: int
+    width: int | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         show = _ascii if options.ascii_only else _as_it_is
-        lines = _lines(self.board)
+        lines = shown_rows(self.board)
         if not lines:
-            yield Text(show(_nothing_to_rank(self.board)), style="yellow")
+            yield Text(show(nothing_to_rank(self.board)), style="yellow")
             return
-        yield _table(self.board, lines, self.width, show)
-        for line in _lines_below(self.board):
+        yield _table(self.board, lines, self.width or options.max_width, show)
+        for line in lines_below(self.board):
             yield Text(show(line), style="dim")
 
 
@@ -149,24 +150,35 @@ def _table(
         width: of the terminal.
         show: spells a text as the terminal can show it.
     """
-    left_out = set()
-    if not board.ranked:
-        left_out |= {"rank", "marks"} if not any(_marks(row) for row, _ in lines) else {"rank"}
-    if width < WIDE or len(_tasks(board)) > MAX_STRENGTHS:
-        left_out.add("strength")
-    titles = [title for title in _cells(lines[0][0], width) if title not in left_out]
+    titles = titles_of(board, lines, width)
     gap = 1 if "strength" in titles and width < WIDE_GAPS else 2
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for title in titles:
         justify: Literal["left", "right"] = "left" if title in WORDS else "right"
         table.add_column(title, justify=justify, no_wrap=title != "strength", overflow="fold")
     for row, style in lines:
-        cells = _cells(row, width)
+        cells = cells_of(row, width)
         table.add_row(*[Text(show(cells[title])) for title in titles], style=style)
     return table
 
 
-def _lines(board: Board) -> list[tuple[Row, str]]:
+def titles_of(board: Board, lines: Sequence[tuple[Row, str]], width: int) -> list[str]:
+    """List the titles of the columns that a table has.
+
+    Args:
+        board: the scores.
+        lines: rows, each with its style; at least one.
+        width: of the terminal.
+    """
+    left_out = set()
+    if not board.ranked:
+        left_out |= {"rank", "marks"} if not any(_marks(row) for row, _ in lines) else {"rank"}
+    if width < WIDE or len(_tasks(board)) > MAX_STRENGTHS:
+        left_out.add("strength")
+    return [title for title in cells_of(lines[0][0], width) if title not in left_out]
+
+
+def shown_rows(board: Board) -> list[tuple[Row, str]]:
     """List the rows with numbers, each with its style."""
     lines = []
     for row in board.rows:
@@ -177,7 +189,7 @@ def _lines(board: Board) -> list[tuple[Row, str]]:
     return lines
 
 
-def _cells(row: Row, width: int) -> dict[str, str]:
+def cells_of(row: Row, width: int) -> dict[str, str]:
     """Map the title of each column to what stands there."""
     return {
         "rank": ranks(row.rank_H) if row.rank_H else "",
@@ -234,7 +246,8 @@ def _tasks(board: Board) -> list[str]:
     return [gate.task for gate in board.gates if gate.valid]
 
 
-def _lines_below(board: Board) -> list[str]:
+def lines_below(board: Board) -> list[str]:
+    """List the sentences that stand below the table."""
     return [*_counts(board), *_marks_explained(board), *_rows_missing(board), *_remarks(board)]
 
 
@@ -256,7 +269,7 @@ def _counts(board: Board) -> list[str]:
 def _marks_explained(board: Board) -> list[str]:
     """Say what the letters mean that stand in the table."""
     shown: set[str] = set()
-    for row, _ in _lines(board):
+    for row, _ in shown_rows(board):
         shown.update(_marks(row))
     explained = [f"{letter} {meaning}" for letter, meaning in MARKS.items() if letter in shown]
     return [", ".join(explained)] if explained else []
@@ -286,7 +299,8 @@ def _remarks(board: Board) -> list[str]:
     return [*remarks, *(plain(note, 300) for note in board.notes)]
 
 
-def _nothing_to_rank(board: Board) -> str:
+def nothing_to_rank(board: Board) -> str:
+    """Say in one sentence why a board has no row with numbers."""
     done = sum(row.done for row in board.unranked)
     cells = sum(row.cells for row in board.unranked)
     outcome = f"nothing to rank yet, {done} of {cells} runs of its entries are done."
