@@ -44,7 +44,7 @@ class ObserverSpec:
         """Learn a row that this run has completed.
 
         It is scored with the plain network and the controls alone: the numbers are those of the
-        board, but it has neither ranks nor a claim.
+        board, but it has neither ranks nor a claim. One without numbers has a `reason`.
         """
 
     @hookspec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import gc
 import importlib.util
 import inspect
@@ -367,6 +368,19 @@ def test_a_check_says_what_it_found_and_leaves_torch_as_it_was(home: Path) -> No
     assert [(outcome.check, outcome.status) for outcome in failed.outcomes] == [
         ("off-value", "failed")
     ]
+
+
+def test_the_guide_s_calls_have_the_keywords_that_the_functions_take() -> None:
+    guide = (REPO / "plugins" / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(import membench\n.*?)^```$", guide, re.M | re.S)
+    called = []
+    for node in ast.walk(ast.parse(example)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            signature = inspect.signature(getattr(membench, node.func.attr))
+            assert signature.bind(*node.args, **keywords)
+            called.append(node.func.attr)
+    assert sorted(called) == ["check", "load", "run"]
 
 
 def test_a_process_that_has_used_a_gpu_forks_no_checks(

@@ -72,7 +72,7 @@ class RowLine:
     """A row that a run completes, as a line for a terminal."""
 
     line: RenderableType
-    row: Row | None = None  #: None for what is wrong with the plain network
+    row: Row | None = None  #: None where there is no complete row, or for the plain network
 
 
 def row_lines(board: Board, entry: str, seconds: float) -> list[RowLine]:
@@ -94,7 +94,8 @@ def row_lines(board: Board, entry: str, seconds: float) -> list[RowLine]:
         return lines
     for row in (*board.rows, *board.unranked, *board.full_rows, *board.control_rows):
         if row.entry in (entry, entry + FULL) or (entry == LOW_RATE and row.entry == TRAINING_LESS):
-            lines.append(RowLine(line=_row_line(row, seconds), row=row))
+            complete = None if row.incomplete else row  # of `-k "dropout[0.5]"` no row comes
+            lines.append(RowLine(line=_row_line(row, seconds), row=complete))
     return lines
 
 

@@ -14,6 +14,7 @@ from support.board_objects import made_board
 from support.board_objects import made_gate
 from support.board_objects import made_row
 
+from membench.report import row_lines
 from membench.report import summary_table
 from membench.scoring.types import Board
 from membench.scoring.types import Row
@@ -160,3 +161,12 @@ def test_entries_and_controls_still_to_run_are_named_apart_from_those_that_never
 
 def spaces_cut(out: str) -> str:
     return re.sub(" +\n", "\n", out)
+
+
+def test_a_row_that_is_not_complete_has_a_line_and_is_no_row(board: Board) -> None:
+    late = Row(entry="late", group="model", incomplete=True, reason="3 of 9 runs")
+    both = replace(board, unranked=(late,))
+    (line,) = row_lines(both, "late", seconds=1.0)
+    assert line.row is None
+    (line,) = row_lines(both, board.rows[0].entry, seconds=1.0)
+    assert line.row is board.rows[0]
