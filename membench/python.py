@@ -232,7 +232,7 @@ def run(
         "-k": select,
         "--all": all,
         "--suite": suite,
-        "--out": out,
+        "--out": Path(out).expanduser(),
         "-r": _several(compose),
         "--grid": grid,
         "--probe": _several(probes),
@@ -410,7 +410,7 @@ def _process_as_it_was() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(False)  # torch's default; it does not tell what was set
         torch.set_float32_matmul_precision(precision)
         if not frozen:
             gc.unfreeze()

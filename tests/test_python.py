@@ -32,6 +32,7 @@ from membench.commands import run as run_command
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forkserver import ForkServer
+from membench.execution.summary import Summary
 from membench.python import LoadedBoard
 from membench.report import summary_table
 from membench.report.notebook import html_table
@@ -318,13 +319,17 @@ def home(
 class Impatient:
     """An observer that presses Ctrl-C, once, when the first cell is stored."""
 
-    pressed = False
+    pressed = interrupted = False
 
     @membench.hookimpl
     def membench_cell_finished(self) -> None:
         if not self.pressed:
             self.pressed = True
             os.kill(os.getpid(), signal.SIGINT)
+
+    @membench.hookimpl
+    def membench_run_finished(self, summary: Summary) -> None:
+        self.interrupted = summary.interrupted
 
 
 def test_a_run_is_interrupted_resumed_and_gives_its_board(
@@ -333,8 +338,10 @@ def test_a_run_is_interrupted_resumed_and_gives_its_board(
     def run(**more: Any) -> LoadedBoard:
         return membench.run("mine", suite="tiny", plugins=[TINY, "mine.py"], workers=1, **more)
 
+    observer = Impatient()
     with pytest.raises(KeyboardInterrupt):
-        run(observers=Impatient())
+        run(observers=observer)
+    assert observer.interrupted
     assert "interrupted: the same command goes on from here" in capsys.readouterr().out
     board = run()
     out, _ = capsys.readouterr()
@@ -393,7 +400,20 @@ def test_a_process_that_has_used_a_gpu_forks_no_checks(
 
 CELLS = (
     "import torch, membench\n(torch.ones(900, 900) @ torch.ones(900, 900)).sum()",
-    f"board = membench.run('mine', suite='tiny', plugins=[{str(TINY)!r}, 'mine.py'], workers=1)",
+    f"options = dict(suite='tiny', plugins=[{str(TINY)!r}, 'mine.py'], workers=1)",
+    "import os, signal\n"
+    "class Impatient:\n"
+    "    pressed = False\n"
+    "    @membench.hookimpl\n"
+    "    def membench_cell_finished(self):\n"
+    "        if not self.pressed:\n"
+    "            self.pressed = True\n"
+    "            os.kill(os.getpid(), signal.SIGINT)\n"
+    "try:\n"
+    "    membench.run('mine', observers=Impatient(), **options)\n"
+    "except KeyboardInterrupt:\n"
+    "    print('it is interrupted')",
+    "board = membench.run('mine', **options)",
     "board",
     "membench.load('made')",
     "membench.check('mine.py', select='off-run', workers=1)",
@@ -427,9 +447,13 @@ def test_a_notebook_runs_checks_and_shows_a_board(
     client = NotebookClient(notebook, timeout=200, kernel_name="python3", resources=resources)
     with pytest.raises(CellExecutionError):
         client.execute()
-    _, run, board, made, check, count, refused = (cell.outputs for cell in notebook.cells)
+    _, _, interrupted, run, board, made, check, count, refused = (
+        cell.outputs for cell in notebook.cells
+    )
+    assert _text(interrupted[-1]) == "it is interrupted\n"
     printed = "".join(_text(output) for output in run)
-    assert re.search(r"\[ *\d+/~?\d+\] +\d+%", printed) and " ok in 0:" in printed
+    assert " reused in 0:" in printed
+    assert re.search(r"\[ *\d+/~?\d+\] +\d+%", printed) and " ok, " in printed
     assert "no task is valid" in board[0].data["text/html"]  # of so few steps
     assert "training less" in Table(made[0].data["text/html"]).texts["em"]
     assert "CheckResult(exit_code=<ExitCode.OK: 0>)" in _text(check[-1])

@@ -409,8 +409,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         dest="observers",
         action="append",
         default=[],
-        metavar="PLUGIN",
-        help="tell this file or module what happens, as of a tracker; may be repeated",
+        metavar="OBSERVER",
+        help="tell this file or module what happens, for a tracker; may be repeated",
     )
     group = parser.add_argument_group("what is printed")
     add_verbosity(

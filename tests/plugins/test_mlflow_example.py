@@ -89,7 +89,10 @@ def test_the_example_is_short_and_tells_mlflow_of_cells_and_rows(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("mlflow") is None,
+    reason="MLflow is not installed: pip install -e '.[mlflow]'",
+)
 def test_the_example_fills_a_real_store_of_mlflow(tmp_path: Path, environ: dict[str, str]) -> None:
     (tmp_path / "to_mlflow.py").write_text(EXAMPLE)
     env = {
