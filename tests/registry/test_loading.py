@@ -78,6 +78,10 @@ def test_each_kind_of_record_has_its_table(workspace: Workspace) -> None:
             "@hookimpl is on registr(), but the only hook",
         ),
         (
+            "from membench import hookimpl\n@hookimpl\ndef membench_run_finished(): ...",
+            "or give an observer with --observer, from another folder",
+        ),
+        (
             "from membench import hookimpl\n@hookimpl\ndef register(add): ...",
             "write `def register():`",
         ),
