@@ -21,6 +21,7 @@ from membench.scoring.environments import find_references
 from membench.scoring.environments import read_environments
 from membench.scoring.environments import versions_of
 from membench.scoring.notes import write_notes
+from membench.scoring.pairs import pairs_of
 from membench.scoring.ranking import rank
 from membench.scoring.record_index import rows_of
 from membench.scoring.rows import MeasuredRow
@@ -137,6 +138,7 @@ def score(manifest: Manifest, records: Iterable[Record]) -> Board:
         ranked=has_ranks and bool(rows),
         envs=versions_of(read.environments, _environments_of(gates, all_rows)),
         notes=tuple(write_notes(manifest, gates, all_rows, confirming)),
+        pairs=pairs_of([scored.measured for scored in all_rows if scored.measured]),
     )
 
 

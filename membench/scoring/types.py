@@ -49,6 +49,10 @@ class Interval:
         return None if self.half is None else self.mean + self.half
 
 
+#: (entry, other entry) -> the first minus the second; every pair once
+Pairs = dict[tuple[str, str], Interval]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The strengths of one entry on one task that its choosing seeds answer the questions with."""
@@ -293,6 +297,8 @@ class Board:
     #: hash -> `Record.versions` of each environment that a row is of, those of `gates` first
     envs: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  #: sentences that the page must show
+    #: "H", "dA" and "R" -> differences of all rows with numbers; {} without intervals
+    pairs: dict[str, Pairs] = field(default_factory=dict)
 
     @property
     def by_recovery(self) -> tuple[Row, ...]:
