@@ -1,91 +1,112 @@
-"""The citations of a board's entries as BibTeX, made from the text of their sources.
+"""BibTeX entries of what plugins' docstrings cite.
 
-A source that begins as the shipped ones do, `Authors, "Title", venue year, arXiv:number`, becomes
-an entry with these fields; any other becomes one whose note is its text.
+Citations are free text by strangers. One that has the form of the shipped ones,
+
+    Foret, Kleiner and Neyshabur, "Sharpness-Aware Minimization", ICLR 2021, arXiv:2010.01412
+
+is taken apart; any other one becomes a note as it stands.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
-from collections.abc import Mapping
 
 from membench.records import Entry
 from membench.report.latex import escape_latex
 from membench.report.text import LONG
-from membench.report.text import filename
 from membench.report.text import plain
 
-_CITATION = re.compile(
-    r'^(?P<authors>[^"]{2,300}?), "(?P<title>[^"]+?)",? '
-    r'(?P<venue>[^"]*?)\b(?P<year>(?:19|20)\d\d)\b'
-)
-#: A family name, with initials or several words; a sentence that ends in a citation is none.
-_NAME = re.compile(r"[A-Z][\w.'-]*( [A-Z][\w.'-]*){0,3}")
+_FORM = re.compile(r'(?P<authors>[^"]{2,200}?), "(?P<title>[^"]+)"(?P<rest>.*)')
+#: A name as citations write it: capitalised words, initials, and particles before them.
+_NAME = re.compile(r"((van|von|der|de|den|la|le)\s)*[A-Z][\w'.-]*(\s[A-Z][\w'.-]*|\s(van|von|de))*")
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
-_DOI = re.compile(r"(?i)doi:\s?(10\.\d{4,9}/[^\s,;]+)")
+_DOI = re.compile(r"(?i:doi:\s?)(10\.\d{4,9}/[^\s<>|\"'`\\\[\]{},;]*[^\s<>|\"'`\\\[\]{},;.:)])")
+_VENUE = re.compile(r"[\w .()&-]{2,60}")
+_OTHERS = "et al."
+
+
+def bibtex(name: str, source: str) -> str:
+    """Write the entry of a citation; "" where there is none.
+
+    Args:
+        name: of the regularizer, which names an entry without authors.
+        source: the citation, as the plugin's docstring has it.
+    """
+    line = plain(source, LONG)
+    if not line:
+        return ""
+    form = _FORM.match(line)
+    authors = _authors(form["authors"]) if form else []
+    if not form or not authors:
+        return _entry(
+            _key(name), {"title": f"{{{escape_latex(name)}}}", "note": escape_latex(line)}
+        )
+    year, venue, behind = _split_at_year(form["rest"])
+    fields = {"title": f"{{{escape_latex(form['title'])}}}", "author": " and ".join(authors)}
+    if venue:
+        fields["howpublished"] = escape_latex(venue)
+    if year:
+        fields["year"] = year
+    # A later address belongs to another paper: "..., 1995; swept by Arpit et al., arXiv:..."
+    arxiv, doi = _ARXIV.match(behind), _DOI.match(behind)
+    if arxiv:
+        fields |= {"eprint": arxiv[1], "archiveprefix": "arXiv"}
+    if doi:
+        fields["doi"] = escape_latex(doi[1])
+    family = authors[0].split()[-1]
+    return _entry(_key(f"{family}{year}"), fields)
 
 
 def bibliography(entries: Iterable[Entry]) -> str:
-    """Write one BibTeX entry for each work that entries cite, with a comment that names them.
+    """Write the works that entries cite, each once, below a comment that names the entries.
 
     Args:
         entries: of a manifest; those without a source are left out.
     """
-    works: dict[str, tuple[dict[str, str], list[str]]] = {}
+    names: dict[tuple[str, str], list[str]] = {}  # key and fields of a work -> who cites it
     for entry in entries:
-        if not entry.source:
-            continue
-        fields = citation(entry)
-        identity = fields.get("eprint") or fields["title"]
-        works.setdefault(identity, (fields, []))[1].append(entry.name)
-    texts = [_bibtex_entry(names, fields) for fields, names in works.values()]
-    return "\n".join(texts)
-
-
-def citation(entry: Entry) -> dict[str, str]:
-    """Return the fields of a work that an entry cites: name -> text, not escaped.
-
-    Args:
-        entry: with a source.
-    """
-    source = plain(entry.source, LONG)
-    found = _CITATION.match(source)
-    authors = _authors(found["authors"]) if found else []
-    fields: dict[str, str] = {}
-    if found and authors:
-        fields["author"] = " and ".join(authors)
-        fields["title"] = found["title"]
-        venue = found["venue"].strip(" ,:")
-        if venue:
-            fields["howpublished"] = f"{venue} {found['year']}"
-        fields["year"] = found["year"]
-        source = source[: found.end() + 40]  # another work may be cited behind the first
-    else:
-        fields["title"] = entry.name
-        fields["note"] = source
-    arxiv, doi = _ARXIV.search(source), _DOI.search(source)
-    if arxiv:
-        fields["eprint"] = arxiv[1]
-        fields["archivePrefix"] = "arXiv"
-    if doi:
-        fields["doi"] = doi[1]
-    return fields
+        text = bibtex(entry.name, entry.source)
+        if text:
+            head, _, fields = text.partition("\n")
+            key = head.removeprefix("@misc{").removesuffix(",")
+            names.setdefault((key, fields), []).append(plain(entry.name))
+    works = []
+    used: Counter[str] = Counter()
+    for (key, fields), citing in names.items():
+        letter = chr(ord("a") + used[key]) if used[key] else ""
+        used[key] += 1
+        works.append(f"% {', '.join(citing)}\n@misc{{{key}{letter},\n{fields}\n")
+    return "\n".join(works)
 
 
 def _authors(text: str) -> list[str]:
-    """Take `Zhang, Cisse and Dauphin` apart; `et al.` is "others". Empty if these are no names."""
-    names = re.split(r",? and |, ", text.removesuffix(" et al."))
-    if not all(_NAME.fullmatch(name) for name in names):
+    """Split "A, B and C" or "A et al."; [] if a part is no name."""
+    words = text.strip()
+    names = re.split(r",\s+|\s+and\s+", words.removesuffix(_OTHERS).strip())
+    if not all(_NAME.fullmatch(one) for one in names):
         return []
-    return [*names, "others"] if text.endswith(" et al.") else names
+    escaped = [escape_latex(one) for one in names]
+    return [*escaped, "others"] if words.endswith(_OTHERS) else escaped
 
 
-def _bibtex_entry(names: list[str], fields: Mapping[str, str]) -> str:
-    lines = [f"% {', '.join(plain(name) for name in names)}", f"@misc{{{filename(names[0])},"]
-    for name, text in fields.items():
-        value = escape_latex(text)
-        if name == "title":
-            value = f"{{{value}}}"  # as it is written, whatever a style does to titles
-        lines.append(f"  {name} = {{{value}}},")
-    return "\n".join([*lines, "}", ""])
+def _split_at_year(rest: str) -> tuple[str, str, str]:
+    """Find the year behind the title, what stands between both, and what follows it."""
+    year = _YEAR.search(_ARXIV.sub("", rest))
+    if not year:
+        return "", "", rest.lstrip(" ,")
+    before, _, behind = rest.partition(year[0])
+    venue = before.strip(" ,")
+    is_venue = _VENUE.fullmatch(venue.replace(",", ""))
+    return year[0], venue if is_venue else "", behind.lstrip(" ,")
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9-]", "", text.lower()) or "entry"
+
+
+def _entry(key: str, fields: dict[str, str]) -> str:
+    lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
+    return "\n".join([f"@misc{{{key},", *lines, "}"])

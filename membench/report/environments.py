@@ -66,7 +66,7 @@ class Environments:
     def listed(self) -> list[dict[str, Any]]:
         """List for the template: number, anchor, description and the tasks it is reference of."""
         lines = []
-        for env in self._numbered():
+        for env in self.hashes():
             tasks = [gate.task for gate in self.board.gates if gate.env == env]
             lines.append(
                 {
@@ -78,15 +78,18 @@ class Environments:
             )
         return lines
 
-    def _numbered(self) -> list[str]:
-        """List the hashes; those that a row has and the board does not describe come last."""
+    def hashes(self) -> list[str]:
+        """List the hashes in the order of their numbers.
+
+        Those that a row has and the board does not describe come last.
+        """
         envs = dict.fromkeys(self.board.envs)
         for row in (*self.board.rows, *self.board.control_rows, *self.board.full_rows):
             envs.update(dict.fromkeys(row.envs.values()))
         return [env for env in envs if env]
 
     def _number(self, env: str) -> int:
-        return self._numbered().index(env) + 1
+        return self.hashes().index(env) + 1
 
     def _description(self, env: str) -> str:
         versions = self.board.envs.get(env, {})

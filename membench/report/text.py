@@ -78,6 +78,19 @@ def cite(text: object) -> str:
     return "".join(parts)
 
 
+def citation_parts(text: object) -> list[tuple[str, str]]:
+    """Split a citation where `cite` makes links: (text, address), with "" for plain text."""
+    line = plain(text, LONG)
+    parts = []
+    end = 0
+    for reference in _REFERENCE.finditer(line):
+        parts.append((line[end : reference.start()], ""))
+        parts.append((reference[0], _address(reference)))
+        end = reference.end()
+    parts.append((line[end:], ""))
+    return [(words, address) for words, address in parts if words]
+
+
 def sentence(text: str) -> str:
     """End the text with a period unless it is empty or ends like a sentence already."""
     return text if not text or text[-1] in ".!?…>" else f"{text}."
@@ -227,9 +240,18 @@ def _broken_link(found: re.Match[str]) -> str:
 
 
 def _link(reference: re.Match[str]) -> str:
+    address = _address(reference)
     if reference["arxiv"]:
-        return f"[arXiv:{reference['arxiv']}](https://arxiv.org/abs/{reference['arxiv']})"
+        return f"[arXiv:{reference['arxiv']}]({address})"
     if reference["doi"]:
-        doi = reference["doi"]
-        return f"[doi:{_escape(doi)}](<https://doi.org/{quote(doi, safe='/:;()-._')}>)"
-    return f"<{quote(reference['url'], safe=':/?#@!$&()*+,;=%~-._')}>"
+        return f"[doi:{_escape(reference['doi'])}](<{address}>)"
+    return f"<{address}>"
+
+
+def _address(reference: re.Match[str]) -> str:
+    """Return the https or http address of an arXiv id, a DOI or an address."""
+    if reference["arxiv"]:
+        return f"https://arxiv.org/abs/{reference['arxiv']}"
+    if reference["doi"]:
+        return f"https://doi.org/{quote(reference['doi'], safe='/:;()-._')}"
+    return quote(reference["url"], safe=":/?#@!$&()*+,;=%~-._")

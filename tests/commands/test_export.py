@@ -15,7 +15,6 @@ from support.cli import Cli
 
 from membench.records import Entry
 from membench.report.bibtex import bibliography
-from membench.report.bibtex import citation
 from membench.report.latex import escape_latex
 from membench.report.latex import latex
 from membench.scoring import Board
@@ -89,48 +88,19 @@ def test_names_of_strangers_are_literal_in_latex() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("source", "fields"),
-    [
-        (
-            'Zhang, Cisse and Lopez-Paz, "mixup: Beyond ERM", ICLR 2018, arXiv:1710.09412. More.',
-            {
-                "author": "Zhang and Cisse and Lopez-Paz",
-                "title": "mixup: Beyond ERM",
-                "howpublished": "ICLR 2018",
-                "year": "2018",
-                "eprint": "1710.09412",
-                "archivePrefix": "arXiv",
-            },
-        ),
-        (
-            'Arpit et al., "A Closer Look", 2017, sec. 5.',
-            {"author": "Arpit and others", "title": "A Closer Look", "year": "2017"},
-        ),
-        (
-            'Pairs, after the pair of Arpit et al., "A Closer Look", ICML 2017, arXiv:1706.05394.',
-            {
-                "title": "mine",
-                "note": 'Pairs, after the pair of Arpit et al., "A Closer Look", ICML 2017, '
-                "arXiv:1706.05394.",
-                "eprint": "1706.05394",
-                "archivePrefix": "arXiv",
-            },
-        ),
-        ("Me, 2026, doi:10.1000/182", {"title": "mine", "doi": "10.1000/182"}),
-    ],
-)
-def test_a_source_becomes_the_fields_of_a_citation(source: str, fields: dict[str, str]) -> None:
-    found = citation(Entry("mine", "other", (), source=source))
-    assert found.items() >= fields.items()
-    assert ("author" in found) == ("author" in fields)
-
-
 def test_a_work_that_several_entries_cite_stands_once() -> None:
     entry = Entry("one", "other", (), source='Hinton, "T", 2015, arXiv:1503.02531')
     text = bibliography([entry, replace(entry, name="two"), Entry("three", "other", ())])
     assert text.count("@misc{") == 1
-    assert text.startswith("% one, two\n@misc{one,\n  author = {Hinton},\n  title = {{T}},\n")
+    assert text.startswith(
+        "% one, two\n@misc{hinton2015,\n  title = {{T}},\n  author = {Hinton},\n"
+    )
+
+
+def test_two_works_of_one_author_and_year_have_two_keys() -> None:
+    first = Entry("one", "other", (), source='Hinton, "T", 2015')
+    text = bibliography([first, Entry("two", "other", (), source='Hinton, "U", 2015')])
+    assert re.findall(r"@misc\{(\w+),", text) == ["hinton2015", "hinton2015b"]
 
 
 @pytest.mark.usefixtures("_folder")
