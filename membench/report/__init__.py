@@ -2,9 +2,10 @@
 
 `page` fills the templates with what `summary` puts into words, `tables`, `details` and `settings`
 into columns, and `environments` into notes. `figures` says what the figures show and `drawing`
-draws them, `figure_cache` keeps them, `files` writes and compares. `paper` is the page of
-`membench reproduce`, `terminal` the short board that ends `membench run`, `notebook` the same board
-as HTML and as columns of a data frame. Needs no plugin and no torch.
+draws them, `figure_cache` keeps them, `files` writes and compares. `interactive` makes the page
+with which a reader sorts, filters and compares; `latex` and `bibtex` are for a paper. `paper` is
+the page of `membench reproduce`, `terminal` the short board that ends `membench run`, `notebook`
+the same board as HTML and as columns of a data frame. Needs no plugin and no torch.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ def render(
     # Templates and tables take a while to load, and `summary_table` does not need them.
     from membench.report import figures
     from membench.report import orders
+    from membench.report.files import INTERACTIVE
+    from membench.report.interactive import interactive_page
     from membench.report.page import Section
     from membench.report.page import page
     from membench.report.provenance import scored_records
@@ -92,5 +95,7 @@ def render(
     files["README.md"] = page(
         sections, provenance or {}, calibration=calibration, boards=boards, agreements=agreements
     ).encode()
+    scored = [(section.plan, section.board) for section in sections]
+    files[INTERACTIVE] = interactive_page(scored, boards).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

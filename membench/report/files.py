@@ -24,11 +24,14 @@ TIMING = "timing.md"
 UNCHECKED = frozenset({TIMING})
 FIGURES = "figures"
 PAGE = "README.md"
+INTERACTIVE = "index.html"
 #: How the pages begin that membench writes. A file that begins otherwise is not ours.
 PAGE_STARTS = {
     PAGE: (b"<!-- Written by `membench report`", b"# The paper, reproduced\n"),
+    INTERACTIVE: (b"<!DOCTYPE html>\n<!-- Written by `membench report`",),
     TIMING: (b"# Wall-clock\n",),
 }
+BOARD_TITLE = "board"  #: how the title of a board's page begins, or of the page of several
 #: Near the head of every figure that we drew; no other file is ever removed or called stale.
 PAGE_MARK = "drawn by membench report"
 _HEAD = 2000  #: bytes at the beginning of a page, among which its mark is
@@ -201,7 +204,8 @@ def _title(head: bytes) -> str:
         return "the paper's experiments"
     if head.startswith(board):
         suites = list(row_counts(head))
-        return f"{'board' if len(suites) == 1 else 'boards'} of {joined(suites)}" if suites else ""
+        boards = BOARD_TITLE if len(suites) == 1 else f"{BOARD_TITLE}s"
+        return f"{boards} of {joined(suites)}" if suites else ""
     return ""
 
 

@@ -1,0 +1,443 @@
+"""The interactive page, `index.html`: one file that asks nothing of any server.
+
+This module says what the page knows: plain data, embedded as JSON. The scripts and the style in
+`templates/interactive/` draw tables and figures from it in the browser. Foreign text reaches the
+page as JSON only, and the scripts write it as text, never as markup. The page's own policy lets
+nothing run or load but the one script and the one style that it names by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import cache
+from itertools import combinations
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment as Templates
+from jinja2 import FileSystemLoader
+from jinja2 import StrictUndefined
+from markupsafe import Markup
+
+from membench.records import Entry
+from membench.records import Manifest
+from membench.records import canonical
+from membench.report.bibtex import bibtex
+from membench.report.environments import HASH
+from membench.report.environments import Environments
+from membench.report.files import BOARD_TITLE
+from membench.report.files import INTERACTIVE
+from membench.report.files import PAGE
+from membench.report.text import LONG
+from membench.report.text import citation_parts
+from membench.report.text import plain
+from membench.scoring.types import EARLY_STOPPING
+from membench.scoring.types import FULL
+from membench.scoring.types import NONE
+from membench.scoring.types import TRAINING_LESS
+from membench.scoring.types import Board
+from membench.scoring.types import Claim
+from membench.scoring.types import Confirmed
+from membench.scoring.types import Curve
+from membench.scoring.types import Excess
+from membench.scoring.types import Gate
+from membench.scoring.types import Interval
+from membench.scoring.types import Point
+from membench.scoring.types import Row
+from membench.scoring.types import TaskScore
+
+TEMPLATES = Path(__file__).with_name("templates")
+#: Joined in this order to the page's one script.
+SCRIPTS = (
+    "words.js",
+    "board.js",
+    "state.js",
+    "table.js",
+    "figure.js",
+    "compare.js",
+    "entry.js",
+    "page.js",
+)
+STYLE = "style.css"
+DIGITS = 4  #: significant digits of a number
+DECIMALS = {"H": 4, "dA": 2, "R": 4}  #: of a difference and its half-width
+#: Levels of the data that have a line for each member, so that two pages can be compared: a row has
+#: one.
+_LINES = 4
+#: What stands in a script as JSON must not end it, open a comment, or end a line of JavaScript.
+_ESCAPED = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\N{LINE SEPARATOR}": "\\u2028",
+    "\N{PARAGRAPH SEPARATOR}": "\\u2029",
+}
+#: What the rows are that no plugin describes.
+_CONTROLS = {
+    TRAINING_LESS: "The plain network read at a fixed earlier epoch or trained at a lower rate, "
+    "chosen as every strength is. A control: it knows as little as a regularizer does.",
+    EARLY_STOPPING: "Each run of the plain network read at the epoch that is best on clean "
+    "validation images. A control: it knows more than a regularizer does.",
+}
+
+Pair = list[float | None] | None  #: mean and half-width
+
+
+def interactive_page(
+    suites: Sequence[tuple[Manifest, Board]], boards: Mapping[str, str] | None = None
+) -> str:
+    """Make the whole of `index.html`.
+
+    Args:
+        suites: what was planned, and the scores; in the order of the page.
+        boards: address -> title of each page beside this one, as `pages_beside` finds them.
+    """
+    data = {"suites": [suite_data(plan, board) for plan, board in suites]}
+    script, style = _script(), _read(STYLE)
+    return (
+        _templates()
+        .get_template("interactive.html.j2")
+        .render(
+            title=", ".join(plain(board.suite) for _, board in suites),
+            policy=_policy(script, style),
+            # all three are ours, or escaped for where they stand
+            script=Markup(script),
+            style=Markup(style),
+            data=Markup(encode(data)),
+            pages=_links(boards or {}),
+            text_page=PAGE,
+        )
+    )
+
+
+def suite_data(plan: Manifest, board: Board) -> dict[str, Any]:
+    """Collect what the page knows of one suite, ready for JSON.
+
+    Shares are shares, dA and changes under noise percentage points; a pair is a mean and the
+    half-width of its 95% interval.
+
+    Args:
+        plan: what was planned.
+        board: the scores of that.
+    """
+    environments = Environments(board).hashes()
+    rows = []
+    kinds = _rows_by_kind(board)
+    for kind, some in kinds:
+        rows += [_row(row, kind, plan, board, environments) for row in some]
+    curves = []
+    for task in plan.tasks:
+        control = board.controls.get(task)
+        curves.append(_curve(control.curve if control else None))
+    return {
+        "name": plain(board.suite),
+        "version": board.version,
+        "commit": plain(plan.commit),
+        "tasks": [plain(task) for task in plan.tasks],
+        "signals": [plain(signal) for signal in plan.signals],
+        "noisy": [plain(signal) for signal in _noisy(board)],
+        "choosing": len(plan.choosing),
+        "confirming": len(plan.confirming),
+        "ranked": board.ranked,
+        "notes": [plain(note, LONG) for note in board.notes],
+        "gates": [_gate(gate, environments) for gate in board.gates],
+        "environments": [_environment(board, env) for env in environments],
+        "plain": curves,
+        "entries": {plain(entry.name): _entry(entry) for entry in plan.entries},
+        "rows": rows,
+        "pairs": _pairs(board, [row for _, some in kinds for row in some]),
+    }
+
+
+def encode(data: Any) -> str:
+    """Write data as JSON that can stand in a `script` element, a line for each row."""
+    text = _lines(data, _LINES)
+    for letter, escaped in _ESCAPED.items():
+        text = text.replace(letter, escaped)
+    return text
+
+
+def _lines(value: Any, levels: int) -> str:
+    if levels and isinstance(value, dict):
+        members = [f"{_json(key)}:{_lines(member, levels - 1)}" for key, member in value.items()]
+        return "{\n" + ",\n".join(members) + "\n}"
+    if levels and isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(_lines(member, levels - 1) for member in value) + "\n]"
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _rows_by_kind(board: Board) -> list[tuple[str, tuple[Row, ...]]]:
+    """List the rows of the board by what they are: the page says it of each."""
+    with_numbers = [row for row in board.control_rows if row.H]
+    controls = tuple(row for row in with_numbers if row.entry in _CONTROLS)
+    known = tuple(row for row in with_numbers if row.entry not in _CONTROLS)
+    full = tuple(row for row in board.full_rows if row.H)
+    return [
+        ("ranked" if board.ranked else "measured", board.rows),
+        ("control", controls),
+        ("known answer", known),
+        ("full grid", full),
+        ("without numbers", (*board.unranked, *board.skipped)),
+    ]
+
+
+def _noisy(board: Board) -> list[str]:
+    """List the signals of label noise that rows have readings of."""
+    found: dict[str, None] = {}
+    for row in (*board.rows, *board.control_rows, *board.full_rows):
+        found.update(dict.fromkeys(row.noisy))
+    return list(found)
+
+
+def _row(
+    row: Row, kind: str, plan: Manifest, board: Board, environments: Sequence[str]
+) -> dict[str, Any]:
+    """Collect a row with all that its entry's panel shows."""
+    tasks = []
+    for task in plan.tasks:
+        score = board.scores.get((row.entry, task))
+        tasks.append(_task(score, environments) if score else None)
+    numbers: dict[str, Any] = {}
+    if row.H:
+        numbers = {
+            "values": _values(row),
+            "claim": _claim(row.claim),
+            "ranks": {"H": row.rank_H, "R": row.rank_R},
+            "first": {"H": row.first_H, "R": row.first_R},
+            "edge": {"H": row.H_edge, "R": row.R_edge},
+            "front": bool(row.on_front),
+            "beats": {
+                "H": [_is_significant(row.excess_H), _is_significant(row.stopping_H)],
+                "R": [_is_significant(row.excess_R), _is_significant(row.stopping_R)],
+            },
+            "cost": _number(row.cost),
+            "runs": [row.confirmed_failed, row.confirmed_runs],
+        }
+    return {
+        "name": plain(row.entry),
+        "kind": kind,
+        "group": plain(row.group),
+        "reason": plain(row.reason),
+        "about": _CONTROLS.get(row.entry, ""),
+        "entry": plain(row.entry.removesuffix(FULL)),
+        **numbers,
+        "cells": [row.done, row.cells, row.failed, row.diverged],
+        "tasks": tasks,
+    }
+
+
+def _values(row: Row) -> dict[str, Pair]:
+    """Collect the readings of a row by the names that the page's axes and columns have."""
+    excesses = {
+        "H-less": row.excess_H,
+        "H-stop": row.stopping_H,
+        "R-less": row.excess_R,
+        "R-stop": row.stopping_R,
+    }
+    values = {"H": row.H, "S": row.S, "dA": row.dA, "R": row.R, "dA-R": row.dA_recovery}
+    return {
+        **{name: _pair(value) for name, value in values.items()},
+        **{f"dA {plain(signal)}": _pair(value) for signal, value in row.noisy.items()},
+        **{name: _pair(excess.value if excess else None) for name, excess in excesses.items()},
+    }
+
+
+def _is_significant(excess: Excess | None) -> bool | None:
+    return excess.significant if excess else None
+
+
+def _claim(claim: Claim | None) -> dict[str, Any] | None:
+    if claim is None:
+        return None
+    return {
+        "holds": claim.holds,
+        "p": _number(claim.p),
+        "H": _number(claim.H_bound),
+        "dA": _number(claim.dA_bound),
+        "noisy": [_number(bound) for bound in claim.noisy_bounds.values()],
+    }
+
+
+def _task(score: TaskScore, environments: Sequence[str]) -> dict[str, Any]:
+    """Collect what a row is on one network: its readings, its strengths and its curves."""
+    held_back, recovery = score.held_back, score.recovery
+    return {
+        "env": environments.index(score.env) + 1 if score.env in environments else 0,
+        "skipped": plain(score.skipped),
+        "H": _confirmed(held_back) if held_back else None,
+        "R": _confirmed(recovery) if recovery else None,
+        "points": [_point(point) for point in score.points],
+        "curve": _curve(_curve_of(held_back, recovery)),
+    }
+
+
+def _curve_of(*settings: Confirmed | None) -> Curve | None:
+    """Return the one curve that a row has on a network: of either of its strengths."""
+    for setting in settings:
+        if setting and setting.curve:
+            return setting.curve
+    return None
+
+
+def _confirmed(confirmed: Confirmed) -> dict[str, Any]:
+    return {
+        "strength": plain(confirmed.label),
+        "H": _pair(confirmed.H),
+        "S": _pair(confirmed.S),
+        "dA": _pair(confirmed.dA),
+        "R": _pair(confirmed.R),
+        "noisy": [_pair(value) for value in confirmed.noisy.values()],
+        "runs": [confirmed.failed, confirmed.runs],
+    }
+
+
+def _point(point: Point) -> list[Any]:
+    """Write a strength that was tried: label, H, dA, R, failed cells, cells."""
+    numbers = [_number(value) for value in (point.H, point.dA, point.R)]
+    return [plain(point.label), *numbers, point.failed, point.cells]
+
+
+def _curve(curve: Curve | None) -> dict[str, Any] | None:
+    if curve is None:
+        return None
+    return {
+        "strength": plain(curve.label),
+        "epochs": curve.epochs,
+        "real_train": _numbers(curve.real_train),
+        "real_val": _numbers(curve.real_val),
+        "rand_train": _numbers(curve.rand_train),
+        "noisy_val": [_numbers(values) for values in curve.noisy_val.values()],
+        "noisy_wrong": [_numbers(values) for values in curve.noisy_wrong.values()],
+    }
+
+
+def _gate(gate: Gate, environments: Sequence[str]) -> dict[str, Any]:
+    return {
+        "task": plain(gate.task),
+        "valid": gate.valid,
+        "reasons": [plain(reason) for reason in gate.reasons],
+        "env": environments.index(gate.env) + 1 if gate.env in environments else 0,
+        "epochs": gate.epochs,
+    }
+
+
+def _environment(board: Board, env: str) -> dict[str, str]:
+    """Name an environment, and describe it by all facts that its records hold."""
+    versions = board.envs.get(env, {})
+    facts = []
+    for name, value in sorted(versions.items()):
+        text = value if isinstance(value, str) else canonical(value)
+        facts.append(f"{plain(name)} {plain(text, limit=120)}")
+    facts.append(f"hash {plain(env)[:HASH]}")
+    name = str(versions.get("device", env[:HASH]))
+    return {"name": plain(name, limit=40), "facts": "; ".join(facts)}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "group": plain(entry.group),
+        "summary": plain(entry.summary),
+        "source": citation_parts(entry.source),
+        "bibtex": bibtex(plain(entry.name), entry.source),
+        "file": plain(entry.origin) if entry.name != NONE else "",
+        "acts_on": [plain(stage) for stage in entry.acts_on],
+    }
+
+
+def _pairs(board: Board, rows: Sequence[Row]) -> dict[str, Any]:
+    """Write the differences of all rows, the first minus the second, in whole last decimals.
+
+    Args:
+        board: with the differences.
+        rows: the page's, in its order.
+
+    Returns:
+        The names, in the order of the page; and by reading the means and the half-widths of row 0
+        and 1, 0 and 2, and so on.
+    """
+    compared = {name for pairs in board.pairs.values() for both in pairs for name in both}
+    names = [row.entry for row in rows if row.entry in compared]
+    found: dict[str, Any] = {"names": [plain(name) for name in names]}
+    for reading, pairs in board.pairs.items():
+        scale = 10 ** DECIMALS[reading]
+        means, halves = [], []
+        for first, second in combinations(names, 2):
+            is_there = (first, second) in pairs
+            difference = pairs[first, second] if is_there else pairs[second, first]
+            means.append(round((1 if is_there else -1) * difference.mean * scale))
+            halves.append(round((difference.half or 0.0) * scale))
+        found[reading] = [means, halves]
+    return found
+
+
+def _pair(value: Interval | None) -> Pair:
+    return None if value is None else [_number(value.mean), _number(value.half)]
+
+
+def _numbers(values: Iterable[float | None]) -> list[float | None]:
+    """Round the values of a curve, which are shares."""
+    return [None if value is None else round(value, 3) + 0.0 for value in values]
+
+
+def _number(value: float | None) -> float | None:
+    if value is None or not isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS}g}") + 0.0
+
+
+def _links(boards: Mapping[str, str]) -> list[dict[str, str]]:
+    """Name the pages beside this one; a board has an interactive page too."""
+    links = []
+    for address, title in boards.items():
+        link = {"title": plain(title), "text": address, "interactive": ""}
+        if title.startswith(BOARD_TITLE):
+            link["interactive"] = address.removesuffix(PAGE) + INTERACTIVE
+        links.append(link)
+    return links
+
+
+@cache
+def _script() -> str:
+    """Join the scripts to one that leaves no names behind."""
+    parts = [_read(name) for name in SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
+@cache
+def _read(name: str) -> str:
+    return (TEMPLATES / "interactive" / name).read_text("utf-8")
+
+
+def _policy(script: str, style: str) -> str:
+    """Write the Content-Security-Policy: this script, this style, and nothing else."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+@cache
+def _templates() -> Templates:
+    return Templates(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,104 @@
+// What the page knows: the embedded data, and how its readings are found.
+
+const DATA = JSON.parse(byId("data").textContent);
+const LISTS = {
+  H: { title: "Noise held back H", readings: ["H", "S", "dA", "H-less"] },
+  R: { title: "Recovery R", readings: ["R", "dA-R", "R-less"] },
+  front: { title: "The front", readings: ["H", "dA", "H-less"] },
+};
+const SHARE = { digits: 2, isChange: false };
+const CHANGE = { digits: 2, isChange: true };
+const POINTS = { digits: 1, isChange: true };
+
+// The readings of a suite, by the names that axes, columns and the address have.
+function readingsOf(suite) {
+  const readings = {
+    H: { title: "H", long: "noise held back H", ...SHARE },
+    S: { title: "S", long: "suppression S", ...SHARE },
+    dA: { title: "ΔA", long: "real accuracy ΔA, points", ...POINTS },
+    R: { title: "R", long: "recovery R", ...CHANGE },
+    "dA-R": { title: "ΔA (at R)", long: "real accuracy at the strength for R, points", ...POINTS },
+  };
+  for (const signal of suite.noisy) {
+    const level = signal.replace("mixed@", "");
+    readings[`dA ${signal}`] =
+      { title: `ΔA@${level}`, long: `accuracy under ${signal}, points`, ...POINTS };
+  }
+  return Object.assign(readings, {
+    "H-less": { title: "H beyond training less", long: "H beyond training less", ...CHANGE },
+    "H-stop": { title: "H beyond early stopping", long: "H beyond early stopping", ...CHANGE },
+    "R-less": { title: "R beyond training less", long: "R beyond training less", ...CHANGE },
+    "R-stop": { title: "R beyond early stopping", long: "R beyond early stopping", ...CHANGE },
+    cost: { title: "cost", long: "cost, steps of the plain network", digits: 1, unit: "×" },
+  });
+}
+
+// A reading of a row, [mean, half-width], over all networks or on one; null where there is none.
+function valueOf(suite, row, name, task) {
+  if (name === "cost") return row.cost === null || row.cost === undefined ? null : [row.cost, null];
+  if (!task) return (row.values && row.values[name]) || null;
+  const one = row.tasks[suite.tasks.indexOf(task)];
+  if (!one || !one.H || !one.R) return null;
+  if (name === "R") return one.R.R;
+  if (name === "dA-R") return one.R.dA;
+  if (name.startsWith("dA ")) return one.H.noisy[suite.noisy.indexOf(name.slice(3))] || null;
+  return one.H[name] || null;
+}
+
+function rowOf(suite, name) {
+  return suite.rows.find((row) => row.name === name);
+}
+
+// The first minus the second, [mean, half-width], as `membench compare` has it; null without one.
+function difference(suite, reading, first, second) {
+  const { names } = suite.pairs;
+  const [i, j] = [names.indexOf(first), names.indexOf(second)];
+  if (i < 0 || j < 0 || i === j || !suite.pairs[reading]) return null;
+  const [low, high] = [Math.min(i, j), Math.max(i, j)];
+  const place = low * names.length - (low * (low + 1)) / 2 + high - low - 1;
+  const scale = reading === "dA" ? 100 : 10000;
+  const [means, halves] = suite.pairs[reading];
+  return [((i < j ? 1 : -1) * means[place]) / scale, halves[place] / scale];
+}
+
+function environmentsOf(row) {
+  return [...new Set(row.tasks.filter((task) => task && task.env).map((task) => task.env))];
+}
+
+function isRanked(row) {
+  return row.kind === "ranked" || row.kind === "measured";
+}
+
+// The strength of each network for a question, "H" or "R".
+function strengthsOf(suite, row, question) {
+  return row.tasks.map((task, place) => {
+    const read = task && task[question];
+    const shown = task && task.skipped ? "skipped" : read && read.strength;
+    const network = suite.tasks[place].split("/").pop();
+    return suite.tasks.length > 1 ? `${network} ${shown || MISSING}` : shown || MISSING;
+  });
+}
+
+function fileOf(suite, row) {
+  const entry = suite.entries[row.entry];
+  return (entry && entry.file) || "";
+}
+
+// What there is to say of a row beside its numbers.
+function notesOf(row) {
+  const notes = row.reason ? [row.reason] : [];
+  if (row.edge && (row.edge.H || row.edge.R)) {
+    const edges = ["H", "R"].filter((question) => row.edge[question]);
+    notes.push(`edge of grid (${edges.join(", ")})`);
+  }
+  if (row.runs && row.runs[0]) notes.push(`${row.runs[0]} of ${row.runs[1]} runs failed`);
+  if (row.values && !isRanked(row)) notes.push(`${row.kind}: no rank`);
+  return notes.join("; ");
+}
+
+// The sign before a name, and what it means.
+function markOf(row) {
+  if (row.front) return ["◆", "on the front"];
+  if (row.claim && row.claim.holds) return ["●", "holds the claim"];
+  return row.claim ? ["○", "not shown to hold the claim"] : ["□", "without rank"];
+}
