@@ -841,7 +841,7 @@ def test_every_relative_link_leads_to_a_file_and_every_figure_is_shown(
     files: dict[str, bytes],
 ) -> None:
     links = re.findall(r"\]\((?!#|https://)([^)]+)\)", files["README.md"].decode())
-    assert set(links) == set(files) - {"README.md"}
+    assert set(links) == set(files) - {"README.md", "index.html"}
     assert links[0].startswith("figures/")
 
 

@@ -80,12 +80,12 @@ function onTask(suite, row, task, place) {
   if (!one) return element("section", {}, heading, element("p", {}, "Not run."));
   if (one.skipped) return element("section", {}, heading, element("p", {}, `Cannot act here: ${one.skipped}.`));
   return element("section", {}, heading,
-    one.H ? confirmedTable(suite, one) : null,
-    one.points.length > 1 ? strengthTable(suite, one) : null,
+    one.H ? confirmedTable(suite, task, one) : null,
+    one.points.length > 1 ? strengthTable(suite, task, one) : null,
     one.curve ? curves(suite, one.curve, row.name === "none" ? null : suite.plain[place]) : null);
 }
 
-function confirmedTable(suite, one) {
+function confirmedTable(suite, task, one) {
   const readings = readingsOf(suite);
   const line = (question, title) => {
     const read = one[question];
@@ -94,12 +94,12 @@ function confirmedTable(suite, one) {
     return [`${title}: ${read.strength}`, ...numbers, ...noisy, `${read.runs[0]} of ${read.runs[1]}`];
   };
   const noisy = suite.noisy.map((signal) => `ΔA ${signal}`);
-  return smallTable(`Read on ${count(suite.confirming, "confirming seed")}`,
+  return smallTable(`${task}: read on ${count(suite.confirming, "confirming seed")}`,
     ["chosen strength", "H", "S", "ΔA", "R", ...noisy, "failed"],
     [line("H", "for H"), line("R", "for R")]);
 }
 
-function strengthTable(suite, one) {
+function strengthTable(suite, task, one) {
   const lines = one.points.map(([label, H, dA, R, failed, cells]) => {
     const chosen = ["H", "R"].filter((question) => one[question] && one[question].strength === label);
     const name = chosen.length
@@ -107,7 +107,7 @@ function strengthTable(suite, one) {
       : label;
     return [name, fixed(H, 2), signed(dA, 1), signed(R, 2), failed ? `${failed} of ${cells}` : "0"];
   });
-  return smallTable(`Strengths tried, means over ${count(suite.choosing, "choosing seed")}`,
+  return smallTable(`${task}: strengths tried, means over ${count(suite.choosing, "choosing seed")}`,
     ["strength", "H", "ΔA", "R", "failed"], lines);
 }
 

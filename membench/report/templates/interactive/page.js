@@ -68,8 +68,21 @@ function keepFocus(draw) {
   const held = document.activeElement && document.activeElement.getAttribute("data-key");
   draw();
   if (!held || document.activeElement.getAttribute("data-key") === held) return;
-  const again = [...document.querySelectorAll("[data-key]")].find((one) => one.getAttribute("data-key") === held);
-  if (again) again.focus();
+  focusOn(held);
+}
+
+function focusOn(key) {
+  const all = [...document.querySelectorAll("[data-key]")];
+  const found = all.find((one) => one.getAttribute("data-key") === key);
+  if (found) found.focus();
+}
+
+// The list was drawn anew while the panel was open: go back to where the reader was in it.
+function entryClosed() {
+  const name = state.entry;
+  if (!name) return;
+  change({ entry: "" });
+  focusOn(`open ${name}`);
 }
 
 function show() {
@@ -105,9 +118,7 @@ function start() {
     download(`membench-${suiteShown().name}-${state.list}.csv`, "text/csv", tableAsCsv(suiteShown())));
   byId("svg").addEventListener("click", () =>
     download(`membench-${suiteShown().name}-${state.y}-${state.x}.svg`, "image/svg+xml", figureAsSvg()));
-  byId("entry").addEventListener("close", () => {
-    if (state.entry) change({ entry: "" });
-  });
+  byId("entry").addEventListener("close", entryClosed);
   window.addEventListener("hashchange", readAddress);
   window.addEventListener("resize", () => showFigure(suiteShown()));
   readAddress();

@@ -1,0 +1,226 @@
+"""The interactive page is one file that loads nothing, whatever text plugins bring."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.board_objects import made_board
+from support.board_objects import made_plan
+from support.board_objects import made_row
+from support.cli import REPO
+from support.interactive_board import HOSTILE
+from support.interactive_board import planned
+from support.interactive_board import scored
+
+from membench.report import differences
+from membench.report import foreign_pages
+from membench.report import render
+from membench.report import write
+from membench.report.interactive import SCRIPTS
+from membench.report.interactive import TEMPLATES
+from membench.report.interactive import encode
+from membench.report.interactive import interactive_page
+from membench.report.text import plain
+from membench.scoring.types import Board
+
+MOST_BYTES = 600_000
+BOARDS = sorted((REPO / "leaderboard").glob("**/index.html"))
+
+
+class Parts(HTMLParser):
+    """The elements of a page with their attributes, and the text inside scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data: str) -> None:
+        if self._inside in ("script", "style"):
+            self.texts.append((self._inside, data))
+            self._inside = ""
+
+
+def page_of(board: Board) -> str:
+    return interactive_page([(made_plan(board), board)])
+
+
+def data_of(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    pages = {"fashion/README.md": "board of fashion", "paper/README.md": "the paper's experiments"}
+    return interactive_page([scored()], pages)
+
+
+@pytest.fixture(scope="module")
+def suite(text: str) -> dict[str, Any]:
+    return data_of(text)["suites"][0]
+
+
+@pytest.mark.parametrize("page", BOARDS, ids=lambda page: page.parent.name)
+def test_a_committed_page_is_small(page: Path) -> None:
+    assert page.stat().st_size <= MOST_BYTES
+
+
+def test_nothing_is_loaded(text: str) -> None:
+    parts = Parts(text)
+    assert not {tag for tag, _ in parts.elements} & {"link", "img", "iframe", "object", "base"}
+    assert not any("src" in attributes for _, attributes in parts.elements)
+    addresses = {attributes["href"] for tag, attributes in parts.elements if tag == "a"}
+    assert addresses == {
+        "README.md",
+        "fashion/index.html",
+        "fashion/README.md",
+        "paper/README.md",
+    }
+    code = "".join((TEMPLATES / "interactive" / name).read_text() for name in SCRIPTS)
+    for word in ("fetch(", "XMLHttpRequest", "WebSocket", "import(", "eval(", "innerHTML"):
+        assert word not in code
+    assert not re.search(r"url\(|@import", (TEMPLATES / "interactive" / "style.css").read_text())
+
+
+def test_the_policy_allows_this_script_and_this_style_only(text: str) -> None:
+    parts = Parts(text)
+    (policy,) = [
+        attributes["content"]
+        for _, attributes in parts.elements
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    style, _, script = (content for _, content in parts.texts)
+
+    def hash_of(content: str) -> str:
+        return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+    assert policy == (
+        f"default-src 'none'; script-src 'sha256-{hash_of(script)}'; "
+        f"style-src 'sha256-{hash_of(style)}'; base-uri 'none'; form-action 'none'"
+    )
+    # neither an attribute's script nor its style would be allowed
+    assert not any(
+        name.startswith("on") or name == "style"
+        for _, attributes in parts.elements
+        for name in attributes
+    )
+
+
+def test_a_row_has_its_numbers_its_ranks_and_its_claim(suite: dict[str, Any]) -> None:
+    rows = {row["name"]: row for row in suite["rows"]}
+    assert [row["kind"] for row in suite["rows"]] == [
+        *["ranked"] * 5,
+        *["control"] * 2,
+        "known answer",
+        "without numbers",
+    ]
+    row, mixup = next(row for row in scored()[1].rows if row.entry == "mixup"), rows["mixup"]
+    assert row.H and row.H.half
+    assert mixup["values"]["H"] == pytest.approx([row.H.mean, row.H.half], rel=1e-3)
+    assert set(mixup["values"]) == {
+        *("H", "S", "dA", "R", "dA-R", "dA mixed@0.4"),
+        *("H-less", "H-stop", "R-less", "R-stop"),
+    }
+    assert mixup["ranks"]["H"] == [1, 2]
+    assert (mixup["claim"]["holds"], mixup["front"], mixup["beats"]["H"][0]) == (True, True, True)
+    idle = rows["stochastic-depth"]
+    assert (idle["reason"], "values" in idle) == ("the network has no residual branch", False)
+    environments = {task["env"] for task in rows["weight-decay"]["tasks"]}
+    assert environments == {2}
+    assert [one["name"] for one in suite["environments"]] == ["cpu", "cpu"]
+
+
+def test_a_network_has_readings_strengths_and_curves(suite: dict[str, Any]) -> None:
+    (one, _) = next(row for row in suite["rows"] if row["name"] == "dropout")["tasks"]
+    assert [point[0] for point in one["points"]] == ["off", "0.1", "0.2", "0.4", "0.6", "0.8"]
+    assert one["H"]["strength"] in {point[0] for point in one["points"]}
+    curve = one["curve"]
+    assert {len(curve[name]) for name in ("epochs", "real_val", "real_train", "rand_train")} == {
+        len(curve["epochs"])
+    }
+    assert len(curve["noisy_wrong"]) == len(suite["noisy"]) == 1
+    assert suite["plain"][0]["rand_train"][-1] > 0.99
+
+
+def test_an_entry_says_where_it_is_from(suite: dict[str, Any]) -> None:
+    sam = suite["entries"]["sam"]
+    assert sam["file"] == "sam.py"
+    assert ["arXiv:2010.01412", "https://arxiv.org/abs/2010.01412"] in sam["source"]
+    # an address of another kind is no link
+    assert {address for _, address in sam["source"]} == {"", "https://arxiv.org/abs/2010.01412"}
+    assert sam["bibtex"].startswith("@misc{foret2021,")
+    assert suite["commit"] == "0123456789ab"
+
+
+def test_the_pairs_are_in_the_order_of_their_names(suite: dict[str, Any]) -> None:
+    pairs, board = suite["pairs"], scored()[1]
+    assert pairs["names"] == [row["name"] for row in suite["rows"] if "values" in row]
+    values = {row["name"]: row["values"] for row in suite["rows"] if "values" in row}
+    for reading, scale in (("H", 1e4), ("dA", 1e2), ("R", 1e4)):
+        both = list(combinations(pairs["names"], 2))
+        for (first, second), mean, half in zip(both, *pairs[reading], strict=True):
+            of_rows = values[first][reading][0] - values[second][reading][0]
+            assert mean / scale == pytest.approx(of_rows, abs=0.02 if reading == "dA" else 2e-3)
+            either = board.pairs[reading]
+            found = either.get((first, second)) or either[second, first]
+            assert half / scale == pytest.approx(found.half, abs=1 / scale)
+
+
+def test_hostile_text_stays_text() -> None:
+    row = made_row(HOSTILE, 0.5, 0.1, rank=(1, 1), holds=True, reason=HOSTILE, group=HOSTILE)
+    board = made_board(rows=(row,), suite=HOSTILE, notes=(HOSTILE,), envs={"e": {HOSTILE: HOSTILE}})
+    page = interactive_page([(made_plan(board), board)], {"a/README.md": HOSTILE})
+    assert "<img" not in page
+    assert [tag for tag, _ in Parts(page).elements].count("script") == 2
+    assert "\N{LINE SEPARATOR}" not in page
+    (suite,) = data_of(page)["suites"]
+    assert (suite["rows"][0]["name"], suite["name"]) == (plain(HOSTILE), plain(HOSTILE))
+
+
+def test_json_cannot_end_its_script() -> None:
+    data = {"a": "</script><!--&", "b": [{"c": "\N{PARAGRAPH SEPARATOR}"}]}
+    assert not re.search("[<>&\N{PARAGRAPH SEPARATOR}]", encode(data))
+    assert json.loads(encode(data)) == data
+
+
+def test_a_board_without_numbers_has_a_page() -> None:
+    board = made_board(rows=(), control_rows=(), full_rows=(), scores={}, controls={}, ranked=False)
+    assert data_of(page_of(board))["suites"][0]["pairs"] == {"names": []}
+
+
+def test_a_check_finds_one_changed_byte(tmp_path: Path) -> None:
+    plan, made = planned()
+    files = render([(plan, made, scored()[1])])
+    write(tmp_path, files)
+    assert differences(tmp_path, files) == []
+    page = tmp_path / "index.html"
+    content = page.read_bytes()
+    page.write_bytes(content.replace(b'"mixup"', b'"mixuq"', 1))
+    (line,) = differences(tmp_path, files)
+    assert line.startswith("index.html:")
+    page.unlink()
+    assert differences(tmp_path, files) == ["index.html: missing"]
+
+
+def test_a_page_of_others_is_not_replaced(tmp_path: Path, text: str) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("<!DOCTYPE html>\n<title>My site</title>")
+    assert foreign_pages(tmp_path) == [page]
+    page.write_text(text)
+    assert foreign_pages(tmp_path) == []
