@@ -55,7 +55,7 @@ def report(options: argparse.Namespace) -> int:
         return _compare(out, files)
     write_pages(out, files, force=options.force)
     figures = sum(name.endswith(".svg") for name in files)
-    print(f"wrote {out / 'README.md'} and {figures} figures")
+    print(f"wrote {out / 'README.md'} with index.html and {figures} figures")
     return ExitCode.OK
 
 

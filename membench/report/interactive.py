@@ -65,8 +65,10 @@ SCRIPTS = (
     "page.js",
 )
 STYLE = "style.css"
-DIGITS = 4  #: significant digits of a number
-DECIMALS = {"H": 4, "dA": 2, "R": 4}  #: of a difference and its half-width
+#: Accuracies are counts of images over round numbers. With so many digits none of their means lies
+#: half-way between two roundings, where the last bit, which differs between machines, would decide.
+DIGITS = 6  #: significant digits of a number
+DECIMALS = 4  #: of a difference, its half-width, and a curve
 #: Levels of the data that have a line for each member, so that two pages can be compared: a row has
 #: one.
 _LINES = 4
@@ -367,9 +369,9 @@ def _pairs(board: Board, rows: Sequence[Row]) -> dict[str, Any]:
     """
     compared = {name for pairs in board.pairs.values() for both in pairs for name in both}
     names = [row.entry for row in rows if row.entry in compared]
+    scale = 10**DECIMALS
     found: dict[str, Any] = {"names": [plain(name) for name in names]}
     for reading, pairs in board.pairs.items():
-        scale = 10 ** DECIMALS[reading]
         means, halves = [], []
         for first, second in combinations(names, 2):
             is_there = (first, second) in pairs
@@ -386,7 +388,7 @@ def _pair(value: Interval | None) -> Pair:
 
 def _numbers(values: Iterable[float | None]) -> list[float | None]:
     """Round the values of a curve, which are shares."""
-    return [None if value is None else round(value, 3) + 0.0 for value in values]
+    return [None if value is None else round(value, DECIMALS) + 0.0 for value in values]
 
 
 def _number(value: float | None) -> float | None:

@@ -389,7 +389,7 @@ def test_lf_without_a_failed_cell_exits_with_5(whole: Whole, tiny_inside: Tiny) 
     )
 
 
-@pytest.mark.parametrize("name", ["README.md", "timing.md"])
+@pytest.mark.parametrize("name", ["README.md", "index.html", "timing.md"])
 @pytest.mark.parametrize(
     "words",
     [[*RUN, "--all"], ["reproduce", "--all"], ["report"]],

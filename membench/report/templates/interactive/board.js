@@ -56,7 +56,7 @@ function difference(suite, reading, first, second) {
   if (i < 0 || j < 0 || i === j || !suite.pairs[reading]) return null;
   const [low, high] = [Math.min(i, j), Math.max(i, j)];
   const place = low * names.length - (low * (low + 1)) / 2 + high - low - 1;
-  const scale = reading === "dA" ? 100 : 10000;
+  const scale = 10000;
   const [means, halves] = suite.pairs[reading];
   return [((i < j ? 1 : -1) * means[place]) / scale, halves[place] / scale];
 }

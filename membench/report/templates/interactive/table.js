@@ -49,9 +49,10 @@ function readingCell(row, name, text) {
   const [question, control] = name.split("-");
   const beats = row.beats && row.beats[question];
   if (!beats || !control || name === "dA-R") return text;
-  const isAbove = control === "less" ? beats[0] : beats[1];
-  const shown = control === "less" ? "✓" : "★";
-  return isAbove ? element("span", {}, `${text} `, sign(shown, "significant")) : text;
+  const signs = [];
+  if (beats[0] && control === "less") signs.push(sign("✓", "above training less"));
+  if (beats[1]) signs.push(sign("★", "above early stopping"));
+  return element("span", {}, `${text} `, signs);
 }
 
 function questionOf(list) {
