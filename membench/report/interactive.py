@@ -53,7 +53,7 @@ from membench.scoring.types import Row
 from membench.scoring.types import TaskScore
 
 TEMPLATES = Path(__file__).with_name("templates")
-#: Joined in this order to the page's one script.
+#: Joined in this order to the page's one script. Formatted as `prettier --print-width 100` does.
 SCRIPTS = (
     "words.js",
     "board.js",

@@ -98,6 +98,12 @@ def test_nothing_is_loaded(text: str) -> None:
     assert not re.search(r"url\(|@import", (TEMPLATES / "interactive" / "style.css").read_text())
 
 
+def test_scripts_and_style_keep_to_the_width_of_the_code() -> None:
+    for name in (*SCRIPTS, "style.css"):
+        lines = (TEMPLATES / "interactive" / name).read_text("utf-8").splitlines()
+        assert max(map(len, lines)) <= 100, name
+
+
 def test_the_policy_allows_this_script_and_this_style_only(text: str) -> None:
     parts = Parts(text)
     (policy,) = [

@@ -26,7 +26,9 @@ from membench.scoring import measured_rows
 from membench.scoring.differences import differences_of
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+#: Debian's, Ubuntu's, and what GitHub's machines have.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 pytestmark = [
     pytest.mark.browser,

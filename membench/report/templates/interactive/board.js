@@ -21,8 +21,11 @@ function readingsOf(suite) {
   };
   for (const signal of suite.noisy) {
     const level = signal.replace("mixed@", "");
-    readings[`dA ${signal}`] =
-      { title: `ΔA@${level}`, long: `accuracy under ${signal}, points`, ...POINTS };
+    readings[`dA ${signal}`] = {
+      title: `ΔA@${level}`,
+      long: `accuracy under ${signal}, points`,
+      ...POINTS,
+    };
   }
   return Object.assign(readings, {
     "H-less": { title: "H beyond training less", long: "H beyond training less", ...CHANGE },
@@ -85,13 +88,23 @@ function fileOf(suite, row) {
 }
 
 // What there is to say of a row beside its numbers.
-function notesOf(row) {
+function notesOf(suite, row) {
   const notes = row.reason ? [row.reason] : [];
+  row.tasks.forEach((task, place) => {
+    if (row.values && task && task.skipped) notes.push(`cannot act on ${suite.tasks[place]}`);
+  });
   if (row.edge && (row.edge.H || row.edge.R)) {
     const edges = ["H", "R"].filter((question) => row.edge[question]);
     notes.push(`edge of grid (${edges.join(", ")})`);
   }
-  if (row.runs && row.runs[0]) notes.push(`${row.runs[0]} of ${row.runs[1]} runs failed`);
+  if (row.runs) {
+    const [failed, runs] = row.runs;
+    const [, planned, allFailed] = row.cells;
+    if (failed) notes.push(`${failed} of ${count(runs, "run")} failed`);
+    if (allFailed > failed) {
+      notes.push(`${allFailed - failed} of ${count(planned - runs, "choosing run")} failed`);
+    }
+  }
   if (row.values && !isRanked(row)) notes.push(`${row.kind}: no rank`);
   return notes.join("; ");
 }

@@ -45,23 +45,54 @@ function frame(x, y, width, height, readings) {
   for (const value of ticks(...x.range, width < 500 ? 5 : 8)) {
     const line = { x1: x(value), x2: x(value), y1: MARGIN.top, y2: bottom };
     parts.push(drawn("line", { class: value === 0 ? "zero" : "grid", ...line }));
-    parts.push(drawn("text", { class: "quiet", x: x(value), y: bottom + 16, "font-size": 12, "text-anchor": "middle" },
-      fixed(value, tickDigits(x.range))));
+    parts.push(
+      drawn(
+        "text",
+        { class: "quiet", x: x(value), y: bottom + 16, "font-size": 12, "text-anchor": "middle" },
+        fixed(value, tickDigits(x.range)),
+      ),
+    );
   }
   for (const value of ticks(...y.range, 6)) {
     const line = { x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) };
     parts.push(drawn("line", { class: value === 0 ? "zero" : "grid", ...line }));
-    parts.push(drawn("text", { class: "quiet", x: MARGIN.left - 6, y: y(value) + 4, "font-size": 12, "text-anchor": "end" },
-      fixed(value, tickDigits(y.range))));
+    parts.push(
+      drawn(
+        "text",
+        {
+          class: "quiet",
+          x: MARGIN.left - 6,
+          y: y(value) + 4,
+          "font-size": 12,
+          "text-anchor": "end",
+        },
+        fixed(value, tickDigits(y.range)),
+      ),
+    );
   }
   const middle = (MARGIN.top + bottom) / 2;
-  return drawn("g", { "aria-hidden": "true" }, parts,
+  return drawn(
+    "g",
+    { "aria-hidden": "true" },
+    parts,
     drawn("path", { class: "axis", d: `M${MARGIN.left},${MARGIN.top}V${bottom}H${right}` }),
-    drawn("text", { x: (MARGIN.left + right) / 2, y: height - 8, "font-size": 13, "text-anchor": "middle" },
-      readings[state.x].long),
-    drawn("text",
-      { x: 16, y: middle, "font-size": 13, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` },
-      readings[state.y].long));
+    drawn(
+      "text",
+      { x: (MARGIN.left + right) / 2, y: height - 8, "font-size": 13, "text-anchor": "middle" },
+      readings[state.x].long,
+    ),
+    drawn(
+      "text",
+      {
+        x: 16,
+        y: middle,
+        "font-size": 13,
+        "text-anchor": "middle",
+        transform: `rotate(-90 16 ${middle})`,
+      },
+      readings[state.y].long,
+    ),
+  );
 }
 
 function tickDigits([low, high]) {
@@ -72,15 +103,18 @@ function tickDigits([low, high]) {
 function shape(row, x, y) {
   const [shown] = markOf(row);
   if (shown === "◆") return drawn("path", { class: "shape", d: `M${x},${y - 7}l7,7l-7,7l-7,-7z` });
-  if (shown === "□") return drawn("rect", { class: "shape", x: x - 4.5, y: y - 4.5, width: 9, height: 9 });
+  if (shown === "□")
+    return drawn("rect", { class: "shape", x: x - 4.5, y: y - 4.5, width: 9, height: 9 });
   return drawn("circle", { class: "shape", cx: x, cy: y, r: 5 });
 }
 
 function cross(dot, x, y) {
   const parts = [];
   const [atX, atY] = [x(dot.x[0]), y(dot.y[0])];
-  if (dot.x[1]) parts.push(`M${x.within(dot.x[0] - dot.x[1])},${atY}H${x.within(dot.x[0] + dot.x[1])}`);
-  if (dot.y[1]) parts.push(`M${atX},${y.within(dot.y[0] - dot.y[1])}V${y.within(dot.y[0] + dot.y[1])}`);
+  if (dot.x[1])
+    parts.push(`M${x.within(dot.x[0] - dot.x[1])},${atY}H${x.within(dot.x[0] + dot.x[1])}`);
+  if (dot.y[1])
+    parts.push(`M${atX},${y.within(dot.y[0] - dot.y[1])}V${y.within(dot.y[0] + dot.y[1])}`);
   return drawn("path", { class: "cross", d: parts.join("") || "M0,0" });
 }
 
@@ -88,8 +122,10 @@ function sentenceOf(suite, dot, readings) {
   const [, meaning] = markOf(dot.row);
   const rank = rankOf(dot.row) ? `, rank ${ranks(rankOf(dot.row))}` : "";
   const [x, y] = [readings[state.x], readings[state.y]];
-  return `${dot.row.name}: ${y.title} ${withHalf(dot.y, y)}, ${x.title} ${withHalf(dot.x, x)}`
-    + ` (${meaning}${rank})`;
+  return (
+    `${dot.row.name}: ${y.title} ${withHalf(dot.y, y)}, ${x.title} ${withHalf(dot.x, x)}` +
+    ` (${meaning}${rank})`
+  );
 }
 
 function dotElement(suite, dot, place, x, y, readings) {
@@ -97,15 +133,22 @@ function dotElement(suite, dot, place, x, y, readings) {
   const isPinned = pinned(suite).includes(row.name);
   const classes = ["dot", row.claim ? "" : "control", isPinned ? "pinned" : ""];
   if (row.claim && row.claim.holds) classes.push("filled");
-  const made = drawn("g",
+  const made = drawn(
+    "g",
     {
-      class: classes.filter(Boolean).join(" "), role: "button", tabindex: place ? -1 : 0,
-      "aria-pressed": String(isPinned), "aria-label": sentenceOf(suite, dot, readings),
-      "data-key": `dot ${row.name}`, onclick: () => togglePin(row.name),
+      class: classes.filter(Boolean).join(" "),
+      role: "button",
+      tabindex: place ? -1 : 0,
+      "aria-pressed": String(isPinned),
+      "aria-label": sentenceOf(suite, dot, readings),
+      "data-key": `dot ${row.name}`,
+      onclick: () => togglePin(row.name),
       onkeydown: (event) => dotKey(event, row.name),
     },
     drawn("circle", { class: "hit", cx: x(dot.x[0]), cy: y(dot.y[0]), r: 11 }),
-    cross(dot, x, y), shape(row, x(dot.x[0]), y(dot.y[0])));
+    cross(dot, x, y),
+    shape(row, x(dot.x[0]), y(dot.y[0])),
+  );
   for (const event of ["mouseenter", "focus"]) made.addEventListener(event, () => point(dot, made));
   for (const event of ["mouseleave", "blur"]) made.addEventListener(event, () => point(null, made));
   return made;
@@ -139,14 +182,24 @@ function dotKey(event, name) {
 function nameOf(dot, x, y, classes) {
   const isRight = x(dot.x[0]) > (x(x.range[0]) + x(x.range[1])) / 2;
   const at = { x: x(dot.x[0]) + (isRight ? -11 : 11), y: y(dot.y[0]) - 9 };
-  return drawn("text",
-    { class: classes, ...at, "font-size": 13, "text-anchor": isRight ? "end" : "start", "aria-hidden": "true" },
-    dot.row.name);
+  return drawn(
+    "text",
+    {
+      class: classes,
+      ...at,
+      "font-size": 13,
+      "text-anchor": isRight ? "end" : "start",
+      "aria-hidden": "true",
+    },
+    dot.row.name,
+  );
 }
 
 function readoutOf(suite) {
   const names = pinned(suite);
-  return names.length ? `Pinned: ${names.join(", ")}.` : "No dot is pointed at, and none is pinned.";
+  return names.length
+    ? `Pinned: ${names.join(", ")}.`
+    : "No dot is pointed at, and none is pinned.";
 }
 
 function showFigure(suite) {
@@ -162,12 +215,17 @@ function showFigure(suite) {
   const x = scaleOf(rangeOf(dots.map((dot) => dot.x[0])), MARGIN.left, width - MARGIN.right);
   const y = scaleOf(rangeOf(dots.map((dot) => dot.y[0])), height - MARGIN.bottom, MARGIN.top);
   const names = pinned(suite);
-  const label = `${readings[state.y].long} against ${readings[state.x].long}, ${count(dots.length, "entry").replace("entrys", "entries")}`;
-  byId("figure").replaceChildren(drawn("svg",
-    { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label },
-    frame(x, y, width, height, readings),
-    dots.map((dot, place) => dotElement(suite, dot, place, x, y, readings)),
-    dots.filter((dot) => names.includes(dot.row.name)).map((dot) => nameOf(dot, x, y, "label"))));
+  const [up, across] = [readings[state.y].long, readings[state.x].long];
+  const label = `${up} against ${across}, ${count(dots.length, "entry", "entries")}`;
+  byId("figure").replaceChildren(
+    drawn(
+      "svg",
+      { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label },
+      frame(x, y, width, height, readings),
+      dots.map((dot, place) => dotElement(suite, dot, place, x, y, readings)),
+      dots.filter((dot) => names.includes(dot.row.name)).map((dot) => nameOf(dot, x, y, "label")),
+    ),
+  );
 }
 
 // The figure as a file of its own, with the colours that it has now.
@@ -176,10 +234,19 @@ function figureAsSvg() {
   const originals = byId("figure").querySelectorAll("svg *");
   copy.querySelectorAll("*").forEach((part, place) => {
     const style = getComputedStyle(originals[place]);
-    for (const name of ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-weight", "paint-order"]) {
+    for (const name of [
+      "fill",
+      "stroke",
+      "stroke-width",
+      "stroke-dasharray",
+      "opacity",
+      "font-weight",
+      "paint-order",
+    ]) {
       part.setAttribute(name, style.getPropertyValue(name));
     }
-    for (const name of ["class", "tabindex", "role", "data-key", "aria-pressed"]) part.removeAttribute(name);
+    for (const name of ["class", "tabindex", "role", "data-key", "aria-pressed"])
+      part.removeAttribute(name);
   });
   const paper = getComputedStyle(document.body).backgroundColor;
   copy.prepend(drawn("rect", { width: "100%", height: "100%", fill: paper }));

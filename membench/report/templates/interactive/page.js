@@ -2,7 +2,15 @@
 
 const CHECKS = ["claim", "less", "stop", "others"];
 const NO_FILTERS = {
-  sort: "", q: "", group: "", task: "", env: "", claim: "", less: "", stop: "", others: "1",
+  sort: "",
+  q: "",
+  group: "",
+  task: "",
+  env: "",
+  claim: "",
+  less: "",
+  stop: "",
+  others: "1",
 };
 const SELECTS = ["group", "task", "env", "x", "y"];
 
@@ -23,44 +31,75 @@ function showControls(suite) {
   byId("suite").value = suite.name;
   showSelect("group", [["", "all"], ...groups.map((group) => [group, group])]);
   showSelect("task", [["", "all, in the mean"], ...suite.tasks.map((task) => [task, task])]);
-  showSelect("env", [["", "all"], ...suite.environments.map((one, place) =>
-    [String(place + 1), `${place + 1}: ${one.name}`])]);
+  showSelect("env", [
+    ["", "all"],
+    ...suite.environments.map((one, place) => [String(place + 1), `${place + 1}: ${one.name}`]),
+  ]);
   showSelect("x", readings);
   showSelect("y", readings);
   for (const id of CHECKS) byId(id).checked = Boolean(state[id]);
   if (byId("q").value !== state.q) byId("q").value = state.q;
-  byId("lists").replaceChildren(...Object.entries(LISTS).map(([name, list]) => element("button",
-    { type: "button", "data-key": `list ${name}`, "aria-pressed": String(state.list === name),
-      onclick: () => change({ list: name, sort: "" }) }, list.title)));
+  byId("lists").replaceChildren(
+    ...Object.entries(LISTS).map(([name, list]) =>
+      element(
+        "button",
+        {
+          type: "button",
+          "data-key": `list ${name}`,
+          "aria-pressed": String(state.list === name),
+          onclick: () => change({ list: name, sort: "" }),
+        },
+        list.title,
+      ),
+    ),
+  );
 }
 
 function showColumnChoice(suite) {
   const shown = shownColumns(suite).map(([name]) => name);
-  const choice = Object.entries(columnsOf(suite)).filter(([name]) => name !== "rank" && name !== "entry");
-  byId("column-choice").replaceChildren(...choice.map(([name, column]) => {
-    const box = element("input", { type: "checkbox", "data-key": `column ${name}`, checked: shown.includes(name) });
-    box.addEventListener("change", () => {
-      const kept = shown.filter((other) => other !== name && other !== "rank" && other !== "entry");
-      change({ columns: (box.checked ? [...kept, name] : kept).join(",") || "none" });
-    });
-    return element("label", {}, box, ` ${column.reading ? column.reading.long : column.title}`);
-  }));
+  const choice = Object.entries(columnsOf(suite)).filter(
+    ([name]) => name !== "rank" && name !== "entry",
+  );
+  byId("column-choice").replaceChildren(
+    ...choice.map(([name, column]) => {
+      const box = element("input", {
+        type: "checkbox",
+        "data-key": `column ${name}`,
+        checked: shown.includes(name),
+      });
+      box.addEventListener("change", () => {
+        const kept = shown.filter(
+          (other) => other !== name && other !== "rank" && other !== "entry",
+        );
+        change({ columns: (box.checked ? [...kept, name] : kept).join(",") || "none" });
+      });
+      return element("label", {}, box, ` ${column.reading ? column.reading.long : column.title}`);
+    }),
+  );
 }
 
 function showAbout(suite) {
-  const gates = suite.gates.map((gate) =>
-    `${gate.task}: ${gate.valid ? `valid, ${count(gate.epochs, "epoch")}` : gate.reasons.join("; ")}`);
+  const gates = suite.gates.map((gate) => {
+    const verdict = gate.valid ? `valid, ${count(gate.epochs, "epoch")}` : gate.reasons.join("; ");
+    return `${gate.task}: ${verdict}`;
+  });
+  const { choosing, confirming } = suite;
+  const seeds = `strengths are chosen on ${choosing}, rows are read on ${confirming} others`;
   const said = [
     ["suite", `${suite.name}, version ${suite.version}`],
     ["signals", suite.signals.join(", ")],
-    ["seeds", `strengths are chosen on ${suite.choosing}, all numbers of a row are read on ${suite.confirming} others`],
+    ["seeds", seeds],
     ["networks", gates.join("; ")],
-    ["environments", suite.environments.map((one, place) => `${place + 1}: ${one.facts}`).join("; ") || MISSING],
+    [
+      "environments",
+      suite.environments.map((one, place) => `${place + 1}: ${one.facts}`).join("; ") || MISSING,
+    ],
     ["commit of membench", suite.commit || "not recorded"],
   ];
   byId("about").replaceChildren(
-    element("dl", {}, said.map(([what, words]) => [element("dt", {}, what), element("dd", {}, words)])),
-    ...suite.notes.map((note) => element("p", { class: "note" }, note)));
+    factList(said),
+    ...suite.notes.map((note) => element("p", { class: "note" }, note)),
+  );
 }
 
 // Draw with the focus where it was: what has it is drawn anew, and found again by its key.
@@ -106,21 +145,34 @@ function readAddress() {
 }
 
 function start() {
-  for (const id of SELECTS) byId(id).addEventListener("change", () => change({ [id]: byId(id).value }));
+  for (const id of SELECTS)
+    byId(id).addEventListener("change", () => change({ [id]: byId(id).value }));
   for (const id of CHECKS) {
     byId(id).addEventListener("change", () => change({ [id]: byId(id).checked ? "1" : "" }));
   }
-  byId("suite").addEventListener("change", () => change({ ...DEFAULTS, suite: byId("suite").value }));
+  byId("suite").addEventListener("change", () =>
+    change({ ...DEFAULTS, suite: byId("suite").value }),
+  );
   byId("q").addEventListener("input", () => change({ q: byId("q").value }));
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("reset").addEventListener("click", () => change(NO_FILTERS));
   byId("csv").addEventListener("click", () =>
-    download(`membench-${suiteShown().name}-${state.list}.csv`, "text/csv", tableAsCsv(suiteShown())));
+    download(
+      `membench-${suiteShown().name}-${state.list}.csv`,
+      "text/csv",
+      tableAsCsv(suiteShown()),
+    ),
+  );
   byId("svg").addEventListener("click", () =>
-    download(`membench-${suiteShown().name}-${state.y}-${state.x}.svg`, "image/svg+xml", figureAsSvg()));
+    download(
+      `membench-${suiteShown().name}-${state.y}-${state.x}.svg`,
+      "image/svg+xml",
+      figureAsSvg(),
+    ),
+  );
   byId("entry").addEventListener("close", entryClosed);
   window.addEventListener("hashchange", readAddress);
-  window.addEventListener("resize", () => showFigure(suiteShown()));
+  window.addEventListener("resize", () => keepFocus(() => showFigure(suiteShown())));
   readAddress();
 }
 

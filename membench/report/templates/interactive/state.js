@@ -2,8 +2,22 @@
 
 const MOST_PINNED = 4;
 const DEFAULTS = {
-  suite: "", list: "H", sort: "", q: "", group: "", task: "", env: "",
-  claim: "", less: "", stop: "", others: "1", columns: "", x: "dA", y: "H", pins: "", entry: "",
+  suite: "",
+  list: "H",
+  sort: "",
+  q: "",
+  group: "",
+  task: "",
+  env: "",
+  claim: "",
+  less: "",
+  stop: "",
+  others: "1",
+  columns: "",
+  x: "dA",
+  y: "H",
+  pins: "",
+  entry: "",
 };
 let state = { ...DEFAULTS };
 

@@ -4,8 +4,11 @@
 function columnsOf(suite) {
   const columns = {
     rank: {
-      title: "rank", isNumber: true, sortBy: (row) => rankKey(row),
-      cell: (row) => ranks(rankOf(row)), plain: (row) => [ranks(rankOf(row)).replace("—", "")],
+      title: "rank",
+      isNumber: true,
+      sortBy: (row) => rankKey(row),
+      cell: (row) => ranks(rankOf(row)),
+      plain: (row) => [ranks(rankOf(row)).replace("—", "")],
     },
     entry: { title: "entry", sortBy: (row) => row.name, plain: (row) => [row.name] },
     group: textColumn("group", (row) => row.group),
@@ -16,26 +19,37 @@ function columnsOf(suite) {
   const failed = (row) => (row.cells[2] ? `${row.cells[2]} of ${row.cells[1]}` : "");
   return Object.assign(columns, {
     strength: {
-      ...textColumn("strength",
-        (row) => (row.values ? strengthsOf(suite, row, questionOf(state.list)).join(" · ") : "")),
+      ...textColumn("strength", (row) =>
+        row.values ? strengthsOf(suite, row, questionOf(state.list)).join(" · ") : "",
+      ),
       isUnbroken: true,
     },
-    claim: textColumn("claim", (row) => (row.claim ? (row.claim.holds ? "holds" : "not shown") : "")),
+    claim: textColumn("claim", (row) =>
+      row.claim ? (row.claim.holds ? "holds" : "not shown") : "",
+    ),
     failed: { ...textColumn("failed runs", failed), sortBy: (row) => row.cells[2] },
     env: textColumn("environment", (row) => environmentsOf(row).join(", ")),
     file: textColumn("file", (row) => fileOf(suite, row)),
-    notes: { ...textColumn("notes", notesOf), isWide: true },
+    notes: { ...textColumn("notes", (row) => notesOf(suite, row)), isWide: true },
   });
 }
 
 function textColumn(title, textOf) {
-  return { title, sortBy: (row) => textOf(row) || null, cell: textOf, plain: (row) => [textOf(row)] };
+  return {
+    title,
+    sortBy: (row) => textOf(row) || null,
+    cell: textOf,
+    plain: (row) => [textOf(row)],
+  };
 }
 
 function readingColumn(suite, name, reading) {
   const value = (row) => valueOf(suite, row, name, state.task);
   return {
-    title: reading.title, reading, isNumber: true, isReading: true,
+    title: reading.title,
+    reading,
+    isNumber: true,
+    isReading: true,
     sortBy: (row) => (value(row) ? value(row)[0] : null),
     cell: (row) => readingCell(row, name, withHalf(value(row), reading)),
     plain: (row) => (value(row) || [null, null]).slice(0, name === "cost" ? 1 : 2),
@@ -98,14 +112,16 @@ function rowsOfList(suite) {
 function passes(suite, row) {
   const question = questionOf(state.list);
   const beats = (row.beats && row.beats[question]) || [];
-  return (state.others || isRanked(row))
-    && (!state.group || row.group === state.group)
-    && (!state.env || environmentsOf(row).includes(Number(state.env)))
-    && (!state.task || actsOn(suite, row, state.task))
-    && (!state.claim || Boolean(row.claim && row.claim.holds))
-    && (!state.less || Boolean(beats[0]))
-    && (!state.stop || Boolean(beats[1]))
-    && textOf(suite, row).includes(state.q.trim().toLowerCase());
+  return (
+    (state.others || isRanked(row)) &&
+    (!state.group || row.group === state.group) &&
+    (!state.env || environmentsOf(row).includes(Number(state.env))) &&
+    (!state.task || actsOn(suite, row, state.task)) &&
+    (!state.claim || Boolean(row.claim && row.claim.holds)) &&
+    (!state.less || Boolean(beats[0])) &&
+    (!state.stop || Boolean(beats[1])) &&
+    textOf(suite, row).includes(state.q.trim().toLowerCase())
+  );
 }
 
 function actsOn(suite, row, task) {
@@ -124,7 +140,8 @@ function sorted(rows, column, isDown) {
   const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b, "en") : a - b);
   const keyed = rows.map((row, place) => ({ row, place, key: column.sortBy(row) }));
   keyed.sort((a, b) => {
-    if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.place - b.place;
+    if (a.key === null || b.key === null)
+      return (a.key === null) - (b.key === null) || a.place - b.place;
     return (isDown ? -1 : 1) * compare(a.key, b.key) || a.place - b.place;
   });
   return keyed.map((one) => one.row);
@@ -154,34 +171,67 @@ function headerCell(name, column) {
   const { name: sortName, isDown } = sortShown();
   const isSorted = sortName === name;
   const arrow = isSorted ? (isDown ? " ▼" : " ▲") : "";
-  return element("th",
+  return element(
+    "th",
     {
-      scope: "col", class: column.isNumber ? "number" : null,
+      scope: "col",
+      class: column.isNumber ? "number" : null,
       "aria-sort": isSorted ? (isDown ? "descending" : "ascending") : "none",
     },
-    element("button",
-      { type: "button", "data-key": `sort ${name}`, onclick: () => change({ sort: nextSort(name, column) }) },
-      column.title, element("span", { "aria-hidden": "true" }, arrow)));
+    element(
+      "button",
+      {
+        type: "button",
+        "data-key": `sort ${name}`,
+        onclick: () => change({ sort: nextSort(name, column) }),
+      },
+      column.title,
+      element("span", { "aria-hidden": "true" }, arrow),
+    ),
+  );
 }
 
 function pinCell(suite, row) {
   if (!row.values) return element("td", { class: "pin" });
   const names = pinned(suite);
   const isPinned = names.includes(row.name);
-  return element("td", { class: "pin" }, element("input", {
-    type: "checkbox", checked: isPinned, "aria-label": `pin ${row.name}`, "data-key": `pin ${row.name}`,
-    disabled: !isPinned && names.length === MOST_PINNED, onchange: () => togglePin(row.name),
-  }));
+  return element(
+    "td",
+    { class: "pin" },
+    element("input", {
+      type: "checkbox",
+      checked: isPinned,
+      "aria-label": `pin ${row.name}`,
+      "data-key": `pin ${row.name}`,
+      disabled: !isPinned && names.length === MOST_PINNED,
+      onchange: () => togglePin(row.name),
+    }),
+  );
 }
 
 function bodyRow(suite, row, columns) {
   const [shown, meaning] = markOf(row);
   const cells = columns.map(([name, column]) => {
     if (name === "entry") {
-      return element("th", { scope: "row", class: "name" }, sign(shown, `${meaning}: `), " ",
-        element("a", { href: hashOf({ entry: row.name }), "data-key": `open ${row.name}` }, row.name));
+      return element(
+        "th",
+        { scope: "row", class: "name" },
+        sign(shown, `${meaning}: `),
+        " ",
+        element(
+          "a",
+          { href: hashOf({ entry: row.name }), "data-key": `open ${row.name}` },
+          row.name,
+        ),
+      );
     }
-    const kind = column.isNumber ? "number" : column.isWide ? "wide" : column.isUnbroken ? "name" : null;
+    const kind = column.isNumber
+      ? "number"
+      : column.isWide
+        ? "wide"
+        : column.isUnbroken
+          ? "name"
+          : null;
     return element("td", { class: kind }, column.cell(row));
   });
   const classes = [
@@ -199,18 +249,33 @@ function caption(suite, rows) {
     ? `sorted by ${column.title}, ${isDown ? "largest first" : "smallest first"}: no ranking`
     : "in the order of the estimate";
   const where = state.task ? `; readings on ${state.task}, ranks of the whole board` : "";
-  return `${LISTS[state.list].title}, ${suite.name} version ${suite.version}: `
-    + `${rows.length} of ${count(rowsOfList(suite).length, "row")}, ${order}${where}`;
+  return (
+    `${LISTS[state.list].title}, ${suite.name} version ${suite.version}: ` +
+    `${rows.length} of ${count(rowsOfList(suite).length, "row")}, ${order}${where}`
+  );
 }
 
 function showTable(suite) {
   const rows = visibleRows(suite);
   const columns = shownColumns(suite);
   const head = columns.map(([name, column]) => headerCell(name, column));
-  byId("table").replaceChildren(element("table", {},
-    element("caption", {}, element("span", {}, caption(suite, rows))),
-    element("thead", {}, element("tr", {}, element("th", { scope: "col", class: "pin" }, "pin"), head)),
-    element("tbody", {}, rows.map((row) => bodyRow(suite, row, columns)))));
+  byId("table").replaceChildren(
+    element(
+      "table",
+      {},
+      element("caption", {}, element("span", {}, caption(suite, rows))),
+      element(
+        "thead",
+        {},
+        element("tr", {}, element("th", { scope: "col", class: "pin" }, "pin"), head),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((row) => bodyRow(suite, row, columns)),
+      ),
+    ),
+  );
   byId("status").textContent = `${count(rows.length, "row")} shown`;
 }
 
@@ -225,7 +290,10 @@ function csvCell(value) {
 function tableAsCsv(suite) {
   const columns = shownColumns(suite);
   const header = columns.flatMap(([name, column]) =>
-    column.isReading && name !== "cost" ? [column.title, `${column.title} half-width`] : [column.title]);
+    column.isReading && name !== "cost"
+      ? [column.title, `${column.title} half-width`]
+      : [column.title],
+  );
   const lines = visibleRows(suite).map((row) => columns.flatMap(([, column]) => column.plain(row)));
   return [header, ...lines].map((line) => line.map(csvCell).join(",") + "\r\n").join("");
 }

@@ -28,8 +28,8 @@ function ranks(rank) {
   return rank[0] === rank[1] ? String(rank[0]) : `${rank[0]}–${rank[1]}`;
 }
 
-function count(number, noun) {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+function count(number, noun, plural = `${noun}s`) {
+  return `${number} ${number === 1 ? noun : plural}`;
 }
 
 // Attributes that begin with "on" are listeners; null and false are left out.
@@ -37,7 +37,8 @@ function fill(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");
-    else if (value !== null && value !== false && value !== undefined) made.setAttribute(name, value);
+    else if (value !== null && value !== false && value !== undefined)
+      made.setAttribute(name, value);
   }
   made.append(...children.flat(Infinity).filter((child) => child !== null && child !== ""));
   return made;
@@ -61,11 +62,21 @@ function hidden(text) {
 
 // What is read aloud in place of a sign.
 function sign(shown, meaning) {
-  return element("span", {}, element("span", { "aria-hidden": "true" }, shown), hidden(` ${meaning}`));
+  return element(
+    "span",
+    {},
+    element("span", { "aria-hidden": "true" }, shown),
+    hidden(` ${meaning}`),
+  );
 }
 
 function option(value, label) {
   return element("option", { value }, label);
+}
+
+function factList(facts) {
+  const lines = facts.map(([what, words]) => [element("dt", {}, what), element("dd", {}, words)]);
+  return element("dl", {}, lines);
 }
 
 // A table with a caption; the first cell of a row is its header.
@@ -74,12 +85,31 @@ function smallTable(caption, header, rows) {
     place === 0
       ? element("th", { scope: "row" }, content)
       : element("td", { class: "number" }, content);
-  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    element("table", {},
+  return element(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    element(
+      "table",
+      {},
       element("caption", {}, element("span", {}, caption)),
-      element("thead", {}, element("tr", {}, header.map((name, place) =>
-        element("th", { scope: "col", class: place ? "number" : null }, name)))),
-      element("tbody", {}, rows.map((row) => element("tr", {}, row.map(cell))))));
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          header.map((name, place) =>
+            element("th", { scope: "col", class: place ? "number" : null }, name),
+          ),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((row) => element("tr", {}, row.map(cell))),
+      ),
+    ),
+  );
 }
 
 function download(name, type, content) {
