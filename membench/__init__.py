@@ -37,6 +37,7 @@ from membench.api import Signal
 from membench.api import Split
 from membench.api import Suite
 from membench.api import hookimpl
+from membench.errors import MembenchError
 from membench.probes import Probe
 from membench.studies import Arm
 from membench.studies import Finding
@@ -56,6 +57,7 @@ __all__ = [
     "Composite",
     "Dataset",
     "Finding",
+    "MembenchError",
     "Optimizer",
     "Probe",
     "Recipe",

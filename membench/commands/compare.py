@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,22 +63,22 @@ def compare(options: argparse.Namespace) -> int:
     first, second = Path(options.first), Path(options.second)
     say("scoring the records")
     of_boards = _is_board(first) or _is_board(second)
+    notes: list[str] = []
+    missing: list[str] = []
     if of_boards:
-        compared = list(_of_boards(first, second, options.suite))
-        names = (str(first), str(second))
+        compared, notes, missing = _of_boards(first, second, options.suite)
     else:
         compared = list(_of_entries(options))
-        names = (options.first, options.second)
     if options.json:
         print(json.dumps([_to_json(one) for one in compared], indent=1, ensure_ascii=False))
     elif of_boards:
-        _print_boards(compared, *names)
+        _print_boards(compared, str(first), str(second))
     else:
         for one in compared:
             _print_entries(one)
-    too_low = list(_below(compared, limits))
-    for line in too_low:
-        print(line)
+    too_low = [*_below(compared, limits), *(missing if limits else [])]
+    for line in (*notes, *(too_low if limits else missing)):
+        print(line, file=sys.stderr if options.json else sys.stdout)
     return ExitCode.FAILED if too_low else ExitCode.OK
 
 
@@ -155,31 +156,47 @@ def _of_entries(options: argparse.Namespace) -> Iterator[Compared]:
         )
 
 
-def _of_boards(first: Path, second: Path, suite: str | None) -> Iterator[Compared]:
-    """Compare the rows that two boards share, suite by suite; of one suite each, these two."""
+def _of_boards(
+    first: Path, second: Path, suite: str | None
+) -> tuple[list[Compared], list[str], list[str]]:
+    """Compare the rows that two boards share, suite by suite; of one suite each, these two.
+
+    Returns:
+        The rows; what is to be said of them; and which rows the second lacks.
+
+    Raises:
+        MembenchError: they share none.
+    """
     from membench.scoring.differences import differences_of
 
     of_first, of_second = _rows(first, suite), _rows(second, suite)
     pairs = [(name, name) for name in of_first if name in of_second]
     if not pairs and len(of_first) == len(of_second) == 1:
         pairs = [(next(iter(of_first)), next(iter(of_second)))]
-    shared = False
+    compared, notes, missing = [], [], []
     for one, other in pairs:
         rows, others = of_first[one][1], of_second[other][1]
+        title = one if one == other else f"{one} → {other}"
         for name in rows:
             if name in others:
-                shared = True
-                yield Compared(
-                    suite=one if one == other else f"{one} → {other}",
-                    first=name,
-                    second=name,
-                    differences=differences_of(rows[name], others[name]),
+                differences = differences_of(rows[name], others[name])
+                compared.append(
+                    Compared(suite=title, first=name, second=name, differences=differences)
                 )
-    if not shared:
+        if one != other:
+            notes.append(f"{title}: two suites, so of other data, networks, noise or budgets")
+        lost = [name for name in rows if name not in others]
+        if lost:
+            missing.append(f"{title}: only in {first}: {', '.join(lost)}")
+        new = [name for name in others if name not in rows]
+        if new:
+            notes.append(f"{title}: only in {second}: {', '.join(new)}")
+    if not compared:
         raise MembenchError(
             f"{first} and {second} share no suite with a row that both have: "
             f"{', '.join(of_first)} there, {', '.join(of_second)} here"
         )
+    return compared, notes, missing
 
 
 def _below(compared: Sequence[Compared], limits: dict[str, float]) -> Iterator[str]:

@@ -28,6 +28,9 @@ from membench.planning.plan import NONE
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import parse_id
+from membench.scoring.types import EARLY_STOPPING
+from membench.scoring.types import LOW_RATE
+from membench.scoring.types import TRAINING_LESS
 from membench.store.store import Store
 
 if TYPE_CHECKING:
@@ -68,7 +71,9 @@ def _check_entries(names: Iterable[str], manifests: Iterable[Manifest], out: Pat
     Raises:
         MembenchError: one is not.
     """
-    known = {entry.name for manifest in manifests for entry in manifest.entries}
+    known = {TRAINING_LESS, EARLY_STOPPING}
+    known |= {entry.name for manifest in manifests for entry in manifest.entries}
+    known -= {NONE, LOW_RATE}  # what rows are compared with, and what a control is made of
     for name in names:
         if name not in known:
             raise unknown_name(f"entry in {out}", name, known)
@@ -79,6 +84,7 @@ def _text(options: argparse.Namespace, suites: list[tuple[Manifest, Board]]) -> 
     from membench.report import bibtex
     from membench.report import latex
 
+    names = options.entries
     if options.format == "bibtex":
         entries = {}
         for manifest, _ in suites:
@@ -86,27 +92,21 @@ def _text(options: argparse.Namespace, suites: list[tuple[Manifest, Board]]) -> 
                 if not options.entries or entry.name in options.entries:
                     entries[entry.name] = entry
         return bibtex.bibliography(entries.values())
-    boards = [_narrowed(board, options.entries) for _, board in suites]
+    boards = [board for _, board in suites]
     if options.format == "latex":
-        return "\n".join(latex.latex(board) for board in boards)
-    rows = [row for board in boards for row in _rows(board)]
+        return "\n".join(latex.latex(board, options.entries) for board in boards)
+    rows = []
+    for board in boards:
+        rows += [row for row in _rows(board) if not names or row["entry"] in names]
     if options.format == "json":
         return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return _csv(rows)
 
 
-def _narrowed(board: Board, names: list[str]) -> Board:
-    """Return the board with the rows of some entries alone; all of them without names."""
-    if not names:
-        return board
-    rows = tuple(row for row in board.rows if row.entry in names)
-    unranked = tuple(row for row in board.unranked if row.entry in names)
-    return replace(board, rows=rows, unranked=unranked)
-
-
 def _rows(board: Board) -> Iterator[dict[str, Any]]:
     """Yield the rows of a board as flat dicts, the ranked ones first, then the controls."""
-    for row in (*board.rows, *board.unranked, *board.control_rows):
+    rows = (*board.rows, *board.unranked, *board.skipped, *board.full_rows)
+    for row in (*rows, *board.control_rows):
         yield {"suite": board.suite, **_fields(row)}
 
 

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from membench.commands import session
 from membench.commands.report import pages
 from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import score_suites
@@ -14,9 +15,11 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
+from membench.planning.manifest import stale_cells
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import canonical
+from membench.registry.registry import Registry
 from membench.store.decisions import join_decisions
 from membench.store.joining import join_manifests
 from membench.store.store import Store
@@ -34,8 +37,9 @@ class Source:
 def merge(options: argparse.Namespace) -> int:
     """Join the records of folders to those of a board, and write its pages.
 
-    All folders are read and compared before anything is written. Merging a folder again changes
-    nothing, and the order of the folders makes no difference.
+    All folders are read and compared before anything is written, with one another and with the
+    plugins that are here: what was measured with other code than that of the same name is refused.
+    Merging a folder again changes nothing, and the order of the folders makes no difference.
 
     Raises:
         MembenchError: a folder has no records or a damaged file, or its suites are others.
@@ -44,6 +48,9 @@ def merge(options: argparse.Namespace) -> int:
     refuse_foreign_pages(out)
     say("reading the records")
     sources = [_read(folder) for folder in options.folders]
+    registry = session.load_registry(options)
+    for source in sources:
+        _refuse_other_code(source, registry)
     store = Store(out / "records")
     manifests = _joined(store.manifests(), sources)
     known = set(store.read().records)
@@ -80,11 +87,41 @@ def _read(folder: Path) -> Source:
     store = Store(folder / "records")
     manifests = store.manifests()
     if not manifests:
-        raise MembenchError(f"{folder} is no board: there is no records/*.plan.json in it")
+        parent = f"; give {folder.parent}" if list(folder.glob("*.plan.json")) else ""
+        raise MembenchError(f"{folder} is no board: there is no records/*.plan.json in it{parent}")
     keys = {key for manifest in manifests.values() for key in manifest.cells.values()}
     contents = store.read()
     records = {place: record for place, record in contents.records.items() if place[0] in keys}
+    without = len(keys - {key for key, _ in records})
+    if without:
+        print(f"{folder}: {without} planned cells have no record there")
     return Source(folder=folder, manifests=manifests, records=records)
+
+
+def _refuse_other_code(source: Source, registry: Registry) -> None:
+    """Refuse records of other code than the suites and plugins of their names have here.
+
+    Those of plugins and suites that are not here cannot be looked at.
+
+    Raises:
+        MembenchError: there are such records.
+    """
+    for name, manifest in source.manifests.items():
+        if name not in registry.suites:
+            continue
+        version = registry.suite(name).version
+        if version != manifest.version:
+            raise MembenchError(
+                f"{source.folder}: suite {name} has another version there ({manifest.version}) "
+                f"than here ({version}): nothing is merged"
+            )
+        stale = stale_cells(manifest, registry)
+        if stale:
+            raise MembenchError(
+                f"{source.folder}: {len(stale)} cells of {name} were made by other code than that "
+                f"of the same names here, {stale[0]} for one: bring the files that were measured, "
+                "as with -p; nothing is merged"
+            )
 
 
 def _joined(here: dict[str, Manifest], sources: list[Source]) -> dict[str, Manifest]:

@@ -106,6 +106,7 @@ def add_merge_options(parser: argparse.ArgumentParser) -> None:
         "wrote",
     )
     add_results_folder(parser)
+    add_plugins(parser)
 
 
 def add_forget_options(parser: argparse.ArgumentParser) -> None:

@@ -137,7 +137,7 @@ def _print_rows(console: Console, name: str, scores: Mapping[Path, Mapping[str, 
         console.print(table)
     elif scores:
         boards = ", ".join(str(folder) for folder in scores)
-        console.print(Text(f"  on no board yet ({boards})", style="dim"))
+        console.print(Text(f"  no ranked row yet ({boards})", style="dim"))
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any
 from membench.errors import MembenchError
 from membench.planning.plan import CellKeys
 from membench.planning.plan import Plan
+from membench.planning.suites import PlannedSuite
+from membench.planning.suites import narrow
 from membench.records import Cell
 from membench.records import Entry
 from membench.records import Manifest
@@ -67,6 +69,36 @@ def _kept_cells(
     old: Manifest, new: Plan, registry: Registry, hashes: dict[str, str]
 ) -> dict[str, str]:
     """Return id and key of the old cells that are not planned again and still hold."""
+    again = new.manifest.cells
+    cells = {cell_id: key for cell_id, key in old.cells.items() if cell_id not in again}
+    return _holding_cells(replace(old, cells=cells), new.suite, registry, hashes)
+
+
+def stale_cells(manifest: Manifest, registry: Registry) -> list[str]:
+    """List the cells of a plan whose keys are not those that the plugins here would give them.
+
+    One whose plugins are not here is none of them: its key cannot be computed again.
+
+    Args:
+        manifest: of a suite that is registered in the same version.
+        registry: the plugins that are here.
+    """
+    suite = narrow(registry.suite(manifest.suite))
+    holding = _holding_cells(manifest, suite, registry, dict(manifest.datasets))
+    return [cell_id for cell_id in manifest.cells if cell_id not in holding]
+
+
+def _holding_cells(
+    old: Manifest, suite: PlannedSuite, registry: Registry, hashes: dict[str, str]
+) -> dict[str, str]:
+    """Return id and key of the cells that have these keys today, or whose keys cannot be computed.
+
+    Args:
+        old: the plan.
+        suite: that it is of.
+        registry: the plugins that are installed now.
+        hashes: data set -> SHA-256 of its arrays.
+    """
     strengths = _strengths_by_setting(old, registry)
     for entry in old.entries:
         with suppress(MembenchError):  # a part of the composition is missing
@@ -75,16 +107,14 @@ def _kept_cells(
     tasks = []
     for task in old.tasks:
         dataset, architecture = task.split("/")
-        if architecture in registry.architectures and dataset in new.suite.splits:
+        if architecture in registry.architectures and dataset in suite.splits:
             tasks.append(task)
     all_keys = []
     for probes in ((), *old.probes):
-        suite = replace(new.suite, probes=probes)
-        all_keys.append(CellKeys.of_tasks(suite, registry, hashes, tasks))
+        probed = replace(suite, probes=probes)
+        all_keys.append(CellKeys.of_tasks(probed, registry, hashes, tasks))
     kept = {}
     for cell_id, key in old.cells.items():
-        if cell_id in new.manifest.cells:
-            continue
         for keys in all_keys:
             if _still_holds(cell_id, key, keys, strengths):
                 kept[cell_id] = key

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
+from dataclasses import replace
 
 from membench.report.text import MINUS
+from membench.report.text import filename
 from membench.report.text import format_interval
 from membench.report.text import plain
 from membench.report.text import ranks
@@ -34,31 +37,36 @@ def escape_latex(text: object) -> str:
     return "".join(_SPECIAL.get(character, character) for character in plain(text, 2000))
 
 
-def latex(board: Board) -> str:
+def latex(board: Board, only: Collection[str] = ()) -> str:
     """Write the two ranked lists of a board; needs the packages booktabs and amssymb.
 
     Args:
         board: with complete rows.
+        only: the entries that are shown; () = all. Ranks and claims are those of the whole board.
     """
+    shown = board
+    if only:
+        shown = replace(board, rows=tuple(row for row in board.rows if row.entry in only))
     claim = _claim(board)
+    suite = escape_latex(board.suite)
     held_back = _table(
-        label="held-back",
-        caption=f"Noise held back $H$ on {escape_latex(board.suite)}. {claim}",
+        label=f"{filename(board.suite)}-held-back",
+        caption=f"Noise held back $H$ on {suite}. {claim}",
         head=("rank", "entry", "$H$", r"$\Delta A$", "$H$ beyond training less"),
-        rows=_with_controls(board, board.rows, lambda row: row.H),
+        rows=_with_controls(shown, shown.rows, lambda row: row.H),
         cells=_cells_of_held_back,
     )
     recovery = _table(
-        label="recovery",
+        label=f"{filename(board.suite)}-recovery",
         caption=(
-            f"Recovery $R$ on {escape_latex(board.suite)}: the share of the accuracy that label "
-            "noise costs which is won back."
+            f"Recovery $R$ on {suite}: the share of the accuracy that label noise costs which is "
+            r"won back. $\Delta A$ is that of the strength which recovers most."
         ),
         head=("rank", "entry", "$R$", r"$\Delta A$", "$R$ beyond training less"),
-        rows=_with_controls(board, board.by_recovery, lambda row: row.R),
+        rows=_with_controls(shown, shown.by_recovery, lambda row: row.R),
         cells=_cells_of_recovery,
     )
-    return f"{held_back}\n{recovery}"
+    return f"% needs \\usepackage{{booktabs,amssymb}}\n{held_back}\n{recovery}"
 
 
 def _claim(board: Board) -> str:
@@ -75,7 +83,7 @@ def _claim(board: Board) -> str:
             f"{tested} entries together; {holding} hold. "
             r"$\checkmark$: significantly more than training less, $\star$: than early stopping."
         )
-    return text
+    return text.strip()
 
 
 def _with_controls(

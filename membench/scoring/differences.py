@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 
+import numpy as np
+
 from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import estimate_on_task
 from membench.scoring.outcomes import interval
@@ -65,6 +67,8 @@ def _readings(row: MeasuredRow) -> dict[str, dict[str, Reading]]:
 
 def _paired_tasks(first: MeasuredRow, second: MeasuredRow) -> set[str]:
     """Find the tasks on which two rows are compared seed by seed."""
+    if list(first.row.noisy) != list(second.row.noisy):
+        return set()  # of other noise
     weights = dict(zip(second.outcomes, second.weights, strict=True))
     tasks = set()
     for (task, mine), weight in zip(first.outcomes.items(), first.weights, strict=True):
@@ -115,7 +119,7 @@ def _subtract(
         return Interval(_mean(second.values()) - _mean(first.values())), None
     parts: list[TaskEstimate] = []
     for task, reading in second.items():
-        parts.append(estimate_on_task(reading - first[task] if task in paired else reading))
+        parts.append(estimate_on_task(_minus(reading, first[task]) if task in paired else reading))
     for task, reading in first.items():
         if task not in paired:
             alone = estimate_on_task(reading)
@@ -123,6 +127,14 @@ def _subtract(
     total = over_tasks(parts)
     above = float(total.p_above)
     return Interval(float(total.mean), float(total.half)), 2 * min(above, 1 - above)
+
+
+def _minus(second: Reading, first: Reading) -> Reading:
+    """Subtract two readings of the same seeds; those of the same runs can differ by nothing."""
+    difference = second - first
+    if not difference.value.any() and not difference.influence.any():
+        return replace(difference, failures=np.zeros_like(difference.failures))
+    return difference
 
 
 def _mean(readings: Iterable[Reading]) -> float:

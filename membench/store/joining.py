@@ -16,11 +16,11 @@ from membench.records import Manifest
 
 #: What all cells of a plan have in common: field -> its name in a sentence.
 FRAME = {
-    "version": "version",
-    "signals": "signals",
-    "choosing": "choosing seeds",
-    "confirming": "confirming seeds",
-    "noisy": "label noise",
+    "version": "another version",
+    "signals": "other signals",
+    "choosing": "other choosing seeds",
+    "confirming": "other confirming seeds",
+    "noisy": "other label noise",
 }
 
 
@@ -42,7 +42,7 @@ def join_manifests(here: Manifest, there: Manifest, name: str) -> Manifest:
         mine, its = getattr(here, field), getattr(there, field)
         if mine != its:
             raise MembenchError(
-                f"{name}: suite {suite} has other {words} there ({_short(its)}) than here "
+                f"{name}: suite {suite} has {words} there ({_short(its)}) than here "
                 f"({_short(mine)}): nothing is merged"
             )
     other_keys = [i for i, key in there.cells.items() if here.cells.get(i, key) != key]

@@ -39,6 +39,7 @@ class Labels:
 
     signal: str
     images: str  #: the data set
+    classes: int  #: of it
     summary: str
     file: str
     md5: str
@@ -48,6 +49,7 @@ class Labels:
 CIFAR10N = Labels(
     signal="cifar10n",
     images="cifar10",
+    classes=10,
     summary=(
         "cifar10n@SET: labels of CIFAR-10 that people gave, 9% (aggregate of three people), 17-18% "
         "(random1 to random3: each of them) or 40% (worst of them) wrong."
@@ -65,6 +67,7 @@ CIFAR10N = Labels(
 CIFAR100N = Labels(
     signal="cifar100n",
     images="cifar100",
+    classes=100,
     summary="Labels of CIFAR-100 that people gave, one for each image, 40% of them wrong.",
     file="CIFAR-100_human.pt",
     md5="a67b45c1d7992051865b5c755bd68bb1",
@@ -74,6 +77,7 @@ SOURCE = (
     "Wei, Zhu, Cheng, Liu, Niu and Liu, Learning with Noisy Labels Revisited: A Study Using "
     "Real-World Human Annotations, ICLR 2022, arXiv:2110.12088"
 )
+IMAGE = (3, 32, 32)  #: shape of an image of either data set
 TRUE = "clean_label"  #: the name of the true labels in both files
 
 
@@ -88,6 +92,11 @@ def apply(
     """
     if not train:
         return x, y, np.zeros(len(y), dtype=bool)
+    if x.shape[1:] != IMAGE or draw.num_classes != labels.classes:
+        raise MembenchError(
+            f"signal {labels.signal}: its labels are of {labels.images}: add --datasets "
+            f"{labels.images}"
+        )
     path = draw.folder / labels.file
     hint = f"membench data fetch {labels.signal}"
     if draw.folder.parent != data_folder():

@@ -12,10 +12,9 @@ from support.cli import Cli
 
 from membench.store.store import Store
 
-WORSE = (
-    Effect("strong", "model", noise=0.6, real=0.01),
-    Effect("nothing", "loss", noise=0.0, real=0.0),
-)
+NOTHING = Effect("nothing", "loss", noise=0.0, real=0.0)
+BETTER = (Effect("strong", "model", noise=0.9, real=0.01), NOTHING)
+WORSE = (Effect("strong", "model", noise=0.6, real=0.01), NOTHING)
 
 
 def write(folder: Path, effects: tuple[Effect, ...] | None = None, suite: str = "quick") -> None:
@@ -56,11 +55,7 @@ def test_json_has_the_readings_of_both_and_the_difference(names: list[str], cli:
 
 
 def test_two_boards_are_compared_row_by_row(tmp_path: Path, cli: Cli) -> None:
-    before = (
-        Effect("strong", "model", noise=0.9, real=0.01),
-        Effect("nothing", "loss", noise=0.0, real=0.0),
-    )
-    write(tmp_path / "before", before)
+    write(tmp_path / "before", BETTER)
     write(tmp_path / "after", WORSE)
     code, out, _ = cli("compare", "before", "after", "--fail-below", "-0.05")
     assert code == 1
@@ -72,6 +67,23 @@ def test_two_boards_are_compared_row_by_row(tmp_path: Path, cli: Cli) -> None:
     assert cli("compare", "before", "after", "--fail-below", "dA=-5")[0] == 0
 
 
+def test_rows_that_only_one_board_has_are_named_and_a_lost_one_fails(
+    tmp_path: Path, cli: Cli
+) -> None:
+    write(tmp_path / "before", BETTER)
+    write(tmp_path / "after", (NOTHING, Effect("mild", "data", noise=0.4, real=0.0)))
+    code, out, _ = cli("compare", "before", "after")
+    assert code == 0
+    assert out.splitlines()[-2:] == [
+        "quick: only in after: mild",
+        "quick: only in before: strong",
+    ]
+    code, out, err = cli("compare", "before", "after", "--json", "--fail-below", "-0.5")
+    assert code == 1
+    assert json.loads(out)[0]["first"] == "nothing"
+    assert "only in before: strong" in err
+
+
 def test_boards_of_one_suite_each_are_compared_whatever_their_names(
     tmp_path: Path, cli: Cli
 ) -> None:
@@ -80,6 +92,7 @@ def test_boards_of_one_suite_each_are_compared_whatever_their_names(
     code, out, _ = cli("compare", "one", "two")
     assert code == 0
     assert out.startswith("quick \N{RIGHTWARDS ARROW} fashion: ")
+    assert "fashion: two suites, so of other data, networks, noise or budgets" in out
 
 
 @pytest.mark.parametrize(

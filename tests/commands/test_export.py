@@ -63,7 +63,7 @@ def test_csv_and_json_have_a_line_for_each_row_and_the_board_s_numbers(
 def test_a_file_is_written_where_it_is_asked_for(cli: Cli, tmp_path: Path) -> None:
     code, out, _ = cli("export", "--format", "latex", "--to", "board.tex")
     assert (code, out) == (0, "wrote board.tex\n")
-    assert (tmp_path / "board.tex").read_text().startswith("\\begin{table}\n")
+    assert (tmp_path / "board.tex").read_text().startswith("% needs ")
     code, _, err = cli("export", "--to", "there-is/no-such-folder.csv")
     assert code == 11
     assert "cannot write" in err
@@ -77,9 +77,18 @@ def test_latex_has_both_lists_with_controls_in_their_places(board: Board) -> Non
     assert {line.count("&") for line in lines} == {4}
     assert len(lines) == 2 * (1 + len(board.rows) + 2)
     assert r"\emph{training less}" in text
-    assert not re.search(r"(?<!\\)[%#_]", re.sub(r"\\label\{[^}]*\}", "", text))
+    _, _, tables = text.partition("\n")  # the first line is a comment
+    assert not re.search(r"(?<!\\)[%#_]", re.sub(r"\\label\{[^}]*\}", "", tables))
     assert not re.search("[^\x00-\x7f]", text)
     assert text.count("{") == text.count("}")
+
+
+def test_a_few_entries_keep_the_ranks_and_counts_of_the_whole_board(board: Board) -> None:
+    one = board.rows[0]
+    text = latex(board, [one.entry])
+    assert f"for all {len(board.rows)} entries together" in text
+    assert text.count(r"\\") == 2 * (1 + 1 + 2)
+    assert len(set(re.findall(r"\\label\{(.*)\}", text + latex(replace(board, suite="b"))))) == 4
 
 
 def test_names_of_strangers_are_literal_in_latex() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import boards
 from support.boards import Machine
+from support.cli import REPO
 from support.cli import Cli
+from support.engine import registry
 
+from membench.commands import merge
 from membench.errors import MembenchError
+from membench.planning.manifest import stale_cells
 from membench.records import Manifest
 from membench.records import Record
+from membench.records import parse_id
 from membench.scoring import score
 from membench.store.joining import join_manifests
 from membench.store.store import Store
@@ -24,7 +30,7 @@ MINE, OTHERS = boards.EFFECTS[:1], boards.EFFECTS[1:2]
 
 
 def board(effects: tuple[boards.Effect, ...], machine: Machine) -> tuple[Manifest, list[Record]]:
-    plan = boards.manifest(effects, tasks=TASKS, machines=(machine,))
+    plan = boards.manifest(effects, suite="made-up", tasks=TASKS, machines=(machine,))
     return plan, boards.records(plan, effects, machines=(machine,))
 
 
@@ -80,10 +86,13 @@ def test_neither_order_nor_repetition_changes_a_byte(cli: Cli, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 2}, "others: suite quick has other version there (2) than here (1)"),
-        ({"signals": ("real",)}, "suite quick has other signals there (real) than here (real, mix"),
-        ({"confirming": (8, 9)}, "suite quick has other confirming seeds there (8, 9) than here"),
-        ({"datasets": {"mnist5k": "0"}}, "the data of mnist5k in quick is another one there"),
+        ({"version": 2}, "others: suite made-up has another version there (2) than here (1)"),
+        (
+            {"signals": ("real",)},
+            "suite made-up has other signals there (real) than here (real, mix",
+        ),
+        ({"confirming": (8, 9)}, "suite made-up has other confirming seeds there (8, 9) than here"),
+        ({"datasets": {"mnist5k": "0"}}, "the data of mnist5k in made-up is another one there"),
     ],
 )
 def test_what_is_not_the_same_suite_is_refused_and_nothing_is_merged(
@@ -103,7 +112,7 @@ def test_another_key_for_a_cell_is_refused_by_its_id() -> None:
     cell = next(iter(plan.cells))
     other = replace(plan, cells={**plan.cells, cell: "another"})
     with pytest.raises(
-        MembenchError, match=r"there: 1 cells of quick have another key there, .*/none/"
+        MembenchError, match=r"there: 1 cells of made-up have another key there, .*/none/"
     ):
         join_manifests(plan, other, "there")
 
@@ -117,6 +126,45 @@ def test_a_damaged_folder_is_named_and_nothing_is_merged(cli: Cli, tmp_path: Pat
     assert code == 10
     assert str(path.name) in err
     assert contents(tmp_path / "mine") == before
+
+
+def test_cells_of_other_code_than_that_of_their_names_here_are_found() -> None:
+    manifest = Store(REPO / "leaderboard" / "records").manifests()["quick"]
+    plugins = registry()
+    assert stale_cells(manifest, plugins) == []
+    changed = replace(plugins.regularizers["dropout"], code_hash="another")
+    gone = {
+        name: one for name, one in plugins.regularizers.items() if name not in ("dropout", "l1")
+    }
+    plugins = replace(plugins, regularizers={**gone, "dropout": changed})
+    stale = stale_cells(manifest, plugins)
+    assert {parse_id(cell_id).regularizer for cell_id in stale} == {"dropout"}
+
+
+def test_records_of_another_version_or_other_code_are_not_merged(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, records = board(MINE, HERE)
+    write(tmp_path / "old", replace(plan, suite="quick", version=1), records)
+    code, out, err = cli("merge", "old")
+    assert (code, out) == (4, "")
+    assert "suite quick has another version there (1) than here (2): nothing is merged" in err
+    write(tmp_path / "other", replace(plan, suite="quick", version=2), records)
+    monkeypatch.setattr(merge, "stale_cells", lambda manifest, registry: list(manifest.cells)[:7])
+    code, out, err = cli("merge", "other")
+    assert (code, out) == (4, "")
+    assert "other: 7 cells of quick were made by other code than that of the same names here" in err
+
+
+@pytest.mark.usefixtures("_boards")
+def test_cells_without_a_record_are_counted(cli: Cli, tmp_path: Path) -> None:
+    gone = next((tmp_path / "mine" / "records").glob("?.jsonl"))
+    cells = len(gone.read_text().splitlines()) - 1  # a line of them is the checksum of the pack
+    gone.unlink()
+    code, out, _ = cli("merge", "mine")
+    assert code == 0
+    (count,) = re.findall("^mine: ([0-9]+) planned cells have no record there$", out, re.MULTILINE)
+    assert int(count) >= cells - 5
 
 
 def test_a_folder_that_is_no_board_is_refused(cli: Cli) -> None:

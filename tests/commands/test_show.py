@@ -78,4 +78,4 @@ def test_its_rows_are_those_of_the_board_and_of_the_boards_below(cli: Cli, tmp_p
     numbers += ["15-16", "3", "holds"]
     assert lines == [["leaderboard", *numbers], ["leaderboard/fashion", *numbers]]
     _, out, _ = cli("show", "ema")
-    assert "on no board yet (leaderboard, leaderboard/fashion)" in out
+    assert "no ranked row yet (leaderboard, leaderboard/fashion)" in out

@@ -26,7 +26,7 @@ EVERY = {"aggre_label": 10, "worse_label": 2, "noisy_label": 2, "random_label1":
 
 def images(classes: int) -> Arrays:
     random = np.random.default_rng(0)
-    x = random.integers(0, 255, (ROWS, 3, 4, 4)).astype(np.uint8)
+    x = random.integers(0, 255, (ROWS, 3, 32, 32)).astype(np.uint8)
     return Arrays(x, np.arange(ROWS) % classes, classes)
 
 
@@ -78,6 +78,13 @@ def test_labels_of_other_images_are_refused(clean: np.ndarray, tmp_path: Path) -
     signal = saved("cifar10n", tmp_path, clean, 10)
     with pytest.raises(MembenchError, match=r"its labels are of cifar10, in its order; these are"):
         draw_run(images(10), SPLIT, signal, "worst", "cifar/cnn", 0, tmp_path)
+
+
+def test_other_data_are_refused_before_the_file_is_asked_for(tmp_path: Path) -> None:
+    arrays = images(10)
+    small = replace(arrays, x=arrays.x[:, :1])
+    with pytest.raises(MembenchError, match="are of cifar10: add --datasets cifar10"):
+        draw_run(small, SPLIT, registry().signal("cifar10n"), "worst", "mnist5k/cnn", 0, tmp_path)
 
 
 def test_a_damaged_file_is_refused_with_the_way_to_a_whole_one(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import pytest
+from support.scoring import BASELINE
 from support.scoring import LOW_RATE
 from support.scoring import gaining
 from support.scoring import holding_back
@@ -14,6 +16,7 @@ from support.scoring import make_entry
 from support.scoring import make_suite
 from support.scoring import with_effects
 
+from membench.records import Cell
 from membench.records import Manifest
 from membench.records import Record
 from membench.scoring import measured_rows
@@ -116,3 +119,28 @@ def test_one_confirming_seed_gives_no_interval() -> None:
     measured = measured_rows(*suite(confirming=(3,)))
     found = by_reading(measured["a"], measured["b"])["H"]
     assert (found.value.half, found.p) == (None, None)
+
+
+def test_a_row_compared_with_itself_differs_by_nothing_even_where_runs_of_it_failed() -> None:
+    def values(cell: Cell) -> dict[str, Any] | None:
+        fields = with_effects(EFFECTS)(cell)
+        if cell.regularizer == "a" and cell.signal == "randY" and cell.seed == 4:
+            return {**(fields or {}), "status": "diverged"}
+        return fields
+
+    row = measured_rows(*make_suite(make_entry("a"), LOW_RATE, values=values))["a"]
+    other = measured_rows(*make_suite(make_entry("a"), LOW_RATE, values=values))["a"]
+    found = by_reading(row, other)
+    for name in ("H", "dA", "R"):
+        difference = found[name]
+        assert difference.value.mean == 0
+        assert (difference.value.half or 0.0) < 0.1 * (difference.first.half or 0.0)
+
+
+def test_boards_of_other_noise_are_not_paired() -> None:
+    def values(cell: Cell) -> dict[str, Any]:
+        return dict(BASELINE["mixed@0.4" if cell.signal == "people" else cell.signal])
+
+    signals = ("real", "people", "randY")
+    own = make_suite(make_entry("a"), LOW_RATE, values=values, signals=signals, noisy=("people",))
+    assert not by_reading(rows()["a"], measured_rows(*own)["a"])["H"].paired
