@@ -59,6 +59,8 @@ def rank_correlation(x: Floats, y: Floats) -> Correlation | None:
 
     It is tanh(atanh(rho) +- 1.96 sqrt((1 + rho^2 / 2) / (n - 3))): Bonett and Wright, "Sample Size
     Requirements for Estimating Pearson, Kendall and Spearman Correlations", Psychometrika 65, 2000.
+    Of equal orders that has no width: their interval reaches from where that of orders which differ
+    by one exchange of neighbours begins to 1, and likewise of opposite ones.
 
     Returns:
         None where x or y is constant.
@@ -66,8 +68,13 @@ def rank_correlation(x: Floats, y: Floats) -> Correlation | None:
     rho = spearman(x, y)
     if np.isnan(rho):
         return None
-    centre = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
-    half = NORMAL * np.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    n = len(x)
+    one_exchange = 1 - 12 / (n * (n**2 - 1))
+    inner = float(np.clip(rho, -one_exchange, one_exchange))
+    half = NORMAL * np.sqrt((1 + inner**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(inner) - half), np.tanh(np.arctanh(inner) + half)
     return Correlation(
-        value=rho, low=float(np.tanh(centre - half)), high=float(np.tanh(centre + half))
+        value=rho,
+        low=-1.0 if rho < -one_exchange else float(low),
+        high=1.0 if rho > one_exchange else float(high),
     )

@@ -31,6 +31,18 @@ def test_the_correlation_is_of_ranks_and_has_bonett_and_wright_s_interval() -> N
         assert correlation.high == pytest.approx(tanh(atanh(0.9) + half))
 
 
+def test_equal_orders_of_few_entries_are_not_certain_to_agree() -> None:
+    found = agreement(order(0.1, 0.2, 0.3, 0.4, 0.5), order(0.2, 0.3, 0.4, 0.5, 0.6))
+    assert found is not None and found.H is not None
+    half = 1.959964 * sqrt((1 + 0.81 / 2) / 2)  # of orders with one exchange, rho = .9
+    assert found.H.value == pytest.approx(1.0)
+    assert found.H.high == 1.0
+    assert found.H.low == pytest.approx(tanh(atanh(0.9) - half))
+    opposite = rank_correlation(np.arange(5.0), -np.arange(5.0))
+    assert opposite is not None
+    assert (opposite.low, opposite.high) == pytest.approx((-1.0, -found.H.low))
+
+
 def test_only_entries_in_both_orders_count_and_they_must_be_five() -> None:
     first = order(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
     assert agreement(first, order(0.1, 0.2, 0.3, 0.4)) is None
