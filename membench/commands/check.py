@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import linecache
 from collections import Counter
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from membench.commands.certificate import write_certificate
 from membench.commands.words import say
+from membench.commands.words import saying_once
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
@@ -191,12 +191,12 @@ def _shipped_registry(sources: Iterable[PluginSource], cache: PluginCache) -> Re
 
     The cache then knows every name that ships, so that one that nobody has is refused at once.
     """
-    say_once = functools.cache(functools.partial(say, "reading plugins"))
+    on_import = saying_once("reading plugins")
     folder = shipped_folder().resolve()
     shipped: list[PluginEntry] = []
     for source in sources:
         if source.path.is_relative_to(folder):
-            entries, _ = read_cached(source, cache, say_once)
+            entries, _ = read_cached(source, cache, on_import)
             shipped += entries
     cache.save()
     return build_registry(shipped, [])

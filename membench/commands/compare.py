@@ -21,7 +21,7 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
-from membench.records import Manifest
+from membench.report.text import MINUS
 from membench.report.text import format_interval
 from membench.report.text import share_interval
 from membench.report.text import unbroken
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 #: Readings of two boards' table; `--json` and the table of two entries have them all.
 OF_BOARDS = ("H", "dA", "R")
-MINUS = "\N{MINUS SIGN}"
 TASK_WIDTH = 15  #: characters that a task's column takes; 60 are taken by the others
 
 
@@ -105,7 +104,7 @@ def _limit(text: str) -> tuple[str, float]:
     return reading or "H", limit
 
 
-def _rows(folder: Path, only: str | None) -> dict[str, tuple[Manifest, dict[str, MeasuredRow]]]:
+def _rows(folder: Path, only: str | None) -> dict[str, dict[str, MeasuredRow]]:
     """Read the rows of each suite of a board that have numbers.
 
     Args:
@@ -127,7 +126,7 @@ def _rows(folder: Path, only: str | None) -> dict[str, tuple[Manifest, dict[str,
     found = {}
     for name, manifest in sorted(manifests.items()):
         if only in (None, name):
-            found[name] = manifest, measured_rows(manifest, records_of(manifest, contents))
+            found[name] = measured_rows(manifest, records_of(manifest, contents))
     return found
 
 
@@ -137,7 +136,7 @@ def _of_entries(options: argparse.Namespace) -> Iterator[Compared]:
 
     known: set[str] = set()
     shared = False
-    for suite, (_, rows) in _rows(options.out, options.suite).items():
+    for suite, rows in _rows(options.out, options.suite).items():
         known |= rows.keys()
         if options.first in rows and options.second in rows:
             shared = True
@@ -175,7 +174,7 @@ def _of_boards(
         pairs = [(next(iter(of_first)), next(iter(of_second)))]
     compared, notes, missing = [], [], []
     for one, other in pairs:
-        rows, others = of_first[one][1], of_second[other][1]
+        rows, others = of_first[one], of_second[other]
         title = one if one == other else f"{one} → {other}"
         for name in rows:
             if name in others:

@@ -6,7 +6,6 @@ import argparse
 import csv
 import io
 import json
-import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from membench.records import parse_id
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import LOW_RATE
 from membench.scoring.types import TRAINING_LESS
+from membench.store.decisions import join_decisions
 from membench.store.store import Store
 
 if TYPE_CHECKING:
@@ -201,11 +201,8 @@ def _export_records(options: argparse.Namespace, manifests: list[Manifest]) -> i
         writer.append(list(chosen.values()))
     for plan in plans:
         store.write_manifest(plan)
+    join_decisions(store, Store(options.out / "records"))
     store.merge()
-    decisions = options.out / "records" / "decisions.json"
-    if decisions.is_file():
-        with disk_errors("write", options.to):
-            shutil.copyfile(decisions, store.folder / decisions.name)
     write_pages(options.to, pages(score_suites(options.to), options.to))
     print(f"{len(chosen)} records of {', '.join(options.entries)} and its baseline: {options.to}")
     return ExitCode.OK
@@ -221,11 +218,10 @@ def _of_entries(
         records: of the store.
         names: of the entries.
     """
-    kept = {NONE, *BASELINES, *names}
+    kept = {*BASELINES, *names}
     cells = {i: key for i, key in manifest.cells.items() if parse_id(i).regularizer in kept}
     keys = set(cells.values())
-    mine = {i for i in cells if parse_id(i).regularizer in names}
-    my_keys = {cells[i] for i in mine}
+    my_keys = {key for i, key in cells.items() if parse_id(i).regularizer in names}
     planned = [record for record in records if record.key in keys and manifest.counts(record)]
     envs = {record.env for record in planned if record.key in my_keys}
     chosen = [record for record in planned if record.env in envs]

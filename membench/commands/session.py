@@ -7,7 +7,6 @@ something to train.
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import sys
 from collections.abc import Collection
@@ -21,7 +20,7 @@ from membench.api import Architecture
 from membench.api import Net
 from membench.commands.selection import names_in
 from membench.commands.selection import nothing_selected
-from membench.commands.words import say
+from membench.commands.words import saying_once
 from membench.data import check_classes
 from membench.data import check_split
 from membench.data import draw_run
@@ -48,8 +47,7 @@ from membench.registry.registry import discover
 
 def load_registry(options: argparse.Namespace) -> Registry:
     """Find all plugins, those of `-p` and the compositions of `-r` among them."""
-    say_once = functools.cache(functools.partial(say, "reading plugins"))
-    registry = discover(options.plugins, on_import=say_once)
+    registry = discover(options.plugins, on_import=saying_once("reading plugins"))
     compositions = getattr(options, "compose", [])
     full_grid = getattr(options, "grid", "paired") == "full"
     if full_grid and not compositions:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 
 
 def say(text: str) -> None:
@@ -14,3 +16,8 @@ def say(text: str) -> None:
     if not os.environ.get("NO_COLOR"):
         line = f"\033[2m{line}\033[0m"
     print(line, file=sys.stderr, flush=True)
+
+
+def saying_once(text: str) -> Callable[[], None]:
+    """Return a function that says this when it is called first, and nothing after that."""
+    return functools.cache(functools.partial(say, text))

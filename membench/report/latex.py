@@ -7,6 +7,8 @@ from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import replace
 
+from membench.report.tables import CONTROLS
+from membench.report.tables import with_controls
 from membench.report.text import MINUS
 from membench.report.text import filename
 from membench.report.text import format_interval
@@ -14,11 +16,8 @@ from membench.report.text import plain
 from membench.report.text import ranks
 from membench.report.text import share_interval
 from membench.report.text import signed
-from membench.scoring.types import EARLY_STOPPING
-from membench.scoring.types import TRAINING_LESS
 from membench.scoring.types import Board
 from membench.scoring.types import Excess
-from membench.scoring.types import Interval
 from membench.scoring.types import Row
 
 _SPECIAL = {
@@ -53,7 +52,7 @@ def latex(board: Board, only: Collection[str] = ()) -> str:
         label=f"{filename(board.suite)}-held-back",
         caption=f"Noise held back $H$ on {suite}. {claim}",
         head=("rank", "entry", "$H$", r"$\Delta A$", "$H$ beyond training less"),
-        rows=_with_controls(shown, shown.rows, lambda row: row.H),
+        rows=with_controls(shown.rows, shown, lambda row: row.H),
         cells=_cells_of_held_back,
     )
     recovery = _table(
@@ -63,7 +62,7 @@ def latex(board: Board, only: Collection[str] = ()) -> str:
             r"won back. $\Delta A$ is that of the strength which recovers most."
         ),
         head=("rank", "entry", "$R$", r"$\Delta A$", "$R$ beyond training less"),
-        rows=_with_controls(shown, shown.by_recovery, lambda row: row.R),
+        rows=with_controls(shown.by_recovery, shown, lambda row: row.R),
         cells=_cells_of_recovery,
     )
     return f"% needs \\usepackage{{booktabs,amssymb}}\n{held_back}\n{recovery}"
@@ -84,20 +83,6 @@ def _claim(board: Board) -> str:
             r"$\checkmark$: significantly more than training less, $\star$: than early stopping."
         )
     return text.strip()
-
-
-def _with_controls(
-    board: Board, rows: Sequence[Row], reading: Callable[[Row], Interval | None]
-) -> list[Row]:
-    """Put the two controls among the rows, where their readings place them."""
-    controls = [row for row in board.control_rows if row.entry in (TRAINING_LESS, EARLY_STOPPING)]
-    placed = [row for row in (*rows, *controls) if reading(row)]
-
-    def order(row: Row) -> float:
-        value = reading(row)
-        return -value.mean if value else 0.0
-
-    return sorted(placed, key=order)
 
 
 def _cells_of_held_back(row: Row) -> tuple[str, ...]:
@@ -123,7 +108,7 @@ def _cells_of_recovery(row: Row) -> tuple[str, ...]:
 
 def _name(row: Row) -> str:
     name = escape_latex(row.entry)
-    return rf"\emph{{{name}}}" if row.entry in (TRAINING_LESS, EARLY_STOPPING) else name
+    return rf"\emph{{{name}}}" if row.entry in CONTROLS else name
 
 
 def _excess(training_less: Excess | None, early_stopping: Excess | None) -> str:

@@ -89,7 +89,7 @@ def noise_held_back(board: Board, environments: Environments) -> str:
         board: the scores.
         environments: names those of the rows.
     """
-    rows = _with_controls(board.rows, board, lambda row: row.H)
+    rows = with_controls(board.rows, board, lambda row: row.H)
     columns = [
         Column(RANK, [ranks(row.rank_H) for row in rows]),
         Column("entry", [_entry(row, board, first=row.first_H) for row in rows], left=True),
@@ -112,7 +112,7 @@ def recovery(board: Board, environments: Environments) -> str:
         board: the scores.
         environments: names those of the rows.
     """
-    rows = _with_controls(board.by_recovery, board, lambda row: row.R)
+    rows = with_controls(board.by_recovery, board, lambda row: row.R)
     columns = [
         Column(RANK, [ranks(row.rank_R) for row in rows]),
         Column("entry", [_entry(row, board, first=row.first_R) for row in rows], left=True),
@@ -184,7 +184,7 @@ def gates(board: Board) -> str:
 # --- cells ---------------------------------------------------------------------------------------
 
 
-def _with_controls(
+def with_controls(
     rows: Iterable[Row], board: Board, reading: Callable[[Row], Interval | None]
 ) -> list[Row]:
     """Put the two controls among the rows, each in front of the first that reads less.

@@ -13,6 +13,8 @@ import numpy as np
 
 from membench.scoring.comparisons import differences
 from membench.scoring.rows import MeasuredRow
+from membench.scoring.rows import environments_by_task
+from membench.scoring.rows import readings_by_task
 from membench.scoring.types import Interval
 from membench.scoring.types import Pairs
 
@@ -31,13 +33,11 @@ def pairs_of(rows: Sequence[MeasuredRow]) -> dict[str, Pairs]:
     rows = [row for row in rows if row.fewest_seeds > 1]
     if len(rows) < 2:
         return {}
-    envs_of_rows = [[outcome.env for outcome in row.outcomes.values()] for row in rows]
-    envs = list(zip(*envs_of_rows, strict=True))
+    envs = environments_by_task(rows)
     names = [row.row.entry for row in rows]
     found = {}
     for reading in READINGS:
-        by_task = list(zip(*(row.readings(reading) for row in rows), strict=True))
-        estimate = differences(by_task, envs)
+        estimate = differences(readings_by_task(rows, reading), envs)
         mean, half = np.asarray(estimate.mean), np.asarray(estimate.half)
         pairs: Pairs = {}
         for first, second in combinations(range(len(rows)), 2):

@@ -12,13 +12,14 @@ import numpy as np
 from membench.scoring.comparisons import differences
 from membench.scoring.comparisons import make_claim
 from membench.scoring.comparisons import only_attackers
-from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import beats
 from membench.scoring.confirmed import may_be_first
 from membench.scoring.confirmed import on_front
 from membench.scoring.rows import EXCESSES
 from membench.scoring.rows import MeasuredRow
 from membench.scoring.rows import edges_of_control
+from membench.scoring.rows import environments_by_task
+from membench.scoring.rows import readings_by_task
 from membench.scoring.stats import ALPHA
 from membench.scoring.stats import holm
 from membench.scoring.stats import rank_intervals
@@ -37,14 +38,14 @@ def rank(measured: Sequence[MeasuredRow], sites: Sequence[Mapping[str, Site]]) -
     """
     if not measured:
         return ()
-    envs = _environments(measured)
+    envs = environments_by_task(measured)
     held_back = []
-    for readings in _by_task(measured, "H"):
+    for readings in readings_by_task(measured, "H"):
         # fewer wrong labels than chance would hit count as none
         held_back.append([reading.cut(1.0) for reading in readings])
     p_H = differences(held_back, envs).p_above
-    p_R = differences(_by_task(measured, "R"), envs).p_above
-    p_dA = differences(_by_task(measured, "dA"), envs).p_above
+    p_R = differences(readings_by_task(measured, "R"), envs).p_above
+    p_dA = differences(readings_by_task(measured, "dA"), envs).p_above
     claims = _claims(measured)
     holds = np.array([claim.holds for claim in claims])
     front = on_front(only_attackers(p_H, holds), only_attackers(p_dA, holds))
@@ -67,17 +68,6 @@ def rank(measured: Sequence[MeasuredRow], sites: Sequence[Mapping[str, Site]]) -
             )
         )
     return tuple(rows)
-
-
-def _by_task(measured: Sequence[MeasuredRow], name: str) -> list[tuple[Reading, ...]]:
-    """Return the readings of one quantity by task, then by row."""
-    return list(zip(*(row.readings(name) for row in measured), strict=True))
-
-
-def _environments(measured: Sequence[MeasuredRow]) -> list[tuple[str, ...]]:
-    """Return the rows' environments by task, then by row."""
-    by_row = [[outcome.env for outcome in row.outcomes.values()] for row in measured]
-    return list(zip(*by_row, strict=True))
 
 
 def _claims(measured: Sequence[MeasuredRow]) -> list[Claim]:

@@ -75,6 +75,22 @@ class MeasuredRow:
         return (-H, -R, self.row.entry)
 
 
+def readings_by_task(rows: Sequence[MeasuredRow], name: str) -> list[tuple[Reading, ...]]:
+    """Return the readings of one quantity by task, then by row.
+
+    Args:
+        rows: of one board, so that all have the same tasks.
+        name: as `MeasuredRow.readings` takes it.
+    """
+    return list(zip(*(row.readings(name) for row in rows), strict=True))
+
+
+def environments_by_task(rows: Sequence[MeasuredRow]) -> list[tuple[str, ...]]:
+    """Return the rows' environments by task, then by row."""
+    by_row = [[outcome.env for outcome in row.outcomes.values()] for row in rows]
+    return list(zip(*by_row, strict=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoredRow:
     """A row before it has a rank: its tasks, where they were read, and their means."""
