@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
-TERMINAL = ("CI", "NO_COLOR", "FORCE_COLOR")  #: what a terminal or a CI system would change
+#: Variables that a terminal, a CI system or its image sets. Without bytecode on disk each child
+#: would compile membench anew.
+TERMINAL = ("CI", "NO_COLOR", "FORCE_COLOR", "PYTHONDONTWRITEBYTECODE")
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Cli = Callable[..., tuple[int, str, str]]
