@@ -76,7 +76,7 @@ def test_a_pack_that_is_tried_again_counts_from_its_beginning() -> None:
 
 
 def test_a_pack_that_is_about_to_end_is_shown_as_one_that_is_trained() -> None:
-    meter = Meter(Forecast(workers=1, experience=Experience(seconds={"d/a": 0.1})))
+    meter = Meter(Forecast(workers=1, experience=Experience(seconds={("d", "a", ()): 0.1})))
     meter.plan(packs_of(2), Expected())
     meter.update(Event(kind="progress", worker=0, pack=make_pack(), done=0.5), now=1.0)
     before = (meter.reached, meter.running, meter.eta(1.0))

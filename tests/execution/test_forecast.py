@@ -52,7 +52,9 @@ def test_what_is_left_takes_as_long_as_what_was_done_compilation_apart() -> None
 
 
 def test_workers_share_the_work_and_none_ends_before_its_pack() -> None:
-    forecast = Forecast(workers=4, experience=Experience(costs=COSTS, seconds={"d/a": 0.1}))
+    forecast = Forecast(
+        workers=4, experience=Experience(costs=COSTS, seconds={("d", "a", ()): 0.1})
+    )
     forecast.plan([PLAIN, COSTLY])
     assert forecast.seconds_left(0) == pytest.approx(30)
     forecast.expect(Expected(cells=40, steps={COSTLY.program: 400}))
@@ -60,7 +62,9 @@ def test_workers_share_the_work_and_none_ends_before_its_pack() -> None:
 
 
 def test_a_pack_that_is_tried_again_is_to_be_done_again_and_a_failed_one_is_done_with() -> None:
-    forecast = Forecast(workers=1, experience=Experience(costs=COSTS, seconds={"d/a": 0.1}))
+    forecast = Forecast(
+        workers=1, experience=Experience(costs=COSTS, seconds={("d", "a", ()): 0.1})
+    )
     forecast.plan([PLAIN])
     told(forecast, PLAIN, ("started", 0, 0), ("retry", 1, 0))
     assert forecast.seconds_left(1) == pytest.approx(10)
@@ -69,7 +73,9 @@ def test_a_pack_that_is_tried_again_is_to_be_done_again_and_a_failed_one_is_done
 
 
 def test_a_pack_that_is_about_to_end_is_still_trained_and_counts_once() -> None:
-    forecast = Forecast(workers=1, experience=Experience(costs=COSTS, seconds={"d/a": 0.1}))
+    forecast = Forecast(
+        workers=1, experience=Experience(costs=COSTS, seconds={("d", "a", ()): 0.1})
+    )
     forecast.plan([PLAIN, make_pack("none", index=1, width=10, epochs=10)])
     told(forecast, PLAIN, ("started", 0, 0), ("progress", 0, 0.0), ("progress", 8, 0.8))
     assert forecast.seconds_left(8) == pytest.approx(2 + 10)
@@ -94,12 +100,33 @@ def test_costs_come_from_records_of_any_machine_and_speeds_from_this_one_s() -> 
         record("d/b/cheap/real/0", "here", cost=2.0, seconds=1.0, status="failed"),
     ]
     experience = Experience.of_records(records, ["here"])
-    assert experience.seconds == {"d/a": 0.05}
+    assert experience.seconds == {("d", "a", ()): 0.05}
+    assert experience.elsewhere == {("d", "a", ()): 2 / 400}
     assert experience.cost(("d", "a", "costly")) == 3.0
     assert experience.cost(("d", "b", "costly")) == 3.0, "as elsewhere"
     assert experience.cost(("d", "a", "new")) == 3.0, "as the others"
     assert experience.cost(("d", "a", "none")) == Experience().cost(("d", "a", "none")) == 1.0
     assert Experience().cost(("d", "a", "new")) == UNKNOWN_COST
+
+
+def test_a_task_that_nothing_here_tells_of_takes_what_another_machine_says_by_comparison() -> None:
+    """A probe at each checkpoint may take most of a study's time, and few of its steps."""
+    probed = replace(PLAIN, probes=("csr",))
+    other, strange = make_pack("none", 0, 10, 10, "d/b"), make_pack("none", 0, 10, 10, "d/c")
+    there = {("d", "a", ()): 0.01, ("d", "a", ("csr",)): 1.0, ("d", "b", ()): 0.04}
+    forecast = Forecast(workers=1, experience=Experience(elsewhere=there))
+    forecast.plan([PLAIN])
+    told(forecast, PLAIN, ("started", 0, 0), ("progress", 0, 0.0), ("stored", 2, 1.0))
+    forecast.plan([other])
+    assert forecast.seconds_left(2) == pytest.approx(100 * 0.04 * 2), "half as fast as there"
+    told(forecast, other, ("started", 2, 0), ("failed", 2, 0))
+    forecast.plan([strange])
+    assert forecast.seconds_left(2) == pytest.approx(100 * 0.02), "as what is known here"
+    told(forecast, strange, ("started", 2, 0), ("failed", 2, 0))
+    forecast.plan([probed])
+    told(forecast, probed, ("started", 2, 0), ("progress", 2, 0.0), ("stored", 202, 1.0))
+    forecast.plan([strange])
+    assert forecast.seconds_left(202) == pytest.approx(100 * (0.02 * 2) ** 0.5), "geometric mean"
 
 
 @dataclass(frozen=True)
