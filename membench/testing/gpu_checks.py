@@ -201,13 +201,21 @@ def _first_step(run: ToyRun) -> Tensor:
 # --- compilation, warnings, cost ------------------------------------------------------------------
 
 
-def one_graph(subject: Subject) -> None:
-    """Check that the compiler takes a step in one graph: it runs on tensors that have no values."""
-    run = _toy_run(subject)
+def trace_plain_step() -> None:
+    """Trace a step of the plain network: what torch sets up for the first trace then stays."""
+    _trace_step(ToyRun())
+
+
+def _trace_step(run: ToyRun) -> None:
     trainer, index = run.trainer(), _first_step(run)[:, 0]
     arguments = trainer.arguments(slice(None), index, trainer.step_index)
+    trace(partial(step_in_place, trainer.program), arguments)
+
+
+def one_graph(subject: Subject) -> None:
+    """Check that the compiler takes a step in one graph: it runs on tensors that have no values."""
     try:
-        trace(partial(step_in_place, trainer.program), arguments)
+        _trace_step(_toy_run(subject))
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         where = location_in_plugin(error, subject.paths) or _first_location(subject)

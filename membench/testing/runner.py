@@ -91,14 +91,20 @@ class FileReport:
 
 
 def warm_up() -> None:
-    """Import what every child needs, once, and keep the garbage collector from walking over it."""
+    """Do once what every child would: imports, plain runs, and what torch does the first time.
+
+    It then keeps the garbage collector from walking over all that.
+    """
     import torch._dynamo  # what tracing a step imports: a second
 
     from membench.engine.environment import configure_torch
     from membench.testing import gpu_checks
+    from membench.testing import training_checks
 
     configure_torch()
-    assert torch._dynamo and gpu_checks
+    training_checks.train_plain_networks()
+    gpu_checks.trace_plain_step()
+    assert torch._dynamo
     gc.collect()
     gc.freeze()
 

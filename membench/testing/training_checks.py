@@ -24,6 +24,7 @@ from membench.testing.check import NotApplicable
 from membench.testing.check import source_location
 from membench.testing.subject import Subject
 from membench.testing.toy import CNN
+from membench.testing.toy import MLP
 from membench.testing.toy import VIT
 from membench.testing.toy import WIDE
 from membench.testing.toy import bitwise_equal
@@ -41,6 +42,14 @@ def source_of_stage(bench: Bench, stage: str = "") -> str:
             return source_location(getattr(part, stage))
     first = bench.parts[0]
     return source_location(getattr(first, first.acts_on[0]))
+
+
+def train_plain_networks() -> None:
+    """Train the plain networks that the checks of any regularizer are held to: they are kept."""
+    strengths = 5  # as in nearly every grid
+    plain_run(MLP, BARELY_ON + 1 + strengths, EPOCHS)
+    for network in (CNN, VIT):
+        plain_run(network, 2, 1)
 
 
 def evaluated_weights(trainer: Trainer) -> list[dict[str, Tensor]]:
