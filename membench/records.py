@@ -160,6 +160,9 @@ class Record:
     #: probe -> metric -> its values at the checkpoints (of a probe at the end: one), floats or
     #: tuples of floats, six digits, None where not finite; not stored if there is no probe
     probes: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
+    #: SHA-256 of a fixed computation in the process that trained it (`membench.engine.numerics`);
+    #: "" of a GPU, and of records from before there was one; not stored then
+    numerics: str = ""
 
     @property
     def setting(self) -> str:
@@ -186,8 +189,9 @@ class Record:
         line: dict[str, Any] = {"schema": SCHEMA}
         for name in _field_names(Record):
             line[name] = getattr(self, name)
-        if not self.probes:
-            del line["probes"]
+        for name in ("probes", "numerics"):
+            if not line[name]:
+                del line[name]
         return line
 
     @classmethod

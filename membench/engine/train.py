@@ -37,12 +37,12 @@ from membench.engine.environment import environment
 from membench.engine.environment import precision
 from membench.engine.network import Shape
 from membench.engine.network import meta_module
+from membench.engine.numerics import numerics_digest
 from membench.engine.pack_data import PackData
 from membench.engine.pack_data import draw_runs
 from membench.engine.pack_data import image_bytes
 from membench.engine.probing import Probing
-from membench.engine.schedule import checkpoints
-from membench.engine.schedule import control_epochs
+from membench.engine.schedule import epochs_to_read
 from membench.engine.step import Program
 from membench.engine.step import RunSizes
 from membench.engine.trainer import Trainer
@@ -317,7 +317,9 @@ class Run:
             test_correct=np.zeros((lanes, split.test), dtype=bool),
         )
         budget = self.pack.recipe.epochs
-        read_epochs, test_epochs = self._epochs_to_read(cost)
+        read_epochs, test_epochs = epochs_to_read(
+            budget, plain=not self.parts, cost=cost, read=self.pack.read
+        )
         order = self.data.order(1)
         for epoch in range(1, budget + 1):
             trainer.train_epoch(order)
@@ -327,19 +329,6 @@ class Run:
                 self._read(trainer, curves, epoch, test=epoch in test_epochs)
             on_progress(epoch / budget)
         return curves
-
-    def _epochs_to_read(self, cost: float) -> tuple[set[int], set[int]]:
-        """Return the epochs after which the lanes are read, and those after which test is read too.
-
-        Both contain the budget.
-        """
-        budget = self.pack.recipe.epochs
-        if self.pack.read:
-            return {*self.pack.read, budget}, {budget}
-        if not self.parts:  # `none` is a control at each of them
-            return set(control_epochs(budget)), set(control_epochs(budget))
-        equal_compute = max(1, round(budget / cost))
-        return {*checkpoints(budget), equal_compute}, {equal_compute, budget}
 
     def _read(self, trainer: Trainer, curves: Curves, epoch: int, test: bool) -> None:
         """Evaluate all lanes once and append to the curves."""
@@ -385,6 +374,7 @@ class Run:
         shared = {
             "env": digest(versions),
             "versions": versions,
+            "numerics": numerics_digest(self.device, self.is_compiled),
             "epochs": tuple(curves.epochs),
             "cost": round(cost, 4),
             "pack": self.pack.id,

@@ -1,17 +1,21 @@
 """Join the manifest of an earlier plan with that of a new one. Pure.
 
 `membench run` calls `merge_manifest` before it trains, so that a run of a part leaves the rest of
-the board as it was.
+the board as it was. `membench verify` plans the cells of a manifest again, with `replan`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
 from membench.errors import MembenchError
+from membench.planning.keys import CodeOfPlan
+from membench.planning.packs import Pack
 from membench.planning.plan import CellKeys
 from membench.planning.plan import Plan
 from membench.planning.suites import PlannedSuite
@@ -83,9 +87,47 @@ def stale_cells(manifest: Manifest, registry: Registry) -> list[str]:
         manifest: of a suite that is registered in the same version.
         registry: the plugins that are here.
     """
-    suite = narrow(registry.suite(manifest.suite))
-    holding = _holding_cells(manifest, suite, registry, dict(manifest.datasets))
-    return [cell_id for cell_id in manifest.cells if cell_id not in holding]
+    return replan(manifest, registry).stale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replanned:
+    """The cells of a manifest, planned again with the plugins that are here."""
+
+    manifest: Manifest
+    suite: PlannedSuite
+    cells: dict[str, Cell]  #: id -> the cell, of those that have the same key today
+    keys: dict[str, CellKeys]  #: id -> what gives it that key
+    stale: list[str]  #: ids of those that have another key today
+    unknown: list[str]  #: ids of those whose plugins are not here
+
+    def pack(self, ids: Sequence[str], **changes: Any) -> Pack:
+        """Return one pack of some cells.
+
+        Args:
+            ids: of cells of one program that are read at the same epochs.
+            changes: other values of the pack's fields.
+        """
+        keys = self.keys[ids[0]]
+        plan = Plan(
+            suite=replace(keys.suite, width=len(ids)),
+            manifest=self.manifest,
+            cells=tuple(self.cells[cell_id] for cell_id in ids),
+            keys=keys,
+            code=CodeOfPlan(keys.registry).of,
+        )
+        (pack,) = plan.packs()
+        return replace(pack, **changes)
+
+
+def replan(manifest: Manifest, registry: Registry) -> Replanned:
+    """Plan the cells of a manifest again, and compare their keys.
+
+    Args:
+        manifest: of a suite that is registered in the same version.
+        registry: the plugins that are here.
+    """
+    return _replan(manifest, narrow(registry.suite(manifest.suite)), registry, manifest.datasets)
 
 
 def _holding_cells(
@@ -99,6 +141,14 @@ def _holding_cells(
         registry: the plugins that are installed now.
         hashes: data set -> SHA-256 of its arrays.
     """
+    stale = set(_replan(old, suite, registry, hashes).stale)
+    return {cell_id: key for cell_id, key in old.cells.items() if cell_id not in stale}
+
+
+def _replan(
+    old: Manifest, suite: PlannedSuite, registry: Registry, hashes: dict[str, str]
+) -> Replanned:
+    """Plan the cells of a manifest again; the arguments are those of `_holding_cells`."""
     strengths = _strengths_by_setting(old, registry)
     for entry in old.entries:
         with suppress(MembenchError):  # a part of the composition is missing
@@ -113,13 +163,19 @@ def _holding_cells(
     for probes in ((), *old.probes):
         probed = replace(suite, probes=probes)
         all_keys.append(CellKeys.of_tasks(probed, registry, hashes, tasks))
-    kept = {}
+    found = Replanned(manifest=old, suite=suite, cells={}, keys={}, stale=[], unknown=[])
     for cell_id, key in old.cells.items():
-        for keys in all_keys:
-            if _still_holds(cell_id, key, keys, strengths):
-                kept[cell_id] = key
+        computable = [keys for keys in all_keys if _can_be_computed(cell_id, keys)]
+        cell = _cell(cell_id, strengths)
+        for keys in computable:
+            if cell is not None and keys.of(cell) == key:
+                found.cells[cell_id] = cell
+                found.keys[cell_id] = keys
                 break
-    return kept
+        else:
+            missing = len(computable) < len(all_keys)
+            (found.unknown if missing else found.stale).append(cell_id)
+    return found
 
 
 def _strengths_by_setting(old: Manifest, registry: Registry) -> dict[str, tuple[float, ...]]:
@@ -143,31 +199,35 @@ def _strengths_by_setting(old: Manifest, registry: Registry) -> dict[str, tuple[
     return strengths
 
 
-def _still_holds(
-    cell_id: str, key: str, keys: CellKeys, strengths: dict[str, tuple[float, ...]]
-) -> bool:
-    """Say whether an old cell has the same key today, or whether its key cannot be recomputed.
+def _can_be_computed(cell_id: str, keys: CellKeys) -> bool:
+    """Say whether the plugins of a cell are all here.
 
     Args:
         cell_id: of the old cell.
-        key: of the old cell.
         keys: makes today's keys.
-        strengths: by setting, of today's grids.
     """
     parts = parse_id(cell_id)
     registry = keys.registry
-    can_be_recomputed = (
+    return (
         parts.task in keys.recipes
         and keys.recipes[parts.task].optimizer in registry.optimizers
         and parts.regularizer in registry.regularizers
         and parse_signal(parts.signal)[0] in registry.signals
         and set(keys.suite.probes) <= set(registry.probes)
     )
-    if not can_be_recomputed:
-        return True
-    if parts.setting not in strengths:  # the regularizer does not have this strength any more
-        return False
-    cell = Cell(
+
+
+def _cell(cell_id: str, strengths: dict[str, tuple[float, ...]]) -> Cell | None:
+    """Return the cell of an id; None if its regularizer does not have this strength any more.
+
+    Args:
+        cell_id: of the old cell.
+        strengths: by setting, of today's grids.
+    """
+    parts = parse_id(cell_id)
+    if parts.setting not in strengths:
+        return None
+    return Cell(
         dataset=parts.dataset,
         architecture=parts.architecture,
         regularizer=parts.regularizer,
@@ -175,7 +235,6 @@ def _still_holds(
         signal=parts.signal,
         seed=parts.seed,
     )
-    return keys.of(cell) == key
 
 
 def _merged_entries(old: Manifest, new: Manifest, kept_cells: Collection[str]) -> tuple[Entry, ...]:

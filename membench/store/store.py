@@ -44,7 +44,7 @@ from membench.store.shards import read_shard
 #: Statuses of a measured cell. Another one says what went wrong, until the same key is measured.
 MEASURED = ("ok", "diverged", "skipped")
 #: Fields in which two measurements of one key in one environment may differ.
-_NOT_METRICS = ("reason", "pack", "seconds")
+_NOT_METRICS = ("reason", "pack", "seconds", "numerics")
 
 
 @dataclass(frozen=True)
@@ -348,12 +348,16 @@ def _deduplicate_key(records: list[Record]) -> list[Record]:
     return list(kept.values())
 
 
-def _metrics(record: Record) -> str:
+def metrics(record: Record) -> dict[str, Any]:
     """Return the fields in which measurements of one key in one environment must agree."""
     fields = record.to_json()
     for name in _NOT_METRICS:
-        del fields[name]
-    return canonical(fields)
+        fields.pop(name, None)
+    return fields
+
+
+def _metrics(record: Record) -> str:
+    return canonical(metrics(record))
 
 
 def _by_environment(

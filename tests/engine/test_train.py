@@ -35,6 +35,7 @@ from membench.data import draw_run
 from membench.data import load_arrays
 from membench.engine import costs
 from membench.engine.environment import worker_environment
+from membench.engine.numerics import numerics_digest
 from membench.engine.pack_data import image_bytes
 from membench.engine.pack_data import lane_key
 from membench.engine.schedule import checkpoints
@@ -674,3 +675,10 @@ def test_the_plain_network_of_smoke_passes_the_gate_on_development_seeds() -> No
     (gate,) = score(plan.manifest, train_pack(alone, registry(), "cpu")).gates
     assert (gate.choosing, gate.confirming) == ((1000,), (1001, 1002))
     assert gate.reasons == ()
+
+
+def test_a_record_has_the_digest_of_the_process_beside_its_environment_and_not_in_it() -> None:
+    (record,) = trained(cell())
+    assert record.numerics == numerics_digest(torch.device("cpu"), compiled=False)
+    assert record.env == digest(record.versions)
+    assert "numerics" not in record.versions

@@ -192,6 +192,7 @@ def test_another_environment_pack_or_duration_is_no_conflict(store: Store) -> No
         [
             make_record(),
             make_record(seconds=3.0, pack="x9"),
+            make_record(numerics="of another processor"),
             make_record(env=digest("gpu"), accuracy=0.3),
         ],
     )
