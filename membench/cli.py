@@ -100,6 +100,12 @@ COMMANDS = (
         add_options=options.add_merge_options,
     ),
     Command(
+        name="verify",
+        function="verify:verify",
+        help="Train a random sample of a board's cells; compare with the records.",
+        add_options=options.add_verify_board_options,
+    ),
+    Command(
         name="forget",
         function="forget:forget",
         help="Drop the records of failed or unwanted cells; write the board.",

@@ -98,7 +98,7 @@ def test_every_command_is_one(
         if words[0] in ("run", "reproduce") and "--collect-only" not in words
         else []
     )
-    if words[0] == "merge":  # what it does is tested with boards of our own
+    if words[0] in ("merge", "verify"):  # what they do is tested with boards of our own
         build_parser().parse_args(words)
         return
     if words[0] in ("compare", "export"):  # the folder's own board is of too few steps for any row
@@ -120,7 +120,7 @@ def test_every_command_of_membench_is_shown(cli: Cli) -> None:
 def test_every_option_that_is_named_exists(cli: Cli) -> None:
     out = "".join(
         cli(command, "--help")[1]
-        for command in ("run", "check", "new", "list", "forget", "compare", "export")
+        for command in ("run", "check", "new", "list", "forget", "compare", "export", "verify")
     )
     options = set(
         re.findall(

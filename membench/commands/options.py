@@ -122,6 +122,54 @@ def add_forget_options(parser: argparse.ArgumentParser) -> None:
     add_results_folder(parser)
 
 
+def add_verify_board_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `membench verify`."""
+    entry = parser.add_argument(
+        "entry",
+        nargs="?",
+        metavar="ENTRY",
+        help="verify this entry alone; default: all, `none` too",
+    )
+    completes(entry, "regularizers")
+    parser.add_argument(
+        "--cells",
+        type=positive_integer,
+        default=20,
+        metavar="N",
+        help="train N cells, drawn at random; default: %(default)s",
+    )
+    parser.add_argument(
+        "--sample-seed",
+        type=whole_number,
+        metavar="SEED",
+        help="draw the cells that this seed draws; default: chance",
+    )
+    add_expression(parser, "draw among the cells whose id matches, as in `membench run`")
+    parser.add_argument("--suite", metavar="NAME", help="verify this suite; default: all")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="read the entry's row anew on seeds that nobody could know, and mark it as confirmed "
+        "by the board's keeper where it agrees",
+    )
+    parser.add_argument(
+        "--fresh-seeds",
+        type=positive_integer,
+        metavar="N",
+        help="with --fresh: on N seeds; default: as many as the suite confirms on",
+    )
+    add_device(parser)
+    add_workers(parser)
+    add_time_limit(parser)
+    add_verbosity(
+        parser, quiet="show nothing but what failed, and the result", verbose="show tracebacks"
+    )
+    add_results_folder(parser)
+    add_data_folder(parser)
+    add_plugins(parser)
+    parser.set_defaults(maxfail=None, durations=None, junit_xml=None)
+
+
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench plan`."""
     add_selection(parser)
@@ -375,19 +423,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the ids of the selected cells and train nothing",
     )
-    group.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="train on this device; auto: cuda if there is one, else cpu; default: %(default)s",
-    )
-    group.add_argument(
-        "-n",
-        dest="workers",
-        type=positive_integer,
-        metavar="N",
-        help="start N workers; default: one a core, or one for a GPU",
-    )
+    add_device(group)
+    add_workers(group)
     group.add_argument(
         "-x",
         dest="maxfail",
@@ -398,13 +435,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--maxfail", type=positive_integer, metavar="N", help="stop after N packs that failed"
     )
-    group.add_argument(
-        "--time-limit",
-        type=positive_integer,
-        default=1800,
-        metavar="SECONDS",
-        help="stop a pack that makes no progress for this time; default: %(default)s",
-    )
+    add_time_limit(group)
     group.add_argument(
         "--observer",
         dest="observers",
@@ -428,6 +459,38 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="write a JUnit report to FILE, a test case a cell, for a CI system",
+    )
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add `--device`."""
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="train on this device; auto: cuda if there is one, else cpu; default: %(default)s",
+    )
+
+
+def add_workers(parser: argparse._ActionsContainer) -> None:
+    """Add `-n`."""
+    parser.add_argument(
+        "-n",
+        dest="workers",
+        type=positive_integer,
+        metavar="N",
+        help="start N workers; default: one a core, or one for a GPU",
+    )
+
+
+def add_time_limit(parser: argparse._ActionsContainer) -> None:
+    """Add `--time-limit`."""
+    parser.add_argument(
+        "--time-limit",
+        type=positive_integer,
+        default=1800,
+        metavar="SECONDS",
+        help="stop a pack that makes no progress for this time; default: %(default)s",
     )
 
 
@@ -514,6 +577,13 @@ def positive_integer(text: str) -> int:
     """Read a whole number from 1 on. Raises `ArgumentTypeError`."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number from 0 on. Raises `ArgumentTypeError`."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
     return int(text)
 
 

@@ -30,6 +30,7 @@ from membench.store.store import Store
 if TYPE_CHECKING:
     from membench.records import Manifest
     from membench.records import Record
+    from membench.report.confirmations import Confirmations
     from membench.scoring import Board
 
     ScoredSuite = tuple[Manifest, list[Record], Board]
@@ -127,7 +128,10 @@ def pages(suites: list[ScoredSuite], out: Path, *, draw_all: bool = False) -> di
     figure_cache = None if draw_all else FigureCache.open()
     calibration = calibration_section(out / "paper")
     below = [_decode(*file) for file in files_below(out, orders.FILE).items()]
-    return render(suites, commits, calibration, figure_cache, pages_beside(out), below)
+    confirmations = read_confirmations(out)
+    return render(
+        suites, commits, calibration, figure_cache, pages_beside(out), below, confirmations
+    )
 
 
 def read_scores(out: Path) -> dict[Path, dict[str, Any]]:
@@ -140,6 +144,25 @@ def read_scores(out: Path) -> dict[Path, dict[str, Any]]:
 
     paths = (out / orders.FILE, *sorted(out.glob(f"*/{orders.FILE}")))
     return {path.parent: _decode(path, path.read_bytes()) for path in paths if path.is_file()}
+
+
+def read_confirmations(out: Path) -> Confirmations:
+    """Read which rows of a board were read anew and agreed; {} where none was.
+
+    Raises:
+        MembenchError: the file is damaged.
+    """
+    from membench.report import confirmations
+
+    path = out / confirmations.FILE
+    if not path.is_file():
+        return {}
+    try:
+        return confirmations.decode(path.read_bytes())
+    except ValueError as error:
+        raise MembenchError(
+            f"{path} is damaged ({error}): restore it, or delete it and confirm the rows again"
+        ) from error
 
 
 def _decode(path: Path, content: bytes) -> dict[str, Any]:

@@ -347,7 +347,7 @@ def _labelled(
         here.update(dict.fromkeys(hashes))
         if task in work.tasks:
             came.update(dict.fromkeys(hashes))
-    commit = _commit()
+    commit = commit_of_checkout()
     if earlier is not None and not work.tasks:
         commit = earlier.commit
     return replace(manifest, envs=tuple(came), alone=tuple(here) if alone else (), commit=commit)
@@ -421,7 +421,7 @@ def _training_job(
     )
 
 
-def _commit() -> str:
+def commit_of_checkout() -> str:
     """Return the commit of the checkout that membench runs from; "" for an installed one.
 
     It ends with `-dirty` if the code or a shipped plugin is not as committed. Records and pages are

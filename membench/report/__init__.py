@@ -3,7 +3,8 @@
 `page` fills the templates with what `summary` puts into words, `tables`, `details` and `settings`
 into columns, and `environments` into notes. `figures` says what the figures show and `drawing`
 draws them, `figure_cache` keeps them, `files` writes and compares. `interactive` makes the page
-with which a reader sorts, filters and compares; `latex` and `bibtex` are for a paper. `paper` is
+with which a reader sorts, filters and compares; `confirmations` says which rows were read anew;
+`latex` and `bibtex` are for a paper. `paper` is
 the page of `membench reproduce`, `terminal` the short board that ends `membench run`, `notebook`
 the same board as HTML and as columns of a data frame. Needs no plugin and no torch.
 """
@@ -16,6 +17,8 @@ from typing import Any
 
 from membench.records import Manifest
 from membench.records import Record
+from membench.report.confirmations import Confirmation
+from membench.report.confirmations import current
 from membench.report.figure_cache import FigureCache
 from membench.report.files import TIMING
 from membench.report.files import differences
@@ -52,6 +55,7 @@ def render(
     figure_cache: FigureCache | None = None,
     boards: Mapping[str, str] | None = None,
     scores_below: Sequence[Mapping[str, Any]] = (),
+    confirmations: Mapping[str, Mapping[str, Confirmation]] | None = None,
 ) -> dict[str, bytes]:
     """Make all files of the report, by their path inside the leaderboard's folder.
 
@@ -67,6 +71,8 @@ def render(
             are drawn.
         boards: address -> title of each page beside this one, as `pages_beside` finds them.
         scores_below: the scores of the boards in folders below, as `orders.decode` reads them.
+        confirmations: suite -> row -> its confirmation, as `confirmations.decode` reads them. Those
+            of rows that have changed since are not shown.
     """
     # Templates and tables take a while to load, and `summary_table` does not need them.
     from membench.report import figures
@@ -86,7 +92,11 @@ def render(
             for drawing in drawn:
                 files[drawing.name] = drawing.svg
         section = Section(
-            plan=plan, records=scored_records(plan, records), board=board, drawings=drawings
+            plan=plan,
+            records=scored_records(plan, records),
+            board=board,
+            drawings=drawings,
+            confirmed=current((confirmations or {}).get(plan.suite, {}), board, records),
         )
         sections.append(section)
     own_scores = orders.scores_of([section.board for section in sections])
@@ -96,6 +106,7 @@ def render(
         sections, provenance or {}, calibration=calibration, boards=boards, agreements=agreements
     ).encode()
     scored = [(section.plan, section.board) for section in sections]
-    files[INTERACTIVE] = interactive_page(scored, boards).encode()
+    confirmed = {section.plan.suite: section.confirmed for section in sections}
+    files[INTERACTIVE] = interactive_page(scored, boards, confirmed).encode()
     files[TIMING] = timing((section.plan, section.records) for section in sections).encode()
     return dict(sorted(files.items()))

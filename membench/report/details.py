@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from membench.report.columns import Column
 from membench.report.columns import extra_title
 from membench.report.columns import from_columns
@@ -9,6 +11,7 @@ from membench.report.columns import in_parts
 from membench.report.columns import joined_cells
 from membench.report.columns import keys_in_order
 from membench.report.columns import table
+from membench.report.confirmations import Confirmation
 from membench.report.tables import AT_LEAST
 from membench.report.tables import MAX_STRENGTHS
 from membench.report.tables import at_least
@@ -96,6 +99,26 @@ def further(board: Board) -> str:
         cells = [share(row.extra.get(key)) for row in rows]
         columns.append(Column(extra_title(key), cells))
     return in_parts(columns)
+
+
+def confirmed(rows: Mapping[str, Confirmation]) -> str:
+    """Write what rows read on the fresh seeds of those who have confirmed them."""
+    found = list(rows.values())
+    columns = [
+        Column("entry", [escape_markdown(name) for name in rows], left=True),
+        Column("on", [one.date for one in found], left=True),
+        Column("fresh seeds", [str(len(one.seeds)) for one in found]),
+        Column("*H*", [unbroken(share_interval(one.readings["H"])) for one in found]),
+        Column("*ΔA*", [unbroken(format_interval(one.readings["dA"], digits=1)) for one in found]),
+        Column("*R*", [unbroken(format_interval(one.readings["R"])) for one in found]),
+        Column("device", [_devices(one) for one in found], left=True),
+    ]
+    return from_columns(columns)
+
+
+def _devices(one: Confirmation) -> str:
+    devices = (str(versions.get("device", "")) for versions in one.environments.values())
+    return escape_markdown(", ".join(dict.fromkeys(devices)))
 
 
 def by_task(board: Board) -> str:

@@ -29,6 +29,7 @@ from membench.records import Entry
 from membench.records import Manifest
 from membench.records import canonical
 from membench.report.bibtex import bibtex
+from membench.report.confirmations import Confirmation
 from membench.report.environments import HASH
 from membench.report.environments import Environments
 from membench.report.files import BOARD_TITLE
@@ -92,15 +93,21 @@ Pair = list[float | None] | None  #: mean and half-width
 
 
 def interactive_page(
-    suites: Sequence[tuple[Manifest, Board]], boards: Mapping[str, str] | None = None
+    suites: Sequence[tuple[Manifest, Board]],
+    boards: Mapping[str, str] | None = None,
+    confirmed: Mapping[str, Mapping[str, Confirmation]] | None = None,
 ) -> str:
     """Make the whole of `index.html`.
 
     Args:
         suites: what was planned, and the scores; in the order of the page.
         boards: address -> title of each page beside this one, as `pages_beside` finds them.
+        confirmed: suite -> row's name -> that it was read anew and agreed.
     """
-    data = {"suites": [suite_data(plan, board) for plan, board in suites]}
+    confirmed = confirmed or {}
+    data = []
+    for plan, board in suites:
+        data.append(suite_data(plan, board, confirmed.get(plan.suite, {})))
     script, style = _script(), _read(STYLE)
     return (
         _templates()
@@ -111,14 +118,16 @@ def interactive_page(
             # all three are ours, or escaped for where they stand
             script=Markup(script),
             style=Markup(style),
-            data=Markup(encode(data)),
+            data=Markup(encode({"suites": data})),
             pages=_links(boards or {}),
             text_page=PAGE,
         )
     )
 
 
-def suite_data(plan: Manifest, board: Board) -> dict[str, Any]:
+def suite_data(
+    plan: Manifest, board: Board, confirmed: Mapping[str, Confirmation]
+) -> dict[str, Any]:
     """Collect what the page knows of one suite, ready for JSON.
 
     Shares are shares, dA and changes under noise percentage points; a pair is a mean and the
@@ -127,12 +136,17 @@ def suite_data(plan: Manifest, board: Board) -> dict[str, Any]:
     Args:
         plan: what was planned.
         board: the scores of that.
+        confirmed: row's name -> that it was read anew and agreed.
     """
     environments = Environments(board).hashes()
     rows = []
     kinds = _rows_by_kind(board)
     for kind, some in kinds:
-        rows += [_row(row, kind, plan, board, environments) for row in some]
+        for row in some:
+            line = _row(row, kind, plan, board, environments)
+            if row.entry in confirmed:
+                line["confirmed"] = _confirmation(confirmed[row.entry])
+            rows.append(line)
     curves = []
     for task in plan.tasks:
         control = board.controls.get(task)
@@ -235,6 +249,14 @@ def _row(
         **numbers,
         "cells": [row.done, row.cells, row.failed, row.diverged],
         "tasks": tasks,
+    }
+
+
+def _confirmation(confirmation: Confirmation) -> dict[str, Any]:
+    return {
+        "on": plain(confirmation.date),
+        "seeds": len(confirmation.seeds),
+        "values": {name: _pair(value) for name, value in confirmation.readings.items()},
     }
 
 

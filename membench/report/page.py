@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 from membench.records import Entry
@@ -20,6 +21,7 @@ from membench.report import provenance
 from membench.report import settings
 from membench.report import summary
 from membench.report import tables
+from membench.report.confirmations import Confirmation
 from membench.report.environments import Environments
 from membench.report.figures import Drawing
 from membench.report.files import row_counts_mark
@@ -45,6 +47,8 @@ class Section:
     records: Sequence[Record]
     board: Board
     drawings: Mapping[str, Sequence[Drawing]]
+    #: row's name -> that it was read anew and agreed
+    confirmed: Mapping[str, Confirmation] = field(default_factory=dict)
 
 
 def page(
@@ -128,6 +132,7 @@ def _suite(section: Section) -> dict[str, Any]:
         "claims": details.claims(board) if any(row.claim for row in board.rows) else "",
         "excesses": details.excesses(board) if board.rows else "",
         "further": details.further(board) if board.rows else "",
+        "confirmed": details.confirmed(section.confirmed) if section.confirmed else "",
         "by_task": details.by_task(board) if board.rows and len(plan.tasks) > 1 else "",
         "environments": environments.listed(),
         "has_other_environments": environments.has_others,

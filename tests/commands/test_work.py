@@ -138,12 +138,12 @@ def test_the_commit_is_dirty_where_code_has_changed_and_not_where_records_have(
         file.parent.mkdir(parents=True)
         file.write_text("")
     monkeypatch.setattr(run, "__file__", str(module))
-    assert run._commit() == ""  # no checkout
+    assert run.commit_of_checkout() == ""  # no checkout
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], check=True)
     records.write_text("changed")
-    clean = run._commit()
+    clean = run.commit_of_checkout()
     assert len(clean) == 12
     module.write_text("changed")
-    assert run._commit() == f"{clean}-dirty"
+    assert run.commit_of_checkout() == f"{clean}-dirty"

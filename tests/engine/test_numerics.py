@@ -1,4 +1,4 @@
-"""The digest of a fixed computation: the same in every process, another where kernels are others."""
+"""The digest of a fixed computation: equal in every process, another where kernels are others."""
 
 from __future__ import annotations
 

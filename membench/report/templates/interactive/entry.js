@@ -71,7 +71,8 @@ function facts(suite, row) {
     ]);
   }
   if (row.claim) said.push(["claim", claimWords(row.claim)]);
-  if (row.values) said.push(["over all networks", readingWords(suite, row)]);
+  if (row.values) said.push(["over all networks", readingWords(suite, row.values)]);
+  if (row.confirmed) said.push(["confirmed by the keeper", confirmedWords(suite, row.confirmed)]);
   if (row.cost !== undefined)
     said.push(["cost of a step", withHalf([row.cost, null], readingsOf(suite).cost)]);
   said.push(["runs", `${done} of ${planned} done, ${failed} failed, ${diverged} of them diverged`]);
@@ -96,12 +97,17 @@ function claimWords(claim) {
   );
 }
 
-function readingWords(suite, row) {
+function readingWords(suite, values) {
   const readings = readingsOf(suite);
-  const found = ["H", "S", "dA", "R"].filter((name) => row.values[name]);
+  const found = ["H", "S", "dA", "R"].filter((name) => values[name]);
   return found
-    .map((name) => `${readings[name].title} ${withHalf(row.values[name], readings[name])}`)
+    .map((name) => `${readings[name].title} ${withHalf(values[name], readings[name])}`)
     .join(", ");
+}
+
+function confirmedWords(suite, confirmed) {
+  const seeds = count(confirmed.seeds, "fresh seed");
+  return `on ${confirmed.on}, on ${seeds}: ${readingWords(suite, confirmed.values)}`;
 }
 
 function onTask(suite, row, task, place) {
