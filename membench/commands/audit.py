@@ -149,6 +149,7 @@ def audit_records(
         if record.status == "ok":
             measured.append(record)
     yield from _other_costs(measured)
+    yield from _other_processes(measured)
     yield from _copies(measured, draws)
 
 
@@ -278,6 +279,19 @@ def _other_costs(records: Sequence[Record]) -> Iterator[Finding]:
             if record.cost != usual:
                 what = f"its cost is {record.cost}, that of {record.regularizer} is {usual}"
                 yield Finding(where=record.id, what=what)
+
+
+def _other_processes(records: Sequence[Record]) -> Iterator[Finding]:
+    """Find records that lack or have another digest than those they were trained with.
+
+    One process made them all, and a record without the digest would be held to an interval alone.
+    """
+    first_of: dict[tuple[str, str], Record] = {}
+    for record in records:
+        first = first_of.setdefault((record.env, record.pack), record)
+        if first.numerics != record.numerics:
+            what = f"`numerics` differ from those of {first.id}, which is of the same pack"
+            yield Finding(where=record.id, what=what)
 
 
 def _copies(records: Sequence[Record], draws: Draws) -> Iterator[Finding]:

@@ -289,15 +289,17 @@ def judge(drawn: Sequence[Drawn], trained: Mapping[tuple[str, str], Record]) -> 
             verdicts.append(verdict)
         elif here is not None:
             to_hold.append((one, here))
-    spreads = {}
-    for one, _ in to_hold:
+    spreads: dict[tuple[str, str], Spreads] = {}
+    triples = []
+    for one, here in to_hold:
         board, env = one.board, one.record.env
-        if env not in spreads:
-            suite = board.replanned.suite
+        suite = board.replanned.suite
+        if (suite.name, env) not in spreads:
             validation = {name: split_of(suite, name).validation for name in suite.splits}
             records = [record for record in board.records if record.env == env]
-            spreads[env] = Spreads(records, validation)
-    held = hold([(one.record, here) for one, here in to_hold], spreads)
+            spreads[suite.name, env] = Spreads(records, validation)
+        triples.append((one.record, here, spreads[suite.name, env]))
+    held = hold(triples)
     for (one, _), deviations in zip(to_hold, held, strict=True):
         verdicts.append(_held(one, deviations))
     order = {(one.record.key, one.record.env): place for place, one in enumerate(drawn)}

@@ -242,52 +242,50 @@ def readings_of(record: Record) -> Iterator[tuple[Place, float]]:
                 yield (name, epoch), value
 
 
-def hold(
-    pairs: Sequence[tuple[Record, Record]], spreads: Mapping[str, Spreads]
-) -> list[list[Deviation]]:
+def hold(pairs: Sequence[tuple[Record, Record, Spreads]]) -> list[list[Deviation]]:
     """Hold records to runs of the same cells; the family-wise error is at most `ALPHA`.
 
     Half of it is for what rows are read at, the last epoch, half for all earlier epochs together;
     within each half all readings of all pairs count the same (Bonferroni).
 
     Args:
-        pairs: (stored, trained here); both ended `ok`.
-        spreads: environment -> what was measured there.
+        pairs: (stored, trained here, spreads of the stored one's board and environment); both
+            records ended `ok`.
 
     Returns:
         For each pair every reading that both have.
     """
     common = []
-    for stored, here in pairs:
-        mine = dict(readings_of(here))
-        common.append([(at, value, mine[at]) for at, value in readings_of(stored) if at in mine])
     tests = final = 0
-    for (stored, _), places in zip(pairs, common, strict=True):
+    for stored, here, _ in pairs:
+        mine = dict(readings_of(here))
+        places = [(place, value) for place, value in readings_of(stored) if place in mine]
+        common.append((places, mine))
         tests += len(places)
-        final += sum(epoch == stored.epochs[-1] for (_, epoch), _, _ in places)
+        final += sum(epoch == stored.epochs[-1] for (_, epoch), _ in places)
     levels = _levels(final, tests)
     held = []
-    for (stored, _), places in zip(pairs, common, strict=True):
-        of_board = spreads[stored.env]
+    for (stored, _, spreads), (places, mine) in zip(pairs, common, strict=True):
         deviations = []
-        for place, value, value_here in places:
+        for place, value in places:
             name, epoch = place
+            is_final = epoch == stored.epochs[-1]
             low, high = predict(
-                of_board.others(stored, place),
-                value_here,
-                of_board.images(stored, name),
-                of_board.prior(stored, place),
-                levels[epoch == stored.epochs[-1]],
+                spreads.others(stored, place),
+                mine[place],
+                spreads.images(stored, name),
+                spreads.prior(stored, place),
+                levels[is_final],
             )
             deviations.append(
                 Deviation(
                     reading=READINGS[name],
                     epoch=epoch,
                     stored=value,
-                    here=value_here,
+                    here=mine[place],
                     low=low,
                     high=high,
-                    is_final=epoch == stored.epochs[-1],
+                    is_final=is_final,
                 )
             )
         held.append(deviations)

@@ -21,9 +21,11 @@ from support.interactive_board import HOSTILE
 from support.interactive_board import planned
 from support.interactive_board import scored
 
+from membench.report.confirmations import Confirmation
 from membench.report.interactive import interactive_page
 from membench.scoring import measured_rows
 from membench.scoring.differences import differences_of
+from membench.scoring.types import Interval
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 #: Debian's, Ubuntu's, and what GitHub's machines have.
@@ -41,6 +43,17 @@ MINUS = "\N{MINUS SIGN}"
 BOTH = "1\N{EN DASH}2"  #: the rank of each of two rows that the seeds do not tell apart
 
 
+CONFIRMED = Confirmation(
+    date="2026-11-29",
+    seeds=(20_000_000, 30_000_000),
+    readings={"H": Interval(0.5, 0.1), "dA": Interval(1.0, 0.3), "R": Interval(0.4, 0.2)},
+    code="",
+    commit="",
+    environments={},
+    records="",
+)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
@@ -54,7 +67,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "index.html"
     plan, board = scored()
     smoke = replace(plan, suite="smoke"), replace(board, suite="smoke", rows=board.rows[:2])
-    file.write_text(interactive_page([(plan, board), smoke]), "utf-8")
+    confirmed = {board.suite: {"sam": CONFIRMED}}
+    file.write_text(interactive_page([(plan, board), smoke], None, confirmed), "utf-8")
     return file.as_uri()
 
 
@@ -323,6 +337,7 @@ def test_an_entry_opens_with_all_that_is_known_of_it(opened: Opened) -> None:
     assert "instructions one" in said
     assert "2.0\N{MULTIPLICATION SIGN}" in said
     assert "0 failed" in said
+    assert "on 2026-11-29, on 2 fresh seeds: H 0.50 ± 0.10" in said
     link = dialog.get_by_role("link", name="arXiv:2010.01412")
     assert link.get_attribute("href") == "https://arxiv.org/abs/2010.01412"
     assert dialog.get_by_role("link").count() == 1

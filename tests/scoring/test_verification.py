@@ -122,7 +122,7 @@ def run_of(seed: int) -> Record:
 def test_half_of_the_error_is_for_the_last_epoch() -> None:
     records = [run_of(seed) for seed in range(6)]
     spreads = Spreads(records, {"mnist5k": 1000})
-    ((early, last),) = hold([(records[0], records[0])], {records[0].env: spreads})
+    ((early, last),) = hold([(records[0], records[0], spreads)])
     assert (early.is_final, last.is_final) == (False, True)
     assert early.half == last.half  # one test each, at half of ALPHA
     t = stats.t.ppf(1 - ALPHA / 4, 4)
