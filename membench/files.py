@@ -7,6 +7,8 @@ the bytes, `sync_folder` the names.
 from __future__ import annotations
 
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,15 +61,15 @@ def replace_file(
         path: the file to make or to replace; its folder exists.
         data: the new content.
         scratch: the folder in which the bytes are written first, on the same file system; by
-            default that of `path`. A crash may leave a file there that ends in `.tmp`; an exception
-            leaves none.
+            default that of `path`. A crash may leave a file there that matches `scratch_files`; an
+            exception leaves none.
         durable: wait until the disk has the bytes and the name, so that a crash of the machine
             loses neither. Records need it. Pages and caches do not: they can be made again.
 
     Raises:
         OSError: the file cannot be written; what was there before is untouched.
     """
-    temporary = (scratch or path.parent) / f".{path.name}.{os.getpid()}.tmp"
+    temporary = (scratch or path.parent) / f".{path.name}.{host_name()}-{os.getpid()}.tmp"
     try:
         if durable:
             write_file(temporary, data)
@@ -78,6 +80,20 @@ def replace_file(
         temporary.unlink(missing_ok=True)
     if durable:
         sync_folder(path.parent)
+
+
+def scratch_files(host: str = "*") -> str:
+    """Return the pattern of the files that `replace_file` leaves where it is killed.
+
+    Args:
+        host: on which it ran, from `host_name`; of any by default.
+    """
+    return f".*.{host}-*.tmp"
+
+
+def host_name() -> str:
+    """Return this machine's name as a part of file names: letters, digits and underscores."""
+    return re.sub("[^A-Za-z0-9]+", "_", platform.node()) or "host"
 
 
 def make_folder(folder: Path) -> None:

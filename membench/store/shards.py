@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import platform
 import re
 import uuid
 import zlib
@@ -23,6 +22,7 @@ from typing import Any
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
+from membench.files import host_name
 from membench.files import make_folder
 from membench.files import sync_folder
 from membench.files import write_all
@@ -240,8 +240,9 @@ class Writer:
         """Make a pack's records durable, all or none.
 
         Raises:
-            MembenchError: with `ExitCode.DISK`. The shard takes nothing more then: after a failed
-                fsync the kernel calls the lost pages clean, so that a second try would lie.
+            MembenchError: with `ExitCode.DISK`: the disk refuses, or the shard has been removed.
+                It takes nothing more then: after a failed fsync the kernel calls the lost pages
+                clean, so that a second try would lie.
             ValueError: a number is not finite, or a key is not hexadecimal; nothing was written.
         """
         if not self._usable:
@@ -254,16 +255,25 @@ class Writer:
         with disk_errors("write", self.path):
             write_all(self._fd, b"".join(lines))
             os.fsync(self._fd)
+            removed = os.fstat(self._fd).st_nlink == 0
+        if removed:  # by `rm`, or by a merge on a machine that our lock does not reach
+            raise MembenchError(
+                f"{self.path} was removed while it was written: its last {len(records)} records "
+                "are lost; start again",
+                ExitCode.DISK,
+            )
         self._usable = True
 
     def close(self) -> None:
         """Unlock the shard; remove it if it holds nothing."""
         if self._fd < 0:
             return
-        if os.fstat(self._fd).st_size == 0:
-            self.path.unlink(missing_ok=True)
-        os.close(self._fd)
-        self._fd, self._usable = -1, False
+        fd, self._fd, self._usable = self._fd, -1, False
+        try:
+            if os.fstat(fd).st_size == 0:
+                self.path.unlink(missing_ok=True)
+        finally:
+            os.close(fd)
 
     def __enter__(self) -> Writer:
         return self
@@ -281,17 +291,27 @@ def _encode_checked(record: Record) -> bytes:
 
 def _open_shard(folder: Path) -> tuple[Path, int]:
     """Make and lock a new shard. Returns its path and a file descriptor."""
-    host = re.sub("[^A-Za-z0-9]+", "_", platform.node()) or "host"
     while True:
-        path = folder / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+        path = folder / f"{host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(path, flags, 0o644)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        # Before it was locked, a merge may have removed it as an empty shard of a dead writer.
-        if path.exists():
-            sync_folder(folder)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # Before it was locked, a merge may have removed it as an empty shard of a dead writer.
+            is_there = path.exists()
+            if is_there:
+                sync_folder(folder)
+        except BaseException:
+            os.close(fd)
+            raise
+        if is_there:
             return path, fd
         os.close(fd)
+
+
+def host_of(path: Path) -> str:
+    """Return on which machine a shard was written, as `membench.files.host_name` names it."""
+    return path.name.partition("-")[0]
 
 
 def lock(path: Path) -> int | None:

@@ -3,6 +3,12 @@
 The folder holds merged files, which git keeps, and manifests of suites; `shards` in it holds what
 is not merged yet, one file a writer, which git ignores. `leaderboard/records/README.md` documents
 the format.
+
+Machines may share the folder, and the file system's locks may end at each of them: Lustre mounted
+with `localflock`, NFS with `local_lock=flock`. Reading and writing need no lock. A merge takes
+records away, and so takes place only where no other machine has a shard; on request it takes those
+of all. A machine that merges has a shard there, so that of two which begin at once one at most goes
+on.
 """
 
 from __future__ import annotations
@@ -25,8 +31,10 @@ from typing import Any
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
+from membench.files import host_name
 from membench.files import make_folder
 from membench.files import replace_file
+from membench.files import scratch_files
 from membench.files import sync_folder
 from membench.files import write_file
 from membench.records import Manifest
@@ -37,6 +45,7 @@ from membench.store.shards import FileContents
 from membench.store.shards import News
 from membench.store.shards import Writer
 from membench.store.shards import encode
+from membench.store.shards import host_of
 from membench.store.shards import lock
 from membench.store.shards import read_merged
 from membench.store.shards import read_shard
@@ -117,14 +126,24 @@ class Store:
             records=records, torn=torn, conflicts=tuple(conflicts), damaged=tuple(damaged)
         )
 
-    def merge(self) -> int:
+    def other_hosts(self) -> list[str]:
+        """List the other machines that have shards here; until they are merged, no other is."""
+        hosts = {host_of(path) for path in self.shards.glob("*.jsonl")}
+        return sorted(hosts - {host_name()})
+
+    def merge(self, *, all_hosts: bool = False) -> int:
         """Move the records of dead writers' shards into the sorted files `0.jsonl` to `f.jsonl`.
 
         Manifests and decisions that were written beside the shards move to the merged files too,
-        unless those that are there were written later.
+        unless those that are there were written later. Nothing is moved while another machine has
+        shards here, which a lock alone cannot say to be dead.
 
         The bytes depend on the records alone, not on the order of writing or merging. A merge that
         is killed loses nothing: a shard is removed only when what it held is durable elsewhere.
+
+        Args:
+            all_hosts: take the other machines' shards too. If one of them is at work all the same,
+                and our lock does not reach it, its run ends at the next pack, with exit code 11.
 
         Returns:
             How many shards were merged and removed.
@@ -134,11 +153,14 @@ class Store:
         """
         if not self.shards.is_dir():
             return 0
-        with disk_errors("merge", self.folder), self.locked():
-            for leftover in self.shards.glob("*.tmp"):
-                leftover.unlink()
+        # The writer's empty shard tells other machines that this one is merging.
+        with disk_errors("merge", self.folder), self.locked(), self.writer() as own:
+            if self.other_hosts() and not all_hosts:
+                return 0
+            for leftover in self.shards.glob(scratch_files("*" if all_hosts else host_name())):
+                leftover.unlink(missing_ok=True)
             abandoned: dict[Path, int] = {}
-            for path in sorted(self.shards.glob("*.jsonl")):
+            for path in sorted(set(self.shards.glob("*.jsonl")) - {own.path}):
                 size = _abandoned_size(path)
                 if size is not None:
                     abandoned[path] = size
@@ -168,8 +190,14 @@ class Store:
                 does, or with `ExitCode.DISK`.
         """
         self.merge()
-        with disk_errors("write", self.folder), self.locked():
-            if any(self.shards.glob("*.jsonl")):
+        with disk_errors("write", self.folder), self.locked(), self.writer() as own:
+            shards = set(self.shards.glob("*.jsonl")) - {own.path}
+            if self.other_hosts():
+                raise MembenchError(
+                    f"{', '.join(self.other_hosts())} has records in {self.shards}: when no run is "
+                    f"at work there, `membench merge --out {self.folder.parent}` takes them in"
+                )
+            if shards:
                 raise MembenchError(
                     f"a run is writing records in {self.folder}: wait for its end, or end it"
                 )
@@ -210,12 +238,18 @@ class Store:
         Raises:
             MembenchError: with `ExitCode.DISK`; the file cannot be written.
         """
+        name = _manifest_name(manifest)
         with disk_errors("write", self.shards), self.locked():
-            there = self.manifests().get(manifest.suite)
-            if there is not None and there != manifest:
-                manifest = join(there, manifest)
-            self.write_manifest(manifest)
-        return manifest
+            while True:
+                before = self.read_file(name)
+                there = self.manifests().get(manifest.suite)
+                joined = manifest
+                if there is not None and there != manifest:
+                    joined = join(there, manifest)
+                # a machine that the lock does not reach may have written meanwhile
+                if self.read_file(name) == before:
+                    self.write_manifest(joined)
+                    return joined
 
     def replace_manifest(self, manifest: Manifest) -> None:
         """Keep what a suite planned in place of what is there, and beside the merged records.
@@ -237,10 +271,8 @@ class Store:
             MembenchError: with `ExitCode.DISK`; the file cannot be written.
             ValueError: the suite's name cannot name a file.
         """
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", manifest.suite):
-            raise ValueError(f"{manifest.suite!r} cannot name a file")
+        name = _manifest_name(manifest)
         text = json.dumps(manifest.to_json(), sort_keys=True, indent=1, allow_nan=False) + "\n"
-        name = f"{manifest.suite}.plan.json"
         if self.read_file(name) != text.encode():
             path = self.shards / name
             with disk_errors("write", path):
@@ -387,6 +419,17 @@ def _count_lines(data: bytes) -> int:
     return data.count(b"\n") + unended
 
 
+def _manifest_name(manifest: Manifest) -> str:
+    """Return the name of a manifest's file.
+
+    Raises:
+        ValueError: the suite's name cannot name a file.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", manifest.suite):
+        raise ValueError(f"{manifest.suite!r} cannot name a file")
+    return f"{manifest.suite}.plan.json"
+
+
 def _read_live_shard(path: Path) -> FileContents:
     """Read a shard whose writer may be alive; its last lines are then not torn but on their way."""
     fd = lock(path)  # before reading: a writer that is dead now stays dead
@@ -398,7 +441,7 @@ def _read_live_shard(path: Path) -> FileContents:
     finally:
         if fd is not None:
             os.close(fd)
-    if fd is None:
+    if fd is None or host_of(path) != host_name():  # where a lock may not reach
         contents.torn = b""
     return contents
 
