@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from membench.commands.report import write_pages
 from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.files import disk_errors
 from membench.planning.manifest import stale_cells
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import canonical
 from membench.registry.registry import Registry
+from membench.store.decisions import decisions_text
 from membench.store.decisions import join_decisions
 from membench.store.joining import join_manifests
 from membench.store.store import Store
@@ -30,8 +31,9 @@ class Source:
     """What a folder brings."""
 
     folder: Path
+    store: Store
     manifests: dict[str, Manifest]
-    records: dict[tuple[str, str], Record]  #: (key, environment) -> record of a planned cell
+    records: list[Record]  #: of planned cells; of one that was measured twice, both that differ
 
 
 def merge(options: argparse.Namespace) -> int:
@@ -41,35 +43,22 @@ def merge(options: argparse.Namespace) -> int:
     plugins that are here: what was measured with other code than that of the same name is refused.
     Merging a folder again changes nothing, and the order of the folders makes no difference.
 
+    What other machines have left in the board's own folder is taken in too, with or without
+    folders: this is how shards end that all wrote there.
+
     Raises:
         MembenchError: a folder has no records or a damaged file, or its suites are others.
     """
     out: Path = options.out
     refuse_foreign_pages(out)
     say("reading the records")
-    sources = [_read(folder) for folder in options.folders]
+    sources = [read_source(folder) for folder in options.folders]
     registry = session.load_registry(options)
     for source in sources:
         _refuse_other_code(source, registry)
     store = Store(out / "records")
-    manifests = _joined(store.manifests(), sources)
-    known = set(store.read().records)
-    new: dict[tuple[str, str], Record] = {}
-    for source in sources:
-        fresh = {place: r for place, r in source.records.items() if place not in known}
-        print(f"{source.folder}: {len(source.records)} records, {len(fresh)} of them new")
-        new |= fresh
-    with disk_errors("write", store.shards):
-        if new:
-            with store.writer() as writer:
-                writer.append(list(new.values()))
-        with store.locked():
-            for manifest in manifests.values():
-                store.write_manifest(manifest)
-    for source in sources:
-        join_decisions(store, Store(source.folder / "records"))
-    store.merge()
-    for manifest in manifests.values():
+    take_in(store, sources)
+    for manifest in store.manifests().values():
         if manifest.alone:
             print(f"{manifest.suite}: records of one machine alone count there (run --fresh)")
     say("scoring, and writing the pages")
@@ -78,7 +67,45 @@ def merge(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-def _read(folder: Path) -> Source:
+def take_in(store: Store, sources: Sequence[Source]) -> None:
+    """Take the plans, records and decisions of folders into a store, and merge it.
+
+    Whether a record counts that has another one beside it, as a baseline that every shard has
+    trained, is left to the store, which does not ask in which order they came.
+
+    Raises:
+        MembenchError: the plans cannot be joined, or the store cannot be written.
+    """
+    known = store.read()
+    manifests = _joined(store.manifests(), sources)
+    places = set(known.records)
+    new: list[Record] = []
+    for source in sources:
+        others = {(record.key, record.env) for record in source.records} - places
+        print(f"{source.folder}: {len(source.records)} records, {len(others)} of them new")
+        places |= others
+        for record in source.records:
+            if known.records.get((record.key, record.env)) != record:
+                new.append(record)
+    if new:
+        with store.writer() as writer:
+            writer.append(new)
+    for manifest in manifests.values():
+        store.join_manifest(
+            manifest, lambda here, mine: join_manifests(here, mine, str(store.folder))
+        )
+    for source in sorted(sources, key=lambda source: decisions_text(source.store)):
+        join_decisions(store, source.store)
+    store.merge(all_hosts=True)
+    conflicts = store.read().conflicts if new else known.conflicts
+    if conflicts:
+        print(
+            f"{len(conflicts)} cells have measurements in one environment that differ, "
+            f"{conflicts[0].kept.id} for one: both are kept, see `membench status`"
+        )
+
+
+def read_source(folder: Path) -> Source:
     """Read a folder's plans, and the records of their cells.
 
     Raises:
@@ -91,11 +118,13 @@ def _read(folder: Path) -> Source:
         raise MembenchError(f"{folder} is no board: there is no records/*.plan.json in it{parent}")
     keys = {key for manifest in manifests.values() for key in manifest.cells.values()}
     contents = store.read()
-    records = {place: record for place, record in contents.records.items() if place[0] in keys}
-    without = len(keys - {key for key, _ in records})
+    records = [record for record in contents.records.values() if record.key in keys]
+    without = len(keys - {record.key for record in records})
+    for conflict in contents.conflicts:
+        records += [record for record in conflict.others if record.key in keys]
     if without:
         print(f"{folder}: {without} planned cells have no record there")
-    return Source(folder=folder, manifests=manifests, records=records)
+    return Source(folder=folder, store=store, manifests=manifests, records=records)
 
 
 def _refuse_other_code(source: Source, registry: Registry) -> None:
@@ -124,7 +153,7 @@ def _refuse_other_code(source: Source, registry: Registry) -> None:
             )
 
 
-def _joined(here: dict[str, Manifest], sources: list[Source]) -> dict[str, Manifest]:
+def _joined(here: dict[str, Manifest], sources: Sequence[Source]) -> dict[str, Manifest]:
     """Join the plans of all folders to those that are here, in an order of their contents."""
     found = [
         (canonical(manifest.to_json()), str(source.folder), manifest)

@@ -99,11 +99,11 @@ def add_merge_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `membench merge`."""
     parser.add_argument(
         "folders",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="DIR",
-        help="a board's folder: of another machine, or what `membench export --format records` "
-        "wrote",
+        help="a board's folder: of another machine or shard, or what `membench export --format "
+        "records` wrote; without: what machines that share --out have left in it",
     )
     add_results_folder(parser)
     add_plugins(parser)
@@ -328,6 +328,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--all", action="store_true", help="select every registered regularizer")
     add_expression(
         group, "select the cells whose id matches, as in pytest: 'dropout and not seed3'"
+    )
+    group.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="take the I-th of N parts of what is selected, cut by regularizer, each with the "
+        "baseline; `membench merge` joins them",
     )
     group.add_argument(
         "-r",
@@ -601,6 +608,14 @@ def positive_number(text: str) -> float:
 def comma_separated(text: str) -> tuple[str, ...]:
     """Read names: `mlp, cnn` -> ("mlp", "cnn")."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read a part of a whole, from 1: `2/4` -> (2, 4). Raises `ArgumentTypeError`."""
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: write 1/4 to 4/4 for the parts of four")
+    return int(index), int(count)
 
 
 def seed_list(text: str) -> tuple[int, ...]:

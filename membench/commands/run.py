@@ -97,6 +97,11 @@ def run_suite(options: argparse.Namespace) -> SuiteRun:
         raise MembenchError(
             "say what to run: --all for every regularizer, or -k EXPR to select, as in -k dropout"
         )
+    if options.lf and options.shard:
+        raise MembenchError(
+            "--lf tries again what failed in one folder, --shard cuts a plan that no folder has a "
+            "say in: leave --shard away"
+        )
     if not options.collect_only:
         session.check_results_folder(options.out)
         refuse_foreign_pages(options.out)
@@ -148,11 +153,15 @@ def _run(options: argparse.Namespace, server: ForkServer, observers: Observers) 
     follow_up.note()
 
     if not outcome.summary.interrupted:
-        say("scoring, and writing the pages")
         store.merge()
-        with store.locked():  # of two runs, the last to write has read what both have measured
-            write_board(options.out, manifest.suite, force=options.force)
-        observers.tell("membench_board_written", folder=options.out)
+        if options.shard:
+            print_how_to_merge(options.out, *options.shard)
+        else:
+            say("scoring, and writing the pages")
+            with store.locked():  # of two runs, the last to write has read what both have measured
+                write_board(options.out, manifest.suite, force=options.force)
+            observers.tell("membench_board_written", folder=options.out)
+            print_unmerged(store)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(
@@ -285,6 +294,34 @@ def print_cells(plan: Plan, failed: Collection[str] | None) -> None:
     if failed is None and plan.most_confirming_cells:
         count += f", then at most {plan.most_confirming_cells} to confirm what they choose"
     print(*ids, count, sep="\n")
+
+
+def print_how_to_merge(out: Path, index: int, count: int) -> None:
+    """Print how shards become a board.
+
+    There is no page of a shard: ranks, claims and fronts are of all entries together, and where
+    shards share a folder, each would replace the others' page by one of what it has seen.
+
+    Args:
+        out: the folder of this shard.
+        index: which one it is, from 1.
+        count: how many there are.
+    """
+    print(
+        f"shard {index}/{count} is in {out}. Pages are written of the whole: when all {count} are "
+        f"done, `membench merge DIR ... --out BOARD` joins their folders (of one folder for all: "
+        f"`membench merge --out {out}`)"
+    )
+
+
+def print_unmerged(store: Store) -> None:
+    """Print what to do about shards that other machines have left in the store, if there are."""
+    hosts = store.other_hosts()
+    if hosts:
+        print(
+            f"records of {', '.join(hosts)} are on the board, but not yet in the files that git "
+            f"keeps: `membench merge --out {store.folder.parent}` once no run is at work there"
+        )
 
 
 def write_board(out: Path, suite: str, force: bool = False) -> None:

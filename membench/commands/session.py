@@ -33,6 +33,8 @@ from membench.planning.plan import Select
 from membench.planning.plan import make_plan
 from membench.planning.plan import scored_noise
 from membench.planning.select import compile_expression
+from membench.planning.shards import Shard
+from membench.planning.shards import part_of
 from membench.planning.suites import PlannedSuite
 from membench.planning.suites import default_split
 from membench.planning.suites import narrow
@@ -105,7 +107,7 @@ def plan_suite(
     datasets: DatasetLoader,
     only: Collection[str] | None = None,
 ) -> Plan:
-    """Plan what the options select of their suite.
+    """Plan what the options select of their suite, or the shard of it that they name.
 
     Args:
         options: of `plan` or `run`.
@@ -133,7 +135,8 @@ def plan_suite(
             raise nothing_selected(options.expression, suite, registry, error.skipped) from error
     _check_sizes(plan, datasets)
     _check_signals(plan, datasets)
-    return replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
+    plan = replace(plan, problems=tuple(dict.fromkeys(skips.problems)))
+    return part_of(plan, Shard(*options.shard)) if options.shard else plan
 
 
 def _check_sizes(plan: Plan, datasets: DatasetLoader) -> None:

@@ -95,10 +95,15 @@ def join_decisions(store: Store, other: Store) -> None:
             store.write_json(FILE_NAME, joined)
 
 
+def decisions_text(store: Store) -> bytes:
+    """Return the file of decisions as it is; empty if there is none."""
+    return store.read_file(FILE_NAME) or b""
+
+
 def _read(store: Store) -> dict[str, dict[str, Any]]:
     """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
-    text = store.read_file(FILE_NAME)
-    if text is None:
+    text = decisions_text(store)
+    if not text:
         return {}
     try:
         machines: dict[str, dict[str, Any]] = json.loads(text)
