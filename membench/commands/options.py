@@ -180,6 +180,13 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="show the time of N workers; default: one a core",
     )
+    parser.add_argument(
+        "--slurm",
+        type=positive_integer,
+        metavar="N",
+        help="print a script that submits N jobs to Slurm, each with -n cores (default: 4), and "
+        "one that merges what they measured",
+    )
     add_results_folder(parser)
     add_data_folder(parser)
     add_plugins(parser)

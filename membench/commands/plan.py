@@ -1,7 +1,7 @@
 """`membench plan`: a table of what a run would train, and how long that takes.
 
 It needs no data and no torch, and writes nothing. What is measured already, and at which speed, it
-reads from the records of the results folder.
+reads from the records of the results folder. With `--slurm` it prints a script in place of these.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from membench.commands import session
+from membench.commands import slurm
 from membench.commands.list import report_problems
 from membench.commands.phases import SecondPhase
+from membench.errors import MembenchError
 from membench.execution.display import clock
 from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
@@ -34,10 +36,19 @@ RESULTS = Path("leaderboard")  #: where records are by default
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print how many cells, packs and steps each task and regularizer has, and the time of all."""
+    """Print how many cells, packs and steps each task and regularizer has, and the time of all.
+
+    Raises:
+        MembenchError: an option is wrong, or selects nothing.
+    """
+    if options.slurm and options.shard:
+        raise MembenchError("--slurm cuts the plan itself: leave --shard away")
     registry = session.load_registry(options)
     datasets = DatasetLoader(registry, options.data_dir, needed=False)
     planned = session.plan_suite(options, registry, datasets)
+    if options.slurm:
+        print(slurm.script(options, planned), end="")
+        return report_problems(registry, planned)
     packs = planned.packs()
     Console().print(_table(packs))
     suite = planned.suite
