@@ -1,4 +1,4 @@
-"""`membench plan --slurm n`: what is submitted and what the jobs do, with a Slurm of two scripts."""
+"""`membench plan --slurm n`: what is submitted, and what the jobs do; Slurm is two scripts here."""
 
 from __future__ import annotations
 
