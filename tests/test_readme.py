@@ -120,7 +120,17 @@ def test_every_command_of_membench_is_shown(cli: Cli) -> None:
 def test_every_option_that_is_named_exists(cli: Cli) -> None:
     out = "".join(
         cli(command, "--help")[1]
-        for command in ("run", "check", "new", "list", "forget", "compare", "export", "verify")
+        for command in (
+            "run",
+            "plan",
+            "check",
+            "new",
+            "list",
+            "forget",
+            "compare",
+            "export",
+            "verify",
+        )
     )
     options = set(
         re.findall(
@@ -142,6 +152,7 @@ PAGES = (
     "README.md",
     "plugins/README.md",
     "membench/README.md",
+    "membench/execution/README.md",
     "membench/scoring/README.md",
     ".github/CONTRIBUTING.md",
     "leaderboard/CONTRIBUTING.md",
@@ -260,6 +271,15 @@ def test_a_row_gets_onto_the_board_in_six_steps_each_a_command() -> None:
     names = ["new", "check", "run", "compare", "export", "merge"]
     assert [words.split()[0] for words in steps] == names
     for words in steps:
+        build_parser().parse_args(shlex.split(words))
+
+
+def test_the_commands_past_one_machine_exist() -> None:
+    text = (REPO / "membench" / "execution" / "README.md").read_text("utf-8")
+    commands = re.findall(r"^(?: +- run: )?membench ([a-z].*)$", text, re.MULTILINE)
+    assert len(commands) > 10
+    for command in commands:
+        words = command.replace("${{ matrix.shard }}", "1").partition(" > ")[0]
         build_parser().parse_args(shlex.split(words))
 
 
