@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any
 from typing import NamedTuple
 from typing import NoReturn
+from typing import Protocol
 
 from membench.execution import reaper
 from membench.execution.protocol import Inbox
@@ -39,6 +40,18 @@ _LONGEST_WAIT = 3600.0  #: seconds; `poll` takes no infinite number
 #: The driver's ends of the pipes of all its children. A forked child inherits them and closes
 #: them: it must not keep another child alive after the driver's death.
 _driver_ends: set[int] = set()
+
+
+class Watched(Protocol):
+    """What `wait_for_news` waits for."""
+
+    deadline: float  #: by `time.monotonic`, when it is overdue
+
+    def readable_fds(self) -> list[int]:
+        """Return the descriptors that become readable when there is something to receive."""
+
+    def writable_fds(self) -> list[int]:
+        """Return the descriptors that become writable when there is something to flush."""
 
 
 class ChildProcess:
@@ -197,6 +210,11 @@ class ChildProcess:
         return self._exceeded is not None
 
     @property
+    def host_lost(self) -> bool:
+        """False: its machine is this one."""
+        return False
+
+    @property
     def exit_reason(self) -> str:
         """Its end in words, once it is not alive: `exit status 3`, `no result within 60 s`."""
         if self._exceeded is not None:
@@ -280,7 +298,7 @@ def available_cores() -> int:
 
 
 def wait_for_news(
-    children: Iterable[ChildProcess],
+    children: Iterable[Watched],
     *,
     wakeup_fds: Iterable[int] = (),
     timeout: float = _LONGEST_WAIT,
@@ -432,15 +450,21 @@ def supervise_fork(function: Callable[[int], None], ends: ChildEnds) -> NoReturn
         os._exit(1)
 
 
-def _fork_function(function: Callable[[int], None], ends: ChildEnds) -> int:
-    """Run the function in a fork and return, in the reaper, its process id."""
+def _fork_function(function: Callable[[int], None], ends: ChildEnds, held: Sequence[int]) -> int:
+    """Run the function in a fork and return, in the reaper, its process id.
+
+    Args:
+        function: takes the file descriptor to write messages to.
+        ends: of the pipes.
+        held: descriptors of the reaper that the fork must not hold.
+    """
     child = os.fork()
     if child != 0:
         return child
     exit_status = 1
     try:
-        os.close(ends.driver_alive)
-        os.close(ends.exit)
+        for fd in held:
+            os.close(fd)
         function(ends.messages)
         exit_status = 0
     except BaseException:

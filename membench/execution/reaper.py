@@ -5,6 +5,10 @@ or calls `supervise` in a process that it forked. It imports nothing of membench
 in milliseconds. It is a process, not a thread of the child, because nothing in the child can be
 relied on: a plugin may hold the GIL in C for ever, and `PR_SET_PDEATHSIG` would end the child but
 not the child's children.
+
+Nor can the reaper be relied on: who is short of memory may kill it first, and so does Ray, which
+kills the children of an actor that ends. So it has a twin, outside the group, that waits for the
+reaper's death and does the same then.
 """
 
 from __future__ import annotations
@@ -17,21 +21,28 @@ import sys
 TYPE_CHECKING = False  # as in `typing`, whose import would take longer than all the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Sequence
     from typing import NoReturn
 
+_MAX_FD = 1 << 16  #: above all descriptors of a reaper
 
-def supervise(driver_alive_fd: int, exit_fd: int, start: Callable[[], int]) -> NoReturn:
+
+def supervise(
+    driver_alive_fd: int, exit_fd: int, start: Callable[[Sequence[int]], int]
+) -> NoReturn:
     """Start the child, report how it ended and kill its process group, this process included.
 
-    The child must hold neither pipe. The end of the exit pipe then tells the driver that this
-    process is dead, whatever else lives.
+    The end of the exit pipe tells the driver that this process is dead, whatever else lives.
 
     Args:
         driver_alive_fd: a pipe that the driver holds open for as long as the child may live.
         exit_fd: a pipe that takes the exit code as one line, negative for a signal.
-        start: starts the child and returns its process id.
+        start: starts the child and returns its process id. Takes the descriptors that the child
+            must not hold.
     """
-    child = start()
+    twin_fd = _start_twin()
+    child = start((driver_alive_fd, exit_fd, twin_fd))
+    os.write(twin_fd, b"%d" % child)
     _thread.start_new_thread(_kill_when_driver_closes, (driver_alive_fd, child))
     _, status = os.waitpid(child, 0)
     try:
@@ -52,11 +63,45 @@ def _kill_when_driver_closes(driver_alive_fd: int, child: int) -> None:
         os.killpg(0, signal.SIGKILL)
 
 
+def _start_twin() -> int:
+    """Fork the twin. Returns a pipe that takes the child's process id, and is its lifeline."""
+    read_fd, write_fd = os.pipe()
+    group = os.getpgid(0)
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            os.closerange(0, read_fd)
+            os.closerange(read_fd + 1, _MAX_FD)
+            _kill_when_reaper_dies(read_fd, group)
+        finally:
+            os._exit(0)
+    os.close(read_fd)
+    return write_fd
+
+
+def _kill_when_reaper_dies(fd: int, group: int) -> None:
+    """Block until the reaper's end of the pipe is closed; then kill its child and its group.
+
+    Usually the reaper has done so, and only its zombie is left, whose id nobody else has.
+    """
+    child = b""
+    while text := os.read(fd, 32):
+        child += text
+    for kill, number in ((os.kill, int(child or b"0")), (os.killpg, group)):
+        try:
+            if number > 0:
+                kill(number, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
 def main(driver_alive_fd: int, exit_fd: int, command: list[str]) -> NoReturn:
     """Supervise a command."""
     for fd in (driver_alive_fd, exit_fd):
         os.set_inheritable(fd, False)
-    supervise(driver_alive_fd, exit_fd, lambda: os.posix_spawnp(command[0], command, os.environ))
+    supervise(
+        driver_alive_fd, exit_fd, lambda held: os.posix_spawnp(command[0], command, os.environ)
+    )
 
 
 if __name__ == "__main__":

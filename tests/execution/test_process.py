@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -188,6 +189,22 @@ def test_what_a_child_started_ends_with_it(start: str, how: str) -> None:
             process.kill()
         else:
             run_to_end(process)
+        wait_until_gone(*messages[0]["pids"])
+
+
+@both
+@pytest.mark.parametrize("leave", ["", "os.setsid()"])
+def test_what_a_child_started_ends_too_when_its_reaper_is_killed_first(
+    start: str, leave: str
+) -> None:
+    """The driver does nothing here: Ray kills both at once, and neither sees the other's end."""
+    body = WITH_A_PROCESS_OF_ITS_OWN.replace("if SLEEP:", f"{leave}\nif True:")
+    with child(start, body) as process:
+        messages: list[dict[str, object]] = []
+        while not messages:
+            wait_for_news([process])
+            messages += process.receive()
+        os.kill(process._group, signal.SIGKILL)
         wait_until_gone(*messages[0]["pids"])
 
 
