@@ -20,9 +20,7 @@ from support.cli import Shell
 from support.suites import sources_and_tiny
 
 from membench.cli import main
-from membench.commands import reproduce as reproduce_command
-from membench.commands import run as run_command
-from membench.commands import verify as verify_command
+from membench.commands import engines
 from membench.execution.forkserver import ForkServer
 from membench.registry import registry
 
@@ -130,8 +128,7 @@ def inside(environ: dict[str, str], shared_server: SharedServer) -> Shell:
             for name, value in more.items():
                 patch.setenv(name, value)
             patch.setattr(registry, "find_sources", sources_and_tiny)
-            for command in (run_command, reproduce_command, verify_command):
-                patch.setattr(command, "ForkServer", lambda: shared_server)
+            patch.setattr(engines, "ForkServer", lambda: shared_server)
             patch.chdir(folder)
             try:
                 code = main(words)

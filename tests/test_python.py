@@ -27,8 +27,8 @@ from support.cli import REPO
 from support.suites import TINY
 
 import membench
+from membench.commands import engines
 from membench.commands import options
-from membench.commands import run as run_command
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forkserver import ForkServer
@@ -311,7 +311,7 @@ def home(
     """Work in a folder with a plugin; the server of the tests forks the workers."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
-    monkeypatch.setattr(run_command, "ForkServer", lambda: shared_server)
+    monkeypatch.setattr(engines, "ForkServer", lambda: shared_server)
     (tmp_path / "mine.py").write_text(PLUGIN)
     return tmp_path
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from membench.commands import audit
 from membench.commands import session
+from membench.commands.engines import Engine
 from membench.commands.report import nothing_recorded
 from membench.commands.training import TrainingJob
 from membench.commands.training import train_missing
@@ -20,7 +21,6 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
-from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import Replanned
 from membench.planning.manifest import replan
@@ -118,7 +118,7 @@ def train_packs(
     store: Store,
     options: argparse.Namespace,
     registry: Registry,
-    server: ForkServer,
+    engine: Engine,
 ) -> bool:
     """Train packs into a store; False if that was interrupted.
 
@@ -127,14 +127,14 @@ def train_packs(
         store: where the records go.
         options: of the command.
         registry: all plugins.
-        server: forks the workers.
+        engine: trains them.
     """
     plugins = []
     for name in dict.fromkeys(pack.cells[0].regularizer for pack in packs):
         entry = registry.with_composition(name).regularizers[name]
         plugins.append((name, session.plugin_origin(entry)))
     first = packs[0]
-    environments = session.expected_environments(options.device, first.compiled, first.precision)
+    environments = engine.machine.environments(first.compiled, first.precision)
     job = TrainingJob(
         title="verify",
         plugins=plugins,
@@ -144,7 +144,7 @@ def train_packs(
         environment=environments[0],
         retry=None,
     )
-    return not train_missing(job, store, options, server).summary.interrupted
+    return not train_missing(job, store, options, engine).summary.interrupted
 
 
 def is_of_cpu(record: Record) -> bool:

@@ -33,6 +33,7 @@ from membench.commands.boards import is_sound
 from membench.commands.boards import precision_of
 from membench.commands.boards import read_boards
 from membench.commands.boards import train_packs
+from membench.commands.engines import Engine
 from membench.commands.report import pages
 from membench.commands.report import read_confirmations
 from membench.commands.report import score_suites
@@ -42,7 +43,6 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
-from membench.execution.forkserver import ForkServer
 from membench.files import disk_errors
 from membench.files import replace_file
 from membench.planning.inputs import DatasetLoader
@@ -89,7 +89,7 @@ class FreshRow:
         ]
 
 
-def confirm(options: argparse.Namespace, server: ForkServer) -> ExitCode:
+def confirm(options: argparse.Namespace, engine: Engine) -> ExitCode:
     """Read the row of an entry anew, and mark it as confirmed where it agrees.
 
     Returns:
@@ -121,7 +121,7 @@ def confirm(options: argparse.Namespace, server: ForkServer) -> ExitCode:
         options.device = "cpu"
     with TemporaryDirectory(prefix="membench-fresh-") as folder:
         store = Store(Path(folder) / "records")
-        if not train_packs(fresh.packs, store, options, registry, server):
+        if not train_packs(fresh.packs, store, options, registry, engine):
             return ExitCode.INTERRUPTED
         records = list(store.read().records.values())
     return _compare(options.out, fresh, records)

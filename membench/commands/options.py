@@ -167,7 +167,7 @@ def add_verify_board_options(parser: argparse.ArgumentParser) -> None:
     add_results_folder(parser)
     add_data_folder(parser)
     add_plugins(parser)
-    parser.set_defaults(maxfail=None, durations=None, junit_xml=None)
+    parser.set_defaults(maxfail=None, durations=None, junit_xml=None, engine="local", address=None)
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:

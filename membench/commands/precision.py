@@ -15,15 +15,16 @@ workers train at the usual precision (`membench.engine.environment.PRECISION`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 from membench.api import Recipe
-from membench.commands import session
 from membench.commands.words import say
 from membench.planning.inputs import DatasetLoader
 from membench.records import digest
@@ -34,6 +35,11 @@ from membench.store.decisions import record_decision
 from membench.store.store import MEASURED
 from membench.store.store import Contents
 from membench.store.store import Store
+
+if TYPE_CHECKING:
+    from membench.engine.machine import Machine
+    from membench.engine.matmul_trial import Timings
+    from membench.engine.products import Product
 
 BFLOAT16, FLOAT32 = "medium", "highest"  #: torch's names of the precisions to choose between
 _MAX_NAMES = 6  #: tasks that the header lists; of more, it says how many
@@ -80,7 +86,8 @@ def choose_precisions(
     store: Store,
     contents: Contents,
     *,
-    device: str,
+    machine: Machine,
+    time_products: Callable[[Mapping[Product, int]], Timings],
     accept_all: bool = False,
     data_folder: Path | None = None,
     measure: bool = True,
@@ -91,7 +98,8 @@ def choose_precisions(
         tasks: all on which compiled cells are planned. One may be there more than once.
         store: beside whose records decisions are kept.
         contents: of the store.
-        device: the option `--device`.
+        machine: of the workers.
+        time_products: makes a trial there, as `membench.engine.matmul_trial.time_products`.
         accept_all: whether records of every environment count: without `--fresh`, or with
             `--accept-env`.
         data_folder: where data sets are; None = the default.
@@ -101,16 +109,14 @@ def choose_precisions(
         The choices by the tasks' names. A task without one trains at the usual precision, or has
         nothing to train.
     """
-    from membench.engine import environment
-
-    if not environment.needs_trial(environment.resolve_device(device)):
+    if not machine.needs_trial:
         return {}
     environments = {
-        precision: session.expected_environments(device, True, precision)[0]
+        precision: machine.environments(compiled=True, precision=precision)[0]
         for precision in (BFLOAT16, FLOAT32)
     }
-    machine = machine_of(environments[BFLOAT16], environment.processor())
-    decisions = read_decisions(store, machine)
+    place = machine_of(environments[BFLOAT16], machine.processor)
+    decisions = read_decisions(store, place)
     recorded = precisions_of_records(environments, contents)
     measured = {key for (key, _), r in contents.records.items() if r.status in MEASURED}
     choices: dict[str, Choice] = {}
@@ -122,27 +128,29 @@ def choose_precisions(
             choices[name] = Choice(precision=recorded[name])
         elif measure and not nothing_to_train:
             say(f"measuring at which precision {name} is multiplied fastest here")
-            outcome = _measure(task, data_folder)
+            outcome = _measure(task, data_folder, time_products)
             if outcome is not None:
-                kept = record_decision(store, machine, name, outcome.decision)
+                kept = record_decision(store, place, name, outcome.decision)
                 choices[name] = Choice.from_decision(kept)
     return choices
 
 
-def compiled_environments(choices: Mapping[str, Choice], device: str) -> list[dict[str, Any]]:
+def compiled_environments(
+    choices: Mapping[str, Choice], machine: Machine
+) -> list[Mapping[str, Any]]:
     """Return the environments of the workers that train tasks with these choices.
 
     Args:
         choices: by task, from `choose_precisions`.
-        device: the option `--device`.
+        machine: of the workers.
 
     Returns:
         Those of each precision, bfloat16 first; the usual ones if nothing was chosen.
     """
     precisions = {choice.precision for choice in choices.values()} or {""}
-    environments = []
+    environments: list[Mapping[str, Any]] = []
     for precision in sorted(precisions, key=lambda precision: precision == FLOAT32):
-        environments += session.expected_environments(device, True, precision)
+        environments += machine.environments(compiled=True, precision=precision)
     return environments
 
 
@@ -196,7 +204,11 @@ def _joined(tasks: Iterable[Task]) -> dict[str, Task]:
     return joined
 
 
-def _measure(task: Task, data_folder: Path | None) -> Choice | None:
+def _measure(
+    task: Task,
+    data_folder: Path | None,
+    time_products: Callable[[Mapping[Product, int]], Timings],
+) -> Choice | None:
     """Return the choice that a trial gives; None if the task's step cannot be made."""
     from membench.engine import matmul_trial
 
@@ -210,5 +222,5 @@ def _measure(task: Task, data_folder: Path | None) -> Choice | None:
         counts = matmul_trial.plain_products(architecture, task.recipe, optimizer, *size)
     except Exception:  # foreign code may raise anything, and will say so when a pack is trained
         return None
-    speed = matmul_trial.bfloat16_speed(counts, matmul_trial.time_products(counts))
+    speed = matmul_trial.bfloat16_speed(counts, time_products(counts))
     return Choice(precision=matmul_trial.chosen_precision(speed), speed=speed)

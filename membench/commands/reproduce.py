@@ -21,6 +21,8 @@ from typing import Any
 
 from membench.commands import session
 from membench.commands import training
+from membench.commands.engines import Engine
+from membench.commands.engines import open_engine
 from membench.commands.list import print_problems
 from membench.commands.observers import Observers
 from membench.commands.observers import load_observers
@@ -39,7 +41,6 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forecast import Experience
-from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
@@ -68,11 +69,11 @@ def reproduce(options: argparse.Namespace) -> int:
         session.check_results_folder(options.out)
         refuse_foreign_pages(options.out, is_paper=True)
     observers = load_observers(options.observers)
-    with closing(ForkServer()) as server:
-        return _reproduce(options, server, observers)
+    with closing(open_engine(options)) as engine:
+        return _reproduce(options, engine, observers)
 
 
-def _reproduce(options: argparse.Namespace, server: ForkServer, observers: Observers) -> int:
+def _reproduce(options: argparse.Namespace, engine: Engine, observers: Observers) -> int:
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
     say(f"planning {len(names)} studies")
@@ -86,18 +87,19 @@ def _reproduce(options: argparse.Namespace, server: ForkServer, observers: Obser
     keys = [key for job in jobs for key in job.keys]
     if not options.collect_only and training.is_missing(keys, contents):
         compiled = any(plan.arm.compiled for job in jobs for plan in job.plans)
-        training.start_server(server, options, compiled)
+        engine.prepare(compiled)
     precisions = choose_precisions(
         _compiled_tasks(jobs, registry),
         store,
         contents,
-        device=options.device,
+        machine=engine.machine,
+        time_products=engine.time_products,
         accept_all=options.accept_env,
         data_folder=options.data_dir,
         measure=not options.collect_only,
     )
-    environments = compiled_environments(precisions, options.device)
-    environments += session.expected_environments(options.device, compiled=False)
+    environments = compiled_environments(precisions, engine.machine)
+    environments += engine.machine.environments(compiled=False)
     accepted = training.accepted_environments(environments, contents, options.accept_env)
     recorded = accepted_by_key(keys, accepted, contents)
     jobs = [job.trainable(recorded) for job in jobs]
@@ -112,7 +114,7 @@ def _reproduce(options: argparse.Namespace, server: ForkServer, observers: Obser
     experience = Experience.of_records(contents.records.values(), own)
     job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
     job = replace(job, experience=experience, observers=observers)
-    outcome = training.train_missing(job, store, options, server)
+    outcome = training.train_missing(job, store, options, engine)
     if not outcome.summary.interrupted:
         store.merge()
 

@@ -27,6 +27,8 @@ from membench.api import Recipe
 from membench.commands import session
 from membench.commands import training
 from membench.commands.complete_rows import CompleteRows
+from membench.commands.engines import Engine
+from membench.commands.engines import open_engine
 from membench.commands.list import report_problems
 from membench.commands.observers import Observers
 from membench.commands.observers import load_observers
@@ -48,7 +50,6 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
-from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
@@ -106,18 +107,18 @@ def run_suite(options: argparse.Namespace) -> SuiteRun:
         session.check_results_folder(options.out)
         refuse_foreign_pages(options.out)
     observers = load_observers(options.observers)
-    with closing(ForkServer()) as server:
-        return _run(options, server, observers)
+    with closing(open_engine(options)) as engine:
+        return _run(options, engine, observers)
 
 
-def _run(options: argparse.Namespace, server: ForkServer, observers: Observers) -> SuiteRun:
+def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> SuiteRun:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
     suite = session.requested_suite(options, registry)
     say(f"planning suite {suite.name}")
     session.print_left_out(suite, registry)
     if not options.collect_only and not store.folder.exists():
-        training.start_server(server, options, suite.compiled)
+        engine.prepare(suite.compiled)
     failed = None
     if options.lf:
         failed = failed_cells(store, suite.name, options.expression)
@@ -130,9 +131,9 @@ def _run(options: argparse.Namespace, server: ForkServer, observers: Observers) 
 
     contents = store.read()
     if training.is_missing(plan.manifest.cells.values(), contents):
-        training.start_server(server, options, plan.suite.compiled)
-    precisions = _choose_precisions(options, registry, plan, store, contents)
-    environments = _environments(options, plan, precisions)
+        engine.prepare(plan.suite.compiled)
+    precisions = _choose_precisions(options, engine, registry, plan, store, contents)
+    environments = _environments(engine, plan, precisions)
     earlier = store.manifests().get(plan.suite.name)
     if options.probes and earlier and not options.fresh:
         _refuse_probes_of_others(options, plan, earlier, contents, _hashes(environments))
@@ -149,7 +150,7 @@ def _run(options: argparse.Namespace, server: ForkServer, observers: Observers) 
     experience = Experience.of_records(contents.records.values(), _hashes(environments))
     job = _training_job(registry, work, environments, precisions, follow_up, experience)
     job = replace(job, observers=observers)
-    outcome = training.train_missing(job, store, options, server)
+    outcome = training.train_missing(job, store, options, engine)
     follow_up.note()
 
     if not outcome.summary.interrupted:
@@ -343,15 +344,13 @@ def write_board(out: Path, suite: str, force: bool = False) -> None:
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
-def _environments(
-    options: argparse.Namespace, plan: Plan, precisions: Mapping[str, Choice]
-) -> Environments:
-    """Return the environments of this machine's workers, by task."""
+def _environments(engine: Engine, plan: Plan, precisions: Mapping[str, Choice]) -> Environments:
+    """Return the environments of the workers, by task."""
     environments = {}
     for task in plan.manifest.tasks:
         choice = precisions.get(task)
-        environments[task] = session.expected_environments(
-            options.device, plan.suite.compiled, choice.precision if choice else ""
+        environments[task] = engine.machine.environments(
+            plan.suite.compiled, choice.precision if choice else ""
         )
     return environments
 
@@ -391,7 +390,12 @@ def _labelled(
 
 
 def _choose_precisions(
-    options: argparse.Namespace, registry: Registry, plan: Plan, store: Store, contents: Contents
+    options: argparse.Namespace,
+    engine: Engine,
+    registry: Registry,
+    plan: Plan,
+    store: Store,
+    contents: Contents,
 ) -> dict[str, Choice]:
     """Choose the precision of the plan's tasks; none of tasks that are not compiled."""
     if not plan.suite.compiled:
@@ -410,7 +414,8 @@ def _choose_precisions(
         tasks.values(),
         store,
         contents,
-        device=options.device,
+        machine=engine.machine,
+        time_products=engine.time_products,
         accept_all=not options.fresh,
         data_folder=options.data_dir,
     )

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from membench.api import Architecture
 from membench.api import Net
@@ -224,26 +223,6 @@ def inspect_network(architecture: Architecture, shape: tuple[int, int, int], cla
     from membench.engine import network
 
     return network.inspect_network(architecture, shape, classes)
-
-
-def expected_environments(device: str, compiled: bool, precision: str = "") -> list[dict[str, Any]]:
-    """Return the environments that this process's workers may write into their records.
-
-    Args:
-        device: the option `--device`.
-        compiled: whether the workers compile.
-        precision: what is chosen for a task's matrix products; "" = the usual one.
-
-    Raises:
-        MembenchError: `cuda` is requested and there is none.
-    """
-    import torch
-
-    from membench.engine import environment
-
-    return environment.worker_environments(
-        torch.device(environment.resolve_device(device)), compiled, precision
-    )
 
 
 def plugin_origin(entry: PluginEntry) -> str:

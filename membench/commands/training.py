@@ -9,7 +9,6 @@ studies from the records.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from membench.commands.engines import Engine
 from membench.commands.observers import Observers
 from membench.commands.precision import Choice
 from membench.commands.precision import describe_choices
@@ -40,12 +40,8 @@ from membench.execution.display import print_summary
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
-from membench.execution.forkserver import ForkServer
 from membench.execution.pool import run_packs
-from membench.execution.process import available_cores
 from membench.execution.summary import Summary
-from membench.execution.worker import worker_command
-from membench.execution.worker import worker_environ
 from membench.files import disk_errors
 from membench.planning.packs import Pack
 from membench.planning.packs import merge_packs
@@ -107,27 +103,6 @@ class TrainingOutcome:
         return ExitCode.FAILED if failed or problems else ExitCode.OK
 
 
-def start_server(server: ForkServer, options: argparse.Namespace, compiled: bool) -> None:
-    """Let the workers' modules be imported while the driver goes on, if workers may be forked.
-
-    Workers that may use a GPU are not.
-
-    Args:
-        server: started unless it has been.
-        options: device.
-        compiled: whether the workers compile.
-    """
-    if options.device == "cuda" or os.path.exists("/dev/nvidiactl"):
-        return
-    environ = worker_environ()
-    modules, preparation = ["membench.engine.train"], ""
-    if compiled:
-        modules.append("membench.engine.compiled")
-        if not os.path.exists(environ["TORCHINDUCTOR_CACHE_DIR"]):
-            preparation = "membench.engine.compiled:compile_headers"
-    server.start(modules, environ, preparation)
-
-
 def is_missing(keys: Iterable[str], contents: Contents) -> bool:
     """Tell whether a cell has no record at all; those of other environments may not count either.
 
@@ -143,7 +118,7 @@ def train_missing(
     job: TrainingJob,
     store: Store,
     options: argparse.Namespace,
-    server: ForkServer,
+    engine: Engine,
 ) -> TrainingOutcome:
     """Train the cells of a job that need it, and those that follow from them.
 
@@ -153,17 +128,16 @@ def train_missing(
     Args:
         job: what is planned.
         store: where the records go.
-        options: device, workers, plugins, data_dir, time_limit, maxfail, verbosity, durations and
-            junit_xml.
-        server: forks the workers.
+        options: time_limit, maxfail, verbosity, durations and junit_xml.
+        engine: trains the packs.
     """
-    packs = _ready(job.packs(_keys_to_leave(job)), job, options)
+    packs = _ready(job.packs(_keys_to_leave(job)), job, engine)
     if packs:
-        start_server(server, options, any(pack.compiled for pack in packs))
+        engine.prepare(any(pack.compiled for pack in packs))
     trained = {key for pack in packs for key in pack.keys}
     reused = len(job.records.keys() - trained)
     written = store.news() if options.junit_xml else None
-    summary = _train_packs(job, packs, store, options, server, reused=reused)
+    summary = _train_packs(job, packs, store, options, engine, reused=reused)
     if written is not None:
         _write_junit_report(options.junit_xml, job.title, written.read())
     return TrainingOutcome(summary, failed_before=len(failed_keys(job.records) - trained))
@@ -181,9 +155,12 @@ def _write_junit_report(path: Path, title: str, records: Iterable[Record]) -> No
         path.write_bytes(junit.report(title, records))
 
 
-def _ready(packs: list[Pack], job: TrainingJob, options: argparse.Namespace) -> list[Pack]:
-    """Return the packs as this machine trains them: as wide, and at the precision, as it takes."""
-    wide = widen(packs, options, job.environment)
+def _ready(packs: list[Pack], job: TrainingJob, engine: Engine) -> list[Pack]:
+    """Return the packs as the workers train them: as wide, and at the precision, as they take.
+
+    Packs are merged into few wide ones where each worker has a GPU to itself.
+    """
+    wide = merge_packs(packs, GPU_LANES) if engine.has_gpu_each else packs
     return [_at_chosen_precision(pack, job.precisions) for pack in wide]
 
 
@@ -235,7 +212,7 @@ def _train_packs(
     packs: Sequence[Pack],
     store: Store,
     options: argparse.Namespace,
-    server: ForkServer,
+    engine: Engine,
     *,
     reused: int,
 ) -> Summary:
@@ -246,11 +223,11 @@ def _train_packs(
         packs: what to train.
         store: where the records go.
         options: as of `train_missing`.
-        server: as of `train_missing`.
+        engine: as of `train_missing`.
         reused: how many planned cells have records already.
     """
     console = Console()
-    workers = worker_count(options, job.environment)
+    workers = engine.workers
     header = Header(
         suite=job.title,
         cells=len(job.keys),
@@ -287,7 +264,7 @@ def _train_packs(
         tell_cells(records)
         if job.follow_up is None:
             return []
-        further = _ready(job.follow_up.packs(records), job, options)
+        further = _ready(job.follow_up.packs(records), job, engine)
         untold.update(key for pack in further for key in pack.keys)
         display.plan(further, job.follow_up.expected)
         for finished in job.follow_up.rows(pack):
@@ -302,16 +279,14 @@ def _train_packs(
         summary = run_packs(
             packs,
             store=store,
-            command=worker_command(
-                store.folder, device=options.device, plugins=options.plugins, data=options.data_dir
-            ),
+            factory=engine.factory(store),
             workers=workers,
             time_limit=options.time_limit,
+            environment=engine.environment,
             on_event=display.on_event,
+            on_notice=display.print_notice,
             max_failures=options.maxfail,
             reused=reused,
-            on_cpu=_on_cpu(job.environment),
-            server=server,
             follow_up=follow_up,
         )
     print_summary(console, summary, options.verbosity)
@@ -327,34 +302,3 @@ def _at_chosen_precision(pack: Pack, precisions: Mapping[str, Choice]) -> Pack:
     if choice is None or not pack.compiled:
         return pack
     return replace(pack, precision=choice.precision)
-
-
-def widen(
-    packs: list[Pack], options: argparse.Namespace, environment: Mapping[str, Any]
-) -> list[Pack]:
-    """Merge packs into few wide ones for a GPU that one worker has to itself.
-
-    Args:
-        packs: as planned.
-        options: `workers`, the requested number or None.
-        environment: of the workers.
-
-    Returns:
-        The wide packs; the packs as they are on a CPU, or where several workers share the GPU.
-    """
-    if _on_cpu(environment) or worker_count(options, environment) > 1:
-        return packs
-    return merge_packs(packs, GPU_LANES)
-
-
-def worker_count(options: argparse.Namespace, environment: Mapping[str, Any]) -> int:
-    """Return the requested number of workers; by default one a core, or one for a GPU."""
-    if options.workers:
-        return int(options.workers)
-    if not _on_cpu(environment):
-        return 1
-    return available_cores()
-
-
-def _on_cpu(environment: Mapping[str, Any]) -> bool:
-    return str(environment["device"]).startswith("cpu")

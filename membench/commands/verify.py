@@ -31,12 +31,13 @@ from membench.commands.boards import precision_of
 from membench.commands.boards import read_boards
 from membench.commands.boards import train_packs
 from membench.commands.confirm import confirm
+from membench.commands.engines import Engine
+from membench.commands.engines import open_engine
 from membench.commands.selection import names_in_manifest
 from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
-from membench.execution.forkserver import ForkServer
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import Replanned
 from membench.planning.packs import Pack
@@ -51,6 +52,7 @@ from membench.store.store import Store
 from membench.store.store import metrics
 
 if TYPE_CHECKING:
+    from membench.engine.machine import Machine
     from membench.scoring.verification import Deviation
 
 FORGED_SHARE = 0.01  #: of the cells, for which the output says how likely a sample meets one
@@ -90,11 +92,11 @@ def verify(options: argparse.Namespace) -> int:
     Raises:
         MembenchError: a name is unknown, or there is nothing to verify (exit 5).
     """
-    with closing(ForkServer()) as server:
-        return confirm(options, server) if options.fresh else _verify(options, server)
+    with closing(open_engine(options)) as engine:
+        return confirm(options, engine) if options.fresh else _verify(options, engine)
 
 
-def _verify(options: argparse.Namespace, server: ForkServer) -> ExitCode:
+def _verify(options: argparse.Namespace, engine: Engine) -> ExitCode:
     registry = session.load_registry(options)
     say("reading the records")
     contents = Store(options.out / "records").read(damaged_ok=True)
@@ -103,7 +105,7 @@ def _verify(options: argparse.Namespace, server: ForkServer) -> ExitCode:
         return ExitCode.FAILED
     candidates = _candidates(boards, options)
     sample = _draw(candidates, options)
-    trained = _train(sample, options, registry, server)
+    trained = _train(sample, options, registry, engine)
     if trained is None:
         return ExitCode.INTERRUPTED
     verdicts = judge(_with_neighbours(sample, trained), trained)
@@ -165,7 +167,7 @@ def _train(
     sample: Sequence[Drawn],
     options: argparse.Namespace,
     registry: Registry,
-    server: ForkServer,
+    engine: Engine,
 ) -> dict[tuple[str, str], Record] | None:
     """Train the packs of a sample as their records say.
 
@@ -176,7 +178,7 @@ def _train(
     datasets = DatasetLoader(registry, options.data_dir)
     for name in dict.fromkeys(drawn.record.dataset for drawn in sample):
         datasets.is_available(name)  # raises where it is not
-    packs = _packs(sample, options.device)
+    packs = _packs(sample, engine.machine)
     trained: dict[tuple[str, str], Record] = {}
     by_precision: dict[str, list[Pack]] = defaultdict(list)
     for pack in packs:
@@ -185,7 +187,7 @@ def _train(
         # a store of its own, since a key may come once from each precision
         with TemporaryDirectory(prefix="membench-verify-") as folder:
             store = Store(Path(folder) / "records")
-            if not train_packs(group, store, options, registry, server):
+            if not train_packs(group, store, options, registry, engine):
                 return None
             for (key, _), record in store.read().records.items():
                 trained[key, precision] = record
@@ -199,7 +201,7 @@ def _device(asked_for: str, records: Iterable[Record]) -> str:
     return "cpu" if any(is_of_cpu(record) for record in records) else "auto"
 
 
-def _packs(sample: Sequence[Drawn], device: str) -> list[Pack]:
+def _packs(sample: Sequence[Drawn], machine: Machine) -> list[Pack]:
     """Make the packs that have the sample's cells.
 
     Where bits are to be compared, the whole pack is trained that the record was trained in. A
@@ -211,7 +213,7 @@ def _packs(sample: Sequence[Drawn], device: str) -> list[Pack]:
         record, replanned = drawn.record, drawn.board.replanned
         keys = replanned.keys[drawn.id]
         precision = precision_of(record)
-        (here, *_) = session.expected_environments(device, keys.suite.compiled, precision)
+        (here, *_) = machine.environments(keys.suite.compiled, precision)
         if record.numerics and digest(here) == record.env:
             group: tuple[object, ...] = (replanned.manifest.suite, record.env, record.pack)
             _, ids = packs.setdefault(group, (drawn, {}))

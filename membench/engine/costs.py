@@ -89,8 +89,15 @@ def free_memory(device: torch.device) -> int | None:
         return None
     # what earlier packs of this process have given back, and torch has not
     reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return int(MEMORY_SHARE * (free + reusable))
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.get_per_process_memory_fraction(device) * total
+    return int(MEMORY_SHARE * min(free + reusable, own))
+
+
+def share_memory(device: torch.device, sharers: int) -> None:
+    """Let this process take an equal share of a GPU's memory, and leave the rest to others."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(1 / sharers, device)
 
 
 def release_memory(device: torch.device) -> None:

@@ -39,6 +39,8 @@ MAX_FLOPS = 1 << 27  #: of one timed call: a millisecond
 LANES = 5  #: of a step that is timed, as on a CPU (`membench.engine.compiled.GROUP_SIZE`)
 
 Seconds = Sequence[float]  #: of the CPU, for each of several rounds
+#: product -> seconds that it takes in float32 and in bfloat16, one of each for each round
+Timings = Mapping[Product, tuple[Seconds, Seconds]]
 
 
 def plain_products(

@@ -201,6 +201,10 @@ class Display:
         if not self._quiet:
             self._console.print(line, soft_wrap=True)
 
+    def print_notice(self, text: str) -> None:
+        """Print what the user should know beside the packs, above the bars."""
+        self._console.print(Text(printable(text), style="yellow"), soft_wrap=True)
+
     def on_event(self, event: Event) -> None:
         """Show what happened."""
         now = time.monotonic()

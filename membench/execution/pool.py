@@ -1,7 +1,7 @@
-"""Train packs in local worker processes: a pack that breaks its worker costs itself, and no other.
+"""Train packs in workers: a pack that breaks its worker costs itself, and no other.
 
-The command line calls `run_packs`. Workers write records to the store themselves; only messages
-about packs pass through here.
+The command line calls `run_packs`. Where workers live, and how their records come into the store,
+is the factory's affair; only messages about packs pass through here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Any
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.execution.forkserver import ForkServer
-from membench.execution.process import ChildProcess
+from membench.execution.factory import WorkerFactory
+from membench.execution.factory import WorkerProcess
 from membench.execution.process import wait_for_news
-from membench.execution.protocol import TRAINING_MESSAGES
 from membench.execution.protocol import Event
 from membench.execution.queue import Queue
 from membench.execution.signals import Interrupts
@@ -28,13 +27,13 @@ from membench.execution.signals import deferred_signals
 from membench.execution.summary import Failure
 from membench.execution.summary import RunRecorder
 from membench.execution.summary import Summary
-from membench.execution.worker import worker_environ
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
 from membench.store.store import Store
 from membench.text import short
 
 MAX_START_FAILURES = 3  #: workers in a row that did not get ready: the next one would not either
+MAX_START_LOSSES = 100  #: the same for those that lost their machine; many may be on one
 SHUTDOWN_GRACE = 2.0  #: seconds for idle workers to exit
 ENDING_GRACE = 10.0  #: seconds for packs that are about to end when a signal comes
 
@@ -46,6 +45,7 @@ class Limits:
     pack_seconds: float  #: without progress of a pack, compilation included
     start_seconds: float = 180.0  #: for a worker to import torch and the plugins, on a busy machine
     retries: int = 1  #: how often a pack is given to a further worker after one died of it
+    losses: int = 3  #: how often after the machine of one was lost, which is not the pack's fault
     failures: int | None = None  #: failed packs that end the run
 
 
@@ -53,32 +53,33 @@ def run_packs(
     packs: Sequence[Pack],
     *,
     store: Store,
-    command: Sequence[str],
+    factory: WorkerFactory,
     workers: int,
     time_limit: float,
+    environment: Mapping[str, Any] | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
+    on_notice: Callable[[str], None] = lambda text: None,
     retries_on_death: int = 1,
     max_failures: int | None = None,
     reused: int = 0,
-    on_cpu: bool = True,
-    server: ForkServer | None = None,
     follow_up: Callable[[Pack], Sequence[Pack]] = lambda pack: (),
 ) -> Summary:
     """Train all packs, and those that follow from them.
 
     Args:
         packs: what to train.
-        store: where failures are recorded, and where the workers store their records.
-        command: starts a worker; from `membench.execution.worker.worker_command`.
-        workers: how many at a time, each with one thread.
+        store: where failures are recorded, and where the workers' records come.
+        factory: starts the workers.
+        workers: how many at a time.
         time_limit: seconds that a pack may take to its first progress, compilation included, and
             from one progress to the next.
+        environment: that the workers must report when they are ready. One that reports another is
+            let go, and its slot stays empty: no row mixes two. None = whatever they report.
         on_event: called with every event, in this thread.
+        on_notice: called with what the user should know beside the packs, one line.
         retries_on_death: how often a pack is given to a further worker after one died of it.
         max_failures: end the run when so many packs have failed; 1 is `-x`.
         reused: cells that are in the store already, for the summary.
-        on_cpu: whether the workers train on a CPU, where each has one thread to compile with.
-        server: forks the workers, once it is ready; None, or one that cannot: they are spawned.
         follow_up: called with each pack that has ended, when its records are stored; gives packs
             to train too.
 
@@ -86,57 +87,39 @@ def run_packs(
         What became of the cells, and whether a signal ended the run.
 
     Raises:
-        MembenchError: records cannot be stored, or workers cannot start.
+        MembenchError: records cannot be stored, workers cannot start, or none has the environment.
         KeyboardInterrupt: a second signal came before the first had ended the run.
     """
     recorder = RunRecorder(store, on_event)
     limits = Limits(pack_seconds=time_limit, retries=retries_on_death, failures=max_failures)
-    environ = worker_environ(on_cpu)
-    starter = _Starter(command, environ, server)
-    pool = _Pool(packs, starter, workers, limits, recorder, follow_up)
+    crew = _Crew(factory=factory, size=workers, environment=environment, on_notice=on_notice)
+    pool = _Pool(packs, crew, limits, recorder, follow_up)
     try:
         with deferred_signals() as signals:
             pool.run(signals)
             return recorder.summary(reused, signals.seen)
     finally:
         pool.close()
+        factory.close()
         recorder.close()
 
 
-@dataclass(frozen=True)
-class _Starter:
-    """Starts worker processes: a server forks them, or a command spawns them."""
+@dataclass(frozen=True, kw_only=True)
+class _Crew:
+    """Who works in a run: as `run_packs` was told."""
 
-    command: Sequence[str]
-    environ: Mapping[str, str]
-    server: ForkServer | None
-
-    def loading(self) -> list[ChildProcess]:
-        """Return the server while it is worth waiting for."""
-        if self.server is None or self.server.process is None or not self.server.is_loading():
-            return []
-        return [self.server.process]
-
-    def start(self, time_limit: float) -> ChildProcess:
-        """Start a worker, and give it so many seconds to be ready."""
-        process = None
-        if self.server is not None and self.server.is_ready:
-            process = self.server.fork(
-                self.command, message_kinds=TRAINING_MESSAGES, time_limit=time_limit
-            )
-        return process or ChildProcess.spawn(
-            lambda message_fd: [*self.command, "--fd", str(message_fd)],
-            environ=self.environ,
-            message_kinds=TRAINING_MESSAGES,
-            time_limit=time_limit,
-        )
+    factory: WorkerFactory
+    size: int
+    environment: Mapping[str, Any] | None
+    on_notice: Callable[[str], None]
 
 
 class _Worker:
-    """A training process, as the pool sees it."""
+    """A worker, and what the pool knows of it."""
 
-    def __init__(self, process: ChildProcess) -> None:
+    def __init__(self, process: WorkerProcess, idle_seconds: float) -> None:
         self.process = process
+        self._idle_seconds = idle_seconds  #: after which it is let go
         self.ready = False
         self.retired = False  #: it has said that it ends, and wants no other pack
         self.compiled: set[ProgramId] = set()  #: programs of the packs that it was given
@@ -166,7 +149,7 @@ class _Worker:
             self.retired = self.retired or bool(message.get("last", False))
             if message["kind"] in ("ready", "stored"):
                 self.ready = True
-                self.process.set_time_limit(float("inf"))
+                self.process.set_time_limit(self._idle_seconds)
             elif message["kind"] == "progress":
                 self._note_progress(float(message.get("done", 0.0)))
         return messages
@@ -199,22 +182,23 @@ class _Pool:
     def __init__(
         self,
         packs: Sequence[Pack],
-        starter: _Starter,
-        size: int,
+        crew: _Crew,
         limits: Limits,
         recorder: RunRecorder,
         follow_up: Callable[[Pack], Sequence[Pack]],
     ) -> None:
         self._queue = Queue(packs)
         self._follow_up = follow_up
-        self._starter = starter
-        self._size = size
+        self._crew = crew
         self._limits = limits
         self._recorder = recorder
         self._workers: dict[int, _Worker] = {}  #: by slot, 0 to size - 1
         self._running: dict[int, Pack] = {}  #: slot -> the pack that its worker trains
         self._crashes: Counter[Pack] = Counter()  #: how many workers died of a pack
-        self._start_failures = 0  #: in a row
+        self._losses: Counter[Pack] = Counter()  #: how many workers of a pack lost their machine
+        self._closed_slots: set[int] = set()  #: whose workers have another environment
+        #: workers in a row that did not get ready, by whether they lost their machine
+        self._start_failures: Counter[bool] = Counter()
 
     def run(self, signals: Interrupts) -> None:
         """Train until every pack has ended, or a signal or too many failures end the run."""
@@ -267,13 +251,16 @@ class _Pool:
 
     def _start_workers(self) -> None:
         """Start workers for the packs that no idle one will take, once it is known how."""
-        if self._starter.loading():
+        factory = self._crew.factory
+        if factory.loading():
             return
         idle = len(self._workers) - len(self._running)
         needed = max(0, len(self._queue) - idle)
-        free_slots = [slot for slot in range(self._size) if slot not in self._workers]
+        taken = self._workers.keys() | self._closed_slots
+        free_slots = [slot for slot in range(self._crew.size) if slot not in taken]
         for slot in free_slots[:needed]:
-            self._workers[slot] = _Worker(self._starter.start(self._limits.start_seconds))
+            process = factory.start(slot, self._limits.start_seconds)
+            self._workers[slot] = _Worker(process, factory.idle_seconds)
 
     def _is_idle(self, slot: int, worker: _Worker) -> bool:
         if worker.retired or slot in self._running:
@@ -299,7 +286,7 @@ class _Pool:
         """Wait until there is something to do for a worker, a signal comes, or the time is over."""
         processes = [worker.process for worker in self._workers.values()]
         wait_for_news(
-            processes + self._starter.loading(),
+            [*processes, *self._crew.factory.loading()],
             wakeup_fds=[] if signals.fd is None else [signals.fd],
             timeout=timeout,
         )
@@ -319,10 +306,14 @@ class _Pool:
         if pack is None:
             if not worker.ready:
                 self._count_start_failure(worker)
+        elif process.host_lost and self._losses[pack] < self._limits.losses:
+            self._losses[pack] += 1
+            self._retry(slot, pack, process.exit_reason)
         elif process.timed_out:
             seconds = self._limits.pack_seconds
             self._fail(slot, pack, "timeout", f"no progress within {seconds:g} s")
         elif self._crashes[pack] < self._limits.retries:
+            self._crashes[pack] += 1
             self._retry(slot, pack, f"worker died: {process.exit_reason}")
         else:
             self._fail(slot, pack, "failed", f"worker died: {process.exit_reason}")
@@ -334,9 +325,30 @@ class _Pool:
             if message["kind"] == "broken":
                 raise MembenchError(short(message["reason"]), ExitCode(message["code"]))
             if message["kind"] == "ready":
-                self._start_failures = 0
+                self._start_failures.clear()
+                self._check_environment(slot, worker, message.get("environment"))
             elif slot in self._running:
                 self._handle_message(slot, self._running[slot], message)
+
+    def _check_environment(
+        self, slot: int, worker: _Worker, environment: Mapping[str, Any] | None
+    ) -> None:
+        """Let a worker end whose records would be of another environment than the run's.
+
+        Raises:
+            MembenchError: no slot is left.
+        """
+        expected = self._crew.environment
+        if expected is None or environment == expected:
+            return
+        worker.retired = True
+        worker.process.close_stdin()
+        self._closed_slots.add(slot)
+        difference = _differences(environment or {}, expected)
+        notice = f"worker {slot} is not used, since no row mixes environments: {difference}"
+        self._crew.on_notice(notice)
+        if len(self._closed_slots) == self._crew.size:
+            raise MembenchError(f"no worker has the environment that was planned: {notice}")
 
     def _handle_message(self, slot: int, pack: Pack, message: dict[str, Any]) -> None:
         """Handle a message about the pack that a worker trains."""
@@ -365,14 +377,14 @@ class _Pool:
 
     def _retry(self, slot: int, pack: Pack, reason: str) -> None:
         del self._running[slot]
-        self._crashes[pack] += 1
         self._queue.put_back(pack)
         self._recorder.emit(Event(kind="retry", worker=slot, pack=pack, reason=reason))
 
     def _count_start_failure(self, worker: _Worker) -> None:
-        self._start_failures += 1
-        if self._start_failures == MAX_START_FAILURES:
-            process = worker.process
+        process = worker.process
+        self._start_failures[process.host_lost] += 1
+        most = MAX_START_LOSSES if process.host_lost else MAX_START_FAILURES
+        if self._start_failures[process.host_lost] == most:
             reason = process.exit_reason
             if not process.timed_out:
                 reason = f"worker died: {reason}"
@@ -397,3 +409,13 @@ class _Pool:
             if not alive or seconds_left <= 0:
                 return
             wait_for_news(alive, timeout=seconds_left)
+
+
+def _differences(environment: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Say in which fields an environment differs: `device is X here, Y in this run`."""
+    fields = []
+    for name in sorted(environment.keys() | expected.keys()):
+        here, planned = environment.get(name), expected.get(name)
+        if here != planned:
+            fields.append(f"{name} is {here} there, {planned} in this run")
+    return short("; ".join(fields), 300)

@@ -18,10 +18,10 @@ from typing import Any
 from membench.files import write_all
 from membench.planning.packs import Pack
 
-#: Kinds of message of a training worker. `ready`: it waits for a pack. `started`, `progress` (with
-#: `done` in [0, 1]; 0 when all is compiled), `stored`, `raised`: about the pack that it was given;
-#: `stored` with `last`: it ends now and wants no other pack. `broken`: it cannot work at all, with
-#: a `reason` and an exit `code`.
+#: Kinds of message of a training worker. `ready`: it waits for a pack, in this `environment` as
+#: long as it compiles nothing. `started`, `progress` (with `done` in [0, 1]; 0 when all is
+#: compiled), `stored`, `raised`: about the pack that it was given; `stored` with `last`: it ends
+#: now and wants no other pack. `broken`: it cannot work at all, with a `reason` and an exit `code`.
 TRAINING_MESSAGES = ("ready", "started", "progress", "stored", "raised", "broken")
 MAX_MESSAGE = 1 << 20  #: bytes; a longer line is not a message
 

@@ -34,6 +34,7 @@ from membench.engine.spoilt import is_process_spoilt
 from membench.errors import ExitCode
 from membench.errors import InputsChangedError
 from membench.errors import MembenchError
+from membench.execution.process import available_cores
 from membench.execution.protocol import send
 from membench.files import cache_folder
 from membench.planning.packs import Pack
@@ -77,6 +78,7 @@ def worker_command(
     plugins: Iterable[str] = (),
     data: Path | None = None,
     trainer: str | None = None,
+    sharers: int = 1,
 ) -> list[str]:
     """Return the command that starts a worker, for `run_packs`.
 
@@ -86,6 +88,7 @@ def worker_command(
         plugins: files, folders or modules, as `discover` takes them.
         data: where the data sets lie; default: `membench.data.data_folder`.
         trainer: `module:function` to call instead of `membench.engine.train.train_pack`.
+        sharers: how many workers there are for each GPU.
     """
     command = [sys.executable, "-m", "membench.execution.worker"]
     command += ["--out", str(folder), "--device", device]
@@ -95,27 +98,32 @@ def worker_command(
         command += ["--data-dir", str(data)]
     if trainer:
         command += ["--trainer", trainer]
+    if sharers > 1:
+        command += ["--sharers", str(sharers)]
     return command
 
 
-def worker_environ(on_cpu: bool = True) -> dict[str, str]:
+def worker_environ(gpu_workers: int = 0) -> dict[str, str]:
     """Return the environment variables of a worker; those that the user has set stay as they are.
 
     Among them are those of Inductor: where it keeps what it has compiled, and that it need not find
     out, in 7 s, what the C++ compiler can do (`membench.engine.compiled.lower` asks if need be).
 
     Args:
-        on_cpu: whether it trains on a CPU. A GPU has one worker, which compiles with as many
-            threads as Inductor likes: with one, the other cores would wait for it.
+        gpu_workers: how many workers train on GPUs here; 0: they train on the CPU, a core each. One
+            alone compiles with as many threads as Inductor likes, several share the cores: with one
+            thread each, the other cores would wait for them.
     """
-    one_thread = dict(ONE_THREAD)
-    if not on_cpu:
-        del one_thread["TORCHINDUCTOR_COMPILE_THREADS"]
+    threads = dict(ONE_THREAD)
+    if gpu_workers == 1:
+        del threads["TORCHINDUCTOR_COMPILE_THREADS"]
+    elif gpu_workers > 1:
+        threads["TORCHINDUCTOR_COMPILE_THREADS"] = str(max(1, available_cores() // gpu_workers))
     inductor = {
         "TORCHINDUCTOR_CACHE_DIR": str(cache_folder() / "compiled" / _machine()),
         "TORCHINDUCTOR_VEC_ISA_OK": "1",
     }
-    return {**KEEP_FREED_MEMORY, **one_thread, **inductor, **os.environ}
+    return {**KEEP_FREED_MEMORY, **threads, **inductor, **os.environ}
 
 
 @cache
@@ -141,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trainer = _load_trainer(options)
         with Store(Path(options.out)).writer() as writer:
-            send(options.fd, "ready")
+            send(options.fd, "ready", environment=trainer.environment)
             for line in pack_lines:
                 _train_pack(Pack.from_json(json.loads(line)), trainer, writer, options.fd)
                 if is_process_spoilt():
@@ -166,6 +174,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trainer", help="module:function to call instead of the engine's train_pack"
     )
+    parser.add_argument("--sharers", type=int, default=1, help="number of workers of one GPU")
     return parser.parse_args(arguments)
 
 
@@ -193,6 +202,7 @@ class PackTrainer:
 
     train: Callable[[Pack, Progress], list[Record]]
     versions: Callable[[Pack], dict[str, Any]]  #: the environment, before any record is made
+    environment: dict[str, Any]  #: that of a pack that is not compiled
 
 
 def _load_trainer(options: argparse.Namespace) -> PackTrainer:
@@ -203,9 +213,11 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
         return PackTrainer(
             train=lambda pack, progress: function(pack, None, options.device, progress),
             versions=lambda pack: {},
+            environment={},
         )
     import torch
 
+    from membench.engine.costs import share_memory
     from membench.engine.environment import configure_torch
     from membench.engine.environment import resolve_device
     from membench.engine.environment import worker_environment
@@ -214,14 +226,16 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
     from membench.registry.registry import discover
 
     configure_torch()
-    device = resolve_device(options.device)
+    device = torch.device(resolve_device(options.device))
+    if options.sharers > 1:
+        share_memory(device, options.sharers)
     registry = discover(options.plugin)
     state = ProcessState.now()
 
     def train(pack: Pack, progress: Progress) -> list[Record]:
         plugins = registry.for_study(pack.study)
         _check_code(pack, plugins)
-        records = train_pack(pack, plugins, device, progress)
+        records = train_pack(pack, plugins, str(device), progress)
         altered = state.alterations()
         if altered:
             culprit = ", ".join(sorted(pack.foreign_files)) or pack.id
@@ -233,9 +247,8 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
 
     return PackTrainer(
         train=train,
-        versions=lambda pack: worker_environment(
-            torch.device(device), pack.compiled, pack.precision
-        ),
+        versions=lambda pack: worker_environment(device, pack.compiled, pack.precision),
+        environment=worker_environment(device, compiled=False),
     )
 
 

@@ -24,6 +24,7 @@ from membench.cli import main
 from membench.commands import session
 from membench.commands import training
 from membench.commands.phases import SecondPhase
+from membench.engine.machine import describe_machine
 from membench.planning.inputs import DatasetLoader
 from membench.planning.plan import Plan
 from membench.records import Cell
@@ -129,7 +130,7 @@ def build(size: Size, folder: Path) -> None:
     options = build_parser().parse_args(["run", *_words(folder)])
     registry = session.load_registry(options)
     planned = session.plan_suite(options, registry, DatasetLoader(registry, options.data_dir))
-    environment = session.expected_environments("cpu", planned.suite.compiled)[0]
+    environment = describe_machine("cpu").environments(planned.suite.compiled)[0]
     env = digest(environment)
     store = Store(folder / "board" / "records")
     committed = Committed.read()

@@ -19,6 +19,7 @@ from membench.commands.precision import compiled_environments
 from membench.commands.precision import describe_choices
 from membench.engine import environment
 from membench.engine import matmul_trial
+from membench.engine.machine import describe_machine
 from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
@@ -35,7 +36,7 @@ class Trials:
         self.outcomes = outcomes
         self.measured: list[str] = []
 
-    def measure(self, task: Task, data_folder: Path | None) -> Choice | None:
+    def measure(self, task: Task, folder: Path | None, time_products: object) -> Choice | None:
         self.measured.append(task.name)
         return self.outcomes[task.architecture]
 
@@ -65,7 +66,9 @@ def task(architecture: str, *keys: str) -> Task:
 
 
 def choose(store: Store, *tasks: Task, **options: Any) -> dict[str, Choice]:
-    return choose_precisions(tasks, store, store.read(), device="cpu", **options)
+    machine = describe_machine("cpu")
+    trial = {"machine": machine, "time_products": matmul_trial.time_products}
+    return choose_precisions(tasks, store, store.read(), **trial, **options)
 
 
 def store_record(store: Store, architecture: str, env: str, **fields: Any) -> Record:
@@ -76,7 +79,7 @@ def store_record(store: Store, architecture: str, env: str, **fields: Any) -> Re
 
 
 def env_of(chosen: str) -> str:
-    return digest(session.expected_environments("cpu", True, chosen)[0])
+    return digest(describe_machine("cpu").environments(True, chosen)[0])
 
 
 def test_two_tasks_are_measured_once_and_may_differ(store: Store, trials: Trials) -> None:
@@ -124,15 +127,16 @@ def test_nothing_is_chosen_where_no_trial_is_needed(
     monkeypatch.setattr(environment, "needs_trial", lambda device: False)
     assert choose(store, task("mlp", "1")) == {}
     assert trials.measured == [] and not store.folder.exists()
-    usual = session.expected_environments("cpu", compiled=True)
-    assert compiled_environments({}, "cpu") == usual
+    machine = describe_machine("cpu")
+    assert compiled_environments({}, machine) == machine.environments(compiled=True)
 
 
 def test_the_environments_of_both_precisions_count_that_of_bfloat16_first() -> None:
-    both = compiled_environments({"dots/cnn": SLOW, "dots/mlp": FAST}, "cpu")
+    machine = describe_machine("cpu")
+    both = compiled_environments({"dots/cnn": SLOW, "dots/mlp": FAST}, machine)
     assert [environment["precision"] for environment in both] == ["medium", "highest"]
-    (one,) = compiled_environments({"dots/cnn": SLOW}, "cpu")
-    assert one == {**session.expected_environments("cpu", True)[0], "precision": "highest"}
+    (one,) = compiled_environments({"dots/cnn": SLOW}, machine)
+    assert one == {**machine.environments(compiled=True)[0], "precision": "highest"}
 
 
 def test_the_trial_of_a_shipped_network_gives_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +149,11 @@ def test_the_trial_of_a_shipped_network_gives_a_choice(monkeypatch: pytest.Monke
         registry=plugins,
         keys={"1"},
     )
-    choice = precision._measure(digits, None)
+    choice = precision._measure(digits, None, matmul_trial.time_products)
     assert choice is not None and choice.speed is not None and choice.speed > 0
     assert choice.precision in ("medium", "highest")
     missing = Task(dataset="digits", architecture="no-such", recipe=Recipe(), registry=plugins)
-    assert precision._measure(missing, None) is None
+    assert precision._measure(missing, None, matmul_trial.time_products) is None
 
 
 class Options:

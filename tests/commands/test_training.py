@@ -16,9 +16,11 @@ from membench.api import Split
 from membench.commands import reproduce
 from membench.commands import study_jobs
 from membench.commands import training
+from membench.commands.engines import LocalEngine
 from membench.commands.precision import Choice
 from membench.commands.study_jobs import StudyJob
 from membench.commands.training import TrainingJob
+from membench.engine.machine import Machine
 from membench.execution.forecast import Expected
 from membench.execution.forkserver import ForkServer
 from membench.execution.summary import Summary
@@ -93,21 +95,55 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return Summary()
 
     monkeypatch.setattr(training, "run_packs", run_packs)
-    monkeypatch.setattr(training, "start_server", lambda *arguments: None)
     return arguments
 
 
+class OfMachine(LocalEngine):
+    """The local engine of a machine that is not this one; nothing is started."""
+
+    def __init__(self, device: str, gpus: tuple[str, ...] = (), workers: int | None = None) -> None:
+        super().__init__(Namespace(**{**vars(OPTIONS), "workers": workers}), ForkServer())
+        eager = {"device": f"{device} by name", "torch": "2"}
+        self.machine = Machine(
+            device=device, processor="", needs_trial=False, eager=[eager], compiled={}
+        )
+        self._gpus = gpus
+
+    def prepare(self, compiled: bool) -> None: ...
+
+
 @pytest.mark.parametrize(
-    ("device", "widths", "on_cpu"), [("cpu AVX512", [15, 15, 15, 5], True), ("H100", [50], False)]
+    ("engine", "widths"),
+    [
+        (OfMachine("cpu", workers=2), [15, 15, 15, 5]),
+        (OfMachine("cuda", ("0",)), [50]),
+        (OfMachine("cuda", ("0", "1")), [50]),
+        (OfMachine("cuda", ("0", "1"), workers=2), [50]),
+        (OfMachine("cuda", ("0", "1"), workers=3), [15, 15, 15, 5]),
+    ],
 )
-def test_a_study_s_packs_are_wide_on_a_gpu(
-    tmp_path: Path, given: dict[str, Any], device: str, widths: list[int], on_cpu: bool
+def test_a_study_s_packs_are_wide_where_each_worker_has_a_gpu(
+    tmp_path: Path, given: dict[str, Any], engine: OfMachine, widths: list[int]
 ) -> None:
     store = Store(tmp_path / "records")
-    job = training_job(study_job(num_seeds=50), {"device": device, "torch": "2"})
-    training.train_missing(job, store, OPTIONS, ForkServer())
+    job = training_job(study_job(num_seeds=50), {"device": "named", "torch": "2"})
+    training.train_missing(job, store, OPTIONS, engine)
     assert [len(pack.cells) for pack in given["packs"]] == widths
-    assert given["on_cpu"] == on_cpu
+    assert given["environment"] == {"device": f"{engine.machine.device} by name", "torch": "2"}
+
+
+def test_there_is_a_worker_a_gpu_unless_another_number_is_asked_for(tmp_path: Path) -> None:
+    store = Store(tmp_path / "records")
+    four = ("0", "1", "2", "3")
+    assert OfMachine("cuda", four).workers == 4
+    assert OfMachine("cuda").workers == 1  # torch sees a GPU, and no list of them
+    assert OfMachine("cuda", four, workers=3).workers == 3
+    alone = OfMachine("cuda", four).factory(store)
+    assert "--sharers" not in alone.command and alone.gpus == four
+    crowded = OfMachine("cuda", four, workers=5).factory(store)
+    assert crowded.command[-2:] == ["--sharers", "2"]
+    on_cpu = OfMachine("cpu", four, workers=5).factory(store)
+    assert "--sharers" not in on_cpu.command and on_cpu.gpus == ()
 
 
 class Confirming:
@@ -136,7 +172,7 @@ def test_packs_that_follow_are_given_to_the_pool_as_wide_and_as_precise_as_the_o
         precisions={"dots/mlp": Choice(precision="highest")},
         follow_up=Confirming(further),
     )
-    training.train_missing(job, store, OPTIONS, ForkServer())
+    training.train_missing(job, store, OPTIONS, OfMachine("cuda", ("0",)))
     followed = given["follow_up"](given["packs"][0])
     assert [len(pack.cells) for pack in followed] == [30]  # joined for the GPU
     assert {pack.precision for pack in followed} == {"highest"}
@@ -161,7 +197,7 @@ def test_compiled_packs_are_given_the_precision_of_their_task(
     (plan,) = study.plans
     study = replace(study, plans=(replace(plan, arm=replace(plan.arm, compiled=is_compiled)),))
     job = training_job(study, {"device": "cpu", "torch": "2"}, precisions=choices)
-    training.train_missing(job, store, OPTIONS, ForkServer())
+    training.train_missing(job, store, OPTIONS, OfMachine("cpu"))
     assert {pack.precision for pack in given["packs"]} == {precision}
     assert "fp32 products: bfloat16 is 0.5x fp32 here (dots/mlp)" in capsys.readouterr().out
 

@@ -609,7 +609,27 @@ def test_memory_that_torch_has_cached_counts_as_free(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 900)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)
     assert costs.free_memory(torch.device("cuda")) == costs.MEMORY_SHARE * 800
+
+
+def test_workers_of_one_gpu_share_its_memory_whoever_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shares: list[float] = []
+    device = torch.device("cuda")
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, where: shares.append(share)
+    )
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda where: shares[-1])
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda where: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda where: 0)
+    costs.share_memory(torch.device("cpu"), 2)
+    assert shares == []
+    costs.share_memory(device, 2)
+    for free, usable in ((1000, 500), (600, 500), (300, 300)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where, free=free: (free, 1000))
+        assert costs.free_memory(device) == costs.MEMORY_SHARE * usable
 
 
 def test_a_lane_s_memory_is_its_state_twice_and_what_is_alive_in_a_step_and_in_a_reading() -> None:

@@ -14,6 +14,7 @@ import pytest
 from support.processes import processes_with
 from support.processes import wait_until
 from support.trainers import REPO
+from support.trainers import local_workers
 from support.trainers import make_pack
 
 from membench.execution.forkserver import ForkServer
@@ -53,8 +54,9 @@ def children_of(pid: int) -> list[int]:
 
 def train(store: Store, server: ForkServer, *packs: Pack, **options: object) -> Summary:
     command = worker_command(store.folder, device="cpu", trainer="support.trainers:train")
-    defaults = {"store": store, "command": command, "workers": 2, "time_limit": 20.0}
-    return run_packs(packs, **{**defaults, **options}, server=server)
+    factory = local_workers(command, server)
+    defaults = {"store": store, "factory": factory, "workers": 2, "time_limit": 20.0}
+    return run_packs(packs, **{**defaults, **options})
 
 
 def forked_by(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
@@ -161,7 +163,7 @@ def test_a_preparation_runs_beside_the_workers_and_may_fail(
 DRIVER = """
 import sys
 from pathlib import Path
-from support.trainers import make_pack
+from support.trainers import local_workers, make_pack
 from membench.execution.forkserver import ForkServer
 from membench.execution.pool import run_packs
 from membench.execution.worker import worker_command, worker_environ
@@ -174,8 +176,8 @@ command = worker_command(store.folder, trainer="support.trainers:train")
 packs = [make_pack("children"), make_pack("hold-the-gil")]
 def print_event(event):
     print(event.kind, server.is_ready, flush=True)
-run_packs(packs, store=store, command=command, workers=2, time_limit=100, on_event=print_event,
-          server=server)
+factory = local_workers(command, server)
+run_packs(packs, store=store, factory=factory, workers=2, time_limit=100, on_event=print_event)
 """
 
 

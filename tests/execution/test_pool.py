@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from support.processes import processes_with
 from support.processes import wait_until
 from support.suites import shipped_suite
 from support.trainers import REPO
+from support.trainers import local_workers
 from support.trainers import make_pack
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.execution import worker
 from membench.execution.pool import run_packs
 from membench.execution.protocol import Event
 from membench.execution.summary import Summary
@@ -50,7 +53,12 @@ command = worker_command(store.folder, trainer="support.trainers:train")
 def print_event(event):
     print(event.kind, event.pack.id, flush=True)
 summary = run_packs(
-    packs, store=store, command=command, workers=2, time_limit=100, on_event=print_event
+    packs,
+    store=store,
+    factory=local_workers(command),
+    workers=2,
+    time_limit=100,
+    on_event=print_event,
 )
 print("summary", summary.ok, summary.interrupted, summary.lost, flush=True)
 """
@@ -71,9 +79,10 @@ def store(tmp_path: Path) -> Store:
 def run(store: Store) -> Callable[..., Summary]:
     """`run_packs` with two workers, the trainer of these tests, and a short time limit."""
 
-    def run(*packs: Pack, **options: object) -> Summary:
-        command = worker_command(store.folder, device="cpu", trainer="support.trainers:train")
-        defaults = {"store": store, "command": command, "workers": 2, "time_limit": 20.0}
+    def run(*packs: Pack, command: Sequence[str] = (), **options: object) -> Summary:
+        default = worker_command(store.folder, device="cpu", trainer="support.trainers:train")
+        factory = local_workers(command or default)
+        defaults = {"store": store, "factory": factory, "workers": 2, "time_limit": 20.0}
         return run_packs(packs, **{**defaults, **options})
 
     return run
@@ -190,15 +199,16 @@ def test_a_pack_that_reports_the_same_progress_again_and_again_ends_at_its_time_
     assert (summary.ok, summary.timeout) == (0, 2)
 
 
-@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("gpu_workers", [0, 1, 3])
 @pytest.mark.parametrize("chosen", [{}, {"TORCHINDUCTOR_COMPILE_THREADS": "5"}])
 def test_a_worker_s_thread_variables_are_those_of_its_device_or_the_user_s(
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    on_cpu: bool,
+    gpu_workers: int,
     chosen: dict[str, str],
 ) -> None:
+    monkeypatch.setattr(worker, "available_cores", lambda: 8)
     for name in ONE_THREAD:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -207,13 +217,14 @@ def test_a_worker_s_thread_variables_are_those_of_its_device_or_the_user_s(
     printed = tmp_path / "printed"
     command = ["sh", "-c", f"env > {printed}; exit 1"]
     with pytest.raises(MembenchError, match="workers cannot start"):
-        run_packs(
-            [make_pack()], store=store, command=command, workers=1, time_limit=9, on_cpu=on_cpu
-        )
+        factory = local_workers(command, gpu_workers=gpu_workers)
+        run_packs([make_pack()], store=store, factory=factory, workers=1, time_limit=9)
     variables = dict(line.split("=", 1) for line in printed.read_text().splitlines() if "=" in line)
     expected = {**ONE_THREAD, "OMP_NUM_THREADS": "3", **chosen}
-    if not on_cpu and not chosen:
+    if gpu_workers == 1 and not chosen:
         del expected["TORCHINDUCTOR_COMPILE_THREADS"]
+    if gpu_workers == 3 and not chosen:
+        expected["TORCHINDUCTOR_COMPILE_THREADS"] = "2"
     assert {name: variables[name] for name in ONE_THREAD if name in variables} == expected
 
 
@@ -488,7 +499,8 @@ def test_the_engine_trains_in_a_worker_and_a_plugins_error_names_its_line(
     )
     packs = [pack for pack in plan.packs() if pack.cells[0].regularizer in ("none", "mistyped")]
     command = worker_command(store.folder, device="cpu", plugins=[str(plugin)])
-    summary = run_packs(packs, store=store, command=command, workers=1, time_limit=100)
+    factory = local_workers(command)
+    summary = run_packs(packs, store=store, factory=factory, workers=1, time_limit=100)
     assert summary.ok == sum(
         len(pack.cells) for pack in packs if pack.cells[0].regularizer == "none"
     )

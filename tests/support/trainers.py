@@ -11,12 +11,16 @@ import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from membench.api import Recipe
 from membench.api import Split
 from membench.engine.spoilt import mark_process
+from membench.execution.forkserver import ForkServer
+from membench.execution.local import LocalWorkers
+from membench.execution.worker import worker_environ
 from membench.planning.packs import Pack
 from membench.planning.packs import PluginCode
 from membench.records import Cell
@@ -26,6 +30,17 @@ from membench.records import digest
 Progress = Callable[[float], None]
 
 REPO = Path(__file__).parents[2]
+
+
+def local_workers(
+    command: Sequence[str],
+    server: ForkServer | None = None,
+    gpu_workers: int = 0,
+    gpus: Sequence[str] = (),
+) -> LocalWorkers:
+    """Return what starts workers by a command, with the environment variables of a run."""
+    environ = worker_environ(gpu_workers)
+    return LocalWorkers(command=command, environ=environ, server=server, gpus=gpus)
 
 
 def make_pack(
@@ -169,6 +184,12 @@ def _spoil_the_process(pack: Pack) -> None:
     mark_process()
 
 
+def _show_gpus(pack: Pack) -> None:
+    """Note which GPUs this process sees, and train nothing else in it."""
+    _note(pack, f"{pack.id} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+    mark_process()
+
+
 BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "raise": _raise,
     "exit": lambda pack: sys.exit(4),
@@ -186,6 +207,7 @@ BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "nearly-done": _wait_to_end,
     "note": lambda pack: _note(pack, pack.id),
     "spoil": _spoil_the_process,
+    "show-gpus": _show_gpus,
     "slow": lambda pack: time.sleep(0.05),
     "fill-the-disk": lambda pack: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
 }

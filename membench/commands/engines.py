@@ -1,0 +1,161 @@
+"""Where a command's packs are trained, and what it must know of the machines there.
+
+A command opens one engine with `open_engine`. It plans with the engine's `machine`, and
+`membench.commands.training` hands the engine's workers to the pool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+from typing import Any
+
+from membench.execution.factory import WorkerFactory
+from membench.execution.forkserver import ForkServer
+from membench.execution.local import LocalWorkers
+from membench.execution.local import visible_gpus
+from membench.execution.process import available_cores
+from membench.execution.worker import worker_command
+from membench.execution.worker import worker_environ
+from membench.store.store import Store
+
+if TYPE_CHECKING:
+    from membench.engine.machine import Machine
+    from membench.engine.matmul_trial import Timings
+    from membench.engine.products import Product
+
+
+class Engine(ABC):
+    """Trains the packs of one command.
+
+    Args:
+        options: of the command: device, workers, plugins, data_dir.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+
+    @property
+    @abstractmethod
+    def machine(self) -> Machine:
+        """The machine of the workers.
+
+        Raises:
+            MembenchError: the device that is requested is not there.
+        """
+
+    @property
+    @abstractmethod
+    def places(self) -> int:
+        """How many workers there is a core for, or a GPU."""
+
+    @property
+    def workers(self) -> int:
+        """How many workers train at a time."""
+        return int(self._options.workers or self.places)
+
+    @property
+    def has_gpu_each(self) -> bool:
+        """Whether each worker has a GPU to itself."""
+        return not self.machine.on_cpu and self.workers <= self.places
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The environment that a worker must report when it is ready."""
+        return self.machine.environments(compiled=False)[0]
+
+    def prepare(self, compiled: bool) -> None:
+        """Begin, beside the planning, with what the workers need; `compiled`: they compile."""
+        del compiled
+
+    @abstractmethod
+    def time_products(self, products: Mapping[Product, int]) -> Timings:
+        """Do as `membench.engine.matmul_trial.time_products` where the workers are."""
+
+    @abstractmethod
+    def factory(self, store: Store) -> WorkerFactory:
+        """Return what starts the workers, whose records come into the store."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class LocalEngine(Engine):
+    """Processes of this machine: one a core, or one a GPU.
+
+    Args:
+        options: of the command.
+        server: forks the workers, once it is started.
+    """
+
+    def __init__(self, options: argparse.Namespace, server: ForkServer) -> None:
+        super().__init__(options)
+        self._server = server
+
+    @cached_property
+    def machine(self) -> Machine:
+        """This machine."""
+        from membench.engine.machine import describe_machine
+
+        return describe_machine(self._options.device)
+
+    @property
+    def places(self) -> int:
+        """The cores that this process may use, or the GPUs."""
+        return available_cores() if self.machine.on_cpu else max(1, len(self._gpus))
+
+    def prepare(self, compiled: bool) -> None:
+        """Let the workers' modules be imported, if workers may be forked.
+
+        Workers that may use a GPU are not.
+        """
+        if self._options.device == "cuda" or os.path.exists("/dev/nvidiactl"):
+            return
+        environ = worker_environ()
+        modules, preparation = ["membench.engine.train"], ""
+        if compiled:
+            modules.append("membench.engine.compiled")
+            if not os.path.exists(environ["TORCHINDUCTOR_CACHE_DIR"]):
+                preparation = "membench.engine.compiled:compile_headers"
+        self._server.start(modules, environ, preparation)
+
+    def time_products(self, products: Mapping[Product, int]) -> Timings:
+        """Time products in this process."""
+        from membench.engine import matmul_trial
+
+        return matmul_trial.time_products(products)
+
+    def factory(self, store: Store) -> LocalWorkers:
+        """Return what starts processes, which write the store themselves."""
+        options, on_cpu = self._options, self.machine.on_cpu
+        gpus = () if on_cpu else self._gpus
+        command = worker_command(
+            store.folder,
+            device=options.device,
+            plugins=options.plugins,
+            data=options.data_dir,
+            sharers=-(-self.workers // len(gpus)) if gpus else 1,  # rounded up
+        )
+        environ = worker_environ(gpu_workers=0 if on_cpu else self.workers)
+        return LocalWorkers(command=command, environ=environ, server=self._server, gpus=gpus)
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.close()
+
+    @cached_property
+    def _gpus(self) -> tuple[str, ...]:
+        import torch
+
+        return visible_gpus(os.environ, torch.cuda.device_count())
+
+
+def open_engine(options: argparse.Namespace) -> Engine:
+    """Return the engine of a command; it is to be closed."""
+    return LocalEngine(options, ForkServer())
