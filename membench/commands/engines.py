@@ -1,4 +1,4 @@
-"""Where a command's packs are trained, and what it must know of the machines there.
+"""Where a command's packs are trained, `--engine`, and what it must know of the machines there.
 
 A command opens one engine with `open_engine`. It plans with the engine's `machine`, and
 `membench.commands.training` hands the engine's workers to the pool.
@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from membench.errors import MembenchError
 from membench.execution.factory import WorkerFactory
 from membench.execution.forkserver import ForkServer
 from membench.execution.local import LocalWorkers
 from membench.execution.local import visible_gpus
 from membench.execution.process import available_cores
+from membench.execution.ray_host import Task
+from membench.execution.ray_host import code_digest
+from membench.execution.ray_workers import Cluster
+from membench.execution.ray_workers import Node
+from membench.execution.ray_workers import RayWorkers
 from membench.execution.worker import worker_command
 from membench.execution.worker import worker_environ
+from membench.registry.luggage import pack_luggage
 from membench.store.store import Store
 
 if TYPE_CHECKING:
@@ -156,6 +165,99 @@ class LocalEngine(Engine):
         return visible_gpus(os.environ, torch.cuda.device_count())
 
 
+class RayEngine(Engine):
+    """Actors of a Ray cluster: one a core, or one a GPU.
+
+    Args:
+        options: of the command, `address` too.
+        cluster: where they live.
+        folder: the working folder, whose plugins travel.
+    """
+
+    def __init__(self, options: argparse.Namespace, cluster: Cluster, folder: Path) -> None:
+        super().__init__(options)
+        self._cluster = cluster
+        self._folder = folder
+
+    @property
+    def machine(self) -> Machine:
+        """The first node that has a place."""
+        return self._first[1]
+
+    @property
+    def places(self) -> int:
+        """The cores or GPUs that the cluster has now."""
+        return max(1, self._cluster.resources("CPU" if self.machine.on_cpu else "GPU"))
+
+    @property
+    def has_gpu_each(self) -> bool:
+        """Whether the workers train on GPUs: each actor has one to itself."""
+        return not self.machine.on_cpu
+
+    def time_products(self, products: Mapping[Product, int]) -> Timings:
+        """Time products on the node whose machine was described."""
+        from membench.engine import matmul_trial
+
+        _, timings = self._cluster.call(
+            matmul_trial.time_products,
+            products,
+            resources=self._resources,
+            node=self._first[0],
+        )
+        return timings
+
+    def factory(self, store: Store) -> RayWorkers:
+        """Return what starts actors, whose records this process stores."""
+        options, on_cpu = self._options, self.machine.on_cpu
+        task = Task(
+            code=code_digest(),
+            luggage=pack_luggage(options.plugins, self._folder),
+            device=self.machine.device,
+            data_folder=str(options.data_dir) if options.data_dir else None,
+            gpu_workers=0 if on_cpu else max(1, self._cluster.gpus_per_node),
+        )
+        resources = dict(self._resources)
+        accelerator = self._first[0].accelerator
+        if accelerator and not on_cpu:  # others would be other environments
+            resources["accelerator_type"] = accelerator
+        return RayWorkers(self._cluster, task, resources, store)
+
+    def close(self) -> None:
+        """End the connection, and with it all actors."""
+        self._cluster.close()
+
+    @cached_property
+    def _device(self) -> str:
+        if self._options.device != "auto":
+            return str(self._options.device)
+        return "cuda" if self._cluster.resources("GPU") else "cpu"
+
+    @property
+    def _resources(self) -> dict[str, Any]:
+        return {"num_gpus": 1} if self._device == "cuda" else {"num_cpus": 1}
+
+    @cached_property
+    def _first(self) -> tuple[Node, Machine]:
+        """The node that the run is planned for: all rows are of its environment."""
+        from membench.engine.machine import describe_machine
+
+        def tell() -> None:
+            what = "GPU" if self._device == "cuda" else "CPU"
+            print(f"waiting until the Ray cluster has a free {what}", file=sys.stderr)
+
+        return self._cluster.call(
+            describe_machine, self._device, resources=self._resources, on_wait=tell
+        )
+
+
 def open_engine(options: argparse.Namespace) -> Engine:
-    """Return the engine of a command; it is to be closed."""
+    """Return the engine that the options name; it is to be closed.
+
+    Raises:
+        MembenchError: its requirements are not installed, or an option is not its own.
+    """
+    if options.engine == "ray":
+        return RayEngine(options, Cluster(options.address), Path.cwd())
+    if options.address is not None:
+        raise MembenchError(f"--address {options.address}: say --engine ray too")
     return LocalEngine(options, ForkServer())

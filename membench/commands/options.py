@@ -440,6 +440,18 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     add_device(group)
     add_workers(group)
     group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="start the workers on this machine, or in a Ray cluster (extra `ray`); default: "
+        "%(default)s",
+    )
+    group.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="the head of the Ray cluster; default: $RAY_ADDRESS, else the cluster of this machine",
+    )
+    group.add_argument(
         "-x",
         dest="maxfail",
         action="store_const",
@@ -493,7 +505,7 @@ def add_workers(parser: argparse._ActionsContainer) -> None:
         dest="workers",
         type=positive_integer,
         metavar="N",
-        help="start N workers; default: one a core, or one for a GPU",
+        help="start N workers; default: one a core, or one a GPU",
     )
 
 

@@ -5,7 +5,9 @@ It takes the numpy arrays of `membench.data` to tensors on the pack's device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -66,10 +68,12 @@ class PackData:
             device: where the lanes are trained.
 
         Raises:
-            InputsChangedError: the data set is not the one that the pack was planned with.
+            InputsChangedError: the data set is not the one that the pack was planned with, or files
+                that it or a signal needs are gone.
             MembenchError: the training images fill no batch.
         """
-        arrays = _arrays(dataset)
+        with _planned(pack):
+            arrays = _arrays(dataset)
         if pack.arrays and pack.arrays != _arrays_digest(dataset):
             raise InputsChangedError(f"data set {dataset.name!r} is not the one that was planned")
         self.pack, self.device = pack, device
@@ -78,7 +82,8 @@ class PackData:
         channels, height, width = self.images.shape[1:]
         self.shape: Shape = (channels, height, width)
         self.lane_keys = [lane_key(cell, redraw) for cell in pack.cells]
-        self.runs = draw_runs(pack, dataset, signals)  #: by lane
+        with _planned(pack):
+            self.runs = draw_runs(pack, dataset, signals)  #: by lane
         #: by lane, [n] bool: which of its examples it trains on
         self.trained = [trained_rows(pack.split, cell) for cell in pack.cells]
         self._distinct_keys = list(dict.fromkeys(self.lane_keys))
@@ -181,6 +186,20 @@ class PackData:
 
     def _stack(self, by_lane: Sequence[NDArray[Any]]) -> Tensor:
         return torch.from_numpy(np.stack(by_lane)).to(self.device)
+
+
+@contextmanager
+def _planned(pack: Pack) -> Iterator[None]:
+    """Tell files that are missing here, and were there when the pack was planned, from a failure.
+
+    Each further pack would lack them too, and none is to blame: the run must end.
+    """
+    try:
+        yield
+    except MembenchError as error:
+        if pack.arrays and isinstance(error.__cause__, FileNotFoundError):
+            raise InputsChangedError(f"{error} (it was there when this was planned)") from error
+        raise
 
 
 def draw_runs(pack: Pack, dataset: Dataset, signals: dict[str, Signal]) -> list[RunData]:

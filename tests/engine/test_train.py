@@ -26,6 +26,7 @@ from support.engine import shipped_optimizer
 from support.suites import shipped_suite
 from torch import Tensor
 
+from membench.api import Arrays
 from membench.api import Dataset
 from membench.api import Lane
 from membench.api import Recipe
@@ -45,6 +46,7 @@ from membench.engine.step import RunSizes
 from membench.engine.train import Run
 from membench.engine.train import train_pack
 from membench.engine.trainer import Trainer
+from membench.errors import InputsChangedError
 from membench.errors import LaneError
 from membench.errors import MembenchError
 from membench.planning.plan import make_plan
@@ -597,6 +599,21 @@ def test_images_that_lanes_share_count_once_against_the_memory(
         monkeypatch.setattr(costs, "free_memory", lambda device, room=room: room)
         records = train_pack(pack(cells, replace(RECIPE, epochs=1), SPLIT), source(), "cpu")
         assert {r.pack for r in records} == {f"{r.id} x{widest}" for r in records[::widest]}
+
+
+@pytest.mark.parametrize(("arrays", "error"), [("a hash", InputsChangedError), ("", MembenchError)])
+def test_data_that_are_missing_where_a_pack_is_trained_end_the_run_if_they_were_planned(
+    arrays: str, error: type[MembenchError]
+) -> None:
+    """On a node of a cluster, each further pack would lack them too."""
+
+    def load(folder: Path) -> Arrays:
+        raise FileNotFoundError("membench data fetch blobs")
+
+    plugins = Plugins(datasets={"blobs": Dataset("blobs", load=load)})
+    with pytest.raises(error, match="data set 'blobs' is missing") as caught:
+        train_pack(pack([cell()], RECIPE, SPLIT, arrays=arrays), plugins, "cpu")
+    assert type(caught.value) is error
 
 
 def test_packs_are_not_split_on_a_cpu() -> None:
