@@ -78,7 +78,7 @@ COMMANDS = (
     Command(
         name="report",
         function="report:report",
-        help="Write the leaderboard again from the records; needs no torch.",
+        help="Write a board's or the studies' pages again from the records.",
         add_options=options.add_report_options,
     ),
     Command(

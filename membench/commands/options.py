@@ -239,6 +239,8 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     )
     add_force(parser)
     add_results_folder(parser)
+    add_data_folder(parser)
+    add_plugins(parser)
 
 
 def add_check_options(parser: argparse.ArgumentParser) -> None:

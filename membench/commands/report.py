@@ -1,7 +1,7 @@
 """`membench report` and `membench status`: from the store to pages and counts.
 
-Both need neither torch nor plugins. `membench run` and `membench reproduce` write their pages with
-the functions below too.
+For a board both need neither torch nor plugins; the pages of studies need those that analyse them.
+`membench run` and `membench reproduce` write their pages with the functions below too.
 """
 
 from __future__ import annotations
@@ -48,16 +48,32 @@ def report(options: argparse.Namespace) -> int:
         0; 1 if `--check` finds a difference.
     """
     out: Path = options.out
+    studies = _records_of_studies(out)
     if not options.check:
-        refuse_foreign_pages(out)
-    say("scoring the records, and drawing the figures")
-    files = pages(score_suites(out), out, draw_all=options.check)
+        refuse_foreign_pages(out, is_paper=studies is not None)
+    if studies is not None:
+        from membench.commands import study_pages  # a board needs no plugins
+
+        say("analysing the studies")
+        files = study_pages.pages_of_records(options, studies)
+    else:
+        say("scoring the records, and drawing the figures")
+        files = pages(score_suites(out), out, draw_all=options.check)
     if options.check:
         return _compare(out, files)
     write_pages(out, files, force=options.force)
     figures = sum(name.endswith(".svg") for name in files)
     print(f"wrote {out / 'README.md'} with index.html and {figures} figures")
     return ExitCode.OK
+
+
+def _records_of_studies(out: Path) -> Contents | None:
+    """Return what a folder of `membench reproduce` has stored; None if it is none."""
+    store = Store(out / "records")
+    if store.manifests():
+        return None
+    contents = store.read()
+    return contents if contents.records else None
 
 
 def _compare(out: Path, files: dict[str, bytes]) -> ExitCode:

@@ -36,6 +36,9 @@ from membench.commands.study_jobs import StudyJob
 from membench.commands.study_jobs import StudyPlanner
 from membench.commands.study_jobs import packs_of
 from membench.commands.study_jobs import planned_cells
+from membench.commands.study_pages import accepted_records
+from membench.commands.study_pages import study_pages
+from membench.commands.study_pages import study_row
 from membench.commands.training import TrainingJob
 from membench.commands.words import say
 from membench.errors import ExitCode
@@ -48,12 +51,13 @@ from membench.records import Record
 from membench.records import digest
 from membench.registry.registry import Registry
 from membench.store.accepted import accepted_by_key
+from membench.store.counted import Counted
+from membench.store.counted import record_counted
 from membench.store.data_hashes import read_hashes
 from membench.store.data_hashes import record_hashes
 from membench.store.store import MEASURED
 from membench.store.store import Contents
 from membench.store.store import Store
-from membench.text import explain
 
 if TYPE_CHECKING:
     from membench.report import paper
@@ -109,23 +113,24 @@ def _reproduce(options: argparse.Namespace, engine: Engine, observers: Observers
         if options.collect_only:
             return print_cells([job.narrowed(failed) for job in jobs], registry, options)
     record_hashes(store, planner.hashes)
-    counting = _accepted_records(jobs, accepted, contents)
+    counting = accepted_records(jobs, accepted, contents)
     own = [digest(environment) for environment in environments]
     experience = Experience.of_records(contents.records.values(), own)
     job = _training_job(options, registry, jobs, environments[0], counting, precisions, failed)
     job = replace(job, experience=experience, observers=observers)
     outcome = training.train_missing(job, store, options, engine)
-    if not outcome.summary.interrupted:
-        store.merge()
-
     contents = store.read()
     accepted = training.accepted_environments(environments, contents, options.accept_env)
+    if not outcome.summary.interrupted:
+        record_counted(store, _counted(jobs, accepted, contents))
+        store.merge()
+
     others = planner.plan_others(jobs, {record.id for record in contents.records.values()})
-    records = _accepted_records([*jobs, *others], accepted, contents)
+    records = accepted_records([*jobs, *others], accepted, contents)
     others = [job.trainable(records) for job in others]
     rows = [study_row(job, records) for job in jobs]
     if not outcome.summary.interrupted:
-        write_page(options.out, rows, others, records)
+        write_pages(options.out, study_pages(options.out, rows, others, records))
         observers.tell("membench_board_written", folder=options.out)
     print_outcome(rows, options.out)
     if outcome.failed_before:
@@ -168,12 +173,13 @@ def _compiled_tasks(jobs: Iterable[StudyJob], registry: Registry) -> Iterator[Ta
                 )
 
 
-def _accepted_records(
-    jobs: Iterable[StudyJob], accepted: Sequence[str], contents: Contents
-) -> dict[str, Record]:
-    """Return the record that counts for each key of the jobs, where there is one."""
-    keys = [key for job in jobs for key in job.keys]
-    return accepted_by_key(keys, accepted, contents)
+def _counted(jobs: Iterable[StudyJob], accepted: Iterable[str], contents: Contents) -> Counted:
+    """Say what the page counts: requested studies, and the accepted machines that have records."""
+    recorded = {environment for _, environment in contents.records}
+    return Counted(
+        environments=tuple(environment for environment in accepted if environment in recorded),
+        requested=tuple((job.entry.name, job.scale) for job in jobs),
+    )
 
 
 def _failed_keys(
@@ -204,7 +210,7 @@ def _failed_keys(
     for record in contents.records.values():
         if record.status not in MEASURED and record.key not in current:
             failed_under_other_code.add(record.id)
-    records = _accepted_records(jobs, accepted, contents)
+    records = accepted_records(jobs, accepted, contents)
     failed = training.failed_keys(records)
     for cell, key in planned_cells(jobs):
         if key not in records and cell.id in failed_under_other_code:
@@ -252,82 +258,6 @@ def _training_job(
     )
 
 
-def write_page(
-    out: Path,
-    rows: Sequence[paper.StudyRow],
-    others: Iterable[StudyJob],
-    records: Mapping[str, Record],
-) -> None:
-    """Write the page of the studies.
-
-    Args:
-        out: the results folder.
-        rows: of the requested studies.
-        others: all other studies and scales; one that has a record stays on the page.
-        records: key -> the record that counts.
-    """
-    from membench.report import paper
-
-    other_rows = []
-    for job in others:
-        if not records.keys().isdisjoint(job.keys):
-            other_rows.append(study_row(job, records))
-    write_pages(out, paper.pages([*rows, *other_rows]))
-
-
-def study_row(job: StudyJob, records: Mapping[str, Record]) -> paper.StudyRow:
-    """Analyse a study whose cells all have records; say of any other how far it is."""
-    from membench.report import paper
-
-    row = paper.StudyRow(
-        name=job.entry.name,
-        scale=job.scale,
-        figure=job.entry.group,
-        claim="",
-        summary=job.entry.summary,
-        source=job.entry.source,
-        problem=job.problem,
-    )
-    study = job.study
-    if study is None:
-        return row
-    row = replace(row, claim=study.claim, scaled=study.scaled, facts=_facts(job, records))
-    if not records.keys() >= set(job.keys):
-        return row
-    results = {plan.arm.name: tuple(records[key] for key in plan.keys) for plan in job.plans}
-    try:
-        finding = study.analyse(results)
-        return replace(row, finding=finding, svg=paper.figure(job.entry.name, finding))
-    except Exception as error:  # an analysis is foreign code and may raise anything
-        return replace(row, problem=explain(error))
-
-
-def _facts(job: StudyJob, records: Mapping[str, Record]) -> paper.Facts:
-    """Count how the cells of a study ended."""
-    from membench.report import paper
-
-    keys = list(dict.fromkeys(job.keys))
-    ended = [records[key] for key in keys if key in records]
-    machines = set()
-    for record in ended:
-        if record.versions:
-            device, torch = record.versions.get("device", ""), record.versions.get("torch", "")
-            machines.add(f"{device}, torch {torch}")
-    skipped: list[str] = []
-    for plan in job.plans:
-        skipped += plan.skipped
-    return paper.Facts(
-        planned=len(keys),
-        measured=sum(record.status in MEASURED for record in ended),
-        diverged=sum(record.status == "diverged" for record in ended),
-        failed=sum(record.status not in MEASURED for record in ended),
-        seconds=sum(record.seconds for record in ended),
-        where=tuple(sorted(machines)),
-        skipped=tuple(skipped),
-        left_out=job.left_out,
-    )
-
-
 def print_outcome(rows: Iterable[paper.StudyRow], out: Path) -> None:
     """Print the verdict of each study, and where the page is."""
     for row in rows:
@@ -335,7 +265,7 @@ def print_outcome(rows: Iterable[paper.StudyRow], out: Path) -> None:
         print(f"{row.name}: {row.verdict}{problem}")
         for line in row.facts.left_out:
             print(f"{row.name}: left out: arm {line}")
-    print(f"the whole page: {out / 'README.md'}")
+    print(f"the whole page: {out / 'README.md'}, and index.html beside it")
 
 
 def report_unplannable(jobs: Iterable[StudyJob]) -> bool:

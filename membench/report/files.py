@@ -28,7 +28,10 @@ INTERACTIVE = "index.html"
 #: How the pages begin that membench writes. A file that begins otherwise is not ours.
 PAGE_STARTS = {
     PAGE: (b"<!-- Written by `membench report`", b"# The paper, reproduced\n"),
-    INTERACTIVE: (b"<!DOCTYPE html>\n<!-- Written by `membench report`",),
+    INTERACTIVE: (
+        b"<!DOCTYPE html>\n<!-- Written by `membench report`",
+        b"<!DOCTYPE html>\n<!-- Written by `membench reproduce`",
+    ),
     TIMING: (b"# Wall-clock\n",),
 }
 BOARD_TITLE = "board"  #: how the title of a board's page begins, or of the page of several

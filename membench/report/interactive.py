@@ -1,29 +1,15 @@
-"""The interactive page, `index.html`: one file that asks nothing of any server.
+"""The interactive page of a board: what it knows, as plain data.
 
-This module says what the page knows: plain data, embedded as JSON. The scripts and the style in
-`templates/interactive/` draw tables and figures from it in the browser. Foreign text reaches the
-page as JSON only, and the scripts write it as text, never as markup. The page's own policy lets
-nothing run or load but the one script and the one style that it names by their hashes.
+`web_page` embeds the data; the scripts in `templates/interactive/board` draw lists and figures.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from functools import cache
 from itertools import combinations
-from math import isfinite
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment as Templates
-from jinja2 import FileSystemLoader
-from jinja2 import StrictUndefined
-from markupsafe import Markup
 
 from membench.records import Entry
 from membench.records import Manifest
@@ -32,12 +18,12 @@ from membench.report.bibtex import bibtex
 from membench.report.confirmations import Confirmation
 from membench.report.environments import HASH
 from membench.report.environments import Environments
-from membench.report.files import BOARD_TITLE
-from membench.report.files import INTERACTIVE
-from membench.report.files import PAGE
 from membench.report.text import LONG
 from membench.report.text import citation_parts
 from membench.report.text import plain
+from membench.report.web_page import Kind
+from membench.report.web_page import render
+from membench.report.web_page import rounded
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import FULL
 from membench.scoring.types import NONE
@@ -53,34 +39,26 @@ from membench.scoring.types import Point
 from membench.scoring.types import Row
 from membench.scoring.types import TaskScore
 
-TEMPLATES = Path(__file__).with_name("templates")
-#: Joined in this order to the page's one script. Formatted as `prettier --print-width 100` does.
-SCRIPTS = (
-    "words.js",
-    "board.js",
-    "state.js",
-    "table.js",
-    "figure.js",
-    "compare.js",
-    "entry.js",
-    "page.js",
+KIND = Kind(
+    template="board.html.j2",
+    scripts=(
+        "shared/words.js",
+        "board/board.js",
+        "shared/state.js",
+        "shared/list.js",
+        "shared/svg.js",
+        "shared/panel.js",
+        "shared/controls.js",
+        "board/table.js",
+        "board/figure.js",
+        "board/compare.js",
+        "board/entry.js",
+        "board/page.js",
+    ),
 )
-STYLE = "style.css"
-#: Accuracies are counts of images over round numbers. With so many digits none of their means lies
-#: half-way between two roundings, where the last bit, which differs between machines, would decide.
-DIGITS = 6  #: significant digits of a number
 DECIMALS = 4  #: of a difference, its half-width, and a curve
-#: Levels of the data that have a line for each member, so that two pages can be compared: a row has
-#: one.
+#: Levels of the data that have a line for each member: a row has one.
 _LINES = 4
-#: What stands in a script as JSON must not end it, open a comment, or end a line of JavaScript.
-_ESCAPED = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\N{LINE SEPARATOR}": "\\u2028",
-    "\N{PARAGRAPH SEPARATOR}": "\\u2029",
-}
 #: What the rows are that no plugin describes.
 _CONTROLS = {
     TRAINING_LESS: "The plain network read at a fixed earlier epoch or trained at a lower rate, "
@@ -105,24 +83,11 @@ def interactive_page(
         confirmed: suite -> row's name -> that it was read anew and agreed.
     """
     confirmed = confirmed or {}
-    data = []
+    of_suites = []
     for plan, board in suites:
-        data.append(suite_data(plan, board, confirmed.get(plan.suite, {})))
-    script, style = _script(), _read(STYLE)
-    return (
-        _templates()
-        .get_template("interactive.html.j2")
-        .render(
-            title=", ".join(plain(board.suite) for _, board in suites),
-            policy=_policy(script, style),
-            # all three are ours, or escaped for where they stand
-            script=Markup(script),
-            style=Markup(style),
-            data=Markup(encode({"suites": data})),
-            pages=_links(boards or {}),
-            text_page=PAGE,
-        )
-    )
+        of_suites.append(suite_data(plan, board, confirmed.get(plan.suite, {})))
+    title = ", ".join(plain(board.suite) for _, board in suites)
+    return render(KIND, {"suites": of_suites}, _LINES, boards, title=title)
 
 
 def suite_data(
@@ -171,27 +136,6 @@ def suite_data(
     }
 
 
-def encode(data: Any) -> str:
-    """Write data as JSON that can stand in a `script` element, a line for each row."""
-    text = _lines(data, _LINES)
-    for letter, escaped in _ESCAPED.items():
-        text = text.replace(letter, escaped)
-    return text
-
-
-def _lines(value: Any, levels: int) -> str:
-    if levels and isinstance(value, dict):
-        members = [f"{_json(key)}:{_lines(member, levels - 1)}" for key, member in value.items()]
-        return "{\n" + ",\n".join(members) + "\n}"
-    if levels and isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n" + ",\n".join(_lines(member, levels - 1) for member in value) + "\n]"
-    return _json(value)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
 def _rows_by_kind(board: Board) -> list[tuple[str, tuple[Row, ...]]]:
     """List the rows of the board by what they are: the page says it of each."""
     with_numbers = [row for row in board.control_rows if row.H]
@@ -236,7 +180,7 @@ def _row(
                 "H": [_is_significant(row.excess_H), _is_significant(row.stopping_H)],
                 "R": [_is_significant(row.excess_R), _is_significant(row.stopping_R)],
             },
-            "cost": _number(row.cost),
+            "cost": rounded(row.cost),
             "runs": [row.confirmed_failed, row.confirmed_runs],
         }
     return {
@@ -285,10 +229,10 @@ def _claim(claim: Claim | None) -> dict[str, Any] | None:
         return None
     return {
         "holds": claim.holds,
-        "p": _number(claim.p),
-        "H": _number(claim.H_bound),
-        "dA": _number(claim.dA_bound),
-        "noisy": [_number(bound) for bound in claim.noisy_bounds.values()],
+        "p": rounded(claim.p),
+        "H": rounded(claim.H_bound),
+        "dA": rounded(claim.dA_bound),
+        "noisy": [rounded(bound) for bound in claim.noisy_bounds.values()],
     }
 
 
@@ -327,7 +271,7 @@ def _confirmed(confirmed: Confirmed) -> dict[str, Any]:
 
 def _point(point: Point) -> list[Any]:
     """Write a strength that was tried: label, H, dA, R, failed cells, cells."""
-    numbers = [_number(value) for value in (point.H, point.dA, point.R)]
+    numbers = [rounded(value) for value in (point.H, point.dA, point.R)]
     return [plain(point.label), *numbers, point.failed, point.cells]
 
 
@@ -405,63 +349,9 @@ def _pairs(board: Board, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _pair(value: Interval | None) -> Pair:
-    return None if value is None else [_number(value.mean), _number(value.half)]
+    return None if value is None else [rounded(value.mean), rounded(value.half)]
 
 
 def _numbers(values: Iterable[float | None]) -> list[float | None]:
     """Round the values of a curve, which are shares."""
     return [None if value is None else round(value, DECIMALS) + 0.0 for value in values]
-
-
-def _number(value: float | None) -> float | None:
-    if value is None or not isfinite(value):
-        return None
-    return float(f"{value:.{DIGITS}g}") + 0.0
-
-
-def _links(boards: Mapping[str, str]) -> list[dict[str, str]]:
-    """Name the pages beside this one; a board has an interactive page too."""
-    links = []
-    for address, title in boards.items():
-        link = {"title": plain(title), "text": address, "interactive": ""}
-        if title.startswith(BOARD_TITLE):
-            link["interactive"] = address.removesuffix(PAGE) + INTERACTIVE
-        links.append(link)
-    return links
-
-
-@cache
-def _script() -> str:
-    """Join the scripts to one that leaves no names behind."""
-    parts = [_read(name) for name in SCRIPTS]
-    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
-
-
-@cache
-def _read(name: str) -> str:
-    return (TEMPLATES / "interactive" / name).read_text("utf-8")
-
-
-def _policy(script: str, style: str) -> str:
-    """Write the Content-Security-Policy: this script, this style, and nothing else."""
-    return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-@cache
-def _templates() -> Templates:
-    return Templates(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )

@@ -1,11 +1,13 @@
-"""The page of `membench reproduce`: a row and a section for each study, from findings and figures.
+"""The pages of `membench reproduce`: a row and a section for each study, from findings and figures.
 
-The sentences stand in `templates/studies.md.j2`. Needs no plugin and no torch.
+The sentences stand in `templates/studies.md.j2`; `studies_page` makes the interactive page of the
+same rows. Needs no plugin and no torch.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from membench.report import calibration
+from membench.report.files import INTERACTIVE
+from membench.report.files import PAGE
 from membench.report.markdown import fill_template
+from membench.report.studies_page import studies_page
 from membench.report.svg import render_svg
 from membench.report.text import cite
 from membench.report.text import escape_markdown
@@ -96,12 +101,18 @@ def figure(name: str, finding: Finding) -> bytes:
     return render_svg(SIZE, name, finding.caption, draw)
 
 
-def pages(rows: Sequence[StudyRow]) -> dict[str, bytes]:
-    """Make `README.md`, `findings.json` and the figures, by name."""
+def pages(rows: Sequence[StudyRow], boards: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """Make `README.md`, `index.html`, `findings.json` and the figures, by name.
+
+    Args:
+        rows: the studies, in any order.
+        boards: address -> title of each page beside this one, as `pages_beside` finds them.
+    """
     ordered = sorted(rows, key=_place_in_paper)
     page = fill_template(
         "studies.md.j2",
         studies=[_study(row) for row in ordered],
+        boards=boards or {},
         holds=HOLDS,
         fails=FAILS,
         undecided=UNDECIDED,
@@ -114,7 +125,8 @@ def pages(rows: Sequence[StudyRow]) -> dict[str, bytes]:
         if row.svg:
             figures[row.file] = row.svg
     return {
-        "README.md": page.encode(),
+        PAGE: page.encode(),
+        INTERACTIVE: studies_page(ordered, boards).encode(),
         calibration.FILE: calibration.findings_file(findings),
         **figures,
     }

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from membench.commands import report
 from membench.commands import session
 from membench.commands.study_jobs import StudyPlanner
 from membench.errors import MembenchError
+from membench.store.counted import Counted
+from membench.store.counted import read_counted
 from membench.store.store import Store
 
 STUDY = REPO / "tests" / "support" / "tiny_study.py"
@@ -94,6 +97,45 @@ def test_the_same_command_trains_nothing_and_writes_the_same_bytes(again: Path, 
     code, out, _ = cli(*SHORT, "tiny")
     assert code == 0 and "8 cells, 8 of them in the store already" in out
     assert files(again / "out") == before
+
+
+def test_report_writes_the_pages_again_and_checks_them(again: Path, cli: Cli) -> None:
+    before = files(again / "out")
+    check = ["report", "--check", "-p", "tiny.py", "--out", "out"]
+    assert cli(*check)[:2] == (0, "out is what its records say\n")
+    for name in ("README.md", "index.html"):
+        text = (again / "out" / name).read_text()
+        assert "Fit of random labels by epoch." in text
+        (again / "out" / name).write_text(text.replace("Fit of random", "Fit of all"))
+    code, out, _ = cli(*check)
+    assert code == 1
+    assert [line.partition(":")[0] for line in out.splitlines()[:2]] == ["README.md", "index.html"]
+    assert cli("report", "-p", "tiny.py", "--out", "out")[0] == 0
+    assert files(again / "out") == before
+
+
+def test_report_counts_the_machine_and_the_studies_that_the_page_did(again: Path, cli: Cli) -> None:
+    store = Store(again / "out/records")
+    (environment,) = {env for _, env in store.read().records}
+    assert read_counted(store) == Counted((environment,), (("tiny", "quick"),))
+    # another machine's record of a cell, which this page does not count
+    record = next(iter(store.read().records.values()))
+    other = replace(record, env="0" * 64, status="failed", reason="elsewhere", versions={"a": "b"})
+    with store.writer() as writer:
+        writer.append([other])
+    check = ["report", "--check", "-p", "tiny.py", "--out", "out"]
+    assert cli(*check)[0] == 0
+    # a study that could not be planned keeps its row
+    text = (again / "tiny.py").read_text().replace('Study("tiny"', 'Study("broken"')
+    (again / "broken.py").write_text(text.replace('"randY")', '"rand")'))
+    assert cli(*SHORT, "-p", "broken.py", "broken")[0] == 1
+    assert cli(*check, "-p", "broken.py")[0] == 0
+
+
+def test_a_damaged_list_of_what_counts_is_one_line(again: Path, cli: Cli) -> None:
+    (again / "out/records/studies.json").write_text('{"environments": 3}')
+    code, _, err = cli("report", "-p", "tiny.py", "--out", "out")
+    assert code == 10 and "studies.json is damaged" in err.splitlines()[-1]
 
 
 def test_another_analysis_trains_nothing_again(again: Path, cli: Cli) -> None:

@@ -1,4 +1,4 @@
-"""The committed boards."""
+"""The committed boards, and the pages of the studies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from support.cli import Shell
 
 PLANS = sorted((REPO / "leaderboard").glob("**/records/*.plan.json"))
 BOARDS = sorted({plan.parents[1].relative_to(REPO).as_posix() for plan in PLANS})
+STUDIES = "leaderboard/paper"  #: without a plan: its cells are those of the studies
 
 
 def test_a_board_is_committed() -> None:
@@ -15,7 +16,7 @@ def test_a_board_is_committed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("board", [*BOARDS, STUDIES])
 def test_a_committed_board_is_what_its_records_say(board: str, shell: Shell) -> None:
     done = shell(["report", "--check", "--out", board], REPO)
     assert (done.returncode, done.stdout) == (0, f"{board} is what its records say\n"), (

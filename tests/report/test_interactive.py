@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,50 +16,27 @@ from support.cli import REPO
 from support.interactive_board import HOSTILE
 from support.interactive_board import planned
 from support.interactive_board import scored
+from support.web_pages import Parts
+from support.web_pages import data_of
 
 from membench.report import differences
 from membench.report import foreign_pages
 from membench.report import render
 from membench.report import write
-from membench.report.interactive import SCRIPTS
-from membench.report.interactive import TEMPLATES
-from membench.report.interactive import encode
+from membench.report.interactive import KIND
 from membench.report.interactive import interactive_page
 from membench.report.text import plain
+from membench.report.web_page import STYLE
+from membench.report.web_page import TEMPLATES
+from membench.report.web_page import encode
 from membench.scoring.types import Board
 
 MOST_BYTES = 600_000
 BOARDS = sorted((REPO / "leaderboard").glob("**/index.html"))
 
 
-class Parts(HTMLParser):
-    """The elements of a page with their attributes, and the text inside scripts and styles."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[tuple[str, str]] = []
-        self._inside = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._inside = tag
-
-    def handle_data(self, data: str) -> None:
-        if self._inside in ("script", "style"):
-            self.texts.append((self._inside, data))
-            self._inside = ""
-
-
 def page_of(board: Board) -> str:
     return interactive_page([(made_plan(board), board)])
-
-
-def data_of(text: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
-    assert found
-    return json.loads(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -90,42 +64,23 @@ def test_nothing_is_loaded(text: str) -> None:
         "README.md",
         "fashion/index.html",
         "fashion/README.md",
+        "paper/index.html",
         "paper/README.md",
     }
-    code = "".join((TEMPLATES / "interactive" / name).read_text() for name in SCRIPTS)
+    code = "".join((TEMPLATES / name).read_text() for name in KIND.scripts)
     for word in ("fetch(", "XMLHttpRequest", "WebSocket", "import(", "eval(", "innerHTML"):
         assert word not in code
-    assert not re.search(r"url\(|@import", (TEMPLATES / "interactive" / "style.css").read_text())
+    assert not re.search(r"url\(|@import", (TEMPLATES / STYLE).read_text())
 
 
 def test_scripts_and_style_keep_to_the_width_of_the_code() -> None:
-    for name in (*SCRIPTS, "style.css"):
-        lines = (TEMPLATES / "interactive" / name).read_text("utf-8").splitlines()
+    for name in (*KIND.scripts, STYLE):
+        lines = (TEMPLATES / name).read_text("utf-8").splitlines()
         assert max(map(len, lines)) <= 100, name
 
 
 def test_the_policy_allows_this_script_and_this_style_only(text: str) -> None:
-    parts = Parts(text)
-    (policy,) = [
-        attributes["content"]
-        for _, attributes in parts.elements
-        if attributes.get("http-equiv") == "Content-Security-Policy"
-    ]
-    style, _, script = (content for _, content in parts.texts)
-
-    def hash_of(content: str) -> str:
-        return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-    assert policy == (
-        f"default-src 'none'; script-src 'sha256-{hash_of(script)}'; "
-        f"style-src 'sha256-{hash_of(style)}'; base-uri 'none'; form-action 'none'"
-    )
-    # neither an attribute's script nor its style would be allowed
-    assert not any(
-        name.startswith("on") or name == "style"
-        for _, attributes in parts.elements
-        for name in attributes
-    )
+    assert Parts(text).is_only_what_its_policy_names()
 
 
 def test_a_row_has_its_numbers_its_ranks_and_its_claim(suite: dict[str, Any]) -> None:
@@ -201,8 +156,8 @@ def test_hostile_text_stays_text() -> None:
 
 def test_json_cannot_end_its_script() -> None:
     data = {"a": "</script><!--&", "b": [{"c": "\N{PARAGRAPH SEPARATOR}"}]}
-    assert not re.search("[<>&\N{PARAGRAPH SEPARATOR}]", encode(data))
-    assert json.loads(encode(data)) == data
+    assert not re.search("[<>&\N{PARAGRAPH SEPARATOR}]", encode(data, 1))
+    assert json.loads(encode(data, 1)) == data
 
 
 def test_a_board_without_numbers_has_a_page() -> None:

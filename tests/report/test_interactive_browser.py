@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -14,9 +13,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from support import chromium
 from support.board_objects import made_board
 from support.board_objects import made_plan
 from support.board_objects import made_row
+from support.chromium import Opened
 from support.interactive_board import HOSTILE
 from support.interactive_board import planned
 from support.interactive_board import scored
@@ -27,16 +28,7 @@ from membench.scoring import measured_rows
 from membench.scoring.differences import differences_of
 from membench.scoring.types import Interval
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-#: Debian's, Ubuntu's, and what GitHub's machines have.
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-AXE = Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js"
+pytestmark = chromium.MARKS
 SCHEMES = ("light", "dark")
 WIDTHS = (360, 1024, 1600)
 MINUS = "\N{MINUS SIGN}"
@@ -55,14 +47,6 @@ CONFIRMED = Confirmation(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "index.html"
     plan, board = scored()
@@ -70,38 +54,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     confirmed = {board.suite: {"sam": CONFIRMED}}
     file.write_text(interactive_page([(plan, board), smoke], None, confirmed), "utf-8")
     return file.as_uri()
-
-
-class Opened:
-    """A page with what went wrong on it and what it asked for."""
-
-    def __init__(self, browser: Any, address: str, **options: Any) -> None:
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1024, "height": 900}, **options}
-        )
-        self.page = self.context.new_page()
-        self.errors: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.errors.append(dialog.message))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.set_default_timeout(5000)
-        self.page.goto(address)
-
-    @property
-    def hash(self) -> str:
-        return self.page.evaluate("location.hash")
-
-    def names(self) -> list[str]:
-        """The entries of the list, from the top."""
-        return self.page.locator("#table tbody th a").all_inner_texts()
-
-    def column(self, title: str) -> list[str]:
-        headers = self.page.locator("#table thead th").all_inner_texts()
-        titles = [re.sub(r"\s*[▲▼]", "", text) for text in headers]
-        cells = self.page.locator(f"#table tbody tr > :nth-child({titles.index(title) + 1})")
-        return cells.all_inner_texts()
 
 
 @pytest.fixture
@@ -138,13 +90,7 @@ def test_the_page_fits_in_either_scheme(
 @pytest.mark.parametrize("view", ["pins=sam,dropout&sort=-S", "entry=sam", "list=front"])
 def test_axe_finds_nothing(browser: Any, address: str, scheme: str, view: str) -> None:
     one = Opened(browser, f"{address}#{view}", color_scheme=scheme)
-    one.page.evaluate(AXE.read_text("utf-8"))
-    found = one.page.evaluate("axe.run(document, {preload: false})")
-    broken = []
-    for violation in found["violations"]:
-        targets = [node["target"] for node in violation["nodes"]]
-        broken.append((violation["id"], targets[:3]))
-    assert broken == []
+    assert one.broken_rules() == []
     one.context.close()
 
 
@@ -369,7 +315,7 @@ def test_bibtex_is_copied(browser: Any, address: str) -> None:
     one.context.grant_permissions(["clipboard-read", "clipboard-write"])
     box = one.page.get_by_label("BibTeX of the source")
     assert box.input_value().startswith("@misc{dropout,")
-    one.page.get_by_role("button", name="Copy").click()
+    one.page.get_by_role("button", name="Copy", exact=True).click()
     one.page.get_by_text("copied").wait_for()
     assert one.page.evaluate("navigator.clipboard.readText()") == box.input_value()
     assert one.errors == []

@@ -6,6 +6,30 @@ const LISTS = {
   R: { title: "Recovery R", readings: ["R", "dA-R", "R-less"] },
   front: { title: "The front", readings: ["H", "dA", "H-less"] },
 };
+const MOST_PINNED = 4;
+// What "Show all again" goes back to.
+const NO_FILTERS = {
+  sort: "",
+  q: "",
+  group: "",
+  task: "",
+  env: "",
+  claim: "",
+  less: "",
+  stop: "",
+  others: "1",
+};
+const DEFAULTS = {
+  suite: "",
+  list: "H",
+  ...NO_FILTERS,
+  columns: "",
+  x: "dA",
+  y: "H",
+  pins: "",
+  entry: "",
+};
+const PANEL = "entry";
 const SHARE = { digits: 2, isChange: false };
 const CHANGE = { digits: 2, isChange: true };
 const POINTS = { digits: 1, isChange: true };
@@ -114,4 +138,24 @@ function markOf(row) {
   if (row.front) return ["◆", "on the front"];
   if (row.claim && row.claim.holds) return ["●", "holds the claim"];
   return row.claim ? ["○", "not shown to hold the claim"] : ["□", "without rank"];
+}
+
+function suiteShown() {
+  return DATA.suites.find((suite) => suite.name === state.suite) || DATA.suites[0];
+}
+
+function pinned(suite) {
+  const names = state.pins ? state.pins.split(",") : [];
+  return names.filter((name) => rowOf(suite, name) && rowOf(suite, name).values);
+}
+
+function togglePin(name) {
+  const names = pinned(suiteShown());
+  const isPinned = names.includes(name);
+  if (!isPinned && names.length === MOST_PINNED) {
+    byId("status").textContent = `${MOST_PINNED} entries are pinned: unpin one first`;
+    return;
+  }
+  const kept = isPinned ? names.filter((other) => other !== name) : [...names, name];
+  change({ pins: kept.join(",") });
 }

@@ -19,26 +19,18 @@ const PANELS = [
 ];
 
 function showEntry(suite) {
-  const dialog = byId("entry");
   const row = state.entry ? rowOf(suite, state.entry) : null;
   if (!row) {
-    if (dialog.open) dialog.close();
+    hidePanel();
     return;
   }
-  dialog.replaceChildren(
-    element(
-      "div",
-      { class: "head" },
-      element("h2", { id: "entry-title" }, row.name),
-      element("button", { type: "button", onclick: () => dialog.close() }, "Close"),
-    ),
+  const entry = suite.entries[row.entry];
+  showPanel(row.name, [
     aboutEntry(suite, row),
     facts(suite, row),
     ...suite.tasks.map((task, place) => onTask(suite, row, task, place)),
-    citation(suite, row),
-  );
-  if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
+    citation(entry && entry.bibtex),
+  ]);
 }
 
 function aboutEntry(suite, row) {
@@ -51,12 +43,6 @@ function aboutEntry(suite, row) {
     summary ? element("p", {}, summary) : null,
     source.length ? element("p", { class: "muted" }, "Source: ", source.map(linked)) : null,
   );
-}
-
-// Only addresses of the web become links, and they tell nobody where the reader was.
-function linked([words, address]) {
-  if (!/^https?:\/\//.test(address)) return words;
-  return element("a", { href: address, rel: "noopener noreferrer" }, words);
 }
 
 function facts(suite, row) {
@@ -249,40 +235,4 @@ function learningPanel(panel, level, place, curve, plain) {
 function endOf(curve, values) {
   const end = values[values.length - 1];
   return typeof end === "number" ? `${fixed(100 * end, 1)}%` : MISSING;
-}
-
-function citation(suite, row) {
-  const entry = suite.entries[row.entry];
-  if (!entry || !entry.bibtex) return element("div", {});
-  const text = element("textarea", {
-    id: "bibtex",
-    readonly: true,
-    rows: entry.bibtex.split("\n").length + 1,
-    spellcheck: "false",
-  });
-  text.value = entry.bibtex;
-  const said = element("span", { role: "status" });
-  return element(
-    "section",
-    {},
-    element("h3", {}, element("label", { for: "bibtex" }, "BibTeX of the source")),
-    text,
-    element(
-      "p",
-      { class: "buttons" },
-      element("button", { type: "button", onclick: () => copy(text, said) }, "Copy"),
-      said,
-    ),
-  );
-}
-
-// Without the right to the clipboard the text is selected, so that two keys copy it.
-async function copy(text, said) {
-  text.select();
-  try {
-    await navigator.clipboard.writeText(text.value);
-    said.textContent = "copied";
-  } catch {
-    said.textContent = document.execCommand("copy") ? "copied" : "selected: press Ctrl+C";
-  }
 }

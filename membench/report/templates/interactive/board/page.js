@@ -1,27 +1,7 @@
 // The page as a whole: its controls, and drawing it anew whenever the view changes.
 
 const CHECKS = ["claim", "less", "stop", "others"];
-const NO_FILTERS = {
-  sort: "",
-  q: "",
-  group: "",
-  task: "",
-  env: "",
-  claim: "",
-  less: "",
-  stop: "",
-  others: "1",
-};
 const SELECTS = ["group", "task", "env", "x", "y"];
-
-function showSelect(id, options) {
-  const select = byId(id);
-  select.replaceChildren(...options.map(([value, label]) => option(value, label)));
-  select.value = state[id];
-  const isKnown = select.selectedIndex >= 0;
-  if (!isKnown) select.value = DEFAULTS[id];
-  if (!isKnown) state[id] = DEFAULTS[id];
-}
 
 function showControls(suite) {
   const groups = [...new Set(suite.rows.map((row) => row.group))];
@@ -39,20 +19,7 @@ function showControls(suite) {
   showSelect("y", readings);
   for (const id of CHECKS) byId(id).checked = Boolean(state[id]);
   if (byId("q").value !== state.q) byId("q").value = state.q;
-  byId("lists").replaceChildren(
-    ...Object.entries(LISTS).map(([name, list]) =>
-      element(
-        "button",
-        {
-          type: "button",
-          "data-key": `list ${name}`,
-          "aria-pressed": String(state.list === name),
-          onclick: () => change({ list: name, sort: "" }),
-        },
-        list.title,
-      ),
-    ),
-  );
+  showLists();
 }
 
 function showColumnChoice(suite) {
@@ -102,28 +69,6 @@ function showAbout(suite) {
   );
 }
 
-// Draw with the focus where it was: what has it is drawn anew, and found again by its key.
-function keepFocus(draw) {
-  const held = document.activeElement && document.activeElement.getAttribute("data-key");
-  draw();
-  if (!held || document.activeElement.getAttribute("data-key") === held) return;
-  focusOn(held);
-}
-
-function focusOn(key) {
-  const all = [...document.querySelectorAll("[data-key]")];
-  const found = all.find((one) => one.getAttribute("data-key") === key);
-  if (found) found.focus();
-}
-
-// The list was drawn anew while the panel was open: go back to where the reader was in it.
-function entryClosed() {
-  const name = state.entry;
-  if (!name) return;
-  change({ entry: "" });
-  focusOn(`open ${name}`);
-}
-
 function show() {
   const suite = suiteShown();
   keepFocus(() => {
@@ -139,23 +84,11 @@ function show() {
   });
 }
 
-function readAddress() {
-  state = stateOf(location.hash);
-  show();
-}
-
 function start() {
-  for (const id of SELECTS)
-    byId(id).addEventListener("change", () => change({ [id]: byId(id).value }));
-  for (const id of CHECKS) {
-    byId(id).addEventListener("change", () => change({ [id]: byId(id).checked ? "1" : "" }));
-  }
+  listen(SELECTS, CHECKS, NO_FILTERS);
   byId("suite").addEventListener("change", () =>
     change({ ...DEFAULTS, suite: byId("suite").value }),
   );
-  byId("q").addEventListener("input", () => change({ q: byId("q").value }));
-  byId("controls").addEventListener("submit", (event) => event.preventDefault());
-  byId("reset").addEventListener("click", () => change(NO_FILTERS));
   byId("csv").addEventListener("click", () =>
     download(
       `membench-${suiteShown().name}-${state.list}.csv`,
@@ -167,11 +100,9 @@ function start() {
     download(
       `membench-${suiteShown().name}-${state.y}-${state.x}.svg`,
       "image/svg+xml",
-      figureAsSvg(),
+      svgFile(byId("figure").querySelector("svg")),
     ),
   );
-  byId("entry").addEventListener("close", entryClosed);
-  window.addEventListener("hashchange", readAddress);
   window.addEventListener("resize", () => keepFocus(() => showFigure(suiteShown())));
   readAddress();
 }

@@ -34,15 +34,6 @@ function columnsOf(suite) {
   });
 }
 
-function textColumn(title, textOf) {
-  return {
-    title,
-    sortBy: (row) => textOf(row) || null,
-    cell: textOf,
-    plain: (row) => [textOf(row)],
-  };
-}
-
 function readingColumn(suite, name, reading) {
   const value = (row) => valueOf(suite, row, name, state.task);
   return {
@@ -135,60 +126,11 @@ function textOf(suite, row) {
   return [row.name, row.group, row.about, entry.summary, source].join(" ").toLowerCase();
 }
 
-// Sort by a column, what has no value last whichever way round; equal rows keep their order.
-function sorted(rows, column, isDown) {
-  const compare = (a, b) => (typeof a === "string" ? a.localeCompare(b, "en") : a - b);
-  const keyed = rows.map((row, place) => ({ row, place, key: column.sortBy(row) }));
-  keyed.sort((a, b) => {
-    if (a.key === null || b.key === null)
-      return (a.key === null) - (b.key === null) || a.place - b.place;
-    return (isDown ? -1 : 1) * compare(a.key, b.key) || a.place - b.place;
-  });
-  return keyed.map((one) => one.row);
-}
-
-function sortShown() {
-  const isDown = state.sort.startsWith("-");
-  return { name: isDown ? state.sort.slice(1) : state.sort, isDown };
-}
-
 function visibleRows(suite) {
   const rows = rowsOfList(suite).filter((row) => passes(suite, row));
   const { name, isDown } = sortShown();
   const column = columnsOf(suite)[name];
   return column ? sorted(rows, column, isDown) : rows;
-}
-
-// The first click on numbers gives the largest first; the second turns round, the third undoes.
-function nextSort(name, column) {
-  const first = column.isReading ? `-${name}` : name;
-  const second = column.isReading ? name : `-${name}`;
-  if (state.sort === first) return second;
-  return state.sort === second ? "" : first;
-}
-
-function headerCell(name, column) {
-  const { name: sortName, isDown } = sortShown();
-  const isSorted = sortName === name;
-  const arrow = isSorted ? (isDown ? " ▼" : " ▲") : "";
-  return element(
-    "th",
-    {
-      scope: "col",
-      class: column.isNumber ? "number" : null,
-      "aria-sort": isSorted ? (isDown ? "descending" : "ascending") : "none",
-    },
-    element(
-      "button",
-      {
-        type: "button",
-        "data-key": `sort ${name}`,
-        onclick: () => change({ sort: nextSort(name, column) }),
-      },
-      column.title,
-      element("span", { "aria-hidden": "true" }, arrow),
-    ),
-  );
 }
 
 function pinCell(suite, row) {
@@ -279,14 +221,6 @@ function showTable(suite) {
   byId("status").textContent = `${count(rows.length, "row")} shown`;
 }
 
-// A cell of the download: quoted where it must be, and never a formula of a spreadsheet.
-function csvCell(value) {
-  if (value === null) return "";
-  if (typeof value === "number") return String(value);
-  const text = /^[=+@\t\r-]/.test(value) ? `'${value}` : value;
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
 function tableAsCsv(suite) {
   const columns = shownColumns(suite);
   const header = columns.flatMap(([name, column]) =>
@@ -295,5 +229,5 @@ function tableAsCsv(suite) {
       : [column.title],
   );
   const lines = visibleRows(suite).map((row) => columns.flatMap(([, column]) => column.plain(row)));
-  return [header, ...lines].map((line) => line.map(csvCell).join(",") + "\r\n").join("");
+  return asCsv(header, lines);
 }

@@ -1,24 +1,7 @@
-// The view, which is wholly in the address behind "#": a view is a link.
+// ==== state
+// The view, which is wholly in the address behind "#": a view is a link. Each page says what views
+// there are: DEFAULTS, LISTS, and PANEL, the name of what opens a panel.
 
-const MOST_PINNED = 4;
-const DEFAULTS = {
-  suite: "",
-  list: "H",
-  sort: "",
-  q: "",
-  group: "",
-  task: "",
-  env: "",
-  claim: "",
-  less: "",
-  stop: "",
-  others: "1",
-  columns: "",
-  x: "dA",
-  y: "H",
-  pins: "",
-  entry: "",
-};
 let state = { ...DEFAULTS };
 
 function stateOf(hash) {
@@ -43,31 +26,11 @@ function hashOf(changes) {
 // Change the view. Only what opens a panel is a step back for the browser.
 function change(changes) {
   const hash = hashOf(changes);
-  if (changes.entry) {
+  if (changes[PANEL]) {
     location.hash = hash;
     return;
   }
   history.replaceState(null, "", hash);
   state = stateOf(hash);
   show();
-}
-
-function suiteShown() {
-  return DATA.suites.find((suite) => suite.name === state.suite) || DATA.suites[0];
-}
-
-function pinned(suite) {
-  const names = state.pins ? state.pins.split(",") : [];
-  return names.filter((name) => rowOf(suite, name) && rowOf(suite, name).values);
-}
-
-function togglePin(name) {
-  const names = pinned(suiteShown());
-  const isPinned = names.includes(name);
-  if (!isPinned && names.length === MOST_PINNED) {
-    byId("status").textContent = `${MOST_PINNED} entries are pinned: unpin one first`;
-    return;
-  }
-  const kept = isPinned ? names.filter((other) => other !== name) : [...names, name];
-  change({ pins: kept.join(",") });
 }

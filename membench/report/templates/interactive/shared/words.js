@@ -12,6 +12,12 @@ function signed(value, digits) {
   return Number(value.toFixed(digits)) > 0 ? `+${text}` : text;
 }
 
+// A quantity of unknown scale, with three digits that count.
+function significant(value) {
+  if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(2).replaceAll("-", "−");
+  return String(Number(value.toPrecision(3))).replace("-", "−");
+}
+
 function spell(value, reading) {
   const show = reading.isChange ? signed : fixed;
   return show(value, reading.digits) + (reading.unit || "");
@@ -79,12 +85,13 @@ function factList(facts) {
   return element("dl", {}, lines);
 }
 
-// A table with a caption; the first cell of a row is its header.
-function smallTable(caption, header, rows) {
+// A table with a caption; the first cell of a row is its header, the others are numbers unless
+// `kinds` has another class for their column.
+function smallTable(caption, header, rows, kinds = header.map((_, place) => place && "number")) {
   const cell = (content, place) =>
     place === 0
       ? element("th", { scope: "row" }, content)
-      : element("td", { class: "number" }, content);
+      : element("td", { class: kinds[place] || null }, content);
   return element(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
@@ -99,7 +106,7 @@ function smallTable(caption, header, rows) {
           "tr",
           {},
           header.map((name, place) =>
-            element("th", { scope: "col", class: place ? "number" : null }, name),
+            element("th", { scope: "col", class: kinds[place] || null }, name),
           ),
         ),
       ),
@@ -110,6 +117,29 @@ function smallTable(caption, header, rows) {
       ),
     ),
   );
+}
+
+const ROLES = {
+  "": "table",
+  "thead, tbody": "rowgroup",
+  tr: "row",
+  "thead th": "columnheader",
+  "tbody th": "rowheader",
+  td: "cell",
+};
+
+// Let the rows of a table be stacked on a narrow screen, which takes their roles from cells unless
+// these are said.
+function stacked(table) {
+  for (const [parts, role] of Object.entries(ROLES)) {
+    const found = parts ? table.querySelectorAll(parts) : [table];
+    for (const part of found) part.setAttribute("role", role);
+  }
+  const titles = [...table.querySelectorAll("thead th")].map((header) => header.textContent);
+  for (const cell of table.querySelectorAll("td.number"))
+    cell.setAttribute("data-title", titles[cell.cellIndex]);
+  table.classList.add("stacked");
+  return table;
 }
 
 function download(name, type, content) {
