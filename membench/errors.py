@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+MOST_LISTED = 100  #: characters of a list of names; a longer one is read by nobody
+
 
 class ExitCode(IntEnum):
     """Exit codes of the command line; 0 to 5 mean what they mean in pytest."""
@@ -47,18 +49,36 @@ class LaneError(AttributeError):
     """A plugin read a field of its lane that its stage does not have."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> MembenchError:
+def unknown_name(kind: str, name: str, known: Iterable[str], listing: str = "") -> MembenchError:
     """Make the error for a name that nothing is registered under.
 
     Args:
         kind: of thing, as in "signal".
         name: the unknown name.
         known: all names of that kind; the nearest of them, if any is near, are suggested.
+        listing: the command that lists them all, as in "membench list signals".
 
     Returns:
         The error, to be raised by the caller.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else known_names(name, names, listing)
     return MembenchError(f"unknown {kind} {name!r}: {hint}")
+
+
+def known_names(name: str, known: Iterable[str], listing: str = "") -> str:
+    """Say which names there are: all of them, or of many the nearest and how to list the others.
+
+    Args:
+        name: the unknown name.
+        known: all names.
+        listing: the command that lists them, as in "membench list signals".
+    """
+    names = list(known)
+    text = ", ".join(names)
+    if len(text) <= MOST_LISTED:
+        return f"known: {text}"
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+    others = f" ({listing} shows all)" if listing else ""
+    return f"the nearest of {len(names)} names: {', '.join(nearest)}{others}"

@@ -76,15 +76,20 @@ def _fetch_from_any(file: Remote, part: Path, progress: Progress) -> None:
         MembenchError: no address does; gives the reason of each.
     """
     failures = []
+    is_reached = False
     for url in file.urls:
         try:
             return _fetch_checked(url, file.md5, part, progress)
         except (OSError, HTTPException) as error:
             failures.append(f"{url}: {_reason(error)}")
+            is_reached = is_reached or not _is_unreachable(error)
     message = f"cannot fetch {file.name} from {'; '.join(failures)}"
     size = _size(part)
     if size:
         message += f"; {size:,} bytes are kept, the same command goes on"
+    if not is_reached:
+        path = part.with_suffix("")
+        message += f"; without a network, put the file (MD5 {file.md5}) at {path} and repeat"
     raise MembenchError(message, ExitCode.FETCH)
 
 
@@ -167,6 +172,13 @@ def _save(response: HTTPResponse, part: Path, start: int, progress: Callable[[in
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Tell whether no server answered at all."""
+    return isinstance(error, TimeoutError) or (
+        isinstance(error, URLError) and not isinstance(error, HTTPError)
+    )
 
 
 def _reason(error: Exception) -> str:

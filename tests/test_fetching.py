@@ -156,6 +156,18 @@ def test_a_file_of_unknown_length_is_fetched_too(site: Site, tmp_path: Path) -> 
     assert (tmp_path / "a.gz").read_bytes() == BYTES
 
 
+def test_without_a_network_it_is_said_where_to_put_the_file(tmp_path: Path) -> None:
+    with pytest.raises(MembenchError) as error:
+        fetch(tmp_path / "mine", Remote("a.gz", ("http://127.0.0.1:9/a.gz",), SUM))
+    path = tmp_path / "mine" / "a.gz"
+    assert str(error.value) == (
+        "cannot fetch a.gz from http://127.0.0.1:9/a.gz: Connection refused; "
+        f"without a network, put the file (MD5 {SUM}) at {path} and repeat"
+    )
+    path.write_bytes(BYTES)
+    assert fetch(tmp_path / "mine", Remote("a.gz", ("http://127.0.0.1:9/a.gz",), SUM)) == []
+
+
 @pytest.mark.parametrize("part", [BYTES, BYTES + b"more"])
 def test_a_part_that_is_already_complete_or_too_long_becomes_the_file(
     site: Site, tmp_path: Path, part: bytes
@@ -288,6 +300,18 @@ def test_arrays_that_changed_since_they_were_fetched_are_reported_as_damaged(
     assert "other arrays than were fetched" in " ".join(out.split())
     assert cli("data", "fetch", "mine", "--data-dir", "data")[0] == 0
     assert cli("data", "verify", "mine", "--data-dir", "data")[0] == 0
+
+
+def test_verify_never_breaks_a_path(
+    fetched_plugin: Site, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    folder = tmp_path / "a-folder-of-data-sets-with-a-name" / "that-is-longer-than-the-terminal"
+    _, out, _ = cli("data", "verify", "svhn", "digits", "--data-dir", str(folder))
+    header, svhn, digits = out.splitlines()
+    assert header.split() == ["data", "set", "state", "what"]
+    assert svhn.endswith(f"; to get it: membench data fetch svhn --data-dir {folder}")
+    assert digits.startswith("digits    whole   1797 images")
 
 
 def test_verify_shows_all_data_sets_and_fails_for_named_ones_only(

@@ -158,7 +158,7 @@ def _sources_of_name(
         if not names:
             unread.append(source)
     if not registering and not unread:
-        raise unknown_name("plugin", name, known_names)
+        raise unknown_name("plugin", name, known_names, "membench list")
     return registering or unread
 
 
@@ -183,7 +183,7 @@ def _refuse_unknown_names(
         registered.update(plugin["name"] for plugin in report.plugins.values())
     for name in names:
         if name not in registered:
-            raise unknown_name("plugin", name, registered)
+            raise unknown_name("plugin", name, registered, "membench list")
 
 
 def _shipped_registry(sources: Iterable[PluginSource], cache: PluginCache) -> Registry:

@@ -16,13 +16,13 @@ from rich.progress import TaskID
 from rich.progress import TextColumn
 from rich.progress import TimeRemainingColumn
 from rich.progress import TransferSpeedColumn
-from rich.table import Table
 from rich.text import Text
 
 from membench.api import Arrays
 from membench.api import Dataset
 from membench.api import Signal
 from membench.commands import session
+from membench.commands.columns import print_columns
 from membench.commands.list import report_problems
 from membench.data import arrays_digest
 from membench.data import data_folder
@@ -96,7 +96,7 @@ def verify(options: argparse.Namespace) -> int:
     folder = options.data_dir or data_folder()
     names = options.names or [*sorted(registry.datasets), *_signals_with_files(registry)]
     statuses = [_status(record, folder) for record in _named(registry, names)]
-    Console().print(_status_table(statuses))
+    _print_statuses(statuses)
     problems = report_problems(registry)
     bad = {"damaged", "absent"} if options.names else {"damaged"}
     if any(status.state in bad for status in statuses):
@@ -122,7 +122,8 @@ def _named(registry: Registry, names: Sequence[str]) -> list[Dataset | Signal]:
         elif name.partition("@")[0] in signals:
             records.append(registry.signal(name))
         else:
-            raise unknown_name("data set", name, [*registry.datasets, *signals])
+            known = [*registry.datasets, *signals]
+            raise unknown_name("data set", name, known, "membench data verify")
     return records
 
 
@@ -175,16 +176,12 @@ def _with_digest(text: str, digest: str) -> str:
     return f"{text}, SHA-256 {digest}" if digest else text
 
 
-def _status_table(statuses: list[DataStatus]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("data set", overflow="fold", no_wrap=True)
-    table.add_column("state", overflow="fold", no_wrap=True)
-    table.add_column("what", overflow="fold")
+def _print_statuses(statuses: list[DataStatus]) -> None:
+    rows: list[list[str | Text]] = []
     for status in statuses:
         state = Text(status.state, style=STATE_STYLES[status.state])
-        text = _with_digest(status.text, status.digest[:16])
-        table.add_row(status.name, state, Text(text))
-    return table
+        rows.append([status.name, state, _with_digest(status.text, status.digest[:16])])
+    print_columns(Console(highlight=False), ("data set", "state", "what"), rows)
 
 
 def _describe(arrays: Arrays) -> str:

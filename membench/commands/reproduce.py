@@ -149,8 +149,9 @@ def _requested_names(options: argparse.Namespace, registry: Registry) -> list[st
     for name in options.names:
         registry.entry("studies", name)
     if not (options.names or options.all):
-        known = ", ".join(registry.studies) or "none is registered"
-        raise MembenchError(f"say what to reproduce: --all, or names of studies ({known})")
+        raise MembenchError(
+            "say what to reproduce: --all, or names of studies (membench list studies)"
+        )
     names = list(dict.fromkeys(options.names)) or list(registry.studies)
     if not names:
         raise MembenchError("no study is registered: see `membench list`", ExitCode.NOTHING)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from membench.commands import session
+from membench.commands.columns import print_columns
 from membench.commands.list import report_problems
 from membench.commands.report import read_scores
 from membench.errors import unknown_name
@@ -23,6 +24,9 @@ from membench.registry.registry import Registry
 from membench.registry.validation import singular
 from membench.text import display_path
 from membench.text import one_line
+
+PATHS = ("from", "file", "also")  #: facts that are paths
+NUMBERS = ("H", "real dA", "R", "rank H", "rank R", "claim")  #: columns of a row on a board
 
 
 def show(options: argparse.Namespace) -> int:
@@ -40,7 +44,7 @@ def show(options: argparse.Namespace) -> int:
     scores = read_scores(options.out)
     for entry in entries:
         console.print(Text(f"{singular(entry.kind)} {one_line(entry.name)}", style="bold"))
-        console.print(_facts(entry))
+        _print_facts(console, entry)
         if entry.kind == "regularizers":
             _print_rows(console, entry.name, scores)
     return report_problems(registry)
@@ -55,12 +59,15 @@ def _entries(registry: Registry, name: str) -> list[PluginEntry]:
         known: set[str] = set()
         for kind in KINDS:
             known |= getattr(registry, kind).keys()
-        raise unknown_name("plugin", name, known)
+        raise unknown_name("plugin", name, known, "membench list")
     return found
 
 
-def _facts(entry: PluginEntry) -> Table:
-    """Make a table of a plugin's facts, without those that it does not have."""
+def _print_facts(console: Console, entry: PluginEntry) -> None:
+    """Print a plugin's facts, without those that it does not have.
+
+    Text is wrapped, but a path never is: who copies it gets all of it.
+    """
     facts: dict[str, str] = {
         "what": entry.summary,
         "source": entry.source,
@@ -73,13 +80,17 @@ def _facts(entry: PluginEntry) -> Table:
         "version": str(entry.version),
         "code": entry.code_hash[:12],
     }
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    width = 4 + max(len(name) for name, value in facts.items() if value)
     for name, value in facts.items():
-        if value:
-            table.add_row(f"  {name}", Text(one_line(value)))
-    return table
+        label, text = Text(f"  {name}".ljust(width), style="dim"), Text(one_line(value))
+        if value and name in PATHS:
+            console.print(label + text, soft_wrap=True)
+        elif value:
+            line = Table.grid()
+            line.add_column(width=width, no_wrap=True)
+            line.add_column(overflow="fold")
+            line.add_row(label, text)
+            console.print(line)
 
 
 def _facts_of_kind(entry: PluginEntry) -> dict[str, str]:
@@ -122,19 +133,15 @@ def _strength(strength: Iterable[float]) -> str:
 
 def _print_rows(console: Console, name: str, scores: Mapping[Path, Mapping[str, Any]]) -> None:
     """Print the rows of a regularizer on the boards, or that it has none."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for title in ("board", "suite"):
-        table.add_column(title, overflow="fold")
-    for title in ("H", "real dA", "R", "rank H", "rank R", "claim"):
-        table.add_column(title, justify="right", no_wrap=True)
+    rows = []
     for folder, suites in scores.items():
         for suite, board in suites.items():
             row = board["entries"].get(name) or board["controls"].get(name)
             if row is not None:
-                table.add_row(*(Text(cell) for cell in (str(folder), suite, *_cells(row))))
-    if table.row_count:
+                rows.append([str(folder), suite, *_cells(row)])
+    if rows:
         console.print()
-        console.print(table)
+        print_columns(console, ("board", "suite", *NUMBERS), rows, right=NUMBERS)
     elif scores:
         boards = ", ".join(str(folder) for folder in scores)
         console.print(Text(f"  no ranked row yet ({boards})", style="dim"))

@@ -18,6 +18,7 @@ from membench.api import Recipe
 from membench.api import Split
 from membench.api import Suite
 from membench.errors import MembenchError
+from membench.errors import known_names
 from membench.records import digest
 from membench.registry.registry import Registry
 
@@ -172,17 +173,16 @@ def check_recipe(recipe: Recipe, registry: Registry, where: str) -> None:
         where: whose recipe it is, as in "digits/mlp".
 
     Raises:
-        MembenchError: one of them is not known; the message lists the known ones.
+        MembenchError: one of them is not known; the message names known ones.
     """
-    names = {
-        "optimizer": (recipe.optimizer, sorted(registry.optimizers)),
-        "schedule": (recipe.schedule, SCHEDULES),
+    used = {
+        "optimizer": (recipe.optimizer, sorted(registry.optimizers), "membench list optimizers"),
+        "schedule": (recipe.schedule, SCHEDULES, ""),
     }
-    for what, (name, known) in names.items():
+    for what, (name, known, listing) in used.items():
         if name not in known:
-            raise MembenchError(
-                f"recipe of {where}: unknown {what} {name!r}; known: {', '.join(known)}"
-            )
+            names = known_names(name, known, listing)
+            raise MembenchError(f"recipe of {where}: unknown {what} {name!r}; {names}")
 
 
 def default_split(images: int, own_test: int, train: int | None = None) -> Split:

@@ -90,7 +90,8 @@ def _members(entry: PluginEntry, table: Table) -> tuple[PluginEntry, ...]:
     members = []
     for part in entry.parts:
         if part not in table:
-            raise unknown_name(f"regularizer in {entry.name!r},", part, table)
+            what = f"regularizer in {entry.name!r},"
+            raise unknown_name(what, part, table, "membench list regularizers")
         if part == NONE_ENTRY.name or table[part].redraw:
             raise MembenchError(
                 f"regularizer {entry.name!r}: {part} trains the plain network; leave it out"

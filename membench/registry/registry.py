@@ -109,7 +109,7 @@ class Registry:
         """
         table: Table = getattr(self, kind)
         if name not in table:
-            raise unknown_name(singular(kind), name, table)
+            raise unknown_name(singular(kind), name, table, f"membench list {kind}")
         return table[name]
 
     def signal_entry(self, signal: str) -> PluginEntry:

@@ -79,3 +79,29 @@ def test_its_rows_are_those_of_the_board_and_of_the_boards_below(cli: Cli, tmp_p
     assert lines == [["leaderboard", *numbers], ["leaderboard/fashion", *numbers]]
     _, out, _ = cli("show", "ema")
     assert "no ranked row yet (leaderboard, leaderboard/fashion)" in out
+
+
+def test_paths_are_never_broken_however_narrow_the_terminal_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    folder = tmp_path / "a-folder-with-a-name-of-some-length" / "and one more that has blanks in it"
+    folder.mkdir(parents=True)
+    (folder / "mine.py").write_text(
+        '"""What it is, in a sentence that is longer than a line of this terminal.  Nobody."""\n'
+        "from membench import Regularizer, hookimpl\n\n"
+        "STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5)\n\n"
+        "@hookimpl\ndef register():\n"
+        '    return [Regularizer("mine", STRENGTHS, penalty=lambda params, lane: lane.strength)]\n'
+    )
+    row = {"H": 0.321, "H_half": 0.02, "dA": -1.4, "dA_half": 0.3, "R": 0.42, "R_half": 0.04}
+    board = {"quick": {"version": 2, "entries": {"mine": row}, "controls": {}, "tasks": {}}}
+    (folder / "scores.json").write_text(json.dumps(board))
+    code, out, err = cli("show", "mine", "-p", str(folder / "mine.py"), "--out", str(folder))
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    path = str((folder / "mine.py").relative_to(tmp_path))
+    assert any(line.startswith("  file") and line.endswith(path) for line in lines)
+    assert any(line.startswith(str(folder)) and "0.32 ± 0.02" in line for line in lines)
+    summary = [line for line in lines if "longer than" in line or "of this terminal" in line]
+    assert len(summary) == 2  # text is wrapped
