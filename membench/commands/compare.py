@@ -217,6 +217,7 @@ def _below(compared: Sequence[Compared], limits: dict[str, float]) -> Iterator[s
 def _print_entries(one: Compared) -> None:
     """Print every reading of two entries of one suite, and of each task where it fits."""
     from membench.report.tables import short_task_names
+    from membench.scoring.stats import FEWEST_SEEDS
 
     console = Console(highlight=False)
     tasks = list(one.differences[0].by_task)
@@ -226,7 +227,9 @@ def _print_entries(one: Compared) -> None:
     console.print(Text(title, "bold"))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
-    for heading in (one.first, one.second, "difference", "p", *short_task_names(tasks)):
+    has_p = any(difference.p is not None for difference in one.differences)
+    p = ["p"] if has_p else []
+    for heading in (one.first, one.second, "difference", *p, *short_task_names(tasks)):
         table.add_column(Text(one_line(heading)), justify="right", no_wrap=heading == "difference")
     for difference in one.differences:
         name = difference.reading
@@ -234,11 +237,15 @@ def _print_entries(one: Compared) -> None:
             _plain(difference.first, name),
             _plain(difference.second, name),
             _signed(difference.value, name),
-            _p(difference.p),
+            *([_p(difference.p)] if has_p else []),
         ]
         cells += [_signed(difference.by_task[task], name) for task in tasks]
         table.add_row(name, *(Text(unbroken(cell)) for cell in cells))
     console.print(table)
+    if not has_p:
+        console.print(
+            Text(f"no p: nothing is claimed with fewer than {FEWEST_SEEDS} confirming seeds", "dim")
+        )
     if not all(difference.paired for difference in one.differences):
         console.print(Text("not seed by seed: they were measured on different machines", "dim"))
 

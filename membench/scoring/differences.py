@@ -17,6 +17,7 @@ from membench.scoring.confirmed import Reading
 from membench.scoring.confirmed import estimate_on_task
 from membench.scoring.outcomes import interval
 from membench.scoring.rows import MeasuredRow
+from membench.scoring.stats import FEWEST_SEEDS
 from membench.scoring.stats import TaskEstimate
 from membench.scoring.stats import over_tasks
 from membench.scoring.types import Interval
@@ -30,21 +31,27 @@ class Difference:
     first: Interval
     second: Interval
     value: Interval
-    p: float | None  #: two-sided, of no difference; None with one seed
+    #: two-sided, of no difference; None with fewer seeds than a board makes claims of
+    p: float | None
     paired: bool  #: seed by seed on all tasks
     #: task -> the same there, of tasks that both have
     by_task: dict[str, Interval]
 
 
 def differences_of(first: MeasuredRow, second: MeasuredRow) -> tuple[Difference, ...]:
-    """Compare two rows in every reading that both have."""
+    """Compare two rows in every reading that both have.
+
+    Where either has fewer than `FEWEST_SEEDS` confirming seeds nothing is claimed: there is no p.
+    """
+    has_p = min(first.fewest_seeds, second.fewest_seeds) >= FEWEST_SEEDS
     readings_of_first, readings_of_second = _readings(first), _readings(second)
     paired = _paired_tasks(first, second)
     found = []
     for name, of_first in readings_of_first.items():
         of_second = readings_of_second.get(name)
         if of_second is not None:
-            found.append(_difference(name, of_first, of_second, paired))
+            difference = _difference(name, of_first, of_second, paired)
+            found.append(difference if has_p else replace(difference, p=None))
     return tuple(found)
 
 

@@ -42,6 +42,23 @@ def test_two_entries_are_a_table_of_readings(names: list[str], cli: Cli) -> None
     assert [line.split()[0] for line in lines] == ["H", "S", "dA", "R", "dA"]
 
 
+def test_few_seeds_give_no_p_and_a_line_says_so(tmp_path: Path, cli: Cli) -> None:
+    plan = boards.manifest(tasks=("mnist5k/mlp",), confirming=(3, 4))
+    store = Store(tmp_path / "leaderboard" / "records")
+    with store.writer() as writer:
+        writer.append(boards.records(plan))
+    store.write_manifest(plan)
+    first, second, *_ = (effect.name for effect in boards.EFFECTS)
+    code, out, _ = cli("compare", first, second)
+    assert code == 0
+    header, last = out.splitlines()[1], out.splitlines()[-1]
+    assert header.split()[-1] == "difference"
+    assert last == "no p: nothing is claimed with fewer than 5 confirming seeds"
+    (one,) = json.loads(cli("compare", first, second, "--json")[1])
+    assert {reading["p"] for reading in one["readings"].values()} == {None}
+    assert one["readings"]["H"]["difference"]["half"]
+
+
 def test_json_has_the_readings_of_both_and_the_difference(names: list[str], cli: Cli) -> None:
     code, out, _ = cli("compare", "training less", names[0], "--json")
     assert code == 0
