@@ -76,19 +76,19 @@ class LoadedBoard:
         return list(self._records)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the rows as a data frame, one column for each number.
+        """Return the rows as a data frame, one column for each number, as `membench export` has.
 
         Raises:
             MembenchError: pandas is not installed.
         """
-        from membench.report.notebook import DTYPES
-        from membench.report.notebook import row_values
+        from membench.report.row_values import DTYPES
+        from membench.report.row_values import row_values
 
         try:
             import pandas as pd
         except ModuleNotFoundError as error:
             raise MembenchError("to_pandas() needs pandas: pip install pandas") from error
-        return pd.DataFrame([row_values(row) for row in self.rows]).astype(DTYPES)
+        return pd.DataFrame([row_values(row, self.suite) for row in self.rows]).astype(DTYPES)
 
     def __repr__(self) -> str:
         holding = sum(row.claim is not None and row.claim.holds for row in self.rows)

@@ -8,7 +8,6 @@ import io
 import json
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +34,6 @@ from membench.store.store import Store
 
 if TYPE_CHECKING:
     from membench.scoring import Board
-    from membench.scoring import Interval
-    from membench.scoring import Row
 
 
 def export(options: argparse.Namespace) -> int:
@@ -86,12 +83,9 @@ def _text(options: argparse.Namespace, suites: list[tuple[Manifest, Board]]) -> 
 
     names = options.entries
     if options.format == "bibtex":
-        entries = {}
-        for manifest, _ in suites:
-            for entry in manifest.entries:
-                if not options.entries or entry.name in options.entries:
-                    entries[entry.name] = entry
-        return bibtex.bibliography(entries.values())
+        table = {entry.name: entry for manifest, _ in suites for entry in manifest.entries}
+        entries = [entry for name, entry in table.items() if not names or name in names]
+        return bibtex.bibliography(entries, table)
     boards = [board for _, board in suites]
     if options.format == "latex":
         return "\n".join(latex.latex(board, options.entries) for board in boards)
@@ -104,68 +98,20 @@ def _text(options: argparse.Namespace, suites: list[tuple[Manifest, Board]]) -> 
 
 
 def _rows(board: Board) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a board as flat dicts, the ranked ones first, then the controls."""
+    """Yield the rows of a board as `to_pandas` has them, ranked ones first and controls last."""
+    from membench.report.row_values import row_values
+
     rows = (*board.rows, *board.unranked, *board.skipped, *board.full_rows)
     for row in (*rows, *board.control_rows):
-        yield {"suite": board.suite, **_fields(row)}
-
-
-def _fields(row: Row) -> dict[str, Any]:
-    """Return what a row says; H, S and R as shares, accuracies in points, None where it is not."""
-    rank_h, rank_r = row.rank_H or (None, None), row.rank_R or (None, None)
-    fields: dict[str, Any] = {
-        "entry": row.entry,
-        "group": row.group,
-        "rank_H_low": rank_h[0],
-        "rank_H_high": rank_h[1],
-        **_interval("H", row.H),
-        **_interval("S", row.S),
-        **_interval("dA", row.dA),
-        "rank_R_low": rank_r[0],
-        "rank_R_high": rank_r[1],
-        **_interval("R", row.R),
-        **_interval("dA_recovery", row.dA_recovery),
-    }
-    for signal, interval in row.noisy.items():
-        fields |= _interval(f"dA {signal}", interval)
-    claim = row.claim
-    fields |= {
-        "claim": claim.holds if claim else None,
-        "claim_p": claim.p if claim else None,
-        "front": row.on_front,
-        "H_beyond_training_less": row.excess_H.value.mean if row.excess_H else None,
-        "H_beyond_training_less_p": row.excess_H.p if row.excess_H else None,
-        "H_beyond_early_stopping": row.stopping_H.value.mean if row.stopping_H else None,
-        "H_beyond_early_stopping_p": row.stopping_H.p if row.stopping_H else None,
-        "R_beyond_training_less": row.excess_R.value.mean if row.excess_R else None,
-        "R_beyond_training_less_p": row.excess_R.p if row.excess_R else None,
-        "strength_H": _by_task(row.chosen_held_back),
-        "strength_R": _by_task(row.chosen_recovery),
-        "cost": row.cost,
-        "failed": row.failed,
-        "cells": row.cells,
-        "environment": _by_task({task: env[:12] for task, env in row.envs.items()}),
-        "reason": row.reason,
-    }
-    return fields
-
-
-def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
-    mean = interval.mean if interval else None
-    return {name: mean, f"{name}_half": interval.half if interval else None}
-
-
-def _by_task(values: Mapping[str, str]) -> str:
-    return "; ".join(f"{task}: {value}" for task, value in values.items())
+        yield row_values(row, board.suite)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     """Write rows as CSV; a column that one of them lacks is empty there."""
-    columns: dict[str, None] = {}
-    for row in rows:
-        columns.update(dict.fromkeys(row))
+    from membench.report.row_values import columns_of
+
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, columns_of(rows), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from collections.abc import Mapping
 
 from membench.records import Entry
 from membench.report.latex import escape_latex
 from membench.report.text import LONG
 from membench.report.text import plain
+from membench.scoring.types import CONTROL
 
 _FORM = re.compile(r'(?P<authors>[^"]{2,200}?), "(?P<title>[^"]+)"(?P<rest>.*)')
 #: A name as citations write it: capitalised words, initials, and particles before them.
@@ -60,16 +62,37 @@ def bibtex(name: str, source: str) -> str:
     return _entry(_key(f"{family}{year}"), fields)
 
 
-def bibliography(entries: Iterable[Entry]) -> str:
+def works_of(entry: Entry, table: Mapping[str, Entry]) -> list[str]:
+    """List what to cite for an entry of a board, each work once.
+
+    A composition stands on the works of its parts too. It, and a control, are made by membench,
+    which is then cited beside the work that they name, or in place of a note.
+
+    Args:
+        entry: of a manifest.
+        table: all entries of it, by name.
+    """
+    own = bibtex(entry.name, entry.source)
+    parts = entry.name.split("+") if "+" in entry.name else []
+    if not parts and entry.group != CONTROL:
+        return [own] if own else []
+    works = [own] if own and _is_work(entry.source) else []
+    for part in parts:
+        if part in table:
+            works += works_of(table[part], table)
+    return list(dict.fromkeys([*works, MEMBENCH]))
+
+
+def bibliography(entries: Iterable[Entry], table: Mapping[str, Entry]) -> str:
     """Write the works that entries cite, each once, below a comment that names the entries.
 
     Args:
         entries: of a manifest; those without a source are left out.
+        table: all entries of it, by name.
     """
     names: dict[tuple[str, str], list[str]] = {}  # key and fields of a work -> who cites it
     for entry in entries:
-        text = bibtex(entry.name, entry.source)
-        if text:
+        for text in works_of(entry, table):
             head, _, fields = text.partition("\n")
             key = head.removeprefix("@misc{").removesuffix(",")
             names.setdefault((key, fields), []).append(plain(entry.name))
@@ -80,6 +103,12 @@ def bibliography(entries: Iterable[Entry]) -> str:
         used[key] += 1
         works.append(f"% {', '.join(citing)}\n@misc{{{key}{letter},\n{fields}\n")
     return "\n".join(works)
+
+
+def _is_work(source: str) -> bool:
+    """Tell whether a citation has the form that is taken apart."""
+    form = _FORM.match(plain(source, LONG))
+    return bool(form and _authors(form["authors"]))
 
 
 def _authors(text: str) -> list[str]:
@@ -110,3 +139,15 @@ def _key(text: str) -> str:
 def _entry(key: str, fields: dict[str, str]) -> str:
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
     return "\n".join([f"@misc{{{key},", *lines, "}"])
+
+
+#: What compositions and controls cite beside the works that they stand on.
+MEMBENCH = _entry(
+    "membench",
+    {
+        "title": "{membench: noise-fitting suppression against real-data generalization}",
+        "author": "{The membench authors}",
+        "howpublished": "software",
+        "year": "2026",
+    },
+)

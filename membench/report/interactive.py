@@ -14,7 +14,7 @@ from typing import Any
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import canonical
-from membench.report.bibtex import bibtex
+from membench.report.bibtex import works_of
 from membench.report.confirmations import Confirmation
 from membench.report.environments import HASH
 from membench.report.environments import Environments
@@ -24,6 +24,7 @@ from membench.report.text import plain
 from membench.report.web_page import Kind
 from membench.report.web_page import render
 from membench.report.web_page import rounded
+from membench.scoring.types import CONTROL
 from membench.scoring.types import EARLY_STOPPING
 from membench.scoring.types import FULL
 from membench.scoring.types import NONE
@@ -123,6 +124,7 @@ def suite_data(
         "tasks": [plain(task) for task in plan.tasks],
         "signals": [plain(signal) for signal in plan.signals],
         "noisy": [plain(signal) for signal in _noisy(board)],
+        "further": [plain(reading) for reading in _further(board)],
         "choosing": len(plan.choosing),
         "confirming": len(plan.confirming),
         "ranked": board.ranked,
@@ -130,7 +132,7 @@ def suite_data(
         "gates": [_gate(gate, environments) for gate in board.gates],
         "environments": [_environment(board, env) for env in environments],
         "plain": curves,
-        "entries": {plain(entry.name): _entry(entry) for entry in plan.entries},
+        "entries": _entries(plan),
         "rows": rows,
         "pairs": _pairs(board, [row for _, some in kinds for row in some]),
     }
@@ -156,6 +158,14 @@ def _noisy(board: Board) -> list[str]:
     found: dict[str, None] = {}
     for row in (*board.rows, *board.control_rows, *board.full_rows):
         found.update(dict.fromkeys(row.noisy))
+    return list(found)
+
+
+def _further(board: Board) -> list[str]:
+    """List the readings under further signals that rows have, as "R pair-flip@0.4"."""
+    found: dict[str, None] = {}
+    for row in (*board.rows, *board.control_rows, *board.full_rows):
+        found.update(dict.fromkeys(row.extra))
     return list(found)
 
 
@@ -213,11 +223,27 @@ def _values(row: Row) -> dict[str, Pair]:
         "R-stop": row.stopping_R,
     }
     values = {"H": row.H, "S": row.S, "dA": row.dA, "R": row.R, "dA-R": row.dA_recovery}
+    values |= _at_equal_compute(row.cost, row.H, row.H_equal, row.R, row.R_equal)
     return {
         **{name: _pair(value) for name, value in values.items()},
         **{f"dA {plain(signal)}": _pair(value) for signal, value in row.noisy.items()},
         **{name: _pair(excess.value if excess else None) for name, excess in excesses.items()},
+        **{plain(name): _pair(Interval(value)) for name, value in row.extra.items()},
     }
+
+
+def _at_equal_compute(
+    cost: float | None,
+    H: Interval | None,
+    H_equal: float | None,
+    R: Interval | None,
+    R_equal: float | None,
+) -> dict[str, Interval | None]:
+    """Return H and R at equal compute: those at the budget where a step costs no more."""
+    values = {"H-equal": (H, H_equal), "R-equal": (R, R_equal)}
+    if cost is not None and cost <= 1:
+        return {name: at_budget for name, (at_budget, _) in values.items()}
+    return {name: None if value is None else Interval(value) for name, (_, value) in values.items()}
 
 
 def _is_significant(excess: Excess | None) -> bool | None:
@@ -258,6 +284,9 @@ def _curve_of(*settings: Confirmed | None) -> Curve | None:
 
 
 def _confirmed(confirmed: Confirmed) -> dict[str, Any]:
+    equal = _at_equal_compute(
+        confirmed.cost, confirmed.H, confirmed.H_equal, confirmed.R, confirmed.R_equal
+    )
     return {
         "strength": plain(confirmed.label),
         "H": _pair(confirmed.H),
@@ -265,6 +294,8 @@ def _confirmed(confirmed: Confirmed) -> dict[str, Any]:
         "dA": _pair(confirmed.dA),
         "R": _pair(confirmed.R),
         "noisy": [_pair(value) for value in confirmed.noisy.values()],
+        **{name: _pair(value) for name, value in equal.items()},
+        **{plain(name): _pair(Interval(value)) for name, value in confirmed.extra.items()},
         "runs": [confirmed.failed, confirmed.runs],
     }
 
@@ -311,12 +342,20 @@ def _environment(board: Board, env: str) -> dict[str, str]:
     return {"name": plain(name, limit=40), "facts": "; ".join(facts)}
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entries(plan: Manifest) -> dict[str, dict[str, Any]]:
+    """Describe the entries, and the controls that are read from runs of the plain network."""
+    table = {entry.name: entry for entry in plan.entries}
+    for name in _CONTROLS:
+        table[name] = Entry(name, CONTROL, ())
+    return {plain(name): _entry(entry, table) for name, entry in table.items()}
+
+
+def _entry(entry: Entry, table: Mapping[str, Entry]) -> dict[str, Any]:
     return {
         "group": plain(entry.group),
         "summary": plain(entry.summary),
         "source": citation_parts(entry.source),
-        "bibtex": bibtex(plain(entry.name), entry.source),
+        "bibtex": "\n\n".join(works_of(entry, table)),
         "file": plain(entry.origin) if entry.name != NONE else "",
         "acts_on": [plain(stage) for stage in entry.acts_on],
     }

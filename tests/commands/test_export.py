@@ -13,6 +13,7 @@ import pytest
 from support import boards
 from support.cli import Cli
 
+from membench import load
 from membench.records import Entry
 from membench.report.bibtex import bibliography
 from membench.report.latex import escape_latex
@@ -60,6 +61,23 @@ def test_csv_and_json_have_a_line_for_each_row_and_the_board_s_numbers(
 
 
 @pytest.mark.usefixtures("_folder")
+def test_the_columns_are_those_of_the_data_frame(cli: Cli) -> None:
+    pytest.importorskip("pandas")
+    frame = load("leaderboard").to_pandas()
+    header, *_ = csv.reader(io.StringIO(cli("export")[1]))
+    assert header == list(frame.columns)
+    first, *_ = json.loads(cli("export", "--format", "json")[1])
+    assert set(first) <= set(header)
+    shown = frame.iloc[0]
+    assert (shown.suite, shown.entry, shown.H_half) == (
+        first["suite"],
+        first["entry"],
+        first["H_half"],
+    )
+    assert first["excess_H_p"] == shown.excess_H_p
+
+
+@pytest.mark.usefixtures("_folder")
 def test_a_file_is_written_where_it_is_asked_for(cli: Cli, tmp_path: Path) -> None:
     code, out, _ = cli("export", "--format", "latex", "--to", "board.tex")
     assert (code, out) == (0, "wrote board.tex\n")
@@ -99,7 +117,7 @@ def test_names_of_strangers_are_literal_in_latex() -> None:
 
 def test_a_work_that_several_entries_cite_stands_once() -> None:
     entry = Entry("one", "other", (), source='Hinton, "T", 2015, arXiv:1503.02531')
-    text = bibliography([entry, replace(entry, name="two"), Entry("three", "other", ())])
+    text = bibliography([entry, replace(entry, name="two"), Entry("three", "other", ())], {})
     assert text.count("@misc{") == 1
     assert text.startswith(
         "% one, two\n@misc{hinton2015,\n  title = {{T}},\n  author = {Hinton},\n"
@@ -108,7 +126,7 @@ def test_a_work_that_several_entries_cite_stands_once() -> None:
 
 def test_two_works_of_one_author_and_year_have_two_keys() -> None:
     first = Entry("one", "other", (), source='Hinton, "T", 2015')
-    text = bibliography([first, Entry("two", "other", (), source='Hinton, "U", 2015')])
+    text = bibliography([first, Entry("two", "other", (), source='Hinton, "U", 2015')], {})
     assert re.findall(r"@misc\{(\w+),", text) == ["hinton2015", "hinton2015b"]
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from membench.records import Entry
+from membench.report.bibtex import MEMBENCH
+from membench.report.bibtex import bibliography
 from membench.report.bibtex import bibtex
+from membench.report.bibtex import works_of
 
 
 def test_a_citation_of_the_usual_form_is_taken_apart() -> None:
@@ -48,3 +54,41 @@ def test_foreign_text_cannot_end_a_field() -> None:
     made = bibtex("x", "}, evil = {\\input{/etc/passwd} 100% $x_1$ #&~^")
     assert "\\}, evil = \\{\\textbackslash{}input\\{" in made
     assert "100\\% \\$x\\_1\\$ \\#\\&\\textasciitilde{}\\textasciicircum{}" in made
+
+
+HINTON = Entry("dropout", "model", (), source='Hinton, "Dropout", 2012, arXiv:1207.0580')
+ZHANG = Entry("mixup", "data", (), source='Zhang, "mixup", ICLR 2018, arXiv:1710.09412')
+TABLE = {entry.name: entry for entry in (HINTON, ZHANG)}
+
+
+def keys(works: list[str]) -> list[str]:
+    return [work.partition("{")[2].partition(",")[0] for work in works]
+
+
+def test_a_composition_cites_the_works_of_its_parts_and_membench() -> None:
+    pair = Entry("dropout+mixup", "composition", (), source="after the pair of Arpit et al.")
+    assert keys(works_of(pair, TABLE)) == ["hinton2012", "zhang2018", "membench"]
+    with_paper = replace(pair, source='Kang, "Unleashing", 2023, arXiv:2307.05025')
+    assert keys(works_of(with_paper, TABLE)) == [
+        *("kang2023", "hinton2012", "zhang2018", "membench")
+    ]
+
+
+def test_a_control_cites_its_work_if_it_names_one_and_membench() -> None:
+    focal = Entry("focal", "control", (), source='Lin, "Focal Loss", ICCV 2017, arXiv:1708.02002')
+    assert keys(works_of(focal, TABLE)) == ["lin2017", "membench"]
+    assert works_of(Entry("placebo", "control", (), source="A control."), TABLE) == [MEMBENCH]
+    assert "author = {{The membench authors}}," in MEMBENCH
+
+
+def test_any_other_entry_cites_what_it_says() -> None:
+    assert keys(works_of(HINTON, TABLE)) == ["hinton2012"]
+    assert works_of(Entry("none", "baseline", ()), TABLE) == []
+
+
+def test_membench_stands_once_in_a_bibliography() -> None:
+    pair, control = Entry("dropout+mixup", "composition", ()), Entry("placebo", "control", ())
+    text = bibliography([HINTON, pair, control], TABLE)
+    assert text.startswith("% dropout, dropout+mixup\n@misc{hinton2012,")
+    assert text.count("@misc{membench,") == 1
+    assert "% dropout+mixup, placebo\n@misc{membench," in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from membench.report import render
 from membench.report import write
 from membench.report.interactive import KIND
 from membench.report.interactive import interactive_page
+from membench.report.interactive import suite_data
 from membench.report.text import plain
 from membench.report.web_page import STYLE
 from membench.report.web_page import TEMPLATES
@@ -96,7 +98,7 @@ def test_a_row_has_its_numbers_its_ranks_and_its_claim(suite: dict[str, Any]) ->
     assert mixup["values"]["H"] == pytest.approx([row.H.mean, row.H.half], rel=1e-3)
     assert set(mixup["values"]) == {
         *("H", "S", "dA", "R", "dA-R", "dA mixed@0.4"),
-        *("H-less", "H-stop", "R-less", "R-stop"),
+        *("H-less", "H-stop", "R-less", "R-stop", "H-equal", "R-equal"),
     }
     assert mixup["ranks"]["H"] == [1, 2]
     assert (mixup["claim"]["holds"], mixup["front"], mixup["beats"]["H"][0]) == (True, True, True)
@@ -105,6 +107,35 @@ def test_a_row_has_its_numbers_its_ranks_and_its_claim(suite: dict[str, Any]) ->
     environments = {task["env"] for task in rows["weight-decay"]["tasks"]}
     assert environments == {2}
     assert [one["name"] for one in suite["environments"]] == ["cpu", "cpu"]
+
+
+def test_a_row_has_readings_at_equal_compute(suite: dict[str, Any]) -> None:
+    rows = {row["name"]: row for row in suite["rows"]}
+    sam = next(row for row in scored()[1].rows if row.entry == "sam")
+    assert (sam.cost, sam.H_equal is not None) == (2.0, True)
+    assert rows["sam"]["values"]["H-equal"] == [pytest.approx(sam.H_equal, rel=1e-5), None]
+    assert rows["sam"]["tasks"][0]["R"]["R-equal"][0] != rows["sam"]["tasks"][0]["R"]["R"][0]
+    # what costs no more is read at the budget
+    mixup = rows["mixup"]["values"]
+    assert (mixup["H-equal"], mixup["R-equal"]) == (mixup["H"], mixup["R"])
+
+
+def test_a_row_has_readings_under_further_signals() -> None:
+    plan, board = scored()
+    extra = {"R pair-flip@0.4": 0.25, "S randX": 0.5}
+    first = replace(board.rows[0], extra=extra)
+    scores = dict(board.scores)
+    for task in plan.tasks:
+        score = scores[first.entry, task]
+        assert score.recovery
+        recovery = replace(score.recovery, extra={"S randX": 0.75})
+        scores[first.entry, task] = replace(score, recovery=recovery)
+    data = suite_data(plan, replace(board, rows=(first, *board.rows[1:]), scores=scores))
+    assert data["further"] == ["R pair-flip@0.4", "S randX"]
+    row = data["rows"][0]
+    assert row["values"]["R pair-flip@0.4"] == [0.25, None]
+    assert row["tasks"][0]["R"]["S randX"] == [0.75, None]
+    assert "S randX" not in data["rows"][1]["values"]
 
 
 def test_a_network_has_readings_strengths_and_curves(suite: dict[str, Any]) -> None:

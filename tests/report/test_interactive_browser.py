@@ -50,6 +50,8 @@ CONFIRMED = Confirmation(
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("page") / "index.html"
     plan, board = scored()
+    further = tuple(replace(row, extra={"R pair-flip@0.4": 0.25}) for row in board.rows)
+    board = replace(board, rows=further)
     smoke = replace(plan, suite="smoke"), replace(board, suite="smoke", rows=board.rows[:2])
     confirmed = {board.suite: {"sam": CONFIRMED}}
     file.write_text(interactive_page([(plan, board), smoke], None, confirmed), "utf-8")
@@ -267,6 +269,16 @@ def test_any_two_readings_are_axes_with_their_intervals(opened: Opened) -> None:
     label = page.locator("#figure svg").get_attribute("aria-label")
     assert label == "cost, steps of the plain network against R beyond early stopping, 6 entries"
     assert opened.hash == "#x=R-stop&y=cost"
+    page.get_by_label("Up", exact=True).select_option("H-equal")
+    page.get_by_label("Across", exact=True).select_option("R pair-flip@0.4")
+    label = page.locator("#figure svg").get_attribute("aria-label")
+    assert label == "H at equal compute against recovery R, pair-flip@0.4, 5 entries"
+    sam = next(row for row in scored()[1].rows if row.entry == "sam")
+    dot = page.get_by_role("button", name=re.compile("^sam: "))
+    said = dot.get_attribute("aria-label")
+    assert said.startswith(f"sam: H, equal compute {sam.H_equal:.2f}, R pair-flip@0.4 +0.25 (")
+    cross = dot.locator(".cross").get_attribute("d")
+    assert (cross.count("H"), cross.count("V")) == (0, 0)  # neither has an interval
 
 
 # --- entries --------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def test_citation_link_and_downloads_can_be_taken_away(
     page.keyboard.press("Escape")
     page.get_by_label("Verdict", exact=True).select_option("holds")
     page.get_by_role("button", name="Copy link to this view").click()
-    page.get_by_text("copied").wait_for()
+    page.locator("#status", has_text="copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == f"{address}#verdict=holds"
     with page.expect_download() as download:
         page.get_by_role("button", name=DOWNLOADED).click()

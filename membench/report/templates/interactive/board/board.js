@@ -51,7 +51,18 @@ function readingsOf(suite) {
       ...POINTS,
     };
   }
+  for (const name of suite.further) {
+    const [reading, signal] = name.split(" ");
+    const long = reading === "R" ? "recovery R" : "suppression S";
+    readings[name] = {
+      title: name,
+      long: `${long}, ${signal}`,
+      ...(reading === "R" ? CHANGE : SHARE),
+    };
+  }
   return Object.assign(readings, {
+    "H-equal": { title: "H, equal compute", long: "H at equal compute", ...SHARE },
+    "R-equal": { title: "R, equal compute", long: "R at equal compute", ...CHANGE },
     "H-less": { title: "H beyond training less", long: "H beyond training less", ...CHANGE },
     "H-stop": { title: "H beyond early stopping", long: "H beyond early stopping", ...CHANGE },
     "R-less": { title: "R beyond training less", long: "R beyond training less", ...CHANGE },
@@ -66,8 +77,9 @@ function valueOf(suite, row, name, task) {
   if (!task) return (row.values && row.values[name]) || null;
   const one = row.tasks[suite.tasks.indexOf(task)];
   if (!one || !one.H || !one.R) return null;
-  if (name === "R") return one.R.R;
   if (name === "dA-R") return one.R.dA;
+  if (name === "R" || name === "R-equal" || suite.further.includes(name))
+    return one.R[name] || null;
   if (name.startsWith("dA ")) return one.H.noisy[suite.noisy.indexOf(name.slice(3))] || null;
   return one.H[name] || null;
 }

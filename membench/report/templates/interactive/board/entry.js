@@ -18,6 +18,8 @@ const PANELS = [
   { title: "random labels", curves: [["rand_train", "training", "fit"]] },
 ];
 
+const MAIN = ["H", "S", "dA", "R"];
+
 function showEntry(suite) {
   const row = state.entry ? rowOf(suite, state.entry) : null;
   if (!row) {
@@ -57,8 +59,12 @@ function facts(suite, row) {
     ]);
   }
   if (row.claim) said.push(["claim", claimWords(row.claim)]);
-  if (row.values) said.push(["over all networks", readingWords(suite, row.values)]);
+  if (row.values) said.push(["over all networks", readingWords(suite, row.values, MAIN)]);
   if (row.confirmed) said.push(["confirmed by the keeper", confirmedWords(suite, row.confirmed)]);
+  if (row.cost > 1)
+    said.push(["at equal compute", readingWords(suite, row.values || {}, ["H-equal", "R-equal"])]);
+  if (suite.further.some((name) => row.values && row.values[name]))
+    said.push(["under further signals", readingWords(suite, row.values, suite.further)]);
   if (row.cost !== undefined)
     said.push(["cost of a step", withHalf([row.cost, null], readingsOf(suite).cost)]);
   said.push(["runs", `${done} of ${planned} done, ${failed} failed, ${diverged} of them diverged`]);
@@ -83,9 +89,10 @@ function claimWords(claim) {
   );
 }
 
-function readingWords(suite, values) {
+function readingWords(suite, values, names) {
   const readings = readingsOf(suite);
-  const found = ["H", "S", "dA", "R"].filter((name) => values[name]);
+  const found = names.filter((name) => values[name]);
+  if (!found.length) return "not read";
   return found
     .map((name) => `${readings[name].title} ${withHalf(values[name], readings[name])}`)
     .join(", ");
@@ -93,7 +100,7 @@ function readingWords(suite, values) {
 
 function confirmedWords(suite, confirmed) {
   const seeds = count(confirmed.seeds, "fresh seed");
-  return `on ${confirmed.on}, on ${seeds}: ${readingWords(suite, confirmed.values)}`;
+  return `on ${confirmed.on}, on ${seeds}: ${readingWords(suite, confirmed.values, MAIN)}`;
 }
 
 function onTask(suite, row, task, place) {

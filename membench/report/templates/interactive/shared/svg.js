@@ -30,6 +30,7 @@ function scaleOf([low, high], from, to) {
 // A figure as a file of its own, with the colours that it has now.
 function svgFile(figure) {
   const copy = figure.cloneNode(true);
+  copy.removeAttribute("style");
   const originals = figure.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((part, place) => {
     const style = getComputedStyle(originals[place]);

@@ -36,7 +36,9 @@ function showSummary() {
     ? [
         `${measured} of ${count(planned, "cell")} are measured; `,
         element("code", {}, "membench reproduce --all"),
-        " trains the rest.",
+        scales().length > 1
+          ? " trains the rest; add --scale paper for the larger scale."
+          : " trains the rest.",
       ]
     : [`All ${planned} cells are measured.`];
   byId("summary").replaceChildren(done, tested, ...rest);

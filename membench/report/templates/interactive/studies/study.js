@@ -187,6 +187,7 @@ function drawing(study) {
     },
     parts.map((part) => drawnPart(part, styles)),
   );
+  figure.style.maxWidth = `${(width * 4) / 3}px`; // points
   return element(
     "section",
     {},
