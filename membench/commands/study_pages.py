@@ -17,6 +17,7 @@ from membench.commands import session
 from membench.commands.list import print_problems
 from membench.commands.study_jobs import StudyJob
 from membench.commands.study_jobs import StudyPlanner
+from membench.errors import MembenchError
 from membench.records import Record
 from membench.store.accepted import accepted_by_key
 from membench.store.counted import read_counted
@@ -39,13 +40,21 @@ def pages_of_records(options: argparse.Namespace, contents: Contents) -> dict[st
 
     Returns:
         The files by their paths below the folder.
+
+    Raises:
+        MembenchError: a study of the page is not among the plugins.
     """
     registry = session.load_registry(options)
     store = Store(options.out / "records")
     counted = read_counted(store)
     planner = StudyPlanner(registry, options.data_dir, read_hashes(store))
-    requested = [study for study in counted.requested if study[0] in registry.studies]
-    jobs = [planner.plan(name, scale) for name, scale in requested]
+    for name, _ in counted.requested:
+        if name not in registry.studies:
+            raise MembenchError(
+                f"the page in {options.out} has the study {name!r}, which is not registered: give "
+                "its file with -p, or make the page anew with `membench reproduce`"
+            )
+    jobs = [planner.plan(name, scale) for name, scale in counted.requested]
     others = planner.plan_others(jobs, {record.id for record in contents.records.values()})
     records = accepted_records([*jobs, *others], counted.environments, contents)
     jobs, others = ([job.trainable(records) for job in some] for some in (jobs, others))

@@ -112,6 +112,10 @@ def test_report_writes_the_pages_again_and_checks_them(again: Path, cli: Cli) ->
     assert [line.partition(":")[0] for line in out.splitlines()[:2]] == ["README.md", "index.html"]
     assert cli("report", "-p", "tiny.py", "--out", "out")[0] == 0
     assert files(again / "out") == before
+    # without its plugin a study would be lost from the page
+    code, _, err = cli("report", "--out", "out")
+    assert code == 4 and "has the study 'tiny', which is not registered" in err
+    assert files(again / "out") == before
 
 
 def test_report_counts_the_machine_and_the_studies_that_the_page_did(again: Path, cli: Cli) -> None:
