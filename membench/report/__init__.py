@@ -4,9 +4,9 @@
 into columns, and `environments` into notes. `figures` says what the figures show and `drawing`
 draws them, `figure_cache` keeps them, `files` writes and compares. `interactive` makes the page
 with which a reader sorts, filters and compares; `confirmations` says which rows were read anew;
-`latex` and `bibtex` are for a paper. `paper` is
-the page of `membench reproduce`, `terminal` the short board that ends `membench run`, `notebook`
-the same board as HTML and as columns of a data frame. Needs no plugin and no torch.
+`latex` and `bibtex` are for a paper. `paper` makes the pages of `membench reproduce`, `terminal`
+the short board that ends `membench run`, `notebook` the same board as HTML, `row_values` its rows
+as columns. Needs no plugin and no torch.
 """
 
 from __future__ import annotations

@@ -118,6 +118,7 @@ def test_report_writes_the_pages_again_and_checks_them(again: Path, cli: Cli) ->
     assert files(again / "out") == before
 
 
+@pytest.mark.slow
 def test_report_counts_the_machine_and_the_studies_that_the_page_did(again: Path, cli: Cli) -> None:
     store = Store(again / "out/records")
     (environment,) = {env for _, env in store.read().records}

@@ -141,6 +141,7 @@ def test_a_study_opens_with_all_that_is_known_of_it(opened: Opened) -> None:
     assert page.evaluate("document.activeElement.textContent") == "csr"
 
 
+@pytest.mark.slow
 def test_colours_follow_the_scheme_but_those_of_data_do_not(browser: Any, address: str) -> None:
     found = {}
     for scheme in ("light", "dark"):
