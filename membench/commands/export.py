@@ -108,10 +108,11 @@ def _rows(board: Board) -> Iterator[dict[str, Any]]:
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     """Write rows as CSV; a column that one of them lacks is empty there."""
-    from membench.report.row_values import columns_of
-
+    columns: dict[str, None] = {}
+    for row in rows:
+        columns.update(dict.fromkeys(row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns_of(rows), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from membench.scoring.types import Excess
@@ -66,14 +65,6 @@ def row_values(row: Row, suite: str) -> dict[str, Any]:
     values["incomplete"], values["reason"] = row.incomplete, row.reason
     values["done"], values["cells"], values["failed"] = row.done, row.cells, row.failed
     return values
-
-
-def columns_of(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """List the columns that any of the rows has, in the order in which they come."""
-    columns: dict[str, None] = {}
-    for row in rows:
-        columns.update(dict.fromkeys(row))
-    return list(columns)
 
 
 def _interval_values(name: str, interval: Interval | None) -> dict[str, float | None]:
