@@ -166,6 +166,7 @@ def run(
     epochs: int | None = None,
     optimizer: str | None = None,
     lr: float | None = None,
+    shard: str | None = None,
     lf: bool = False,
     device: str = "auto",
     workers: int | None = None,
@@ -202,6 +203,7 @@ def run(
         epochs: to train for; None: the recipe's.
         optimizer: to train with; None: the recipe's.
         lr: learning rate; None: the recipe's.
+        shard: train this part of what is selected, as in "2/4"; the board is what it has so far.
         lf: train only what failed last time.
         device: "auto", "cpu" or "cuda".
         workers: how many, `-n`; None: one a core, or one for a GPU.
@@ -244,6 +246,7 @@ def run(
         "--epochs": epochs,
         "--optimizer": optimizer,
         "--lr": lr,
+        "--shard": shard,
         "--lf": lf,
         "--device": device,
         "-n": workers,
