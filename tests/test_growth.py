@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
+import growth
+import growth_page
 import growth_world
 
 LARGEST = max(growth_world.SIZES)
@@ -43,3 +47,17 @@ def test_the_smallest_store_is_planned_and_reported(tmp_path: Path) -> None:
         seconds, megabytes = growth_world.timed(action, min(growth_world.SIZES), tmp_path)
         assert seconds > 0 and megabytes > 0
     assert (tmp_path / "board" / "README.md").exists()
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    results = json.loads((growth.HERE / "growth.json").read_text())
+    assert growth_page.page(results) in (growth.HERE / "README.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_stub_packs_are_trained_whole_and_in_shards_and_joined() -> None:
+    measured = growth.packs(Namespace(entries=2, shards=2))["packs"]
+    local, shards, merge = measured["local"], measured["shards"], measured["merge"]
+    assert merge["cells"] == local["cells"] > 500
+    assert sum(shard["cells"] for shard in shards) > local["cells"]  # the baseline twice
+    assert 0 < local["driver_seconds"] < local["seconds"]

@@ -1,6 +1,6 @@
 """Measure how membench grows with cells, lanes, width and steps, and write it into the README.
 
-The README is that of this folder. `python tests/benchmarks/growth.py [--part cells|engine|startup]`
+The README is that of this folder. `growth.py [--part cells|packs|engine|startup]`
 measures one part; the figures of the others stay as they were.
 """
 
@@ -52,6 +52,22 @@ def cells(options: argparse.Namespace) -> Results:
     return {"cells": rows}
 
 
+def packs(options: argparse.Namespace) -> Results:
+    """Measure what scheduling costs: stub packs in local workers, in shards, and their merge."""
+    load = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        _packs("make", place, str(options.entries))
+        whole = _packs("run", place, "2")
+        shards = []
+        for index in range(1, options.shards + 1):
+            shards.append(_packs("run", place, "2", f"{index}/{options.shards}"))
+            load.append(os.getloadavg()[0])
+        merge = _packs("merge", place, str(options.shards))
+    measured = {"local": whole, "shards": shards, "merge": merge, "machine": _machine()}
+    return {"packs": {**measured, "load": [min(load), max(load)]}}
+
+
 def engine(options: argparse.Namespace) -> Results:
     """Measure a step's cost by lanes and width, and a pack's by steps; one process a width."""
     lanes = {str(width): _child("lanes", str(width)) for width in options.widths}
@@ -73,9 +89,29 @@ def startup(options: argparse.Namespace) -> Results:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {
     "cells": cells,
+    "packs": packs,
     "engine": engine,
     "startup": startup,
 }
+
+
+def _packs(action: str, folder: Path, *words: str) -> Results:
+    """Run an action of `growth_packs.py` in its folder, and return what it measured."""
+    paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
+    environment = {"MEMBENCH_CACHE": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, str(HERE / "growth_packs.py"), action, str(folder), *words]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    measured: Results = json.loads(lines[-1]) if lines else {}
+    _say({" ".join([action, *words]): measured})
+    return measured
 
 
 def _child(*words: str) -> Results:
@@ -134,6 +170,8 @@ def main() -> None:
         "--part", choices=(*PARTS, "page"), action="append", help="page: only write it anew"
     )
     parser.add_argument("--most", type=int, default=max(SIZES), help="the largest number of cells")
+    parser.add_argument("--entries", type=int, default=81, help="of the packs: 81 make 10 000")
+    parser.add_argument("--shards", type=int, default=16, help="as many, for the packs")
     parser.add_argument("--widths", type=int, nargs="*", default=WIDTHS)
     parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()

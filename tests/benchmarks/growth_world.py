@@ -126,7 +126,7 @@ def planned_cells(folder: Path) -> int:
 
 def build(size: Size, folder: Path) -> None:
     """Write the plugins' files, and a store with a record for every cell, left by one writer."""
-    _write_plugins(size, folder / "shipped")
+    write_plugins(size, folder / "shipped")
     options = build_parser().parse_args(["run", *_words(folder)])
     registry = session.load_registry(options)
     planned = session.plan_suite(options, registry, DatasetLoader(registry, options.data_dir))
@@ -175,8 +175,14 @@ def _words(folder: Path) -> list[str]:
     return ["--all", "--suite", "growth", "--device", "cpu", "--out", str(folder / "board")]
 
 
-def _write_plugins(size: Size, folder: Path) -> None:
-    """Link the shipped plugins, without the regularizers; write the suite and regularizers."""
+def write_plugins(size: Size, folder: Path, **changes: Any) -> None:
+    """Link the shipped plugins, without the regularizers; write the suite and regularizers.
+
+    Args:
+        size: of the plan.
+        folder: to make.
+        changes: other fields of the suite.
+    """
     patterns = ["architectures/*.py", "datasets/*.py", "optimizers/*.py", "signals/*.py"]
     if size.controls:
         patterns.append("regularizers/controls.py")
@@ -193,6 +199,7 @@ def _write_plugins(size: Size, folder: Path) -> None:
         choosing=tuple(range(size.choosing)),
         confirming=tuple(range(size.choosing, size.choosing + size.confirming)),
         recipes=dict(list(quick.recipes.items())[: size.tasks]),
+        **changes,
     )
     (folder / "growth.py").write_text(_SUITE.format(suite=growth))
     for i in range(size.entries):
