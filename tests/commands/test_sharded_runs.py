@@ -77,9 +77,13 @@ def measured(board: Path) -> dict[tuple[str, str], Record]:
 
 
 def pages(board: Path) -> dict[str, bytes]:
-    files = [path for path in board.rglob("*") if path.is_file()]
-    outside = [path for path in files if path.relative_to(board).parts[0] != "records"]
-    return {path.relative_to(board).as_posix(): path.read_bytes() for path in outside}
+    """Return what is written of a board, without the page of wall-clock times."""
+    files = {path.relative_to(board): path for path in board.rglob("*") if path.is_file()}
+    return {
+        name.as_posix(): path.read_bytes()
+        for name, path in files.items()
+        if name.parts[0] != "records" and name.name != "timing.md"
+    }
 
 
 @pytest.mark.slow
