@@ -122,7 +122,8 @@ class Cluster:
     @property
     def gpus_per_node(self) -> int:
         """How many GPUs the best node has now."""
-        return max((int(node["Resources"].get("GPU", 0)) for node in self.ray.nodes()), default=0)
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return max((int(resources.get("GPU", 0)) for resources in nodes), default=0)
 
     def call(
         self,
@@ -383,7 +384,7 @@ class RayWorker:
             self._talk(report)
         except errors.GetTimeoutError:
             self._post(_Ending(reason="its node does not answer", host_lost=True))
-        except errors.RayError as error:
+        except Exception as error:  # Ray raises many kinds
             self._post(self._explain(error, node_id))
         self._kill_host()
 
@@ -417,7 +418,7 @@ class RayWorker:
         """Tell whether an actor's end is its node's, from what Ray says of both."""
         errors = self._ray.exceptions
         host_lost = isinstance(error, errors.ActorUnavailableError)
-        if not host_lost and not getattr(error, "actor_init_failed", False):
+        if isinstance(error, errors.ActorDiedError) and not error.actor_init_failed:
             try:
                 nodes = self._ray.nodes()
             except Exception:  # the head of the cluster is gone, and all of it with it
@@ -503,4 +504,4 @@ class RayWorkers:
 def _last_line(error: Exception) -> str:
     """Return what matters of a message of Ray, which is long, with the cause at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return short(lines[-1] if lines else type(error).__name__, 200)
+    return short(lines[-1] if lines else type(error).__name__, 120)

@@ -74,11 +74,13 @@ def whole_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClus
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(folder).items():
             patch.setenv(name, value)
-        cluster = TestCluster(folder)
-        yield cluster
-        cluster.close()
-    assert not survivors(folder)
-    shutil.rmtree(folder)
+        try:
+            cluster = TestCluster(folder)
+            yield cluster
+            cluster.close()
+            assert not survivors(folder)
+        finally:
+            shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -301,10 +303,10 @@ from membench import Recipe, Split, Suite, hookimpl
 @hookimpl
 def register():
     return [Suite(
-        "pair", datasets=("DATA",), architectures=("ARCHITECTURES",),
-        signals=("real", "mixed@0.4", "randY"), choosing=(0, 1), confirming=(2, 3), width=5,
+        "pair", datasets=("DATA",), architectures=("ARCHITECTURE",),
+        signals=("real", "mixed@0.4", "randY"), choosing=(0,), confirming=(1,), width=6,
         splits={"DATA": Split(test=100, train=60, validation=100)},
-        recipes={("DATA", name): Recipe(lr=0.1, batch=30, epochs=2) for name in ("ARCHITECTURES",)},
+        recipes={("DATA", "ARCHITECTURE"): Recipe(lr=0.1, batch=30, epochs=2)},
         compiled=COMPILED,
     )]
 """
@@ -335,8 +337,8 @@ def register():
 """
 
 
-def write_suite(folder: Path, data: str, architectures: str, compiled: bool) -> None:
-    text = SUITE.replace("DATA", data).replace("ARCHITECTURES", architectures.replace(",", '", "'))
+def write_suite(folder: Path, data: str, architecture: str, compiled: bool) -> None:
+    text = SUITE.replace("DATA", data).replace("ARCHITECTURE", architecture)
     (folder / "plugins").mkdir(parents=True, exist_ok=True)
     (folder / "plugins" / "pair.py").write_text(text.replace("COMPILED", str(compiled)))
     (folder / "plugins" / "shrinking.py").write_text(SHRINKING)
@@ -351,7 +353,7 @@ def membench(folder: Path, *words: str, **variables: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=1500,
+        timeout=3600,
     )
 
 
@@ -367,8 +369,8 @@ def measured(records: Path) -> list[dict[str, object]]:
 def test_one_plan_gives_the_same_records_and_the_same_board_here_and_in_a_cluster(
     cluster: TestCluster, tmp_path: Path
 ) -> None:
-    """Two architectures, compiled, among them a cnn; with the precisions of one store."""
-    write_suite(tmp_path, "digits", "small-mlp,cnn", compiled=True)
+    """A compiled cnn, with the precision of one store, and a plugin with a helper that travel."""
+    write_suite(tmp_path, "digits", "cnn", compiled=True)
     words = ["run", "--suite", "pair", "-k", "shrinking", "-n", "2"]
     here = membench(tmp_path, *words, "--out", "here")
     assert here.returncode == 0, here.stderr
@@ -382,8 +384,8 @@ def test_one_plan_gives_the_same_records_and_the_same_board_here_and_in_a_cluste
     records = measured(tmp_path / "here" / "records")
     assert records == measured(tmp_path / "there" / "records")
     assert {record["versions"]["compiled"] for record in records} == {True}
-    assert {"cnn", "small-mlp"} == {record["architecture"] for record in records}
-    assert {"none", "shrinking", "low-lr"} == {record["regularizer"] for record in records}
+    names = {(record["architecture"], record["regularizer"]) for record in records}
+    assert names == {("cnn", "none"), ("cnn", "shrinking"), ("cnn", "low-lr")}
     for name in ("README.md", "index.html"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     print(f"{len(records)} records are equal, and so are both pages")
