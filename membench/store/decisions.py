@@ -96,17 +96,15 @@ def join_decisions(store: Store, other: Store) -> None:
 
 
 def decisions_text(store: Store) -> bytes:
-    """Return the file of decisions as it is; empty if there is none."""
-    return store.read_file(FILE_NAME) or b""
+    """Return the file of decisions as it is; `{}` if there is none."""
+    text = store.read_file(FILE_NAME)
+    return b"{}" if text is None else text
 
 
 def _read(store: Store) -> dict[str, dict[str, Any]]:
     """Return all machines by digest: each with the field `machine` and the decisions in `tasks`."""
-    text = decisions_text(store)
-    if not text:
-        return {}
     try:
-        machines: dict[str, dict[str, Any]] = json.loads(text)
+        machines: dict[str, dict[str, Any]] = json.loads(decisions_text(store))
         for entry in machines.values():
             for decision in entry["tasks"].values():
                 decision.items()
