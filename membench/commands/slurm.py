@@ -44,7 +44,7 @@ run="" stopped="" again=""
 stop() {{ stopped=yes; if [ -n "$run" ]; then kill -TERM "$run"; fi; }}
 trap 'again=yes; stop' USR1
 trap stop TERM
-{membench} run {selection} \
+{membench} run {selection} \\
     $workers --shard "$shard/{count}" --out {out}/shard-"$shard" &
 run=$!
 if [ -n "$stopped" ]; then stop; fi  # the signal came before there was anything to stop
