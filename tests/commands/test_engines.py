@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Cli
 
 from membench.commands.engines import LocalEngine
 from membench.commands.engines import RayEngine
 from membench.commands.engines import open_engine
 from membench.engine import machine
 from membench.engine.machine import Machine
-from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.ray_workers import Node
 from membench.store.store import Store
@@ -99,10 +97,3 @@ def test_the_engine_is_local_unless_another_is_named() -> None:
     assert isinstance(open_engine(options), LocalEngine)
     with pytest.raises(MembenchError, match="--address head:6379: say --engine ray too"):
         open_engine(Namespace(engine="local", address="head:6379"))
-
-
-def test_an_address_where_nothing_listens_is_told_in_a_line(cli: Cli) -> None:
-    words = ("run", "--suite", "smoke", "-k", "dropout", "--out", "board")
-    code, _, err = cli(*words, "--engine", "ray", "--address", "127.0.0.1:1")
-    assert code == ExitCode.USAGE
-    assert "no Ray cluster at 127.0.0.1:1 can be reached: [Errno 111] Connection refused" in err

@@ -44,8 +44,10 @@ def loaded(server: ForkServer, *modules: str, preparation: str = "") -> int:
     server.start(modules, worker_environ(), preparation)
     group = server.process._group
     wait_until(lambda: not server.is_loading())
-    children = Path(f"/proc/{group}/task/{group}/children")
-    return int(children.read_text()) if server.is_ready else 0
+    if not server.is_ready:
+        return 0
+    (pid,) = [child for child in children_of(group) if os.getpgid(child) == group]
+    return pid  # the reaper's twin is in a group of its own
 
 
 def children_of(pid: int) -> list[int]:
