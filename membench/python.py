@@ -170,6 +170,8 @@ def run(
     lf: bool = False,
     device: str = "auto",
     workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
     maxfail: int | None = None,
     time_limit: int | None = None,
     fresh: bool = False,
@@ -206,7 +208,9 @@ def run(
         shard: train this part of what is selected, as in "2/4"; the board is what it has so far.
         lf: train only what failed last time.
         device: "auto", "cpu" or "cuda".
-        workers: how many, `-n`; None: one a core, or one for a GPU.
+        workers: how many, `-n`; None: one a core, or one a GPU.
+        engine: where the workers are: "local" or "ray".
+        address: of the Ray cluster's head; None: $RAY_ADDRESS, else the cluster of this machine.
         maxfail: stop after so many failed packs.
         time_limit: seconds without progress after which a pack is stopped; None: half an hour.
         fresh: count records of this machine's environment alone.
@@ -250,6 +254,8 @@ def run(
         "--lf": lf,
         "--device": device,
         "-n": workers,
+        "--engine": engine,
+        "--address": address,
         "--maxfail": maxfail,
         "--time-limit": time_limit,
         "--fresh": fresh,

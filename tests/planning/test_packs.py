@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import replace
@@ -18,7 +17,6 @@ from support.plans import plan_of
 from support.plans import registry
 
 from membench.api import Split
-from membench.commands import training
 from membench.planning.keys import CodeOfPlan
 from membench.planning.packs import Pack
 from membench.planning.packs import PluginCode
@@ -133,24 +131,6 @@ def test_a_cut_program_has_one_width_where_few_packs_can(
     cells = tuple(replace(first.cells[0], seed=seed) for seed in range(lanes))
     pack = replace(first, cells=cells, keys=tuple(cell.id for cell in cells))
     assert [len(part.cells) for part in split_pack(pack, max_lanes)] == expected
-
-
-@pytest.mark.parametrize(
-    ("device", "workers", "are_joined"),
-    [
-        ("NVIDIA H100", None, True),
-        ("NVIDIA H100", 1, True),
-        ("NVIDIA H100", 2, False),
-        ("cpu AVX512", 1, False),
-    ],
-)
-def test_packs_are_joined_for_a_gpu_that_has_one_worker(
-    device: str, workers: int | None, are_joined: bool
-) -> None:
-    packs = plan_of().packs()
-    widened = training.widen(packs, Namespace(workers=workers), {"device": device})
-    assert widened == (merge_packs(packs, training.GPU_LANES) if are_joined else packs)
-    assert (len(widened) < len(packs)) == are_joined
 
 
 def test_packs_survive_json() -> None:

@@ -130,7 +130,7 @@ def test_a_row_has_readings_under_further_signals() -> None:
         assert score.recovery
         recovery = replace(score.recovery, extra={"S randX": 0.75})
         scores[first.entry, task] = replace(score, recovery=recovery)
-    data = suite_data(plan, replace(board, rows=(first, *board.rows[1:]), scores=scores))
+    data = suite_data(plan, replace(board, rows=(first, *board.rows[1:]), scores=scores), {})
     assert data["further"] == ["R pair-flip@0.4", "S randX"]
     row = data["rows"][0]
     assert row["values"]["R pair-flip@0.4"] == [0.25, None]
