@@ -190,15 +190,29 @@ def cluster_bootstrap(
     return bootstrap(statistic_of_clusters, len(points), name, draws)
 
 
+def mean_ranks(values: Floats) -> Floats:
+    """Rank values [n] from 1 on; ties get the mean of their ranks. With a NaN, all are NaN.
+
+    `scipy.stats.rankdata` does it too, in ten times the time: bootstraps rank 40 000 samples.
+    """
+    if np.isnan(values).any():
+        return np.full(len(values), np.nan)
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    is_first = np.concatenate(([True], ordered[1:] != ordered[:-1]))  # of a run of ties
+    begins = np.append(np.flatnonzero(is_first), len(values))
+    of_runs = (begins[:-1] + begins[1:] + 1) / 2
+    ranks = np.empty(len(values))
+    ranks[order] = of_runs[np.cumsum(is_first) - 1]
+    return ranks
+
+
 def spearman(x: Floats, y: Floats) -> float:
     """Compute the rank correlation of x [n] and y [n]; NaN if one of them is constant.
 
     Ties get their mean rank.
     """
-    # most of a second to import, which the other estimators can do without
-    from scipy.stats import rankdata
-
-    a, b = rankdata(x), rankdata(y)
+    a, b = mean_ranks(x), mean_ranks(y)
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale > 0 else float("nan")

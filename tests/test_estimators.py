@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import norm
+from scipy.stats import rankdata
 from scipy.stats import spearmanr
 
 from membench import estimators
@@ -159,6 +162,12 @@ def test_true_positives_by_hand(at: float, expected: float) -> None:
     if at == 0.999:
         scores[6] = 1.5
     assert estimators.true_positive_rate(scores, members, at) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-3, 3) | st.floats(), min_size=1, max_size=12))
+def test_ranks_are_those_of_scipy_to_the_last_bit(values: list[float]) -> None:
+    x = np.array(values, float)
+    assert np.array_equal(estimators.mean_ranks(x), rankdata(x), equal_nan=True)
 
 
 def test_spearman_is_that_of_scipy() -> None:
