@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,34 @@ def disk_errors(action: str, path: Path) -> Iterator[None]:
     except OSError as error:
         message = f"cannot {action} {path}: {error.strerror}; all that was stored before is intact"
         raise MembenchError(message, ExitCode.DISK) from error
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of which others may have made something else, as a folder or a pipe.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        MembenchError: with `ExitCode.STORE`; it cannot be read, or is no file.
+    """
+    try:
+        # O_NONBLOCK: to open a pipe would wait for who writes into it
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode):
+                return file.read()
+            reason = "it is a folder" if stat.S_ISDIR(mode) else "it is no file"
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not path.is_symlink():
+            raise
+        reason = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = "it is a link that leads nowhere"
+        elif isinstance(error, IsADirectoryError):
+            reason = "it is a folder"
+    raise MembenchError(
+        f"cannot read {path}: {reason}; put the file back, or move away what is there",
+        ExitCode.STORE,
+    )
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -187,7 +187,7 @@ class Record:
         It is not a deep copy, which would take most of a merge's time.
         """
         line: dict[str, Any] = {"schema": SCHEMA}
-        for name in _field_names(Record):
+        for name in _field_types(Record):
             line[name] = getattr(self, name)
         for name in ("probes", "numerics"):
             if not line[name]:
@@ -303,17 +303,38 @@ def _field_values(cls: type, line: dict[str, Any]) -> dict[str, Any]:
     """Convert the values of a stored line to those of the class's fields.
 
     Raises:
-        ValueError: the class has no field of some name.
+        ValueError: the class has no field of some name, or one of another type.
     """
-    unknown = line.keys() - _field_names(cls)
+    types = _field_types(cls)
+    unknown = line.keys() - types.keys()
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
-    return {name: _field_value(value) for name, value in line.items()}
+    values = {}
+    for name, value in line.items():
+        values[name] = _field_value(value)
+        if not isinstance(values[name], types[name]):
+            raise ValueError(f"its {name} is {type(value).__name__}")
+    return values
+
+
+#: By how the annotation of a field begins; what is in its brackets is not looked at.
+_CHECKED_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "tuple": tuple,
+    "dict": dict,
+}
 
 
 @cache
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls))
+def _field_types(cls: type) -> dict[str, type | tuple[type, ...]]:
+    """Return the type of each field as it is checked."""
+    types = {}
+    for each in fields(cls):
+        kind, _, _ = str(each.type).partition("[")
+        types[each.name] = _CHECKED_TYPES.get(kind, object)
+    return types
 
 
 def _field_value(value: Any) -> Any:

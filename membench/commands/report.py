@@ -278,6 +278,8 @@ def status(options: argparse.Namespace) -> int:
     Console().print(_status_table(manifests, contents))
     for conflict in contents.conflicts:
         print(conflict)
+    for sentence in contents.missing:
+        print(sentence)
     if contents.torn:
         print(f"{contents.torn} torn lines were set aside")
     return ExitCode.OK

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from collections.abc import Collection
@@ -130,6 +131,8 @@ def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> S
         return SuiteRun(suite=plan.suite.name, exit_code=report_problems(registry, plan))
 
     contents = store.read()
+    for sentence in contents.missing:
+        print(sentence, file=sys.stderr)
     if training.is_missing(plan.manifest.cells.values(), contents):
         engine.prepare(plan.suite.compiled)
     precisions = _choose_precisions(options, engine, registry, plan, store, contents)

@@ -41,6 +41,7 @@ from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
 from membench.execution.pool import run_packs
+from membench.execution.protocol import Event
 from membench.execution.summary import Summary
 from membench.files import disk_errors
 from membench.planning.packs import Pack
@@ -53,6 +54,8 @@ from membench.store.store import Store
 
 if TYPE_CHECKING:
     from membench.report import RowLine
+
+ENDS = ("stored", "failed", "timeout")  #: events of packs whose records are in the store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +278,7 @@ def _train_packs(
 
     forecast = Forecast(workers, job.experience)
     with Display(console, forecast, quiet=options.verbosity < 0) as display:
+        acknowledged = Acknowledged(display.on_event)
         display.plan(packs, job.follow_up.expected if job.follow_up else Expected())
         summary = run_packs(
             packs,
@@ -283,17 +287,55 @@ def _train_packs(
             workers=workers,
             time_limit=options.time_limit,
             environment=engine.environment,
-            on_event=display.on_event,
+            on_event=acknowledged.on_event,
             on_notice=display.print_notice,
             max_failures=options.maxfail,
             reused=reused,
             follow_up=follow_up,
         )
+    acknowledged.check(store)
     print_summary(console, summary, options.verbosity)
     if options.durations:
         print_durations(console, summary, options.durations)
     job.observers.tell("membench_run_finished", summary=summary)
     return summary
+
+
+class Acknowledged:
+    """The cells that were said to be stored.
+
+    Args:
+        on_event: is told the events of the run too.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
+        self._on_event = on_event
+        self._cells: dict[str, str] = {}  #: key -> id
+
+    def on_event(self, event: Event) -> None:
+        """Note the cells of a pack whose records are in the store."""
+        if event.kind in ENDS:
+            for cell, key in zip(event.pack.cells, event.pack.keys, strict=True):
+                self._cells[key] = cell.id
+        self._on_event(event)
+
+    def check(self, store: Store) -> None:
+        """Look up every cell.
+
+        Raises:
+            MembenchError: with `ExitCode.DISK`; one is not there.
+        """
+        if not self._cells:
+            return
+        there = {key for key, _ in store.read(damaged_ok=True).records}
+        lost = [cell_id for key, cell_id in self._cells.items() if key not in there]
+        if lost:
+            raise MembenchError(
+                f"{len(lost)} cells that were stored in {store.folder} are gone, {lost[0]} for "
+                "one: its files were removed or changed while the run went on; the same command "
+                "trains these cells again",
+                ExitCode.DISK,
+            )
 
 
 def _at_chosen_precision(pack: Pack, precisions: Mapping[str, Choice]) -> Pack:

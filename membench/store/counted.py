@@ -42,7 +42,7 @@ def read_counted(store: Store) -> Counted:
         return Counted()
     try:
         return _decode(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         path = store.folder / FILE_NAME
         message = f"{path} is damaged: {error!r}; restore the file, or delete it"
         raise MembenchError(message, ExitCode.STORE) from error

@@ -28,7 +28,7 @@ def read_hashes(store: Store) -> dict[str, str]:
     text = store.read_file(FILE_NAME)
     try:
         return dict(json.loads(text)) if text is not None else {}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         path = store.folder / FILE_NAME
         message = f"{path} is damaged: {error}; restore the file, or delete it"
         raise MembenchError(message, ExitCode.STORE) from error

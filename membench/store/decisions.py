@@ -108,7 +108,7 @@ def _read(store: Store) -> dict[str, dict[str, Any]]:
         for entry in machines.values():
             for decision in entry["tasks"].values():
                 decision.items()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         path = store.folder / FILE_NAME
         message = f"{path} is damaged: {error}; restore the file, or delete it to measure anew"
         raise MembenchError(message, ExitCode.STORE) from error

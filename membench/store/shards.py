@@ -14,6 +14,7 @@ import re
 import uuid
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -29,6 +30,9 @@ from membench.files import write_all
 from membench.records import Record
 from membench.records import canonical
 
+#: How a commit line begins. No record does: its fields are sorted, `architecture` is the first.
+_COMMIT = b'{"commit":'
+_ZEROS = bytes(16)
 _CRC_PREFIX = b',"crc":"'
 _CRC_FIELD_SIZE = len(_CRC_PREFIX) + 9  #: bytes: 8 hex digits and the closing quote
 
@@ -86,8 +90,12 @@ def decode_line(line: bytes) -> dict[str, Any]:
     end = start + _CRC_FIELD_SIZE
     rest = line[:start] + line[end:]
     if start < 0 or line[start:end] != b'%s%08x"' % (_CRC_PREFIX, zlib.crc32(rest)):
-        raise ValueError("its checksum does not match")
-    return json.loads(rest)
+        ending = ", and it ends with a carriage return" if line.endswith(b"\r") else ""
+        raise ValueError(f"its checksum does not match{ending}")
+    try:
+        return json.loads(rest)
+    except RecursionError as error:
+        raise ValueError("its brackets are too many") from error
 
 
 def encode(record: Record) -> bytes:
@@ -104,42 +112,86 @@ def decode(line: bytes) -> Record:
     value = decode_line(line)
     try:
         return Record.from_json(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"another version of membench wrote it ({error})") from error
 
 
-def read_shard(path: Path, data: bytes) -> FileContents:
+def read_shard(path: Path, data: bytes, *, live: bool = False) -> FileContents:
     """Return the whole packs of a shard.
 
-    A damaged line costs its pack; the lines of a pack without its commit line are torn.
+    A damaged line costs its pack. The lines of a pack without its commit line are torn: what a
+    writer that is killed leaves is the beginning of what it wrote, whole lines and a piece.
 
     Args:
         path: names the shard in what is reported.
         data: its bytes.
+        live: its writer may be at work, or on another machine: what follows the last whole pack may
+            not have come whole, and is torn whatever it is.
     """
     contents = FileContents()
     pack: list[bytes] = []
     first = 1  #: number of the pack's first line
     *lines, unended = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
-        count = _commit_count(line)
-        if count is None:
+        if not line.startswith(_COMMIT):
             pack.append(line)
             continue
         records, damaged = _decode_lines(path, pack, first, last=number)
-        if not damaged and len(records) != count:
-            reason = f"its pack has {len(records)} of {count} lines"
-            damaged = [
-                CorruptLines(path=path, line=number, first=first, last=number, reason=reason)
-            ]
+        damaged += _commit_damage(path, line, len(pack), first, number)
         if damaged:
             contents.damaged += damaged
         else:
             contents.records += records
         pack = []
         first = number + 1
-    contents.torn = b"\n".join([*pack, unended])
+    damaged = [] if live else _tail_damage(path, pack, unended, first)
+    contents.damaged += damaged
+    if not damaged:
+        contents.torn = b"\n".join([*pack, unended])
     return contents
+
+
+def _commit_damage(
+    path: Path, line: bytes, lines: int, first: int, number: int
+) -> list[CorruptLines]:
+    """Return what is wrong with a commit line, or with the number of lines that it ends.
+
+    Args:
+        path: of the shard.
+        line: the commit line.
+        lines: how many its pack has.
+        first: number of the first of them.
+        number: of the commit line.
+    """
+    try:
+        count = decode_line(line)["commit"]
+        reason = "" if count == lines else f"its pack has {lines} of {count} lines"
+    except ValueError as error:
+        reason = str(error)
+    if not reason:
+        return []
+    return [CorruptLines(path=path, line=number, first=first, last=number, reason=reason)]
+
+
+def _tail_damage(path: Path, pack: list[bytes], unended: bytes, first: int) -> list[CorruptLines]:
+    """Return what no writer can have left after the last commit line of a shard.
+
+    A whole line has a right checksum, and a commit line is the last that is written of a pack: with
+    more behind it, it was not its line end that was written there. A file system that lost power
+    leaves zeros.
+    """
+    if _ZEROS in unended or any(_ZEROS in line for line in pack):
+        return []
+    last = first + len(pack) - (not unended)
+    _, damaged = _decode_lines(path, pack, first, last=last)
+    if unended.startswith(_COMMIT):
+        with suppress(ValueError):
+            decode_line(unended[:-1])
+            reason = "its line end is another byte"
+            damaged.append(
+                CorruptLines(path=path, line=last, first=first, last=last, reason=reason)
+            )
+    return damaged
 
 
 def read_merged(path: Path, data: bytes) -> FileContents:
@@ -185,23 +237,12 @@ class News:
                     data = shard.read()
             except FileNotFoundError:  # merged by someone else, or empty and closed
                 continue
-            contents = read_shard(path, data)
+            contents = read_shard(path, data, live=True)
             for damage in contents.damaged:
                 raise damage.error()
             self._read[path] = start + len(data) - len(contents.torn)
             records += contents.records
         return records
-
-
-def _commit_count(line: bytes) -> int | None:
-    """Return how many lines the pack has that this commit line ends; None for any other line."""
-    # No record starts so: its fields are sorted, and `architecture` comes first.
-    if not line.startswith(b'{"commit":'):
-        return None
-    try:
-        return decode_line(line)["commit"]
-    except ValueError:
-        return None
 
 
 def _decode_lines(

@@ -22,6 +22,8 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.files import host_name
 from membench.files import make_folder
+from membench.files import read_file
 from membench.files import replace_file
 from membench.files import scratch_files
 from membench.files import sync_folder
@@ -52,6 +55,8 @@ from membench.store.shards import read_shard
 
 #: Statuses of a measured cell. Another one says what went wrong, until the same key is measured.
 MEASURED = ("ok", "diverged", "skipped")
+#: How many lines each merged file had when it was written, beside them.
+LINE_COUNTS = "lines.json"
 #: Fields in which two measurements of one key in one environment may differ.
 _NOT_METRICS = ("reason", "pack", "seconds", "numerics")
 
@@ -75,6 +80,7 @@ class Contents:
     torn: int = 0  #: lines of packs that their writer did not live to end
     conflicts: tuple[Conflict, ...] = ()
     damaged: tuple[CorruptLines, ...] = ()
+    missing: tuple[str, ...] = ()  #: a sentence for each merged file that has lost lines
 
 
 @dataclass(frozen=True)
@@ -113,17 +119,25 @@ class Store:
             MembenchError: with `ExitCode.STORE`; a file is damaged. Names the file, the line and
                 the fix.
         """
-        files = self._read_files()
+        counts = self._line_counts()
+        shards, merged = self._read_files()
+        if counts != self._line_counts():  # a merge has been at work
+            counts = {}
+        files = [*shards, *merged.values()]
         damaged: list[CorruptLines] = []
         torn = 0
         for file in files:
             damaged += file.damaged
             torn += _count_lines(file.torn)
         if damaged and not damaged_ok:
-            raise damaged[0].error()
+            raise damage_error(damaged)
         records, conflicts = _by_environment(deduplicate(_all_records(files)))
         return Contents(
-            records=records, torn=torn, conflicts=tuple(conflicts), damaged=tuple(damaged)
+            records=records,
+            torn=torn,
+            conflicts=tuple(conflicts),
+            damaged=tuple(damaged),
+            missing=tuple(self._missing_lines(counts, merged)),
         )
 
     def other_hosts(self) -> list[str]:
@@ -166,6 +180,8 @@ class Store:
                     abandoned[path] = size
             self._write_merged()
             for path in sorted(self.shards.glob("*.json")):
+                if not path.is_file():
+                    read_file(path)  # says what is wrong
                 if self._places(path.name)[0] == path:
                     os.replace(path, self.folder / path.name)
                 else:
@@ -202,13 +218,13 @@ class Store:
                     f"a run is writing records in {self.folder}: wait for its end, or end it"
                 )
             removed = 0
+            contents = {}
             for path in sorted(self.folder.glob("?.jsonl")):
-                records = read_merged(path, path.read_bytes()).records
+                records = read_merged(path, read_file(path)).records
                 kept = [record for record in records if record.key not in keys]
-                if len(kept) < len(records):
-                    lines = b"".join(encode(record) for record in kept)
-                    replace_file(path, lines, scratch=self.shards)
-                    removed += len(records) - len(kept)
+                contents[path.name] = b"".join(encode(record) for record in kept)
+                removed += len(records) - len(kept)
+            self._replace_merged(contents)
             sync_folder(self.folder)
         return removed
 
@@ -287,8 +303,8 @@ class Store:
         """
         # the second time for what a merge has moved to the folder meanwhile
         for path in (*self._places(name), self.folder / name):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                return path.read_bytes()
+            with suppress(FileNotFoundError):
+                return read_file(path)
         return None
 
     def write_json(self, name: str, value: Any) -> None:
@@ -301,7 +317,7 @@ class Store:
         times = {}
         for path in (self.shards / name, self.folder / name):
             with suppress(FileNotFoundError, NotADirectoryError):
-                times[path] = path.stat().st_mtime_ns
+                times[path] = path.lstat().st_mtime_ns  # a link may lead nowhere, or in a circle
         return sorted(times, key=lambda path: -times[path])
 
     def manifests(self) -> dict[str, Manifest]:
@@ -321,33 +337,92 @@ class Store:
                 manifests[manifest.suite] = manifest
         return manifests
 
-    def _read_files(self) -> list[FileContents]:
-        """Read every file of records.
+    def _read_files(self) -> tuple[list[FileContents], dict[str, FileContents]]:
+        """Read every file of records: the shards, and the merged files by name.
 
         Shards come first: what a merge moves meanwhile is then read twice. The other way round it
         would not be read at all.
         """
         shards = [_read_live_shard(path) for path in sorted(self.shards.glob("*.jsonl"))]
-        merged = []
+        merged = {}
         for path in sorted(self.folder.glob("?.jsonl")):
-            merged.append(read_merged(path, path.read_bytes()))
-        return shards + merged
+            merged[path.name] = read_merged(path, read_file(path))
+        return shards, merged
 
     def _write_merged(self) -> None:
         """Write all records that are on disk into the merged files that they belong to."""
-        files = self._read_files()
-        for file in files:
-            for damage in file.damaged:
-                raise damage.error()
-        lines_by_name: dict[str, list[bytes]] = {}
-        for path in self.folder.glob("?.jsonl"):
-            lines_by_name[path.name] = []
+        shards, merged = self._read_files()
+        files = [*shards, *merged.values()]
+        damaged = [damage for file in files for damage in file.damaged]
+        if damaged:
+            raise damage_error(damaged)
+        lines_by_name: dict[str, list[bytes]] = {name: [] for name in merged}
         for record in deduplicate(_all_records(files)):
             lines_by_name.setdefault(f"{record.key[0]}.jsonl", []).append(encode(record))
-        for name, lines in lines_by_name.items():
-            path, data = self.folder / name, b"".join(lines)
+        self._replace_merged({name: b"".join(lines) for name, lines in lines_by_name.items()})
+
+    def _replace_merged(self, contents: Mapping[str, bytes]) -> None:
+        """Write the merged files where they differ, and how many lines they have.
+
+        `contents` has all of them. The counts are away meanwhile: if this is killed, nothing is
+        said of lines.
+        """
+        counts = self._line_counts()
+        counted = {name: data.count(b"\n") for name, data in contents.items()}
+        changed = {}
+        for name, data in contents.items():
+            path = self.folder / name
             if not path.is_file() or path.read_bytes() != data:
-                replace_file(path, data, scratch=self.shards)
+                changed[name] = data
+        if counted == counts and not changed:
+            return
+        (self.folder / LINE_COUNTS).unlink(missing_ok=True)
+        for name, data in changed.items():
+            replace_file(self.folder / name, data, scratch=self.shards)
+        text = json.dumps(counted, sort_keys=True, indent=1) + "\n"
+        replace_file(self.folder / LINE_COUNTS, text.encode(), scratch=self.shards)
+
+    def _line_counts(self) -> dict[str, int]:
+        """Return how many lines each merged file had when it was written; {} if that is unknown."""
+        try:
+            counts = json.loads(read_file(self.folder / LINE_COUNTS))
+            return {str(name): int(count) for name, count in counts.items()}
+        except (FileNotFoundError, ValueError, TypeError, AttributeError, RecursionError):
+            return {}
+
+    def _missing_lines(
+        self, counts: Mapping[str, int], merged: Mapping[str, FileContents]
+    ) -> Iterator[str]:
+        for name, count in sorted(counts.items()):
+            file = merged.get(name, FileContents())
+            lines = len(file.records) + len(file.damaged)
+            if lines < count:
+                yield (
+                    f"{self.folder / name} has {lines} of the {count} lines that were written: "
+                    "their cells are trained again, unless the file is restored"
+                )
+
+
+def damage_error(damaged: Sequence[CorruptLines]) -> MembenchError:
+    """Return the error of the first damage, which says how much more there is.
+
+    Args:
+        damaged: at least one.
+    """
+    error = damaged[0].error()
+    ends = sum("carriage return" in damage.reason for damage in damaged)
+    if ends:
+        return MembenchError(
+            f"{damaged[0].path}:{damaged[0].line} ends with a carriage return, as {ends} lines of "
+            "the records do: git or an editor has changed their line ends; put `*.jsonl -text` "
+            "into .gitattributes and check the files out again, or remove them (sed -i 's/\\r$//')",
+            ExitCode.STORE,
+        )
+    if len(damaged) > 1:
+        files = len({damage.path for damage in damaged})
+        more = f"{len(damaged) - 1} more in {files} file{'s' if files > 1 else ''}"
+        return MembenchError(f"{error} (and so on: {more})", ExitCode.STORE)
+    return error
 
 
 def deduplicate(records: Iterable[Record]) -> list[Record]:
@@ -433,15 +508,16 @@ def _manifest_name(manifest: Manifest) -> str:
 def _read_live_shard(path: Path) -> FileContents:
     """Read a shard whose writer may be alive; its last lines are then not torn but on their way."""
     fd = lock(path)  # before reading: a writer that is dead now stays dead
+    live = fd is None or host_of(path) != host_name()  # where a lock may not reach
     try:
-        contents = read_shard(path, path.read_bytes())
+        contents = read_shard(path, read_file(path), live=live)
     except FileNotFoundError:
         # A merge removed it; its records are in the merged files, which are read later.
         return FileContents()
     finally:
         if fd is not None:
             os.close(fd)
-    if fd is None or host_of(path) != host_name():  # where a lock may not reach
+    if live:
         contents.torn = b""
     return contents
 
@@ -488,7 +564,7 @@ def _remove(path: Path, size: int) -> bool:
 def _parse_manifest(path: Path, text: bytes) -> Manifest:
     try:
         return Manifest.from_json(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         message = (
             f"{path} is damaged: {error}; restore the file, or delete it and run the suite again"
         )
