@@ -20,6 +20,7 @@ from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.execution.process import available_cores
 from membench.planning.select import compile_expression
+from membench.registry.apart import read_cached
 from membench.registry.cache import PluginCache
 from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import PluginSource
@@ -27,7 +28,6 @@ from membench.registry.discovery import find_sources
 from membench.registry.discovery import requested_sources
 from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
-from membench.registry.loading import read_cached
 from membench.registry.registry import KINDS
 from membench.registry.registry import Registry
 from membench.registry.registry import build_registry

@@ -31,6 +31,7 @@ _READERS = (
     "api.py",
     "probes.py",
     "studies.py",
+    "registry/apart.py",
     "registry/cache.py",
     "registry/entry.py",
     "registry/file_modules.py",

@@ -2,7 +2,7 @@
 
 They are in the shipped folder, in `./plugins/`, in what `-p` names, in the entry points of
 installed packages, and in what `pyproject.toml` lists. The registry asks for the sources, and
-`membench.registry.loading` imports those that the cache does not know.
+`membench.registry.apart` reads those that the cache does not know.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Import plugins: from a plugin's file to the records that it registers.
 
-No other module imports plugins. `read_plugin` gives the entries of a plugin, `read_cached` asks the
-cache first, and `load_records` gives the live records of an entry when they are to run.
+No other module imports plugins. `read_plugin` gives the entries of a plugin, in a child of its own
+as `membench.registry.apart` calls it; `load_records` gives the live records of an entry when they
+are to run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +38,6 @@ from membench.registry.fingerprint import CodeFacts
 from membench.registry.fingerprint import Docstring
 from membench.registry.local_files import PluginFiles
 from membench.registry.local_files import read_plugin_files
-from membench.registry.local_files import stamps
 from membench.registry.validation import first_error
 from membench.studies import Study
 from membench.text import short
@@ -46,34 +45,6 @@ from membench.text import short
 #: Records by (source key, code hash). A process imports a plugin once: compiled programs know
 #: functions by identity.
 _imported: dict[tuple[str, str], tuple[Any, ...]] = {}
-
-
-def read_cached(
-    source: PluginSource, cache: PluginCache, on_import: Callable[[], object] = lambda: None
-) -> tuple[list[PluginEntry], list[PluginProblem]]:
-    """Return what the cache remembers of a plugin, or else read the plugin.
-
-    A plugin with problems is not remembered, so that they are shown each time.
-
-    Args:
-        source: of the plugin.
-        cache: is asked first, and told what was read.
-        on_import: called before the plugin is imported, if it must be.
-    """
-    remembered = cache.get(source.key, source.path)
-    if remembered is not None:
-        return [PluginEntry.from_json(line, source) for line in remembered], []
-    on_import()
-    try:
-        sought = read_plugin_files(source.path).sought
-    except (OSError, SyntaxError, ValueError):  # reading it for good says what is wrong
-        sought = ()
-    # taken before the files are read, so that an edit meanwhile is noticed
-    seen = stamps(source.path, sought)
-    entries, problems = read_plugin(source)
-    if not problems:
-        cache.put(source.key, source.path, seen, [entry.to_json() for entry in entries])
-    return entries, problems
 
 
 def read_plugin(source: PluginSource) -> tuple[list[PluginEntry], list[PluginProblem]]:
@@ -96,7 +67,7 @@ def read_plugin(source: PluginSource) -> tuple[list[PluginEntry], list[PluginPro
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a foreign file does, the other plugins must go on
-        return [], [PluginProblem(source.label, _import_problem(error, source))]
+        return [], [PluginProblem(source.label, import_problem(error, source))]
     return entries, problems
 
 
@@ -170,7 +141,7 @@ def import_module(source: PluginSource) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a foreign file does, the user sees one line
-        raise MembenchError(f"{source.label}: {_import_problem(error, source)}") from error
+        raise MembenchError(f"{source.label}: {import_problem(error, source)}") from error
 
 
 class _InvalidPlugin(Exception):
@@ -240,7 +211,7 @@ def _registered_records(plugin: Any) -> Iterator[Any]:
         yield from records
 
 
-def _import_problem(error: BaseException, source: PluginSource) -> str:
+def import_problem(error: BaseException, source: PluginSource) -> str:
     """Say in one line why a plugin cannot be imported, and where in its file."""
     if isinstance(error, _InvalidPlugin):
         return str(error)

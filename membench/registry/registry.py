@@ -22,18 +22,20 @@ from membench.api import Suite
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.probes import Probe
+from membench.registry.apart import import_for_children
+from membench.registry.apart import read_cached
 from membench.registry.cache import PluginCache
 from membench.registry.composition import NONE_ENTRY
 from membench.registry.composition import Table
 from membench.registry.composition import compose
 from membench.registry.composition import full_grid
 from membench.registry.discovery import PluginProblem
+from membench.registry.discovery import PluginSource
 from membench.registry.discovery import find_sources
 from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
 from membench.registry.entry import suite_of
 from membench.registry.loading import load_records
-from membench.registry.loading import read_cached
 from membench.registry.validation import singular
 from membench.studies import Study
 
@@ -212,7 +214,9 @@ def discover(
     cache = PluginCache.open()
     entries: list[PluginEntry] = []
     problems: list[PluginProblem] = []
-    for found in find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()):
+    all_found = list(find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()))
+    import_for_children((one for one in all_found if isinstance(one, PluginSource)), cache)
+    for found in all_found:
         if isinstance(found, PluginProblem):
             problems.append(found)
         else:
