@@ -7,6 +7,7 @@ neither torch nor rich. The options that each command takes are in `membench.com
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from contextlib import nullcontext
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +23,13 @@ from typing import NoReturn
 
 from membench import __version__
 from membench.commands import options
+from membench.commands import streams
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.text import one_line
+
+#: Errors of a disk, or of a terminal that is gone, and not of membench.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,7 @@ class Command:
     function: str
     help: str  #: one sentence
     add_options: Callable[[argparse.ArgumentParser], None] | None = None
+    trains: bool = False  #: it goes on when nobody can read what it prints
     actions: tuple[Command, ...] = ()  #: the words that may follow, as in `membench data fetch`
 
 
@@ -60,12 +67,14 @@ COMMANDS = (
     Command(
         name="run",
         function="run:run",
+        trains=True,
         help="Train a suite's missing cells and write the board; resumable.",
         add_options=options.add_run_options,
     ),
     Command(
         name="reproduce",
         function="reproduce:reproduce",
+        trains=True,
         help="Train studies, test their claims, write their page; resumable.",
         add_options=options.add_reproduce_options,
     ),
@@ -102,6 +111,7 @@ COMMANDS = (
     Command(
         name="verify",
         function="verify:verify",
+        trains=True,
         help="Train a random sample of a board's cells; compare with the records.",
         add_options=options.add_verify_board_options,
     ),
@@ -147,6 +157,7 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `membench.errors.ExitCode`."""
+    streams.open_closed_streams()
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:
         complete(parser)
@@ -155,16 +166,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return ExitCode.OK
     try:
-        return load(parsed.function)(parsed)
+        with streams.lasting_output() if parsed.trains else nullcontext():
+            code = load(parsed.function)(parsed)
+        sys.stdout.flush()
+        return code
     except MembenchError as error:
         return fail(str(error), error.code)
     except BrokenPipeError:  # `membench list | head` reads no more than it needs: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.drop_output()
         return ExitCode.OK
     except KeyboardInterrupt:
         message = "interrupted; all that was measured is kept, the same command resumes"
         return fail(message, ExitCode.INTERRUPTED)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            streams.drop_output()
+            return fail(f"cannot write: {error.strerror}", ExitCode.DISK)
         traceback.print_exc()
         message = "this is a defect of membench; all that was measured is kept"
         return fail(message, ExitCode.INTERNAL)
@@ -183,7 +200,8 @@ def fail(message: str, code: ExitCode) -> ExitCode:
     line = f"membench: {one_line(message)}"
     if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
         line = f"\033[31m{line}\033[0m"
-    print(line, file=sys.stderr)
+    with suppress(OSError):  # the exit code says it too
+        print(line, file=sys.stderr)
     return code
 
 
@@ -220,7 +238,7 @@ def _add_commands(
     subparsers = parser.add_subparsers(metavar=metavar, parser_class=Parser)
     for command in commands:
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
-        subparser.set_defaults(function=command.function)
+        subparser.set_defaults(function=command.function, trains=command.trains)
         if command.add_options is not None:
             command.add_options(subparser)
         if command.actions:

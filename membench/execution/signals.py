@@ -1,4 +1,4 @@
-"""Record SIGINT and SIGTERM in a flag instead of raising, so that a write is never interrupted."""
+"""Record signals that ask for an end in a flag, so that a write is never interrupted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
+#: Ctrl-C, `kill`, and the end of the terminal or of the connection to it.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @dataclass
 class Interrupts:
@@ -20,7 +23,7 @@ class Interrupts:
     seen: bool = False
 
     def drain(self) -> None:
-        """Make `fd` unreadable again; signals other than SIGINT and SIGTERM wake it too."""
+        """Make `fd` unreadable again; other signals than `ENDING` wake it too."""
         if self.fd is not None:
             with suppress(BlockingIOError):
                 os.read(self.fd, 1024)
@@ -28,7 +31,7 @@ class Interrupts:
 
 @contextmanager
 def deferred_signals() -> Iterator[Interrupts]:
-    """Record the first SIGINT or SIGTERM; the second raises `KeyboardInterrupt`.
+    """Record the first signal of `ENDING`; the second raises `KeyboardInterrupt`.
 
     A signal that was ignored stays ignored, as for jobs in the background. Outside the main
     thread, which alone may set handlers, nothing is recorded.
@@ -47,7 +50,7 @@ def deferred_signals() -> Iterator[Interrupts]:
         interrupts.seen = True
 
     previous_handlers = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             previous_handlers[number] = signal.signal(number, record)
     previous_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
