@@ -6,13 +6,16 @@ the bytes, `sync_folder` the names.
 
 from __future__ import annotations
 
+import atexit
 import os
 import platform
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 from membench.errors import ExitCode
@@ -146,15 +149,49 @@ def sync_folder(folder: Path) -> None:
 def cache_folder() -> Path:
     """Find membench's cache folder, which need not exist yet.
 
-    It is `$MEMBENCH_CACHE`, else `$XDG_CACHE_HOME/membench`, else `~/.cache/membench`.
+    It is `$MEMBENCH_CACHE`, else `$XDG_CACHE_HOME/membench`, else `~/.cache/membench`. What lies
+    there is believed, and compiled programs are loaded as code. So one that was not named for
+    membench and is another user's, as after `su`, is not used, but an empty one of this process.
     """
     configured = os.environ.get("MEMBENCH_CACHE")
     if configured:
         return Path(configured).absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):  # the XDG specification: a relative path is to be ignored
-        return Path(base) / "membench"
-    try:
-        return Path.home() / ".cache" / "membench"
-    except RuntimeError:  # a container's user without a home folder
-        return Path(tempfile.gettempdir()) / f"membench-{os.getuid()}"
+        folder = Path(base) / "membench"
+    else:
+        try:
+            folder = Path.home() / ".cache" / "membench"
+        except RuntimeError:  # a container's user without a home folder
+            return _cache_for_the_homeless()
+    return folder if _is_own(folder) else _private_folder()
+
+
+def _cache_for_the_homeless() -> Path:
+    """Return a folder for temporary files of our own, where everybody may make one of its name."""
+    folder = Path(tempfile.gettempdir()) / f"membench-{os.getuid()}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if _is_own(folder) and not folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return folder
+    return _private_folder()
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether a folder is ours, and the link to it if it is one; one to be made will be."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return {folder.lstat().st_uid, folder.stat().st_uid} == {os.getuid()}
+    return True
+
+
+def _private_folder() -> Path:
+    """Make a folder that only this process and its children know, and that goes with it."""
+    folder = tempfile.mkdtemp(prefix="membench-")
+    os.environ["MEMBENCH_CACHE"] = folder  # for the workers
+    atexit.register(_remove_at_exit, folder, os.getpid())
+    return Path(folder)
+
+
+def _remove_at_exit(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # and not a copy of the process that is ending
+        shutil.rmtree(folder, ignore_errors=True)
