@@ -16,7 +16,6 @@ import pytest
 from membench.commands.streams import lasting_output
 from membench.errors import ExitCode
 from membench.execution.signals import deferred_signals
-from membench.store.store import Store
 
 
 def full_disk() -> io.TextIOWrapper:
@@ -100,18 +99,3 @@ def test_a_connection_that_is_cut_ends_a_run_as_kill_does() -> None:
     with deferred_signals() as interrupts:
         os.kill(os.getpid(), signal.SIGHUP)
         assert interrupts.seen
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reader", ["| head -1", "> /dev/full", ">&- 2>&- <&-"])
-def test_a_run_goes_on_whatever_happens_to_its_output(
-    reader: str, tmp_path: Path, environ: dict[str, str]
-) -> None:
-    words = ["run", "--suite", "smoke", "--seeds", "0", "-n", "1", "--out", "out"]
-    words += ["-k", "label-smoothing and real"]
-    command = f"{shlex.join([sys.executable, '-m', 'membench', *words])} {reader}"
-    subprocess.run(command, shell=True, cwd=tmp_path, env=environ, check=False, timeout=280)
-    assert (tmp_path / "out" / "README.md").is_file()
-    records = Store(tmp_path / "out" / "records").read().records.values()
-    assert {record.regularizer for record in records} >= {"none", "label-smoothing"}
-    assert {record.status for record in records} == {"ok"}
