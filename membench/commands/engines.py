@@ -22,6 +22,7 @@ from membench.execution.factory import WorkerFactory
 from membench.execution.forkserver import ForkServer
 from membench.execution.local import LocalWorkers
 from membench.execution.local import visible_gpus
+from membench.execution.memory import memory_share
 from membench.execution.process import available_cores
 from membench.execution.ray_host import Task
 from membench.execution.ray_host import code_digest
@@ -126,7 +127,7 @@ class LocalEngine(Engine):
         """
         if self._options.device == "cuda" or os.path.exists("/dev/nvidiactl"):
             return
-        environ = worker_environ()
+        environ = {**memory_share(self.workers), **worker_environ()}
         modules, preparation = ["membench.engine.train"], ""
         if compiled:
             modules.append("membench.engine.compiled")
@@ -152,6 +153,7 @@ class LocalEngine(Engine):
             sharers=-(-self.workers // len(gpus)) if gpus else 1,  # rounded up
         )
         environ = worker_environ(gpu_workers=0 if on_cpu else self.workers)
+        environ = {**memory_share(self.workers), **environ}
         return LocalWorkers(command=command, environ=environ, server=self._server, gpus=gpus)
 
     def close(self) -> None:

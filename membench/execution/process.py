@@ -30,6 +30,7 @@ from typing import NoReturn
 from typing import Protocol
 
 from membench.execution import reaper
+from membench.execution.memory import describe_excess
 from membench.execution.protocol import Inbox
 from membench.execution.protocol import Pipe
 
@@ -331,9 +332,13 @@ def _wait_until_ready(readable: Iterable[int], writable: Iterable[int], seconds:
 
 
 def _describe_exit(exit_line: bytes) -> str:
-    """Describe how a child ended, from the line that its reaper wrote about it."""
+    """Describe how a child ended, from what its reaper wrote about it."""
+    first, *_ = exit_line.splitlines() or [b""]
+    if first.startswith(b"memory "):
+        _, held, limit = first.split()
+        return describe_excess(int(held), int(limit))
     try:
-        code = int(exit_line)
+        code = int(first)
     except ValueError:
         return "its supervising process ended first"
     if code >= 0:

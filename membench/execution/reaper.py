@@ -9,6 +9,8 @@ not the child's children.
 Nor can the reaper be relied on: who is short of memory may kill it first, and so does Ray, which
 kills the children of an actor that ends. So it has a twin, outside the group, that waits for the
 reaper's death and does the same then.
+
+It also looks how much memory the child holds, which may be too busy to do so itself.
 """
 
 from __future__ import annotations
@@ -17,14 +19,22 @@ import _thread
 import os
 import signal
 import sys
+import time
 
 TYPE_CHECKING = False  # as in `typing`, whose import would take longer than all the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Iterator
     from collections.abc import Sequence
     from typing import NoReturn
 
 _MAX_FD = 1 << 16  #: above all descriptors of a reaper
+#: Variables, in GB: what the child may hold, and what it may hold when memory runs short.
+MEMORY_LIMIT = "MEMBENCH_WORKER_MEMORY"
+MEMORY_SHARE = "MEMBENCH_WORKER_SHARE"
+_LOOK_SECONDS = 0.5  #: between two looks at the child's memory
+_SHORT = 0.9  #: memory runs short when so much of it is in use
+_CGROUP = "/sys/fs/cgroup"  #: of version 2; in a container, its own
 
 
 def supervise(
@@ -36,7 +46,8 @@ def supervise(
 
     Args:
         driver_alive_fd: a pipe that the driver holds open for as long as the child may live.
-        exit_fd: a pipe that takes the exit code as one line, negative for a signal.
+        exit_fd: a pipe that takes the exit code as one line, negative for a signal; before it comes
+            `memory HELD LIMIT`, in bytes, if the child was killed for what it held.
         start: starts the child and returns its process id. Takes the descriptors that the child
             must not hold.
     """
@@ -44,6 +55,9 @@ def supervise(
     child = start((driver_alive_fd, exit_fd, twin_fd))
     os.write(twin_fd, b"%d" % child)
     _thread.start_new_thread(_kill_when_driver_closes, (driver_alive_fd, child))
+    limit, share = _gigabytes(MEMORY_LIMIT), _gigabytes(MEMORY_SHARE)
+    if limit or share:
+        _thread.start_new_thread(_kill_when_too_large, (child, exit_fd, limit, share))
     _, status = os.waitpid(child, 0)
     try:
         os.write(exit_fd, b"%d\n" % os.waitstatus_to_exitcode(status))
@@ -61,6 +75,65 @@ def _kill_when_driver_closes(driver_alive_fd: int, child: int) -> None:
         pass
     finally:
         os.killpg(0, signal.SIGKILL)
+
+
+def _kill_when_too_large(child: int, exit_fd: int, limit: int, share: int) -> None:
+    """Look at the child's memory for ever; kill it if that is over the limit, all in bytes.
+
+    A limit of 0 is none; then the share counts, while memory runs short.
+    """
+    while True:
+        time.sleep(_LOOK_SECONDS)
+        try:
+            with open(f"/proc/{child}/statm") as file:
+                held = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, IndexError):  # it has ended, or this is no Linux
+            return
+        is_over = held > limit if limit else held > share and _is_short()
+        if is_over:
+            os.write(exit_fd, b"memory %d %d\n" % (held, limit or share))
+            os.kill(child, signal.SIGKILL)
+            return
+
+
+def _gigabytes(variable: str) -> int:
+    """Return the bytes that a variable gives in GB; 0 if it is not set, or no positive number."""
+    try:
+        return max(0, int(float(os.environ.get(variable, "0")) * 1e9))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _is_short() -> bool:
+    return any(used > _SHORT * total for total, used in memory_in_use())
+
+
+def memory_in_use() -> Iterator[tuple[int, int]]:
+    """Yield the bytes of memory, and how many are in use, of the machine and of the container."""
+    meminfo = _numbers("/proc/meminfo")
+    if "MemTotal:" in meminfo and "MemAvailable:" in meminfo:
+        total = meminfo["MemTotal:"]
+        yield 1024 * total, 1024 * (total - meminfo["MemAvailable:"])
+    try:
+        with open(f"{_CGROUP}/memory.max") as file:
+            most = file.read().strip()
+    except OSError:
+        return
+    if most.isdigit():
+        yield int(most), _numbers(f"{_CGROUP}/memory.stat").get("anon", 0)
+
+
+def _numbers(path: str) -> dict[str, int]:
+    """Read lines of a name and a number."""
+    numbers = {}
+    try:
+        with open(path) as file:
+            for line in file:
+                name, number = line.split()[:2]
+                numbers[name] = int(number)
+    except (OSError, ValueError):
+        pass
+    return numbers
 
 
 def _start_twin() -> int:
