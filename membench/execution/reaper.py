@@ -10,6 +10,10 @@ Nor can the reaper be relied on: who is short of memory may kill it first, and s
 kills the children of an actor that ends. So it has a twin, outside the group, that waits for the
 reaper's death and does the same then.
 
+What the child started may have left the group, by a session of its own. So the reaper takes in what
+is orphaned below it, where Linux lets it, and kills by descent too: all but what another reaper
+supervises, which has been forked below it and has a driver of its own to wait for.
+
 It also looks how much memory the child holds, which may be too busy to do so itself.
 """
 
@@ -28,12 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+_KILL_ROUNDS = 10
 _MAX_FD = 1 << 16  #: above all descriptors of a reaper
 #: Variables, in GB: what the child may hold, and what it may hold when memory runs short.
 MEMORY_LIMIT = "MEMBENCH_WORKER_MEMORY"
 MEMORY_SHARE = "MEMBENCH_WORKER_SHARE"
 _LOOK_SECONDS = 0.5  #: between two looks at the child's memory
 _SHORT = 0.9  #: memory runs short when so much of it is in use
+_NAME = b"membench-reaper"  #: 15 bytes, as long as the name of a process can be
+_PR_SET_CHILD_SUBREAPER = 36  #: of Linux's prctl
 _CGROUP = "/sys/fs/cgroup"  #: of version 2; in a container, its own
 
 
@@ -52,7 +59,9 @@ def supervise(
             must not hold.
     """
     twin_fd = _start_twin()
+    _take_in_orphans()
     child = start((driver_alive_fd, exit_fd, twin_fd))
+    _take_name()  # not before: a fork would have it too
     os.write(twin_fd, b"%d" % child)
     _thread.start_new_thread(_kill_when_driver_closes, (driver_alive_fd, child))
     limit, share = _gigabytes(MEMORY_LIMIT), _gigabytes(MEMORY_SHARE)
@@ -62,6 +71,7 @@ def supervise(
     try:
         os.write(exit_fd, b"%d\n" % os.waitstatus_to_exitcode(status))
     finally:
+        _kill_descendants(os.getpid())
         os.killpg(0, signal.SIGKILL)
     raise AssertionError("SIGKILL ends this process")
 
@@ -70,11 +80,70 @@ def _kill_when_driver_closes(driver_alive_fd: int, child: int) -> None:
     """Block until the driver closes its end of the pipe, as its death does too; then kill all."""
     os.read(driver_alive_fd, 1)
     try:
+        _kill_descendants(os.getpid())
         os.kill(child, signal.SIGKILL)  # it may have left the group
     except ProcessLookupError:
         pass
     finally:
         os.killpg(0, signal.SIGKILL)
+
+
+def _take_in_orphans() -> None:
+    """Become the parent of what is orphaned below this process; only Linux can."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    except (ImportError, OSError, AttributeError):
+        pass
+
+
+def _take_name() -> None:
+    try:
+        with open("/proc/self/comm", "wb") as file:
+            file.write(_NAME)
+    except OSError:
+        pass
+
+
+def _kill_descendants(root: int) -> None:
+    """Kill what descends from a process, but not below another reaper, until nothing is left."""
+    for _ in range(_KILL_ROUNDS):  # meanwhile one may have forked
+        found = _descendants(root)
+        if not found:
+            return
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+
+def _descendants(root: int) -> list[int]:
+    """List the living processes below one, without other reapers and what is below them."""
+    children: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    for name in names:
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                command, _, rest = file.read().partition(b"(")[2].rpartition(b") ")
+        except OSError:  # it has ended
+            continue
+        state, parent = rest.split()[:2]
+        if state not in b"ZX" and command != _NAME:
+            children.setdefault(int(parent), []).append(int(name))
+    found = []
+    waiting = [root]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
 
 
 def _kill_when_too_large(child: int, exit_fd: int, limit: int, share: int) -> None:
@@ -160,6 +229,8 @@ def _kill_when_reaper_dies(fd: int, group: int) -> None:
     child = b""
     while text := os.read(fd, 32):
         child += text
+    if child:
+        _kill_descendants(int(child))
     for kill, number in ((os.kill, int(child or b"0")), (os.killpg, group)):
         try:
             if number > 0:
