@@ -507,7 +507,8 @@ def add_workers(parser: argparse._ActionsContainer) -> None:
         dest="workers",
         type=positive_integer,
         metavar="N",
-        help="start N workers; default: one a core, or one a GPU",
+        help="start N workers; default: one a core, or one a GPU (the variable "
+        "MEMBENCH_WORKER_MEMORY ends one that holds more GB)",
     )
 
 

@@ -37,6 +37,8 @@ from membench.registry.local_files import read_plugin_files
 from membench.registry.local_files import stamps
 
 TIME_LIMIT = 120.0  #: seconds to import one file; torch alone may take ten on a busy machine
+_PIPE_SIZE = 1 << 20  #: bytes, as many as a pipe can hold
+_KEPT_OUTPUT = 1 << 16  #: bytes of what a plugin prints
 _TICK = 0.2  #: seconds between two looks whether the child has ended
 _PR_SET_PDEATHSIG = 1  #: of Linux's prctl
 
@@ -79,7 +81,8 @@ def import_for_children(sources: Iterable[PluginSource], cache: PluginCache) -> 
             with contextlib.suppress(OSError):
                 users += b"torch" in source.path.read_bytes()
     if users > 1:
-        import torch  # noqa: F401
+        with contextlib.suppress(Exception):  # each child says why
+            import torch  # noqa: F401
 
 
 def read_apart(source: PluginSource) -> Reading:
@@ -123,12 +126,12 @@ def _wait(child: int, received: dict[int, bytearray]) -> bool:
 
     Args:
         child: its process id.
-        received: takes what comes on each descriptor; on the first one is the answer.
+        received: takes what comes on two descriptors: the answer, and the end of what is printed.
 
     Returns:
         False if the time limit came first.
     """
-    answer = next(iter(received.values()))
+    answer, output = received.values()
     open_fds = set(received)
     end = time.monotonic() + TIME_LIMIT
     poll = select.poll()
@@ -142,6 +145,7 @@ def _wait(child: int, received: dict[int, bytearray]) -> bool:
             if not _receive(fd, received[fd]):
                 open_fds.remove(fd)
                 poll.unregister(fd)
+        del output[:-_KEPT_OUTPUT]
         if answer.endswith(b"\n") or has_ended:
             return True
         poll.poll(1000 * _TICK)
@@ -149,13 +153,16 @@ def _wait(child: int, received: dict[int, bytearray]) -> bool:
 
 
 def _receive(fd: int, data: bytearray) -> bool:
-    """Append what can be read from a pipe; return whether there may be more later."""
+    """Append what is in a pipe; return whether there may be more later.
+
+    It is read once: of what comes without end, this would see none.
+    """
     try:
-        while more := os.read(fd, 1 << 16):
-            data += more
+        more = os.read(fd, _PIPE_SIZE)
     except BlockingIOError:
         return True
-    return False
+    data += more
+    return bool(more)
 
 
 def _end(child: int) -> int:

@@ -30,6 +30,7 @@ MISDEEDS = {
     "abort": ("import os\nos.abort()", "it crashes its process, by SIGABRT"),
     "KeyboardInterrupt": ("x = 1\nraise KeyboardInterrupt", "line 2: KeyboardInterrupt"),
     "endless": ("while True: ...", "its import takes over 0.3 s"),
+    "endless output": ("while True: print('x' * 9999)", "its import takes over 0.3 s"),
     "endless in C": ("import re\nre.match('(a+)+$', 30 * 'a' + 'b')", "takes over 0.3 s"),
     "deaf": (
         "import signal, time\n"
