@@ -1,8 +1,8 @@
-"""Read plugins in child processes, one a file: whatever an import does, this process is unharmed.
+"""Read strangers' plugins in children, one a file: whatever an import does harms nobody else.
 
 A file may exit, crash, hang, or change what a whole process shares when it is imported. Its child
 has a time limit and a process group of its own, and only plain data come back. So a command that
-lists and selects runs no code of plugins, and one that plans and trains imports no file that did
+lists and selects runs no stranger's code, and one that plans and trains imports no file that did
 any of that when it was read.
 """
 
@@ -30,6 +30,7 @@ from typing import NoReturn
 from membench.registry.cache import PluginCache
 from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import PluginSource
+from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.loading import import_problem
 from membench.registry.loading import read_plugin
@@ -48,7 +49,7 @@ Reading = tuple[list[PluginEntry], list[PluginProblem]]
 def read_cached(
     source: PluginSource, cache: PluginCache, on_import: Callable[[], object] = lambda: None
 ) -> Reading:
-    """Return what the cache remembers of a plugin, or else read the plugin in a child.
+    """Return what the cache remembers of a plugin, or else read it, a stranger's in a child.
 
     A plugin with problems is not remembered, so that they are shown each time.
 
@@ -67,7 +68,9 @@ def read_cached(
         sought = ()
     # taken before the files are read, so that an edit meanwhile is noticed
     seen = stamps(source.path, sought)
-    entries, problems = read_apart(source)
+    # What ships is no stranger's, and a hundred children would take ten seconds.
+    read = read_plugin if is_shipped(str(source.path)) else read_apart
+    entries, problems = read(source)
     if not problems:
         cache.put(source.key, source.path, seen, [entry.to_json() for entry in entries])
     return entries, problems
@@ -77,7 +80,7 @@ def import_for_children(sources: Iterable[PluginSource], cache: PluginCache) -> 
     """Import torch if several plugins that use it must be read, so that no child need do it."""
     users = 0
     for source in sources:
-        if cache.get(source.key, source.path) is None:
+        if not is_shipped(str(source.path)) and cache.get(source.key, source.path) is None:
             with contextlib.suppress(OSError):
                 users += b"torch" in source.path.read_bytes()
     if users > 1:
