@@ -42,6 +42,7 @@ def test_the_report_of_a_hundred_thousand_cells_takes_less_than_a_minute(store: 
     assert seconds < 60
 
 
+@pytest.mark.slow
 def test_the_smallest_store_is_planned_and_reported(tmp_path: Path) -> None:
     for action in ("build", "plan", "merge", "report"):
         seconds, megabytes = growth_world.timed(action, min(growth_world.SIZES), tmp_path)
