@@ -48,6 +48,7 @@ NOISY = (parts("input-noise"), ((0.5,), (1.0,)))
 # --- nothing waits for the device, nothing leaves it ----------------------------------------------
 
 
+@pytest.mark.slow  # tests/plugins/test_contract.py asks it of each on the mlp
 @every_regularizer
 def test_a_run_of_the_cnn_neither_waits_for_the_device_nor_leaves_it(name: str) -> None:
     """A device without memory shows both, from the initial states to an evaluation.

@@ -29,8 +29,18 @@ from membench.testing.subject import Subject
 pytestmark = pytest.mark.usefixtures("worker_like")
 
 TABLE = CHECKS["regularizers"]
-#: Checks that train further runs; `pytest -m slow` and `membench check --all` run them.
-SLOW = ("batch-of-one", "composes", "cost", "draws", "interrupted", "no-warnings", "on-vit")
+#: Checks that train further runs, or trace a step, which takes longer than all others together;
+#: `pytest -m slow` and `membench check --all` run them.
+SLOW = (
+    "batch-of-one",
+    "composes",
+    "cost",
+    "draws",
+    "interrupted",
+    "no-warnings",
+    "on-vit",
+    "one-graph",
+)
 QUICK = tuple(name for name in TABLE if name not in SLOW)
 
 ENTRIES = {name: entry for name, entry in registry().regularizers.items() if name != "none"}
