@@ -26,12 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from membench.commands import session
 from membench.commands.boards import Board
 from membench.commands.boards import is_of_cpu
-from membench.commands.boards import is_sound
 from membench.commands.boards import precision_of
-from membench.commands.boards import read_boards
 from membench.commands.boards import train_packs
 from membench.commands.engines import Engine
 from membench.commands.report import pages
@@ -39,7 +36,6 @@ from membench.commands.report import read_confirmations
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
 from membench.commands.run import commit_of_checkout
-from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
@@ -53,6 +49,7 @@ from membench.planning.plan import Plan
 from membench.records import Cell
 from membench.records import Manifest
 from membench.records import Record
+from membench.registry.registry import Registry
 from membench.store.store import Store
 
 if TYPE_CHECKING:
@@ -89,23 +86,23 @@ class FreshRow:
         ]
 
 
-def confirm(options: argparse.Namespace, engine: Engine) -> ExitCode:
+def confirm(
+    boards: Sequence[Board], options: argparse.Namespace, registry: Registry, engine: Engine
+) -> ExitCode:
     """Read the row of an entry anew, and mark it as confirmed where it agrees.
 
+    Args:
+        boards: of the folder; nothing is wrong with their records.
+        options: of the command; `entry` is given.
+        registry: all plugins.
+        engine: trains the cells.
+
     Returns:
-        0; 1 if it disagrees, or something is wrong with the records; 2 if interrupted.
+        0; 1 if it disagrees; 2 if interrupted.
 
     Raises:
         MembenchError: there is no such row, or there are several.
     """
-    if options.entry is None:
-        raise MembenchError("--fresh: say whose row, as in `membench verify dropout --fresh`")
-    registry = session.load_registry(options)
-    say("reading the records")
-    contents = Store(options.out / "records").read(damaged_ok=True)
-    boards = read_boards(options, registry, contents)
-    if not is_sound(boards, contents, registry, options.data_dir):
-        return ExitCode.FAILED
     board, measured = _row(boards, options)
     datasets = DatasetLoader(registry, options.data_dir)
     for task in measured.outcomes:
@@ -177,7 +174,6 @@ def _plan(board: Board, measured: MeasuredRow, seeds: tuple[int, ...]) -> FreshR
 
     Args:
         board: that the row stands on.
-        entry: its name.
         measured: the row.
         seeds: the fresh ones.
     """

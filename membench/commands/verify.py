@@ -93,16 +93,20 @@ def verify(options: argparse.Namespace) -> int:
         MembenchError: a name is unknown, or there is nothing to verify (exit 5).
     """
     with closing(open_engine(options)) as engine:
-        return confirm(options, engine) if options.fresh else _verify(options, engine)
+        return _verify(options, engine)
 
 
 def _verify(options: argparse.Namespace, engine: Engine) -> ExitCode:
+    if options.fresh and options.entry is None:
+        raise MembenchError("--fresh: say whose row, as in `membench verify dropout --fresh`")
     registry = session.load_registry(options)
     say("reading the records")
     contents = Store(options.out / "records").read(damaged_ok=True)
     boards = read_boards(options, registry, contents)
     if not is_sound(boards, contents, registry, options.data_dir):
         return ExitCode.FAILED
+    if options.fresh:
+        return confirm(boards, options, registry, engine)
     candidates = _candidates(boards, options)
     sample = _draw(candidates, options)
     trained = _train(sample, options, registry, engine)

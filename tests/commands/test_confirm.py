@@ -20,6 +20,7 @@ from support.engine import registry
 from support.suites import shipped_suite
 
 from membench.commands import confirm
+from membench.commands import verify
 from membench.commands.boards import Board
 from membench.errors import ExitCode
 from membench.planning.manifest import Replanned
@@ -72,8 +73,8 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         records = list(Store(options.out / "records").read().records.values())
         return [Board(replanned=replanned, records=records, ids={})]
 
-    monkeypatch.setattr(confirm, "read_boards", read_boards)
-    monkeypatch.setattr(confirm, "is_sound", lambda *_: True)
+    monkeypatch.setattr(verify, "read_boards", read_boards)
+    monkeypatch.setattr(verify, "is_sound", lambda *_: True)
     monkeypatch.setattr(confirm, "train_packs", trains(HONEST))
     return folder
 
