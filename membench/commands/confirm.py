@@ -38,7 +38,6 @@ from membench.commands.report import write_pages
 from membench.commands.run import commit_of_checkout
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.errors import unknown_name
 from membench.files import disk_errors
 from membench.files import replace_file
 from membench.planning.inputs import DatasetLoader
@@ -133,14 +132,10 @@ def _row(boards: Sequence[Board], options: argparse.Namespace) -> tuple[Board, M
     from membench.scoring import measured_rows
 
     found = []
-    known: set[str] = set()
     for board in boards:
-        known |= {entry.name for entry in board.manifest.entries}
         rows = measured_rows(board.manifest, board.records)
         if options.entry in rows:
             found.append((board, rows[options.entry]))
-    if options.entry not in known:
-        raise unknown_name(f"entry in {options.out}", options.entry, known)
     if not found:
         raise MembenchError(
             f"{options.entry} has no row with numbers in {options.out} that could be read anew",

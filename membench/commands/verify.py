@@ -103,6 +103,9 @@ def _verify(options: argparse.Namespace, engine: Engine) -> ExitCode:
     say("reading the records")
     contents = Store(options.out / "records").read(damaged_ok=True)
     boards = read_boards(options, registry, contents)
+    known = {entry.name for board in boards for entry in board.manifest.entries}
+    if options.entry is not None and options.entry not in known:
+        raise unknown_name(f"entry in {options.out}", options.entry, known)
     if not is_sound(boards, contents, registry, options.data_dir):
         return ExitCode.FAILED
     if options.fresh:
@@ -123,11 +126,8 @@ def _candidates(boards: Sequence[Board], options: argparse.Namespace) -> list[Dr
     """Return the records that the entry and `-k` select, in a definite order.
 
     Raises:
-        MembenchError: the entry is unknown, or nothing is selected (exit 5).
+        MembenchError: nothing is selected (exit 5).
     """
-    known = {entry.name for board in boards for entry in board.manifest.entries}
-    if options.entry is not None and options.entry not in known:
-        raise unknown_name(f"entry in {options.out}", options.entry, known)
     candidates = []
     for board in boards:
         selects = compile_expression(options.expression or "", names_in_manifest(board.manifest))
