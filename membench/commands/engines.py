@@ -128,7 +128,8 @@ class LocalEngine(Engine):
         if self._options.device == "cuda" or os.path.exists("/dev/nvidiactl"):
             return
         environ = {**memory_share(self.workers), **worker_environ()}
-        modules, preparation = ["membench.engine.train"], ""
+        # the first call of an operation of ours imports Dynamo, compiled or not
+        modules, preparation = ["membench.engine.train", "torch._dynamo"], ""
         if compiled:
             modules.append("membench.engine.compiled")
             if not os.path.exists(environ["TORCHINDUCTOR_CACHE_DIR"]):
