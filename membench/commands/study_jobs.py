@@ -19,6 +19,7 @@ from membench.planning.inputs import SkipAnswers
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
 from membench.planning.study_plan import plan_arms
+from membench.planning.study_plan import study_cells
 from membench.records import Cell
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
@@ -189,13 +190,9 @@ class StudyPlanner:
 
     def _cell_ids(self, name: str, scale: str) -> set[str]:
         """Return the ids of a study's cells without reading data; none if it cannot be planned."""
-
-        def never_skip(dataset: str, architecture: str, regularizer: str) -> None:
-            return None
-
         try:
             study = self.registry.study(name)
-            plans = plan_arms(study, scale, self.registry.for_study(name), str, never_skip)
+            cells = study_cells(study, scale, self.registry.for_study(name))
+            return {cell.id for cell in cells}
         except Exception:
             return set()
-        return {cell.id for plan in plans for cell in plan.cells}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from collections.abc import Iterator
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -83,9 +84,33 @@ def plan_arms(
     return tuple(_plan_arm(study.name, arm, registry, hash_of, skip) for arm in study.arms[scale])
 
 
-def _plan_arm(study: str, arm: Arm, registry: Registry, hash_of: ArraysHash, skip: Skip) -> ArmPlan:
+def study_cells(study: Study, scale: str, registry: Registry) -> Iterator[Cell]:
+    """Yield the cells of a study at a scale, whether or not a regularizer can act in them.
+
+    It costs a tenth of what their keys cost.
+
+    Args:
+        study: the live record.
+        scale: a key of its `arms`.
+        registry: as the study's cells see it.
+
+    Raises:
+        MembenchError: an arm names a regularizer that is not registered.
+    """
+    for arm in study.arms[scale]:
+        known = _with_compositions(arm, registry)
+        for architecture, regularizer in product(arm.architectures, arm.regularizers):
+            yield from _cells(arm, architecture, regularizer, known)
+
+
+def _with_compositions(arm: Arm, registry: Registry) -> Registry:
     for name in arm.regularizers:
         registry = registry.with_composition(name, full=True)
+    return registry
+
+
+def _plan_arm(study: str, arm: Arm, registry: Registry, hash_of: ArraysHash, skip: Skip) -> ArmPlan:
+    registry = _with_compositions(arm, registry)
     check_names(
         registry,
         datasets=[arm.dataset],
