@@ -323,7 +323,7 @@ def test_dropouts_and_stochastic_depth_act_together_and_not_at_off(name: str) ->
         assert away[0] == 0 and away[1] > 1e-4
 
 
-@every(TRAINED)
+@every(TRAINED, slow={*TRAINED} - {"resnet8", "small-mlp"})  # a second or two each
 def test_its_step_neither_waits_for_the_device_nor_leaves_it(name: str) -> None:
     lanes = toy_run_of("dropout", name)
     trainer, orders = lanes.trainer(), lanes.orders()
@@ -335,9 +335,7 @@ def test_its_step_neither_waits_for_the_device_nor_leaves_it(name: str) -> None:
         trained(Trainer(*there), orders)
 
 
-@every(
-    KNOWN, slow={*KNOWN} - {"resnet8"}
-)  # seconds each; it has batch norm, branches and an odd shortcut
+@every(KNOWN, slow=KNOWN)  # seconds each; the mlp's and the cnn's are in test_guards.py
 def test_its_step_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lanes = toy_run_of("none", name)
     eager, trainer, orders = lanes.trainer(), lanes.trainer(), lanes.orders()
