@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -37,7 +38,19 @@ def disk_errors(action: str, path: Path) -> Iterator[None]:
 
 
 def read_file(path: Path) -> bytes:
-    """Read a file of which others may have made something else, as a folder or a pipe.
+    """Read a file whole.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        MembenchError: as of `open_file`.
+    """
+    with open_file(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of which others may have made something else, as a folder or a pipe.
 
     Raises:
         FileNotFoundError: there is nothing of that name.
@@ -48,7 +61,8 @@ def read_file(path: Path) -> bytes:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode):
-                return file.read()
+                yield file
+                return
             reason = "it is a folder" if stat.S_ISDIR(mode) else "it is no file"
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not path.is_symlink():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import io
 import os
 import subprocess
@@ -114,8 +115,9 @@ def inside(environ: dict[str, str], shared_server: SharedServer) -> Shell:
     """Do as `shell` does, also with the suite `tiny`, but let this process be the driver.
 
     The workers are those of any run, but that one process forks those of all runs; of what is left
-    to a driver most would be imports.
+    to a driver most would be imports. So torch is imported once, and describes the machine here.
     """
+    importlib.import_module("torch")
 
     def run(words: Sequence[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
         out, err = io.StringIO(), io.StringIO()

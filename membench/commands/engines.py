@@ -110,10 +110,12 @@ class LocalEngine(Engine):
 
     @cached_property
     def machine(self) -> Machine:
-        """This machine."""
-        from membench.engine.machine import describe_machine
+        """This machine, described in this process if it has imported torch anyway."""
+        from membench.engine import machine
 
-        return describe_machine(self._options.device)
+        if "torch" in sys.modules:
+            return machine.describe_machine(self._options.device)
+        return machine.describe_apart(self._options.device)
 
     @property
     def places(self) -> int:

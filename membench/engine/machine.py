@@ -1,15 +1,22 @@
-"""What a command must know of the machine whose workers train, which need not be its own."""
+"""What a command must know of the machine whose workers train, which need not be its own.
+
+Torch says it, and takes 500 to 700 MB: as much as a command needs to plan 100 000 cells. So that
+the driver need not import it, `describe_apart` lets a child do so.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from membench.engine import environment
+from membench.errors import ExitCode
+from membench.errors import MembenchError
 
 #: torch's names of the precisions that a command may choose between; "" = the usual one
 PRECISIONS = ("", "medium", "highest")
@@ -43,7 +50,7 @@ class Machine:
 
 
 def describe_machine(device: str) -> Machine:
-    """Describe this machine.
+    """Describe this machine, by importing torch.
 
     Args:
         device: the option `--device`: "cpu", "cuda" or "auto".
@@ -51,6 +58,10 @@ def describe_machine(device: str) -> Machine:
     Raises:
         MembenchError: `cuda` is requested and there is none.
     """
+    import torch
+
+    from membench.engine import environment
+
     resolved = environment.resolve_device(device)
     where = torch.device(resolved)
     compiled = {}
@@ -63,3 +74,33 @@ def describe_machine(device: str) -> Machine:
         eager=environment.worker_environments(where, False),
         compiled=compiled,
     )
+
+
+def describe_apart(device: str) -> Machine:
+    """Do as `describe_machine` does, in a child that imports torch.
+
+    Raises:
+        MembenchError: `cuda` is requested and there is none, or torch cannot be imported.
+    """
+    command = [sys.executable, "-m", "membench.engine.machine", device]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit status {done.returncode}"
+        raise MembenchError(f"torch cannot describe this machine: {reason}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise MembenchError(answer["error"], ExitCode(answer["code"]))
+    return Machine(**answer)
+
+
+def _answer(device: str) -> dict[str, Any]:
+    """Return what the child says: the machine's fields, or the error that the user is to see."""
+    try:
+        return asdict(describe_machine(device))
+    except MembenchError as error:
+        return {"error": str(error), "code": error.code}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(sys.argv[1])))

@@ -18,7 +18,9 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
+from typing import Any
 
 from membench.api import Recipe
 from membench.errors import ExitCode
@@ -97,16 +99,20 @@ class CellKeys:
 
     def of(self, cell: Cell) -> str:
         """Return the key of a cell."""
-        recipe = self.recipes[cell.task]
+        task = cell.task
         return cell_key(
             cell,
             self.registry,
             arrays=self.arrays[cell.dataset],
             split=split_of(self.suite, cell.dataset),
-            recipe=asdict(recipe),
+            recipe=self._recipe_fields[task],
             probes=self.suite.probes,
-            read=epochs_read(self.suite, cell, recipe),
+            read=epochs_read(self.suite, cell, self.recipes[task]),
         )
+
+    @cached_property
+    def _recipe_fields(self) -> dict[str, dict[str, Any]]:
+        return {task: asdict(recipe) for task, recipe in self.recipes.items()}
 
 
 def epochs_read(suite: PlannedSuite, cell: Cell, recipe: Recipe) -> tuple[int, ...]:

@@ -55,17 +55,20 @@ def accepted_by_key(
         environments: those accepted, the preferred one first; empty accepts all.
         contents: of the store.
     """
-    wanted = set(keys)
     preference = {environment: place for place, environment in enumerate(environments)}
-    best: dict[str, tuple[tuple[bool, int, str], Record]] = {}
-    for (key, environment), record in contents.records.items():
+
+    def counts(record: Record) -> bool:
+        nameless = record.status not in MEASURED and not record.versions
+        return not preference or record.env in preference or nameless
+
+    def rank(record: Record) -> tuple[bool, int, str]:
+        """Rank measurements before failures, then by preference; the name makes it definite."""
         failed = record.status not in MEASURED
-        accepted = not preference or environment in preference
-        nameless = failed and not record.versions
-        if key not in wanted or not (accepted or nameless):
-            continue
-        # Measurements before failures, then by preference; the name makes it definite.
-        rank = (failed, preference.get(environment, len(preference)), environment)
-        if key not in best or rank < best[key][0]:
-            best[key] = (rank, record)
-    return {key: record for key, (_, record) in best.items()}
+        return failed, preference.get(record.env, len(preference)), record.env
+
+    best = {}
+    for key in keys:
+        accepted = [record for record in contents.by_key.get(key, ()) if counts(record)]
+        if accepted:
+            best[key] = min(accepted, key=rank)
+    return best

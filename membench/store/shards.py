@@ -8,17 +8,20 @@ and `read_merged` return what is whole and report what is not.
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
 import uuid
 import zlib
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
+from typing import BinaryIO
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -93,7 +96,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
         ending = ", and it ends with a carriage return" if line.endswith(b"\r") else ""
         raise ValueError(f"its checksum does not match{ending}")
     try:
-        return json.loads(rest)
+        return json.loads(rest.decode())
     except RecursionError as error:
         raise ValueError("its brackets are too many") from error
 
@@ -116,7 +119,7 @@ def decode(line: bytes) -> Record:
         raise ValueError(f"another version of membench wrote it ({error})") from error
 
 
-def read_shard(path: Path, data: bytes, *, live: bool = False) -> FileContents:
+def read_shard(path: Path, data: bytes | BinaryIO, *, live: bool = False) -> FileContents:
     """Return the whole packs of a shard.
 
     A damaged line costs its pack. The lines of a pack without its commit line are torn: what a
@@ -124,15 +127,19 @@ def read_shard(path: Path, data: bytes, *, live: bool = False) -> FileContents:
 
     Args:
         path: names the shard in what is reported.
-        data: its bytes.
+        data: its bytes, or a file of them, of which a pack at a time is held.
         live: its writer may be at work, or on another machine: what follows the last whole pack may
             not have come whole, and is torn whatever it is.
     """
     contents = FileContents()
     pack: list[bytes] = []
     first = 1  #: number of the pack's first line
-    *lines, unended = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    unended = b""
+    for number, line in enumerate(_lines(data), start=1):
+        if not line.endswith(b"\n"):
+            unended = line
+            break
+        line = line[:-1]  # noqa: PLW2901
         if not line.startswith(_COMMIT):
             pack.append(line)
             continue
@@ -149,6 +156,16 @@ def read_shard(path: Path, data: bytes, *, live: bool = False) -> FileContents:
     if not damaged:
         contents.torn = b"\n".join([*pack, unended])
     return contents
+
+
+def torn_end(file: BinaryIO) -> bytes:
+    """Return what follows the last commit line of a shard."""
+    torn: list[bytes] = []
+    for line in file:
+        torn.append(line)
+        if line.startswith(_COMMIT) and line.endswith(b"\n"):
+            torn.clear()
+    return b"".join(torn)
 
 
 def _commit_damage(
@@ -194,24 +211,26 @@ def _tail_damage(path: Path, pack: list[bytes], unended: bytes, first: int) -> l
     return damaged
 
 
-def read_merged(path: Path, data: bytes) -> FileContents:
+def read_merged(path: Path, data: bytes | BinaryIO) -> FileContents:
     """Return the records of a merged file.
 
     Each line stands for itself. The file was written atomically, so that a torn end is damage.
 
     Args:
         path: names the file in what is reported.
-        data: its bytes.
+        data: its bytes, or a file of them.
     """
     contents = FileContents()
-    *lines, unended = data.split(b"\n")
-    if unended:
-        lines.append(unended)
-    for number, line in enumerate(lines, start=1):
-        records, damaged = _decode_lines(path, [line], number, last=number)
+    for number, line in enumerate(_lines(data), start=1):
+        records, damaged = _decode_lines(path, [line.removesuffix(b"\n")], number, last=number)
         contents.records += records
         contents.damaged += damaged
     return contents
+
+
+def _lines(data: bytes | BinaryIO) -> Iterator[bytes]:
+    """Return the lines, each with its line end, which the last may lack."""
+    return iter(io.BytesIO(data) if isinstance(data, bytes) else data)
 
 
 class News:

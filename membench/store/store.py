@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.files import host_name
 from membench.files import make_folder
+from membench.files import open_file
 from membench.files import read_file
 from membench.files import replace_file
 from membench.files import scratch_files
@@ -52,6 +54,7 @@ from membench.store.shards import host_of
 from membench.store.shards import lock
 from membench.store.shards import read_merged
 from membench.store.shards import read_shard
+from membench.store.shards import torn_end
 
 #: Statuses of a measured cell. Another one says what went wrong, until the same key is measured.
 MEASURED = ("ok", "diverged", "skipped")
@@ -81,6 +84,14 @@ class Contents:
     conflicts: tuple[Conflict, ...] = ()
     damaged: tuple[CorruptLines, ...] = ()
     missing: tuple[str, ...] = ()  #: a sentence for each merged file that has lost lines
+
+    @cached_property
+    def by_key(self) -> dict[str, list[Record]]:
+        """The records of each key, one for each environment."""
+        records: dict[str, list[Record]] = {}
+        for (key, _), record in self.records.items():
+            records.setdefault(key, []).append(record)
+        return records
 
 
 @dataclass(frozen=True)
@@ -218,13 +229,12 @@ class Store:
                     f"a run is writing records in {self.folder}: wait for its end, or end it"
                 )
             removed = 0
-            contents = {}
+            kept = {}
             for path in sorted(self.folder.glob("?.jsonl")):
                 records = read_merged(path, read_file(path)).records
-                kept = [record for record in records if record.key not in keys]
-                contents[path.name] = b"".join(encode(record) for record in kept)
-                removed += len(records) - len(kept)
-            self._replace_merged(contents)
+                kept[path.name] = [record for record in records if record.key not in keys]
+                removed += len(records) - len(kept[path.name])
+            self._replace_merged(kept)
             sync_folder(self.folder)
         return removed
 
@@ -346,7 +356,8 @@ class Store:
         shards = [_read_live_shard(path) for path in sorted(self.shards.glob("*.jsonl"))]
         merged = {}
         for path in sorted(self.folder.glob("?.jsonl")):
-            merged[path.name] = read_merged(path, read_file(path))
+            with open_file(path) as file:
+                merged[path.name] = read_merged(path, file)
         return shards, merged
 
     def _write_merged(self) -> None:
@@ -356,31 +367,31 @@ class Store:
         damaged = [damage for file in files for damage in file.damaged]
         if damaged:
             raise damage_error(damaged)
-        lines_by_name: dict[str, list[bytes]] = {name: [] for name in merged}
+        by_name: dict[str, list[Record]] = {name: [] for name in merged}
         for record in deduplicate(_all_records(files)):
-            lines_by_name.setdefault(f"{record.key[0]}.jsonl", []).append(encode(record))
-        self._replace_merged({name: b"".join(lines) for name, lines in lines_by_name.items()})
+            by_name.setdefault(f"{record.key[0]}.jsonl", []).append(record)
+        self._replace_merged(by_name)
 
-    def _replace_merged(self, contents: Mapping[str, bytes]) -> None:
+    def _replace_merged(self, records: Mapping[str, Sequence[Record]]) -> None:
         """Write the merged files where they differ, and how many lines they have.
 
-        `contents` has all of them. The counts are away meanwhile: if this is killed, nothing is
-        said of lines.
+        The counts are away meanwhile: if this is killed, nothing is said of lines.
+
+        Args:
+            records: of every merged file, by its name, in order.
         """
         counts = self._line_counts()
-        counted = {name: data.count(b"\n") for name, data in contents.items()}
-        changed = {}
-        for name, data in contents.items():
+        counted = {name: len(of_file) for name, of_file in records.items()}
+        for name, of_file in records.items():
             path = self.folder / name
+            data = b"".join(map(encode, of_file))  # of one file at a time: the store may be large
             if not path.is_file() or path.read_bytes() != data:
-                changed[name] = data
-        if counted == counts and not changed:
-            return
-        (self.folder / LINE_COUNTS).unlink(missing_ok=True)
-        for name, data in changed.items():
-            replace_file(self.folder / name, data, scratch=self.shards)
-        text = json.dumps(counted, sort_keys=True, indent=1) + "\n"
-        replace_file(self.folder / LINE_COUNTS, text.encode(), scratch=self.shards)
+                (self.folder / LINE_COUNTS).unlink(missing_ok=True)
+                replace_file(path, data, scratch=self.shards)
+                counts = {}
+        if counted != counts:
+            text = json.dumps(counted, sort_keys=True, indent=1) + "\n"
+            replace_file(self.folder / LINE_COUNTS, text.encode(), scratch=self.shards)
 
     def _line_counts(self) -> dict[str, int]:
         """Return how many lines each merged file had when it was written; {} if that is unknown."""
@@ -471,16 +482,13 @@ def _by_environment(
     records: list[Record],
 ) -> tuple[dict[tuple[str, str], Record], list[Conflict]]:
     """Return the first record of each key and environment, and the conflicts with it."""
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    first_records: dict[tuple[str, str], Record] = {}
+    others: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        groups[record.key, record.env].append(record)
-    first_records = {}
-    conflicts = []
-    for key_and_environment, (first, *others) in groups.items():
-        first_records[key_and_environment] = first
-        if others:
-            conflicts.append(Conflict(first, tuple(others)))
-    return first_records, conflicts
+        place = record.key, record.env
+        if first_records.setdefault(place, record) is not record:
+            others.setdefault(place, []).append(record)
+    return first_records, [Conflict(first_records[p], tuple(o)) for p, o in others.items()]
 
 
 def _all_records(files: Iterable[FileContents]) -> Iterator[Record]:
@@ -510,7 +518,8 @@ def _read_live_shard(path: Path) -> FileContents:
     fd = lock(path)  # before reading: a writer that is dead now stays dead
     live = fd is None or host_of(path) != host_name()  # where a lock may not reach
     try:
-        contents = read_shard(path, read_file(path), live=live)
+        with open_file(path) as file:
+            contents = read_shard(path, file, live=live)
     except FileNotFoundError:
         # A merge removed it; its records are in the merged files, which are read later.
         return FileContents()
@@ -552,7 +561,8 @@ def _remove(path: Path, size: int) -> bool:
     try:
         if os.fstat(fd).st_size != size:
             return False
-        torn = read_shard(path, path.read_bytes()).torn
+        with open_file(path) as file:
+            torn = torn_end(file)
         if torn:
             write_file(path.with_suffix(".torn"), torn)
         path.unlink()

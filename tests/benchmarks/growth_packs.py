@@ -29,6 +29,7 @@ from membench.commands import merge as merge_command
 from membench.commands import run as run_command
 from membench.commands import session
 from membench.commands import training
+from membench.engine.machine import describe_machine
 from membench.execution import pool
 from membench.execution import worker
 from membench.execution.summary import Summary
@@ -93,7 +94,7 @@ def train(
 
 @cache
 def _versions() -> dict[str, Any]:
-    return dict(session.expected_environments("cpu", compiled=False)[0])
+    return dict(describe_machine("cpu").environments(compiled=False)[0])
 
 
 @cache

@@ -24,7 +24,7 @@ from membench.cli import main
 from membench.commands import session
 from membench.commands import training
 from membench.commands.phases import SecondPhase
-from membench.engine.machine import describe_machine
+from membench.engine.machine import describe_apart
 from membench.planning.inputs import DatasetLoader
 from membench.planning.plan import Plan
 from membench.records import Cell
@@ -92,7 +92,7 @@ SIZES = {
         Size(1, 3, 3, 10, 2, controls=False),
         Size(2, 3, 3, 10, 5),
         Size(2, 3, 3, 10, 65),
-        Size(2, 3, 3, 10, 600),
+        Size(2, 3, 3, 10, 640),
     )
 }
 
@@ -130,7 +130,7 @@ def build(size: Size, folder: Path) -> None:
     options = build_parser().parse_args(["run", *_words(folder)])
     registry = session.load_registry(options)
     planned = session.plan_suite(options, registry, DatasetLoader(registry, options.data_dir))
-    environment = describe_machine("cpu").environments(planned.suite.compiled)[0]
+    environment = describe_apart("cpu").environments(planned.suite.compiled)[0]
     env = digest(environment)
     store = Store(folder / "board" / "records")
     committed = Committed.read()
