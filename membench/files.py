@@ -143,12 +143,20 @@ def host_name() -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and its parents, durably."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    """Make the folder and its parents, durably.
+
+    One that is there may have been made by a process that was killed, or whose disk failed, before
+    its name was durable. Its parents' names are: they were synced before it was made.
+    """
+    is_there = folder.is_dir()
+    if not is_there:
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+    try:
+        sync_folder(folder.parent)
+    except PermissionError:  # somebody else made it, where we may not look
+        if not is_there:
+            raise
 
 
 def sync_folder(folder: Path) -> None:

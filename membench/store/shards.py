@@ -325,13 +325,15 @@ class Writer:
         self._usable = True
 
     def close(self) -> None:
-        """Unlock the shard; remove it if it holds nothing."""
+        """Unlock the shard; remove it if it holds nothing, and else leave that to a merge."""
         if self._fd < 0:
             return
         fd, self._fd, self._usable = self._fd, -1, False
         try:
-            if os.fstat(fd).st_size == 0:
-                self.path.unlink(missing_ok=True)
+            # a disk that refuses has been named by `append`, in whose place this must not be told
+            with suppress(OSError):
+                if os.fstat(fd).st_size == 0:
+                    self.path.unlink()
         finally:
             os.close(fd)
 
