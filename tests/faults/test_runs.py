@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from support.cli import REPO
 from support.cli import Shell
+from support.namespaces import needs_own_network
+from support.namespaces import without_network
 
 from membench.commands import training
 from membench.errors import ExitCode
@@ -100,3 +102,18 @@ def test_a_run_goes_on_whatever_happens_to_its_output(
     records = Store(folder / "leaderboard/records").read().records.values()
     assert {record.regularizer for record in records} >= {"none", "own"}
     assert {record.status for record in records} == {"ok"}
+
+
+@needs_own_network
+def test_a_run_needs_no_network(folder: Path, env: dict[str, str], inside: Shell) -> None:
+    """Without one, not even the loopback, its page is the same."""
+    alone = folder / "alone"
+    shutil.copytree(folder / "plugins", alone / "plugins")
+    assert inside(WORDS, alone, GIT_DIR="/nonexistent").returncode == ExitCode.OK
+    command = without_network(COMMAND)
+    done = subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.returncode == ExitCode.OK, done.stderr
+    page = (folder / "leaderboard/README.md").read_bytes()
+    assert page == (alone / "leaderboard/README.md").read_bytes()

@@ -22,8 +22,10 @@ from membench.execution.protocol import Event
 from membench.files import host_name
 from membench.records import Manifest
 from membench.records import Record
+from membench.store.shards import FileContents
 from membench.store.shards import encode
 from membench.store.shards import encode_line
+from membench.store.shards import read_merged
 from membench.store.shards import read_shard
 from membench.store.store import LINE_COUNTS
 from membench.store.store import Store
@@ -58,6 +60,31 @@ def test_any_flipped_bit_of_a_commit_line_is_damage_and_costs_its_pack_alone(sto
                 seeds = [record.seed for record in part.records]
                 assert seeds[:1] == [0]
                 assert set(seeds) < {0, 1, 2, 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", [read_shard, read_merged])
+def test_every_flipped_bit_of_a_file_is_told_as_damage_and_gives_no_other_record(
+    store: Store, reader: Callable[[Path, bytes], FileContents]
+) -> None:
+    records = [make_record(seed) for seed in range(4)]
+    path = write(store, records[:2], records[2:3], records[3:])
+    data = path.read_bytes()
+    if reader is read_merged:
+        data = b"".join(map(encode, records))
+    kept = 0
+    for at in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[at // 8] ^= 1 << at % 8
+        part = reader(path, bytes(flipped))
+        assert part.damaged
+        assert not part.torn
+        assert len(part.records) < len(records)
+        assert all(record in records for record in part.records)
+        kept += len(part.records)
+    print(
+        f"{8 * len(data)} of {8 * len(data)} flips told, {kept / (8 * len(data)):.1f} records kept"
+    )
 
 
 def test_a_merge_sets_no_acknowledged_pack_aside_as_torn(store: Store) -> None:

@@ -178,6 +178,11 @@ def _wait_to_end(pack: Pack) -> None:
         time.sleep(0.01)
 
 
+def _note_slowly(pack: Pack) -> None:
+    _note(pack, pack.id)
+    time.sleep(0.05)
+
+
 def _spoil_the_process(pack: Pack) -> None:
     """Train, and leave a process behind that should train nothing else."""
     _note(pack, "spoilt")
@@ -209,6 +214,7 @@ BEHAVIOURS: dict[str, Callable[[Pack], object]] = {
     "spoil": _spoil_the_process,
     "show-gpus": _show_gpus,
     "slow": lambda pack: time.sleep(0.05),
+    "note-slowly": _note_slowly,
     "fill-the-disk": lambda pack: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
 }
 
