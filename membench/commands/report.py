@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,6 +107,8 @@ def score_suites(out: Path) -> list[ScoredSuite]:
 
     store = Store(out / "records")
     contents = store.read()
+    for sentence in contents.warnings:
+        print(sentence, file=sys.stderr)
     manifests = store.manifests()
     suites = []
     for name in sorted(manifests, key=lambda name: (name == "smoke", name)):
@@ -278,7 +281,7 @@ def status(options: argparse.Namespace) -> int:
     Console().print(_status_table(manifests, contents))
     for conflict in contents.conflicts:
         print(conflict)
-    for sentence in contents.missing:
+    for sentence in contents.warnings:
         print(sentence)
     if contents.torn:
         print(f"{contents.torn} torn lines were set aside")

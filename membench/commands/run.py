@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> S
         return SuiteRun(suite=plan.suite.name, exit_code=report_problems(registry, plan))
 
     contents = store.read()
-    for sentence in contents.missing:
+    for sentence in contents.warnings:
         print(sentence, file=sys.stderr)
     if training.is_missing(plan.manifest.cells.values(), contents):
         engine.prepare(plan.suite.compiled)

@@ -9,6 +9,7 @@ studies from the records.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -102,6 +103,8 @@ class TrainingOutcome:
         """Return the command's exit code, given whether it met problems beside the training."""
         if self.summary.interrupted:
             return ExitCode.INTERRUPTED
+        if self.summary.damaged:
+            return ExitCode.STORE
         failed = self.failed_before or self.summary.failed or self.summary.timeout
         return ExitCode.FAILED if failed or problems else ExitCode.OK
 
@@ -293,7 +296,7 @@ def _train_packs(
             reused=reused,
             follow_up=follow_up,
         )
-    acknowledged.check(store)
+    summary = replace(summary, damaged=acknowledged.check(store))
     print_summary(console, summary, options.verbosity)
     if options.durations:
         print_durations(console, summary, options.durations)
@@ -319,16 +322,27 @@ class Acknowledged:
                 self._cells[key] = cell.id
         self._on_event(event)
 
-    def check(self, store: Store) -> None:
-        """Look up every cell.
+    def check(self, store: Store) -> int:
+        """Look up every cell, and tell what of a shard has been damaged.
+
+        Returns:
+            How many cells are not there where a shard is damaged.
 
         Raises:
-            MembenchError: with `ExitCode.DISK`; one is not there.
+            MembenchError: with `ExitCode.DISK`; one is not there, and no shard is damaged.
         """
         if not self._cells:
-            return
-        there = {key for key, _ in store.read(damaged_ok=True).records}
+            return 0
+        contents = store.read(damaged_ok=True)
+        there = {key for key, _ in contents.records}
         lost = [cell_id for key, cell_id in self._cells.items() if key not in there]
+        if lost and contents.damaged:
+            print(
+                f"{len(lost)} cells that were stored do not count, {lost[0]} for one: "
+                f"{contents.warnings[-1]}; a plugin of this run may have written there",
+                file=sys.stderr,
+            )
+            return len(lost)
         if lost:
             raise MembenchError(
                 f"{len(lost)} cells that were stored in {store.folder} are gone, {lost[0]} for "
@@ -336,6 +350,7 @@ class Acknowledged:
                 "trains these cells again",
                 ExitCode.DISK,
             )
+        return 0
 
 
 def _at_chosen_precision(pack: Pack, precisions: Mapping[str, Choice]) -> Pack:

@@ -57,6 +57,7 @@ class Summary:
     timeout: int = 0
     skipped: int = 0
     reused: int = 0  #: were in the store already
+    damaged: int = 0  #: of those that ended, whose records in a shard were damaged after that
     interrupted: bool = False  #: by Ctrl-C or SIGTERM; cells that were not trained count nowhere
     #: cells of each pack that the signal ended, and the share of it that was trained
     lost: tuple[tuple[int, float], ...] = ()

@@ -50,14 +50,18 @@ class CorruptLines:
     last: int  #: last line that is lost with it
     reason: str
 
+    @property
+    def lines(self) -> str:
+        """The lines that are lost, in words."""
+        if self.first == self.last:
+            return f"line {self.first}"
+        return f"lines {self.first} to {self.last}"
+
     def error(self) -> MembenchError:
         """Return the error that says what is wrong, where, and how to mend it."""
-        lines = f"lines {self.first} to {self.last}"
-        if self.first == self.last:
-            lines = f"line {self.first}"
         message = (
             f"{self.path}:{self.line} is damaged: {self.reason}; restore the file, or delete "
-            f"{lines} (sed -i {self.first},{self.last}d): their cells are trained again"
+            f"{self.lines} (sed -i {self.first},{self.last}d): their cells are trained again"
         )
         return MembenchError(message, ExitCode.STORE)
 
@@ -246,7 +250,10 @@ class News:
         self.read()
 
     def read(self) -> list[Record]:
-        """Return the records of the whole packs that are new since the last call."""
+        """Return the records of the whole packs that are new since the last call.
+
+        Damage costs its pack, which has no news; `Store.read` tells it.
+        """
         records: list[Record] = []
         for path in sorted(self._folder.glob("*.jsonl")):
             start = self._read.get(path, 0)
@@ -257,8 +264,6 @@ class News:
             except FileNotFoundError:  # merged by someone else, or empty and closed
                 continue
             contents = read_shard(path, data, live=True)
-            for damage in contents.damaged:
-                raise damage.error()
             self._read[path] = start + len(data) - len(contents.torn)
             records += contents.records
         return records

@@ -82,7 +82,7 @@ class Contents:
     records: dict[tuple[str, str], Record]  #: (key, environment) -> record, sorted
     torn: int = 0  #: lines of packs that their writer did not live to end
     conflicts: tuple[Conflict, ...] = ()
-    damaged: tuple[CorruptLines, ...] = ()
+    damaged: tuple[CorruptLines, ...] = ()  #: in shards; with `damaged_ok` in any file
     missing: tuple[str, ...] = ()  #: a sentence for each merged file that has lost lines
 
     @cached_property
@@ -92,6 +92,19 @@ class Contents:
         for (key, _), record in self.records.items():
             records.setdefault(key, []).append(record)
         return records
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong and costs cells, which are trained again: a sentence each."""
+        if not self.damaged:
+            return self.missing
+        first = self.damaged[0]
+        more = f" (and {len(self.damaged) - 1} more)" if len(self.damaged) > 1 else ""
+        sentence = (
+            f"{first.path}:{first.line} is damaged{more}: {first.reason}; the cells of its pack "
+            f"({first.lines}) do not count and are trained again"
+        )
+        return (*self.missing, sentence)
 
 
 @dataclass(frozen=True)
@@ -123,25 +136,30 @@ class Store:
     def read(self, *, damaged_ok: bool = False) -> Contents:
         """Return all records that are whole.
 
+        A damaged line of a shard costs its pack, and is listed: whoever runs a plugin lets it write
+        there, and the others' records are none the worse. A merged file is damaged by nobody who
+        trains.
+
         Args:
-            damaged_ok: leave damaged lines out and list them, instead of raising.
+            damaged_ok: leave damaged lines of merged files out and list them too, instead of
+                raising.
 
         Raises:
-            MembenchError: with `ExitCode.STORE`; a file is damaged. Names the file, the line and
-                the fix.
+            MembenchError: with `ExitCode.STORE`; a merged file is damaged. Names the file, the line
+                and the fix.
         """
         counts = self._line_counts()
         shards, merged = self._read_files()
         if counts != self._line_counts():  # a merge has been at work
             counts = {}
         files = [*shards, *merged.values()]
+        if not damaged_ok:
+            _refuse_damage(merged.values())
         damaged: list[CorruptLines] = []
         torn = 0
         for file in files:
             damaged += file.damaged
             torn += _count_lines(file.torn)
-        if damaged and not damaged_ok:
-            raise damage_error(damaged)
         records, conflicts = _by_environment(deduplicate(_all_records(files)))
         return Contents(
             records=records,
@@ -189,7 +207,7 @@ class Store:
                 size = _abandoned_size(path)
                 if size is not None:
                     abandoned[path] = size
-            self._write_merged()
+            damaged = self._write_merged()
             for path in sorted(self.shards.glob("*.json")):
                 if not path.is_file():
                     read_file(path)  # says what is wrong
@@ -200,7 +218,7 @@ class Store:
             sync_folder(self.folder)
             removed = 0
             for path, size in abandoned.items():
-                removed += _remove(path, size)
+                removed += _remove(path, size, damaged.get(path, []))
             sync_folder(self.shards)
         return removed
 
@@ -360,17 +378,20 @@ class Store:
                 merged[path.name] = read_merged(path, file)
         return shards, merged
 
-    def _write_merged(self) -> None:
-        """Write all records that are on disk into the merged files that they belong to."""
+    def _write_merged(self) -> dict[Path, list[CorruptLines]]:
+        """Write all records that are on disk into the merged files that they belong to.
+
+        Returns:
+            What is damaged in shards, by shard: these packs are not among the records.
+        """
         shards, merged = self._read_files()
         files = [*shards, *merged.values()]
-        damaged = [damage for file in files for damage in file.damaged]
-        if damaged:
-            raise damage_error(damaged)
+        _refuse_damage(merged.values())
         by_name: dict[str, list[Record]] = {name: [] for name in merged}
         for record in deduplicate(_all_records(files)):
             by_name.setdefault(f"{record.key[0]}.jsonl", []).append(record)
         self._replace_merged(by_name)
+        return {shard.damaged[0].path: shard.damaged for shard in shards if shard.damaged}
 
     def _replace_merged(self, records: Mapping[str, Sequence[Record]]) -> None:
         """Write the merged files where they differ, and how many lines they have.
@@ -412,6 +433,13 @@ class Store:
                     f"{self.folder / name} has {lines} of the {count} lines that were written: "
                     "their cells are trained again, unless the file is restored"
                 )
+
+
+def _refuse_damage(files: Iterable[FileContents]) -> None:
+    """Raise the error of the first damage, if there is any."""
+    damaged = [damage for file in files for damage in file.damaged]
+    if damaged:
+        raise damage_error(damaged)
 
 
 def damage_error(damaged: Sequence[CorruptLines]) -> MembenchError:
@@ -542,8 +570,10 @@ def _abandoned_size(path: Path) -> int | None:
         os.close(fd)
 
 
-def _remove(path: Path, size: int) -> bool:
-    """Remove a shard whose packs are merged, and put its torn lines aside, to be looked at.
+def _remove(path: Path, size: int, damaged: Sequence[CorruptLines]) -> bool:
+    """Remove a shard whose packs are merged.
+
+    Its torn lines and its damaged packs are put aside, to be looked at.
 
     An empty shard may be one that its writer had not locked yet when the merge began. If it is
     locked or has grown by now, it stays.
@@ -551,6 +581,7 @@ def _remove(path: Path, size: int) -> bool:
     Args:
         path: the shard.
         size: its bytes when the merge began.
+        damaged: its packs that are not merged.
 
     Returns:
         Whether it was removed.
@@ -565,10 +596,22 @@ def _remove(path: Path, size: int) -> bool:
             torn = torn_end(file)
         if torn:
             write_file(path.with_suffix(".torn"), torn)
+        if damaged:
+            write_file(path.with_suffix(".damaged"), _damaged_packs(path.read_bytes(), damaged))
         path.unlink()
         return True
     finally:
         os.close(fd)
+
+
+def _damaged_packs(data: bytes, damaged: Iterable[CorruptLines]) -> bytes:
+    """Return the lines of a shard that are lost, each pack's once."""
+    lines = data.split(b"\n")
+    lost: dict[int, bytes] = {}
+    for damage in damaged:
+        for number in range(damage.first, damage.last + 1):
+            lost[number] = lines[number - 1]
+    return b"\n".join(lost.values()) + b"\n"
 
 
 def _parse_manifest(path: Path, text: bytes) -> Manifest:

@@ -16,9 +16,11 @@ from support.trainers import make_pack
 from support.trainers import make_records
 
 from membench.commands.training import Acknowledged
+from membench.commands.training import TrainingOutcome
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.protocol import Event
+from membench.execution.summary import Summary
 from membench.files import host_name
 from membench.records import Manifest
 from membench.records import Record
@@ -88,15 +90,64 @@ def test_every_flipped_bit_of_a_file_is_told_as_damage_and_gives_no_other_record
 
 
 def test_a_merge_sets_no_acknowledged_pack_aside_as_torn(store: Store) -> None:
+    """It is damage, which is told; its bytes are kept."""
     path = write(store, [make_record(0)], [make_record(1)])
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
-    with pytest.raises(MembenchError, match=rf"{path.name}:4 is damaged") as raised:
-        store.merge()
-    assert raised.value.code is ExitCode.STORE
-    assert path.read_bytes() == data
+    (told,) = store.read().warnings
+    assert f"{path.name}:4 is damaged" in told
+    store.merge()
+    lines = bytes(data).splitlines(keepends=True)
+    assert path.with_suffix(".damaged").read_bytes() == b"".join(lines[2:])
     assert not list(store.shards.glob("*.torn"))
+
+
+def test_garbage_in_a_live_shard_costs_its_pack_alone_and_news_go_on(store: Store) -> None:
+    """As a plugin appends it to the shard of its worker, or of another."""
+    news = store.news()
+    with store.writer() as writer:
+        writer.append([make_record(0)])
+        with open(writer.path, "ab") as other:
+            other.write(b"garbage\n" * 3)
+        writer.append([make_record(1)])
+        writer.append([make_record(2)])
+        assert [record.seed for record in news.read()] == [0, 2]
+        contents = store.read()
+        assert [record.seed for record in contents.records.values()] == [0, 2]
+        assert "does not match; the cells of its pack (lines 3 to 7)" in contents.warnings[0]
+        store.merge()  # its writer lives: it stays
+    store.merge()
+    assert [record.seed for record in store.read().records.values()] == [0, 2]
+
+
+def test_acknowledged_cells_whose_shard_is_damaged_are_counted_and_told(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = make_pack()
+    acknowledged = Acknowledged()
+    acknowledged.on_event(Event(kind="stored", worker=0, pack=pack, done=1.0))
+    path = write(store, make_records(pack))
+    assert acknowledged.check(store) == 0
+    path.write_bytes(b"garbage\n" + path.read_bytes())
+    assert acknowledged.check(store) == 2
+    assert f"2 cells that were stored do not count, {pack.cells[0].id} for one" in (
+        capsys.readouterr().err
+    )
+    outcome = TrainingOutcome(Summary(ok=2, damaged=2), failed_before=0)
+    assert outcome.exit_code(problems=False) is ExitCode.STORE
+
+
+def test_reports_go_on_where_a_shard_is_damaged_and_say_so(store: Store, cli: Callable) -> None:
+    plan = Manifest("s", 1, (), (), (), (), {}, {}, (), {}).to_json()
+    path = write(store, [make_record(0)])
+    (store.folder / "s.plan.json").write_text(json.dumps(plan))
+    path.write_bytes(path.read_bytes() + b"garbage\n")
+    code, out, _ = cli("status", "--out", str(store.folder.parent))
+    assert code == ExitCode.OK
+    assert f"{path.name}:3 is damaged" in out.replace("\n", "")
+    _, _, err = cli("report", "--out", str(store.folder.parent))
+    assert f"{path.name}:3 is damaged" in err
 
 
 def test_zeros_that_a_loss_of_power_leaves_are_a_torn_pack(store: Store) -> None:

@@ -130,20 +130,13 @@ def test_any_flipped_bit_is_reported_and_gives_no_other_record(
         data[at] ^= flip
 
 
-@pytest.mark.parametrize("where", ["shard", "merged"])
-def test_an_error_names_the_damaged_line_and_a_command_that_mends_it(
-    store: Store, where: str
-) -> None:
-    path = write(
-        store, [make_record(0), make_record(1)], [make_record(2), make_record(3)], [make_record(4)]
-    )
-    if where == "merged":
-        path = store.folder / "0.jsonl"
-        path.write_bytes(b"".join(encode(make_record(seed, key=f"0{seed}")) for seed in range(5)))
-        for shard in store.shards.iterdir():
-            shard.unlink()
+def test_an_error_names_the_damaged_line_and_a_command_that_mends_it(store: Store) -> None:
+    store.folder.mkdir()
+    path = store.folder / "0.jsonl"
+    path.write_bytes(b"".join(encode(make_record(seed, key=f"0{seed}")) for seed in range(5)))
+    store.shards.mkdir()
     lines = path.read_bytes().splitlines(keepends=True)
-    number = 4 if where == "shard" else 3
+    number = 3
     lines[number - 1] = lines[number - 1].replace(b"0.1", b"0.9")
     path.write_bytes(b"".join(lines))
     for action in (store.read, store.merge):
@@ -155,15 +148,38 @@ def test_an_error_names_the_damaged_line_and_a_command_that_mends_it(
     assert len(store.read(damaged_ok=True).damaged) == 1
     command = re.search(r"\((sed .*)\)", str(caught.value))[1]
     subprocess.run([*command.split(), path], check=True)
-    expected = [0, 1, 4] if where == "shard" else [0, 1, 3, 4]
+    expected = [0, 1, 3, 4]
     assert expected == sorted(record.seed for record in store.read().records.values())
+
+
+def test_damage_of_a_shard_costs_its_pack_alone_is_told_and_put_aside_by_a_merge(
+    store: Store,
+) -> None:
+    path = write(
+        store, [make_record(0), make_record(1)], [make_record(2), make_record(3)], [make_record(4)]
+    )
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[3] = lines[3].replace(b"0.1", b"0.9")
+    path.write_bytes(b"".join(lines))
+    contents = store.read()
+    assert sorted(record.seed for record in contents.records.values()) == [0, 1, 4]
+    (told,) = contents.warnings
+    assert f"{path.name}:4 is damaged: its checksum does not match; the cells of its pack" in told
+    assert "(lines 4 to 6)" in told
+    store.merge()
+    contents = store.read()
+    assert sorted(record.seed for record in contents.records.values()) == [0, 1, 4]
+    assert contents.warnings == ()
+    assert path.with_suffix(".damaged").read_bytes() == b"".join(lines[3:6])
+    assert not path.exists()
 
 
 def test_a_line_missing_from_the_middle_of_a_shard_is_damage(store: Store) -> None:
     path = write(store, [make_record(0), make_record(1)], [make_record(2)])
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
-    with pytest.raises(MembenchError, match="its pack has 1 of 2 lines"):
-        store.read()
+    contents = store.read()
+    assert "its pack has 1 of 2 lines" in contents.warnings[0]
+    assert [record.seed for record in contents.records.values()] == [2]
 
 
 @pytest.mark.parametrize("change", [{"schema": 1}, {"flavour": "sweet"}])
