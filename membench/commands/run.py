@@ -51,6 +51,7 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
+from membench.execution.signals import held_signals
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
@@ -154,18 +155,10 @@ def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> S
     job = _training_job(registry, work, environments, precisions, follow_up, experience)
     job = replace(job, observers=observers)
     outcome = training.train_missing(job, store, options, engine)
-    follow_up.note()
-
-    if not outcome.summary.interrupted:
-        store.merge()
-        if options.shard:
-            print_how_to_merge(options.out, *options.shard)
-        else:
-            say("scoring, and writing the pages")
-            with store.locked():  # of two runs, the last to write has read what both have measured
-                write_board(options.out, manifest.suite, force=options.force)
-            observers.tell("membench_board_written", folder=options.out)
-            print_unmerged(store)
+    with held_signals():  # a second SIGTERM, as of Slurm, must not leave half of the pages
+        follow_up.note()
+        if not outcome.summary.interrupted:
+            _finish(options, store, manifest.suite, observers)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(
@@ -173,6 +166,19 @@ def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> S
             "and count as the worst result: --lf tries them again"
         )
     return SuiteRun(suite=manifest.suite, exit_code=outcome.exit_code(bool(problems)))
+
+
+def _finish(options: argparse.Namespace, store: Store, suite: str, observers: Observers) -> None:
+    """Merge what was stored, and write the board; of a shard there is none."""
+    store.merge()
+    if options.shard:
+        print_how_to_merge(options.out, *options.shard)
+        return
+    say("scoring, and writing the pages")
+    with store.locked():  # of two runs, the last to write has read what both have measured
+        write_board(options.out, suite, force=options.force)
+    observers.tell("membench_board_written", folder=options.out)
+    print_unmerged(store)
 
 
 def _refuse_probes_of_others(

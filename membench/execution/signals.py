@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
@@ -49,16 +50,42 @@ def deferred_signals() -> Iterator[Interrupts]:
             raise KeyboardInterrupt
         interrupts.seen = True
 
+    previous_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    try:
+        with _handling(record):
+            yield interrupts
+    finally:
+        signal.set_wakeup_fd(previous_wakeup_fd)
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold the signals of `ENDING` back until the block has ended, for what must be whole.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, if one has come.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+    with _handling(lambda number, frame: seen.append(number)):
+        yield
+    if seen:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Handle the signals of `ENDING`, but for those that are ignored, and restore what was."""
     previous_handlers = {}
     for number in ENDING:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
-            previous_handlers[number] = signal.signal(number, record)
-    previous_wakeup_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+            previous_handlers[number] = signal.signal(number, handler)
     try:
-        yield interrupts
+        yield
     finally:
-        signal.set_wakeup_fd(previous_wakeup_fd)
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler)
-        os.close(read_fd)
-        os.close(write_fd)
+        for number, previous in previous_handlers.items():
+            signal.signal(number, previous)

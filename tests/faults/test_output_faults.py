@@ -15,7 +15,9 @@ import pytest
 
 from membench.commands.streams import lasting_output
 from membench.errors import ExitCode
+from membench.execution.signals import ENDING
 from membench.execution.signals import deferred_signals
+from membench.execution.signals import held_signals
 
 
 def full_disk() -> io.TextIOWrapper:
@@ -99,3 +101,24 @@ def test_a_connection_that_is_cut_ends_a_run_as_kill_does() -> None:
     with deferred_signals() as interrupts:
         os.kill(os.getpid(), signal.SIGHUP)
         assert interrupts.seen
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_signals_are_held_back_until_what_must_be_whole_is(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    signal.signal(number, signal.default_int_handler)  # one that the tests' caller ignores too
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with held_signals():
+                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), number)
+                done.append("whole")
+            done.append("more")
+        assert done == ["whole"]
+        assert signal.getsignal(number) is signal.default_int_handler
+        with held_signals():
+            done.append("without one")
+        assert done == ["whole", "without one"]
+    finally:
+        signal.signal(number, before)
