@@ -18,7 +18,6 @@ from membench.records import PROTOCOL
 from membench.records import Cell
 from membench.records import digest
 from membench.records import parse_signal
-from membench.registry.discovery import is_shipped
 from membench.registry.registry import Registry
 
 #: (cells of a pack, probes, optimizer) -> the code that they are made from
@@ -109,7 +108,7 @@ class CodeOfPlan:
                 name=name,
                 code_hash=entry.code_hash,
                 version=entry.version,
-                foreign_files=tuple(path for path in entry.paths if not is_shipped(path)),
+                foreign_files=entry.foreign_files,
             )
         return self._known[kind, name]
 

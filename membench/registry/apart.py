@@ -36,6 +36,8 @@ from membench.registry.loading import import_problem
 from membench.registry.loading import read_plugin
 from membench.registry.local_files import read_plugin_files
 from membench.registry.local_files import stamps
+from membench.registry.restored import restore_entries
+from membench.text import short
 
 TIME_LIMIT = 120.0  #: seconds to import one file; torch alone may take ten on a busy machine
 _PIPE_SIZE = 1 << 20  #: bytes, as many as a pipe can hold
@@ -47,7 +49,10 @@ Reading = tuple[list[PluginEntry], list[PluginProblem]]
 
 
 def read_cached(
-    source: PluginSource, cache: PluginCache, on_import: Callable[[], object] = lambda: None
+    source: PluginSource,
+    cache: PluginCache,
+    on_import: Callable[[], object] = lambda: None,
+    read_foreign: Callable[[PluginSource], Reading] | None = None,
 ) -> Reading:
     """Return what the cache remembers of a plugin, or else read it, a stranger's in a child.
 
@@ -57,6 +62,7 @@ def read_cached(
         source: of the plugin.
         cache: is asked first, and told what was read.
         on_import: called before the plugin is imported, if it must be.
+        read_foreign: reads a plugin that does not ship; default: `read_apart`.
     """
     remembered = cache.get(source.key, source.path)
     if remembered is not None:
@@ -69,8 +75,10 @@ def read_cached(
     # taken before the files are read, so that an edit meanwhile is noticed
     seen = stamps(source.path, sought)
     # What ships is no stranger's, and a hundred children would take ten seconds.
-    read = read_plugin if is_shipped(str(source.path)) else read_apart
-    entries, problems = read(source)
+    if is_shipped(str(source.path)):
+        entries, problems = read_plugin(source)
+    else:
+        entries, problems = (read_foreign or read_apart)(source)
     if not problems:
         cache.put(source.key, source.path, seen, [entry.to_json() for entry in entries])
     return entries, problems
@@ -114,14 +122,27 @@ def read_apart(source: PluginSource) -> Reading:
     if output:
         print(output.decode(errors="replace"), end="", file=sys.stderr)
     try:
-        entries, problems = json.loads(answer)
-        return (
-            [PluginEntry.from_json(entry, source) for entry in entries],
-            [PluginProblem(*problem) for problem in problems],
-        )
-    except (ValueError, TypeError, KeyError):
+        said = json.loads(answer)
+    except ValueError:
         reason = _describe_status(status) if in_time else f"its import takes over {TIME_LIMIT:g} s"
-        return [], [_problem(source, reason)]
+        return [], [could_not_read(source, reason)]
+    return reading_of(said, source)
+
+
+def reading_of(said: Any, source: PluginSource) -> Reading:
+    """Return what a child that may be hostile says of a file, as `describe_reading` says it."""
+    try:
+        lines, problems = said
+        entries = restore_entries(lines, source) if lines else []
+        return entries, [PluginProblem(source.label, short(text, 1000)) for text in problems]
+    except Exception as error:  # it may say anything, and the checks be told anything
+        return [], [could_not_read(source, f"it does not say what it registers: {short(error)}")]
+
+
+def describe_reading(reading: Reading) -> Any:
+    """Say what was read of a file, JSON-ready."""
+    entries, problems = reading
+    return [entry.to_json() for entry in entries], [problem.message for problem in problems]
 
 
 def _wait(child: int, received: dict[int, bytearray]) -> bool:
@@ -186,7 +207,8 @@ def _describe_status(status: int) -> str:
     return f"it crashes its process, by signal {-code}"
 
 
-def _problem(source: PluginSource, reason: str) -> PluginProblem:
+def could_not_read(source: PluginSource, reason: str) -> PluginProblem:
+    """Return the problem of a file whose import gave no records."""
     message = f"cannot be loaded: {reason}; correct the file or remove it"
     return PluginProblem(source.label, message)
 
@@ -196,11 +218,7 @@ def _be_child(source: PluginSource, answer_fd: int, output_fd: int) -> NoReturn:
     own_id = os.getpid()
     try:
         _detach(output_fd)
-        entries, problems = _read(source)
-        answer = [
-            [entry.to_json() for entry in entries],
-            [[problem.origin, problem.message] for problem in problems],
-        ]
+        answer = describe_reading(read_guarded(source))
         sys.stdout.flush()
         if os.getpid() == own_id:  # else the plugin has forked, and this is its child
             data = json.dumps(answer).encode() + b"\n"
@@ -228,7 +246,7 @@ def _detach(output_fd: int) -> None:
     sys.stdout = sys.stderr = os.fdopen(1, "w", errors="backslashreplace", closefd=False)
 
 
-def _read(source: PluginSource) -> Reading:
+def read_guarded(source: PluginSource) -> Reading:
     """Read the plugin; refuse it if its import changes what all code of the process shares."""
     functions = dict(vars(builtins))
     folder = _working_folder()
@@ -238,7 +256,7 @@ def _read(source: PluginSource) -> Reading:
     except KeyboardInterrupt as error:
         return [], [PluginProblem(source.label, import_problem(error, source))]
     for harm in _harms(functions, folder, threads):
-        return [], [_problem(source, harm)]
+        return [], [could_not_read(source, harm)]
     return reading
 
 

@@ -24,7 +24,7 @@ from membench.registry.local_files import DEFINING
 from membench.registry.local_files import file_stamp
 from membench.registry.local_files import stamps
 
-SCHEMA = 5  #: raised when the fields of a remembered plugin change
+SCHEMA = 6  #: raised when the fields of a remembered plugin change
 MAX_SKIPS = 10_000  #: how many answers of `skip` are kept
 #: The modules that decide how a plugin is read. In a checkout they change without a new version.
 _READERS = (
@@ -38,6 +38,7 @@ _READERS = (
     "registry/fingerprint.py",
     "registry/loading.py",
     "registry/local_files.py",
+    "registry/restored.py",
     "registry/validation.py",
 )
 

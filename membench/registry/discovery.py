@@ -101,6 +101,11 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
         yield found
 
 
+def shipped_sources() -> list[PluginSource]:
+    """Return the plugins that ship with membench."""
+    return list(_in_folder(shipped_folder()))
+
+
 def requested_sources(text: str, folder: Path, option: str = "-p") -> list[Found]:
     """Return the plugins that `-p TEXT` names.
 

@@ -23,13 +23,16 @@ from membench.api import Signal
 from membench.api import Split
 from membench.api import Suite
 from membench.registry.discovery import PluginSource
+from membench.registry.discovery import is_shipped
 from membench.registry.fingerprint import CodeFacts
 from membench.registry.fingerprint import private_record_hash
 from membench.registry.local_files import PluginFiles
 from membench.registry.validation import KIND_BY_TYPE
 from membench.studies import Study
 from membench.text import one_line
+from membench.text import short
 
+MAX_SOURCE = 1000  #: characters of a citation; a docstring may be a book
 Strengths = tuple[tuple[float, ...], ...]  #: one tuple a setting, in it one float a part
 
 
@@ -68,6 +71,9 @@ class PluginEntry:
     redraw: bool = False
     has_skip: bool = False
     has_fetch: bool = False
+    #: Of a data set that says so: [c, h, w] of an image, and the number of classes.
+    shape: tuple[int, ...] = ()
+    num_classes: int = 0
     #: How to import the plugin; None for `none` and for compositions.
     plugin_source: PluginSource | None = field(default=None, repr=False)
     #: The parts of a composition, in the order in which they act.
@@ -90,6 +96,11 @@ class PluginEntry:
             return ()
         folder = Path(self.path).parent
         return (self.path, *(str(folder / helper) for helper in self.helpers))
+
+    @property
+    def foreign_files(self) -> tuple[str, ...]:
+        """Those of its files that do not ship with membench."""
+        return tuple(path for path in self.paths if not is_shipped(path))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the fields that depend on the working folder."""
@@ -125,8 +136,8 @@ def describe(record: Any, plugin_source: PluginSource, code: CodeFacts) -> Plugi
     return PluginEntry(
         kind=KIND_BY_TYPE[type(record)],
         name=record.name,
-        summary=one_line(record.summary).removesuffix(".") or code.docstring.summary,
-        source=one_line(record.source) or code.docstring.citation,
+        summary=short(one_line(record.summary).removesuffix(".") or code.docstring.summary),
+        source=short(one_line(record.source) or code.docstring.citation, MAX_SOURCE),
         origin=plugin_source.origin,
         path=str(plugin_source.path),
         version=record.version,
@@ -182,7 +193,11 @@ def _kind_fields(record: Any) -> dict[str, Any]:
     if isinstance(record, Architecture):
         return {"recipe": asdict(record.recipe)}
     if isinstance(record, Dataset):
-        return {"has_fetch": record.fetch is not None}
+        return {
+            "has_fetch": record.fetch is not None,
+            "shape": tuple(record.shape or ()),
+            "num_classes": record.num_classes or 0,
+        }
     if isinstance(record, Signal):
         return {
             "noise": record.noise,
@@ -193,7 +208,7 @@ def _kind_fields(record: Any) -> dict[str, Any]:
     if isinstance(record, Suite):
         return {"suite": _suite_fields(record)}
     if isinstance(record, Study):
-        return {"group": record.figure}
+        return {"group": short(record.figure)}
     return {}
 
 

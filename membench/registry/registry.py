@@ -22,6 +22,7 @@ from membench.api import Suite
 from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.probes import Probe
+from membench.registry.apart import Reading
 from membench.registry.apart import import_for_children
 from membench.registry.apart import read_cached
 from membench.registry.cache import PluginCache
@@ -29,6 +30,7 @@ from membench.registry.composition import NONE_ENTRY
 from membench.registry.composition import Table
 from membench.registry.composition import compose
 from membench.registry.composition import full_grid
+from membench.registry.discovery import Found
 from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import PluginSource
 from membench.registry.discovery import find_sources
@@ -197,6 +199,7 @@ def discover(
     folder: Path | None = None,
     shipped: Path | None = None,
     on_import: Callable[[], object] = lambda: None,
+    read_foreign: Callable[[PluginSource], Reading] | None = None,
 ) -> Registry:
     """Return the registry of all plugins that can be found.
 
@@ -206,21 +209,39 @@ def discover(
             current one.
         shipped: the folder of membench's own plugins; default: where they were installed.
         on_import: called before each plugin that must be imported to be read.
+        read_foreign: reads a plugin that does not ship; default: `read_apart`.
 
     Raises:
         MembenchError: a requested plugin does not exist. Everything else that is wrong is one of
             the `problems` of the registry.
     """
+    all_found = list(find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()))
+    if read_foreign is None:
+        sources = (one for one in all_found if isinstance(one, PluginSource))
+        import_for_children(sources, PluginCache.open())
+    return read_registry(all_found, on_import, read_foreign)
+
+
+def read_registry(
+    all_found: Iterable[Found],
+    on_import: Callable[[], object] = lambda: None,
+    read_foreign: Callable[[PluginSource], Reading] | None = None,
+) -> Registry:
+    """Return the registry of plugins that were found.
+
+    Args:
+        all_found: in the order of precedence.
+        on_import: called before each plugin that must be imported to be read.
+        read_foreign: reads a plugin that does not ship; default: `read_apart`.
+    """
     cache = PluginCache.open()
     entries: list[PluginEntry] = []
     problems: list[PluginProblem] = []
-    all_found = list(find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()))
-    import_for_children((one for one in all_found if isinstance(one, PluginSource)), cache)
     for found in all_found:
         if isinstance(found, PluginProblem):
             problems.append(found)
         else:
-            plugin_entries, plugin_problems = read_cached(found, cache, on_import)
+            plugin_entries, plugin_problems = read_cached(found, cache, on_import, read_foreign)
             entries += plugin_entries
             problems += plugin_problems
     cache.save()

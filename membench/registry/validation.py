@@ -146,6 +146,17 @@ def _dataset_errors(record: Dataset) -> Iterator[str]:
     yield from _name_errors(record.name, NAME)
     yield from _function_errors(record, ("load",), required=True)
     yield from _function_errors(record, ("fetch",))
+    shape, classes = record.shape, record.num_classes
+    if shape is not None and not _are_sizes(shape, 3):
+        yield f"shape must be three whole numbers from 1 or None, not {shape!r}"
+    if classes is not None and not _are_sizes((classes,), 1):
+        yield f"num_classes must be a whole number from 1 or None, not {classes!r}"
+
+
+def _are_sizes(values: Any, count: int) -> bool:
+    if not isinstance(values, (tuple, list)) or len(values) != count:
+        return False
+    return all(type(value) is int and value > 0 for value in values)
 
 
 def _signal_errors(record: Signal) -> Iterator[str]:
