@@ -175,6 +175,7 @@ def run(
     maxfail: int | None = None,
     time_limit: int | None = None,
     fresh: bool = False,
+    sandbox: bool = False,
     force: bool = False,
     data_dir: PathLike | None = None,
     plugins: Several = (),
@@ -214,6 +215,7 @@ def run(
         maxfail: stop after so many failed packs.
         time_limit: seconds without progress after which a pack is stopped; None: half an hour.
         fresh: count records of this machine's environment alone.
+        sandbox: let plugins that do not ship reach neither your files nor a network.
         force: replace pages that have more complete rows.
         data_dir: where data sets lie; None: $MEMBENCH_DATA, else a cache.
         plugins: files, folders and modules to load too, `-p`.
@@ -259,6 +261,7 @@ def run(
         "--maxfail": maxfail,
         "--time-limit": time_limit,
         "--fresh": fresh,
+        "--sandbox": sandbox,
         "--force": force,
         "--data-dir": data_dir,
         "-p": _several(plugins),

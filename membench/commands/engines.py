@@ -13,6 +13,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -29,6 +30,8 @@ from membench.execution.ray_host import code_digest
 from membench.execution.ray_workers import Cluster
 from membench.execution.ray_workers import Node
 from membench.execution.ray_workers import RayWorkers
+from membench.execution.sandbox import Sandbox
+from membench.execution.sandboxed import SandboxedWorkers
 from membench.execution.worker import worker_command
 from membench.execution.worker import worker_environ
 from membench.registry.luggage import pack_luggage
@@ -46,6 +49,8 @@ class Engine(ABC):
     Args:
         options: of the command: device, workers, plugins, data_dir.
     """
+
+    sandbox: Sandbox | None = None  #: where strangers' plugins run; None: where all others do
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -102,11 +107,15 @@ class LocalEngine(Engine):
     Args:
         options: of the command.
         server: forks the workers, once it is started.
+        sandbox: where strangers' plugins run; None: where all others do.
     """
 
-    def __init__(self, options: argparse.Namespace, server: ForkServer) -> None:
+    def __init__(
+        self, options: argparse.Namespace, server: ForkServer, sandbox: Sandbox | None = None
+    ) -> None:
         super().__init__(options)
         self._server = server
+        self.sandbox = sandbox
 
     @cached_property
     def machine(self) -> Machine:
@@ -144,20 +153,35 @@ class LocalEngine(Engine):
 
         return matmul_trial.time_products(products)
 
-    def factory(self, store: Store) -> LocalWorkers:
-        """Return what starts processes, which write the store themselves."""
+    def factory(self, store: Store) -> WorkerFactory:
+        """Return what starts processes, which write the store themselves outside of a sandbox."""
         options, on_cpu = self._options, self.machine.on_cpu
         gpus = () if on_cpu else self._gpus
-        command = worker_command(
-            store.folder,
+        command = partial(
+            worker_command,
             device=options.device,
-            plugins=options.plugins,
             data=options.data_dir,
             sharers=-(-self.workers // len(gpus)) if gpus else 1,  # rounded up
         )
         environ = worker_environ(gpu_workers=0 if on_cpu else self.workers)
-        environ = {**memory_share(self.workers), **environ}
-        return LocalWorkers(command=command, environ=environ, server=self._server, gpus=gpus)
+        local = LocalWorkers(
+            command=command(
+                store.folder, plugins=options.plugins, shipped_only=self.sandbox is not None
+            ),
+            environ={**memory_share(self.workers), **environ},
+            server=self._server,
+            gpus=gpus,
+        )
+        if self.sandbox is None:
+            return local
+        return SandboxedWorkers(
+            local=local,
+            sandbox=self.sandbox,
+            command=lambda plugins: command(None, plugins=plugins),
+            requested=options.plugins,
+            environments=self.machine.environments,
+            store=store,
+        )
 
     def close(self) -> None:
         """End the server."""
@@ -261,8 +285,14 @@ def open_engine(options: argparse.Namespace) -> Engine:
     Raises:
         MembenchError: its requirements are not installed, or an option is not its own.
     """
+    sandboxed = getattr(options, "sandbox", False)
     if options.engine == "ray":
+        if sandboxed:
+            raise MembenchError(
+                "--sandbox: Ray's workers have none; leave --engine ray away, or sandbox its nodes"
+            )
         return RayEngine(options, Cluster(options.address), Path.cwd())
     if options.address is not None:
         raise MembenchError(f"--address {options.address}: say --engine ray too")
-    return LocalEngine(options, ForkServer())
+    sandbox = Sandbox.open(options.data_dir) if sandboxed else None
+    return LocalEngine(options, ForkServer(), sandbox)

@@ -201,6 +201,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count records of this machine's environment alone: torch, device, instruction set",
     )
+    add_sandbox(parser)
     add_force(parser)
     add_results_folder(parser)
     add_data_folder(parser)
@@ -535,6 +536,18 @@ def add_verbosity(parser: argparse._ActionsContainer, quiet: str, verbose: str) 
             default=0,
             help=text,
         )
+
+
+def add_sandbox(parser: argparse.ArgumentParser) -> None:
+    """Add `--sandbox`."""
+    parser.add_argument(
+        "--sandbox",
+        action="store_true",
+        help="let plugins that do not ship see their own files, the data sets and the system's, "
+        "write nowhere and use no network; needs Linux and bubblewrap, and refuses to start "
+        "without. It does not protect from false results of theirs, from what fills memory or "
+        "disk caches, nor from faults of the kernel or a GPU's driver",
+    )
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -39,7 +39,7 @@ class LocalWorkers:
             )
         return process or ChildProcess.spawn(
             lambda message_fd: [*self.command, "--fd", str(message_fd)],
-            environ=self._environ(slot),
+            environ=self.environ_of(slot),
             message_kinds=TRAINING_MESSAGES,
             time_limit=time_limit,
         )
@@ -47,7 +47,8 @@ class LocalWorkers:
     def close(self) -> None:
         """Leave the server, which other runs may use."""
 
-    def _environ(self, slot: int) -> Mapping[str, str]:
+    def environ_of(self, slot: int) -> Mapping[str, str]:
+        """Return the environment variables of a worker, by its place in the pool."""
         if not self.gpus:
             return self.environ
         return {**self.environ, VISIBLE: self.gpus[slot % len(self.gpus)]}

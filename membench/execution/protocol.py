@@ -23,6 +23,9 @@ from membench.planning.packs import Pack
 #: compiled), `stored`, `raised`: about the pack that it was given; `stored` with `last`: it ends
 #: now and wants no other pack. `broken`: it cannot work at all, with a `reason` and an exit `code`.
 TRAINING_MESSAGES = ("ready", "started", "progress", "stored", "raised", "broken")
+#: Those of a worker that may not write the store: before `stored` comes a `record` for each cell,
+#: with the `line` that is to be stored.
+SENDING_MESSAGES = (*TRAINING_MESSAGES, "record")
 MAX_MESSAGE = 1 << 20  #: bytes; a longer line is not a message
 
 
@@ -55,7 +58,7 @@ class Inbox:
     def _parse(self, line: bytes) -> dict[str, Any] | None:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if isinstance(message, dict) and message.get("kind") in self.kinds:
             return message

@@ -40,6 +40,7 @@ MEMORY_SHARE = "MEMBENCH_WORKER_SHARE"
 _LOOK_SECONDS = 0.5  #: between two looks at the child's memory
 _SHORT = 0.9  #: memory runs short when so much of it is in use
 _NAME = b"membench-reaper"  #: 15 bytes, as long as the name of a process can be
+_SANDBOX = b"bwrap"  #: the name of bubblewrap's processes
 _PR_SET_CHILD_SUBREAPER = 36  #: of Linux's prctl
 _CGROUP = "/sys/fs/cgroup"  #: of version 2; in a container, its own
 
@@ -154,8 +155,7 @@ def _kill_when_too_large(child: int, exit_fd: int, limit: int, share: int) -> No
     while True:
         time.sleep(_LOOK_SECONDS)
         try:
-            with open(f"/proc/{child}/statm") as file:
-                held = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            held = max(map(_resident, _watched(child)), default=0)
         except (OSError, IndexError):  # it has ended, or this is no Linux
             return
         is_over = held > limit if limit else held > share and _is_short()
@@ -163,6 +163,29 @@ def _kill_when_too_large(child: int, exit_fd: int, limit: int, share: int) -> No
             os.write(exit_fd, b"memory %d %d\n" % (held, limit or share))
             os.kill(child, signal.SIGKILL)
             return
+
+
+def _watched(child: int) -> list[int]:
+    """List the processes whose memory is looked at: the child, or those that bubblewrap starts.
+
+    Its own are two: one outside, and one that is the first inside.
+    """
+    pids = [child]
+    for _ in range(2):
+        with open(f"/proc/{pids[0]}/comm", "rb") as file:
+            if file.read().strip() != _SANDBOX:
+                break
+        with open(f"/proc/{pids[0]}/task/{pids[0]}/children") as file:
+            pids = list(map(int, file.read().split()))
+        if not pids:
+            break
+    return pids
+
+
+def _resident(pid: int) -> int:
+    """Return the bytes of memory that a process holds."""
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _gigabytes(variable: str) -> int:

@@ -2,6 +2,7 @@
 
 The pool starts it as `python -m membench.execution.worker`, behind a reaper; `worker_command` and
 `worker_environ` say how. It reports on a pipe, with the messages of `protocol.TRAINING_MESSAGES`.
+One that may not write the store sends its records there too (`execution/sandboxed.py` stores them).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -42,6 +45,7 @@ from membench.records import Record
 from membench.records import digest
 from membench.registry.validation import singular
 from membench.store.shards import Writer
+from membench.store.shards import encode
 from membench.store.store import Store
 from membench.text import explain
 from membench.text import short
@@ -72,26 +76,30 @@ _PROGRESS_PERIOD = 0.25  #: seconds between two messages of progress, at least
 
 
 def worker_command(
-    folder: Path,
+    folder: Path | None,
     *,
     device: str = "auto",
     plugins: Iterable[str] = (),
     data: Path | None = None,
     trainer: str | None = None,
     sharers: int = 1,
+    shipped_only: bool = False,
 ) -> list[str]:
     """Return the command that starts a worker, for `run_packs`.
 
     Args:
-        folder: the store's.
+        folder: the store's; None: it sends its records as messages.
         device: "cpu", "cuda" or "auto".
         plugins: files, folders or modules, as `discover` takes them.
         data: where the data sets lie; default: `membench.data.data_folder`.
         trainer: `module:function` to call instead of `membench.engine.train.train_pack`.
         sharers: how many workers there are for each GPU.
+        shipped_only: it looks at no plugin that does not ship, not even to refuse it.
     """
     command = [sys.executable, "-m", "membench.execution.worker"]
-    command += ["--out", str(folder), "--device", device]
+    command += ["--device", device]
+    if folder is not None:
+        command += ["--out", str(folder)]
     for plugin in plugins:
         command += ["--plugin", plugin]
     if data:
@@ -100,6 +108,8 @@ def worker_command(
         command += ["--trainer", trainer]
     if sharers > 1:
         command += ["--sharers", str(sharers)]
+    if shipped_only:
+        command.append("--shipped-only")
     return command
 
 
@@ -148,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["MEMBENCH_DATA"] = options.data_dir  # for all of this process
     try:
         trainer = _load_trainer(options)
-        with Store(Path(options.out)).writer() as writer:
+        with _open_writer(options) as writer:
             send(options.fd, "ready", environment=trainer.environment)
             for line in pack_lines:
                 _train_pack(Pack.from_json(json.loads(line)), trainer, writer, options.fd)
@@ -165,7 +175,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="membench.execution.worker", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("--fd", type=int, required=True, help="file descriptor for messages")
-    parser.add_argument("--out", required=True, help="folder of the records")
+    parser.add_argument("--out", help="folder of the records; default: they are sent as messages")
     parser.add_argument("--device", default="auto")
     parser.add_argument(
         "--plugin", action="append", default=[], help="file, folder or module; can be repeated"
@@ -175,6 +185,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--trainer", help="module:function to call instead of the engine's train_pack"
     )
     parser.add_argument("--sharers", type=int, default=1, help="number of workers of one GPU")
+    parser.add_argument("--shipped-only", action="store_true", help="no other plugin is read")
     return parser.parse_args(arguments)
 
 
@@ -194,6 +205,29 @@ def _take_over_streams(message_fd: int) -> BinaryIO:
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return packs
+
+
+class Sender:
+    """Sends records to the driver, where a `Writer` makes them durable.
+
+    Args:
+        message_fd: the pipe for messages.
+    """
+
+    def __init__(self, message_fd: int) -> None:
+        self._fd = message_fd
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Send the records of a pack, a message each: one has a bound that a pack may exceed."""
+        for record in records:
+            send(self._fd, "record", line=encode(record).decode())
+
+
+def _open_writer(options: argparse.Namespace) -> AbstractContextManager[Writer | Sender]:
+    """Return what takes the records: a shard of the store, or the pipe to the driver."""
+    if options.out is None:
+        return nullcontext(Sender(options.fd))
+    return Store(Path(options.out)).writer()
 
 
 @dataclass(frozen=True)
@@ -223,13 +257,18 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
     from membench.engine.environment import worker_environment
     from membench.engine.process_state import ProcessState
     from membench.engine.train import train_pack
+    from membench.registry.discovery import shipped_sources
     from membench.registry.registry import discover
+    from membench.registry.registry import read_registry
 
     configure_torch()
     device = torch.device(resolve_device(options.device))
     if options.sharers > 1:
         share_memory(device, options.sharers)
-    registry = discover(options.plugin)
+    if options.shipped_only:
+        registry = read_registry(shipped_sources())
+    else:
+        registry = discover(options.plugin)
     state = ProcessState.now()
 
     def train(pack: Pack, progress: Progress) -> list[Record]:
@@ -269,8 +308,8 @@ def _check_code(pack: Pack, plugins: Registry) -> None:
             raise InputsChangedError(f"{plugin} is not the one that was planned")
 
 
-def _train_pack(pack: Pack, trainer: PackTrainer, writer: Writer, message_fd: int) -> None:
-    """Train one pack and report how it ended, its records being durable by then."""
+def _train_pack(pack: Pack, trainer: PackTrainer, writer: Writer | Sender, message_fd: int) -> None:
+    """Train one pack and report how it ended, its records being durable or sent by then."""
     send(message_fd, "started", versions=trainer.versions(pack))
     try:
         records = trainer.train(pack, _progress_sender(message_fd))

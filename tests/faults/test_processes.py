@@ -9,27 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from support.processes import DAEMONS
 from support.processes import wait_until
 
 from membench.execution.process import ChildProcess
 from membench.execution.process import wait_for_news
-
-#: Starts a daemon as daemons are started, a process in its own session, and one below that.
-DAEMONS = """
-import os, subprocess, sys, time
-pids = []
-popen = subprocess.Popen(["sleep", "303"], start_new_session=True)
-pids.append(popen.pid)
-read, write = os.pipe()
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        os.write(write, str(os.getpid()).encode())
-        time.sleep(303)
-    os._exit(0)
-pids.append(int(os.read(read, 99)))
-print(*pids, flush=True)
-"""
 
 
 def lives(pid: int) -> bool:

@@ -6,6 +6,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+#: Starts a daemon as daemons are started, a process in its own session, and one below that.
+DAEMONS = """
+import os, subprocess, sys, time
+pids = []
+popen = subprocess.Popen(["sleep", "303"], start_new_session=True)
+pids.append(popen.pid)
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.write(write, str(os.getpid()).encode())
+        time.sleep(303)
+    os._exit(0)
+pids.append(int(os.read(read, 99)))
+print(*pids, flush=True)
+"""
+
 
 def processes_with(tmp_path: Path) -> list[str]:
     """Command lines of the living processes that know this test's folder."""
