@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from membench.execution.display import clock
 from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
 from membench.execution.process import available_cores
+from membench.execution.strangers import StrangersApart
 from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
 from membench.planning.plan import Plan
@@ -44,8 +46,9 @@ def plan(options: argparse.Namespace) -> int:
     if options.slurm and options.shard:
         raise MembenchError("--slurm cuts the plan itself: leave --shard away")
     registry = session.load_registry(options)
-    datasets = DatasetLoader(registry, options.data_dir, needed=False)
-    planned = session.plan_suite(options, registry, datasets)
+    with closing(StrangersApart(data_folder=options.data_dir)) as strangers:
+        datasets = DatasetLoader(registry, options.data_dir, needed=False, strangers=strangers)
+        planned = session.plan_suite(options, registry, datasets)
     if options.slurm:
         print(slurm.script(options, planned), end="")
         return report_problems(registry, planned)

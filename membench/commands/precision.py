@@ -27,6 +27,8 @@ from typing import Any
 from membench.api import Recipe
 from membench.commands.words import say
 from membench.planning.inputs import DatasetLoader
+from membench.planning.inputs import ImageSize
+from membench.planning.inputs import Strangers
 from membench.records import digest
 from membench.registry.registry import Registry
 from membench.store.decisions import machine_of
@@ -54,6 +56,7 @@ class Task:
     recipe: Recipe
     registry: Registry  #: as the cells see it
     keys: set[str] = field(default_factory=set)  #: of the planned cells
+    strangers: Strangers | None = None  #: asked about plugins that do not ship
 
     @property
     def name(self) -> str:
@@ -213,14 +216,36 @@ def _measure(
     from membench.engine import matmul_trial
 
     try:
-        architecture = task.registry.architecture(task.architecture)
-        datasets = DatasetLoader(task.registry, data_folder)
+        datasets = DatasetLoader(task.registry, data_folder, strangers=task.strangers)
         size = datasets.image_size(task.dataset)
         if size is None:
             return None
-        optimizer = task.registry.optimizer(task.recipe.optimizer)
-        counts = matmul_trial.plain_products(architecture, task.recipe, optimizer, *size)
+        counts = _plain_products(task, size)
     except Exception:  # foreign code may raise anything, and will say so when a pack is trained
         return None
     speed = matmul_trial.bfloat16_speed(counts, time_products(counts))
     return Choice(precision=matmul_trial.chosen_precision(speed), speed=speed)
+
+
+def _plain_products(task: Task, size: ImageSize) -> Mapping[Product, int]:
+    """Count the matrix products of a task's plain step, for inputs and classes of a size."""
+    from membench.engine.matmul_trial import plain_products
+    from membench.engine.products import Product
+
+    registry, recipe = task.registry, task.recipe
+    architecture = registry.entry("architectures", task.architecture)
+    optimizer = registry.entry("optimizers", recipe.optimizer)
+    if task.strangers is None or not (architecture.foreign_files or optimizer.foreign_files):
+        return plain_products(
+            registry.architecture(task.architecture),
+            recipe,
+            registry.optimizer(recipe.optimizer),
+            *size,
+        )
+    counts: dict[Product, int] = {}
+    for batch, m, k, n, first, second, count in task.strangers.products(
+        architecture, optimizer, recipe, size
+    ):
+        transposed = bool(first), bool(second)
+        counts[Product(batch=batch, m=m, k=k, n=n, transposed=transposed)] = count
+    return counts

@@ -52,6 +52,7 @@ from membench.errors import MembenchError
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
 from membench.execution.signals import held_signals
+from membench.execution.strangers import StrangersApart
 from membench.planning.inputs import DatasetLoader
 from membench.planning.manifest import merge_manifest
 from membench.planning.packs import Pack
@@ -110,11 +111,15 @@ def run_suite(options: argparse.Namespace) -> SuiteRun:
         refuse_foreign_pages(options.out)
     observers = load_observers(options.observers)
     with closing(open_engine(options)) as engine:
-        return _run(options, engine, observers)
+        strangers = StrangersApart(engine.sandbox, options.data_dir)
+        with closing(strangers):
+            return _run(options, engine, observers, strangers)
 
 
-def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> SuiteRun:
-    registry = session.load_registry(options)
+def _run(
+    options: argparse.Namespace, engine: Engine, observers: Observers, strangers: StrangersApart
+) -> SuiteRun:
+    registry = session.load_registry(options, strangers.read if engine.sandbox else None)
     store = Store(options.out / "records")
     suite = session.requested_suite(options, registry)
     say(f"planning suite {suite.name}")
@@ -124,7 +129,9 @@ def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> S
     failed = None
     if options.lf:
         failed = failed_cells(store, suite.name, options.expression)
-    datasets = DatasetLoader(registry, options.data_dir, needed=not options.collect_only)
+    datasets = DatasetLoader(
+        registry, options.data_dir, needed=not options.collect_only, strangers=strangers
+    )
     plan = session.plan_suite(options, registry, datasets, only=failed)
     if options.collect_only:
         print_cells(plan, failed)
@@ -136,7 +143,8 @@ def _run(options: argparse.Namespace, engine: Engine, observers: Observers) -> S
         print(sentence, file=sys.stderr)
     if training.is_missing(plan.manifest.cells.values(), contents):
         engine.prepare(plan.suite.compiled)
-    precisions = _choose_precisions(options, engine, registry, plan, store, contents)
+    precisions = _choose_precisions(options, engine, datasets, plan, store, contents)
+    strangers.close()  # what is trained needs them no more
     environments = _environments(engine, plan, precisions)
     earlier = store.manifests().get(plan.suite.name)
     if options.probes and earlier and not options.fresh:
@@ -401,7 +409,7 @@ def _labelled(
 def _choose_precisions(
     options: argparse.Namespace,
     engine: Engine,
-    registry: Registry,
+    datasets: DatasetLoader,
     plan: Plan,
     store: Store,
     contents: Contents,
@@ -416,7 +424,8 @@ def _choose_precisions(
                 dataset=cell.dataset,
                 architecture=cell.architecture,
                 recipe=Recipe(**plan.manifest.recipes[cell.task]),
-                registry=registry,
+                registry=datasets.registry,
+                strangers=datasets.strangers,
             )
         tasks[cell.task].keys.add(plan.manifest.cells[cell.id])
     return choose_precisions(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,15 +41,26 @@ from membench.planning.suites import narrow
 from membench.planning.suites import split_of
 from membench.records import parse_id
 from membench.records import parse_signal
+from membench.registry.apart import Reading
+from membench.registry.discovery import PluginSource
 from membench.registry.discovery import is_shipped
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 from membench.registry.registry import discover
 
 
-def load_registry(options: argparse.Namespace) -> Registry:
-    """Find all plugins, those of `-p` and the compositions of `-r` among them."""
-    registry = discover(options.plugins, on_import=saying_once("reading plugins"))
+def load_registry(
+    options: argparse.Namespace, read_foreign: Callable[[PluginSource], Reading] | None = None
+) -> Registry:
+    """Find all plugins, those of `-p` and the compositions of `-r` among them.
+
+    Args:
+        options: of the command.
+        read_foreign: reads a file that does not ship; default: a child without a sandbox.
+    """
+    registry = discover(
+        options.plugins, on_import=saying_once("reading plugins"), read_foreign=read_foreign
+    )
     compositions = getattr(options, "compose", [])
     full_grid = getattr(options, "grid", "paired") == "full"
     if full_grid and not compositions:
@@ -174,19 +186,24 @@ def _check_signals(plan: Plan, datasets: DatasetLoader) -> None:
             if not entry.has_fetch or not datasets.is_available(name):
                 continue
             try:
-                draw_run(
-                    datasets.arrays(name),
-                    split_of(plan.suite, name),
-                    datasets.registry.signal(signal),
-                    parse_signal(signal)[1],
-                    task,
-                    plan.suite.choosing[0],
-                    datasets.folder,
-                )
+                _draw(plan, datasets, task, signal)
             except MembenchError as error:
                 if datasets.needed or not isinstance(error.__cause__, FileNotFoundError):
                     raise
                 datasets.notes[signal] = str(error)
+
+
+def _draw(plan: Plan, datasets: DatasetLoader, task: str, signal: str) -> None:
+    """Apply a signal to the images of a task's first seed."""
+    registry, name = datasets.registry, task.partition("/")[0]
+    split, seed = split_of(plan.suite, name), plan.suite.choosing[0]
+    plugins = registry.entry("datasets", name), registry.signal_entry(signal)
+    if datasets.strangers is not None and any(plugin.foreign_files for plugin in plugins):
+        datasets.strangers.draw(*plugins, signal, split, task, seed)
+        return
+    level = parse_signal(signal)[1]
+    arrays, record = datasets.arrays(name), registry.signal(signal)
+    draw_run(arrays, split, record, level, task, seed, datasets.folder)
 
 
 def _selection(

@@ -1,29 +1,107 @@
-"""The inputs of a plan beside the registry: data sets, and where regularizers can act."""
+"""The inputs of a plan beside the registry: data sets, and where regularizers can act.
+
+What ships is called here. Strangers' plugins are asked through `Strangers`, where a command has it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import membench
 from membench.api import Architecture
 from membench.api import Arrays
 from membench.api import Net
+from membench.api import Recipe
+from membench.api import Split
 from membench.data import arrays_digest
 from membench.data import load_arrays
 from membench.errors import MembenchError
 from membench.records import digest
 from membench.registry.cache import SkipCache
 from membench.registry.discovery import PluginProblem
+from membench.registry.entry import PluginEntry
+from membench.registry.loading import load_records
 from membench.registry.local_files import file_stamp
 from membench.registry.registry import Registry
 from membench.text import explain
+from membench.text import short
 
 #: The module that describes networks to `skip`: its answers are forgotten when it changes.
 NETWORK = Path(membench.__file__).parent / "engine" / "network.py"
 
+ImageSize = tuple[tuple[int, int, int], int]  #: (channels, height, width), number of classes
 #: (architecture, (channels, height, width), number of classes) -> the network as `skip` sees it
 Inspect = Callable[[Architecture, tuple[int, int, int], int], Net]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a plan must know of a data set."""
+
+    digest: str  #: SHA-256 of its arrays, in hex
+    arrays: Arrays  #: as many images and labels of each class, without content and in no order
+
+
+class SkipError(Exception):
+    """A regularizer's `skip` raised."""
+
+
+class Strangers(Protocol):
+    """Plugins that do not ship, as a plan asks them; it imports none (`execution/strangers.py`)."""
+
+    def outline(self, dataset: PluginEntry) -> Outline:
+        """Return the outline of a data set.
+
+        Raises:
+            MembenchError: it is missing (a `FileNotFoundError` is the cause), or is none.
+        """
+
+    def skip_reason(
+        self, architecture: PluginEntry, regularizer: PluginEntry, size: ImageSize
+    ) -> str | None:
+        """Return why a regularizer cannot act in a network; None if it can.
+
+        Raises:
+            SkipError: it does not say.
+            MembenchError: the network cannot be built.
+        """
+
+    def draw(
+        self,
+        dataset: PluginEntry,
+        signal: PluginEntry,
+        name: str,
+        split: Split,
+        task: str,
+        seed: int,
+    ) -> None:
+        """Apply a signal to a data set, so that what it lacks is told.
+
+        Args:
+            dataset: the data set.
+            signal: the signal.
+            name: of the signal, with its level.
+            split: of the task.
+            task: as in "mnist5k/mlp".
+            seed: of the images.
+
+        Raises:
+            MembenchError: it refuses the data set, or lacks a file (a `FileNotFoundError` is the
+                cause).
+        """
+
+    def products(
+        self, architecture: PluginEntry, optimizer: PluginEntry, recipe: Recipe, size: ImageSize
+    ) -> list[list[int]]:
+        """Return the matrix products of a plain step: batch, m, k, n, which are transposed, count.
+
+        Raises:
+            MembenchError: there is no such step.
+            ValueError: a size is none.
+        """
 
 
 class DatasetLoader:
@@ -34,38 +112,55 @@ class DatasetLoader:
         folder: where downloaded data sets are; None = the default folder.
         needed: whether a missing data set is an error. A plan that is only shown needs none: what
             is missing is then told in `notes`.
+        strangers: asked for data sets that do not ship; None: these are loaded here too.
     """
 
-    def __init__(self, registry: Registry, folder: Path | None, needed: bool = True) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        folder: Path | None,
+        needed: bool = True,
+        strangers: Strangers | None = None,
+    ) -> None:
         self.registry = registry
         self.folder = folder
         self.needed = needed
+        self.strangers = strangers
         self.notes: dict[str, str] = {}  #: missing data set -> how to get it
-        self._arrays: dict[str, Arrays] = {}
+        self._outlines: dict[str, Outline] = {}
 
     def arrays(self, name: str) -> Arrays:
-        """Return a data set.
+        """Return a data set; of a stranger's that was asked for, its outline.
 
         Raises:
             MembenchError: it is missing (a `FileNotFoundError` is the cause), or its arrays are
                 invalid.
         """
-        if name not in self._arrays:
-            self._arrays[name] = load_arrays(self.registry.dataset(name), self.folder)
-        return self._arrays[name]
+        return self._outline(name).arrays
+
+    def _outline(self, name: str) -> Outline:
+        if name not in self._outlines:
+            entry = self.registry.entry("datasets", name)
+            if self.strangers is not None and entry.foreign_files:
+                self._outlines[name] = self.strangers.outline(entry)
+            else:
+                arrays = load_arrays(self.registry.dataset(name), self.folder)
+                self._outlines[name] = Outline(digest=arrays_digest(arrays), arrays=arrays)
+        return self._outlines[name]
 
     def hash(self, name: str) -> str:
         """Return SHA-256 of the data set's arrays, in hex; "" if it is missing and not needed."""
-        return arrays_digest(self.arrays(name)) if self.is_available(name) else ""
+        return self._outline(name).digest if self.is_available(name) else ""
 
-    def image_size(self, name: str) -> tuple[tuple[int, int, int], int] | None:
+    def image_size(self, name: str) -> ImageSize | None:
         """Return a data set's image shape [c, h, w] and number of classes.
 
         The data set's own statement comes before its arrays; None if it has neither here.
         """
-        dataset = self.registry.dataset(name)
-        if dataset.shape and dataset.num_classes:
-            return dataset.shape, dataset.num_classes
+        entry = self.registry.entry("datasets", name)
+        if entry.shape and entry.num_classes:
+            channels, height, width = entry.shape
+            return (channels, height, width), entry.num_classes
         if not self.is_available(name):
             return None
         arrays = self.arrays(name)
@@ -91,6 +186,8 @@ class DatasetLoader:
 class SkipAnswers:
     """The answers of `skip`; only one that is not remembered costs a network, and torch.
 
+    Those that strangers' plugins have a say in are asked for where those of `data` are.
+
     A regularizer whose `skip` raises is left out with that as the reason, and is one of the
     `problems`.
     """
@@ -113,48 +210,80 @@ class SkipAnswers:
         size = self.data.image_size(dataset)
         if size is None:
             return None
-        shape, num_classes = size
         plugins = (
             self.registry.entry("architectures", architecture),
             self.registry.entry("regularizers", regularizer),
         )
         code = [[plugin.name, plugin.code_hash, plugin.version] for plugin in plugins]
-        key = digest([code, shape, num_classes, file_stamp(NETWORK)])
+        key = digest([code, *size, file_stamp(NETWORK)])
         if key in self._cache:
             return self._cache.get(key)
-        net = self._inspect_network(architecture, shape, num_classes)
         try:
-            answer = self._ask(regularizer, net)
-        except Exception as error:  # a foreign function may raise anything
-            reason = f"its skip raised {explain(error)}"
-            message = f"{regularizer} is left out: {reason}"
+            answer = self._ask(*plugins, size)
+        except SkipError as error:
+            message = f"{regularizer} is left out: {error}"
             self.problems.append(PluginProblem(plugins[1].origin, message))
-            return reason
+            return str(error)
         self._cache.put(key, answer)
         return answer
 
-    def _ask(self, regularizer: str, net: Net) -> str | None:
-        """Return the first reason that a part of the regularizer gives."""
-        for part in self.registry.regularizer(regularizer):
-            reason = part.skip(net) if part.skip else None
-            if reason is not None:
-                return str(reason)
-        return None
+    def _ask(
+        self, architecture: PluginEntry, regularizer: PluginEntry, size: ImageSize
+    ) -> str | None:
+        strangers = self.data.strangers
+        runs_foreign = architecture.foreign_files or any(
+            part.has_skip and part.foreign_files for part in regularizer.members or (regularizer,)
+        )
+        if strangers is not None and runs_foreign:
+            return strangers.skip_reason(architecture, regularizer, size)
+        return skip_reason(self.registry, self.inspect, architecture.name, regularizer.name, size)
 
-    def _inspect_network(
-        self, architecture: str, shape: tuple[int, int, int], num_classes: int
-    ) -> Net:
-        """Describe the network to `skip`.
 
-        Raises:
-            MembenchError: the architecture cannot be built for such data.
-        """
+def skip_reason(
+    registry: Registry, inspect: Inspect, architecture: str, regularizer: str, size: ImageSize
+) -> str | None:
+    """Return the first reason why a part of a regularizer cannot act; None if all can.
+
+    Only plugins that are called are imported: the architecture, and the parts that have a `skip`.
+
+    Args:
+        registry: gives both.
+        inspect: describes the network.
+        architecture: name of the architecture.
+        regularizer: name of the regularizer, or of a composition.
+        size: of the inputs, and the number of classes.
+
+    Raises:
+        SkipError: `skip` raised.
+        MembenchError: the architecture cannot be built for such data.
+    """
+    net = _inspect_network(registry.architecture(architecture), inspect, size)
+    entry = registry.with_composition(regularizer, full=True).entry("regularizers", regularizer)
+    for part in entry.members or (entry,):
+        if not part.has_skip:
+            continue
         try:
-            return self.inspect(self.registry.architecture(architecture), shape, num_classes)
-        except MembenchError:
-            raise
+            (record,) = load_records(part)
+            reason = record.skip(net)
         except Exception as error:  # a foreign function may raise anything
-            sizes = f"inputs {list(shape)} and {num_classes} classes"
-            raise MembenchError(
-                f"architecture {architecture!r} cannot take {sizes}: {explain(error)}"
-            ) from error
+            raise SkipError(f"its skip raised {explain(error)}") from error
+        if reason is not None:
+            return short(reason)
+    return None
+
+
+def _inspect_network(architecture: Architecture, inspect: Inspect, size: ImageSize) -> Net:
+    """Describe the network to `skip`.
+
+    Raises:
+        MembenchError: the architecture cannot be built for such data.
+    """
+    try:
+        return inspect(architecture, *size)
+    except MembenchError:
+        raise
+    except Exception as error:  # a foreign function may raise anything
+        sizes = f"inputs {list(size[0])} and {size[1]} classes"
+        raise MembenchError(
+            f"architecture {architecture.name!r} cannot take {sizes}: {explain(error)}"
+        ) from error

@@ -1,0 +1,154 @@
+"""The process that answers what planning asks of strangers' plugins; `strangers.py` starts it.
+
+It reads lines of JSON from its standard input: first the plugins, then questions. It imports a file
+when a question needs it, and answers with a message that holds plain data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from membench.api import Recipe
+from membench.api import Split
+from membench.data import arrays_digest
+from membench.data import draw_run
+from membench.data import load_arrays
+from membench.errors import MembenchError
+from membench.execution.protocol import MAX_MESSAGE
+from membench.execution.protocol import send
+from membench.planning.inputs import SkipError
+from membench.planning.inputs import skip_reason
+from membench.records import parse_signal
+from membench.registry.apart import describe_reading
+from membench.registry.apart import read_guarded
+from membench.registry.discovery import PluginSource
+from membench.registry.discovery import shipped_sources
+from membench.registry.registry import Registry
+from membench.registry.registry import read_registry
+from membench.text import explain
+
+ANSWER_MESSAGES = ("answer",)
+
+
+class Answers:
+    """The questions, one a method; their arguments and what they return are JSON-ready.
+
+    Args:
+        sources: of the strangers' plugins.
+    """
+
+    def __init__(self, sources: Iterable[PluginSource]) -> None:
+        self._sources = list(sources)
+
+    @cached_property
+    def _registry(self) -> Registry:
+        """What ships and these plugins, by name."""
+        return read_registry([*shipped_sources(), *self._sources])
+
+    def describe(self) -> Any:
+        """Return what is registered in the file, as `reading_of` takes it."""
+        (source,) = self._sources
+        return describe_reading(read_guarded(source))
+
+    def outline(self, dataset: str, folder: str | None) -> dict[str, Any]:
+        """Return the sizes of a data set, how many images a class has, and its arrays' hash."""
+        record = self._registry.dataset(dataset)
+        arrays = load_arrays(record, Path(folder) if folder else None)
+        test = None if arrays.test is None else _class_counts(arrays.test[1], arrays.num_classes)
+        return {
+            "digest": arrays_digest(arrays),
+            "shape": list(arrays.x.shape[1:]),
+            "counts": _class_counts(arrays.y, arrays.num_classes),
+            "test": test,
+        }
+
+    def skip(self, architecture: str, regularizer: str, shape: list[int], classes: int) -> Any:
+        """Return why a regularizer cannot act in a network, None if it can."""
+        from membench.engine.network import inspect_network
+
+        channels, height, width = shape
+        size = (channels, height, width), classes
+        return skip_reason(self._registry, inspect_network, architecture, regularizer, size)
+
+    def draw(
+        self,
+        dataset: str,
+        signal: str,
+        split: dict[str, Any],
+        task: str,
+        seed: int,
+        folder: str | None,
+    ) -> None:
+        """Apply a signal to the images of a seed, and forget the result."""
+        place = Path(folder) if folder else None
+        arrays = load_arrays(self._registry.dataset(dataset), place)
+        record, level = self._registry.signal(signal), parse_signal(signal)[1]
+        draw_run(arrays, Split(**split), record, level, task, seed, place)
+
+    def products(
+        self, architecture: str, recipe: dict[str, Any], shape: list[int], classes: int
+    ) -> list[Any]:
+        """Return the matrix products of a plain step, and how many there are of each."""
+        from membench.engine.matmul_trial import plain_products
+
+        channels, height, width = shape
+        resolved = Recipe(**recipe)
+        counts = plain_products(
+            self._registry.architecture(architecture),
+            resolved,
+            self._registry.optimizer(resolved.optimizer),
+            (channels, height, width),
+            classes,
+        )
+        return [[p.batch, p.m, p.k, p.n, *p.transposed, count] for p, count in counts.items()]
+
+
+def _class_counts(y: Any, num_classes: int) -> list[int]:
+    return [int(count) for count in np.bincount(y, minlength=num_classes)]
+
+
+def _answer(question: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer as a message holds it, or what went wrong instead."""
+    try:
+        answer = {"value": question(**arguments)}
+        if len(json.dumps(answer)) > MAX_MESSAGE // 2:
+            return {"error": "it says too much"}
+        return answer
+    except SkipError as error:
+        return {"raised": str(error)}
+    except MembenchError as error:
+        is_missing = isinstance(error.__cause__, FileNotFoundError)
+        return {"error": str(error), "code": int(error.code), "missing": is_missing}
+    except BaseException as error:  # foreign code may raise anything, and exit
+        return {"error": explain(error)}
+
+
+def main(message_fd: int) -> None:
+    """Answer until the input ends."""
+    os.set_inheritable(message_fd, False)
+    questions = os.fdopen(os.dup(0), "rb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    sources = []
+    for source in json.loads(questions.readline()):
+        sources.append(PluginSource(**{**source, "path": Path(source["path"])}))
+    answers = Answers(sources)
+    for line in questions:
+        question = json.loads(line)
+        answer = _answer(getattr(answers, question["question"]), question["arguments"])
+        sys.stdout.flush()
+        send(message_fd, "answer", **answer)
+    os._exit(0)  # threads of plugins have no say in it
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
