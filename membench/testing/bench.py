@@ -6,6 +6,7 @@ epoch.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from membench.engine.step import forward_of
 from membench.engine.step import gradient_of
 from membench.engine.step import untapped
 from membench.engine.trainer import Trainer
+from membench.engine.trainer import clone_tree
 from membench.nn import cross_entropy
 from membench.registry.entry import PluginEntry
 from membench.testing.check import NotApplicable
@@ -143,16 +145,7 @@ class Bench:
         """
         architecture = architecture or self.architecture
         self.check_not_skipped(architecture)
-        lanes = len(settings)
-        return ToyRun(
-            regularizers=self.parts if parts is None else parts,
-            strengths=settings,
-            architecture=architecture,
-            recipe=Recipe(lr=0.1, batch=batch, epochs=EPOCHS),
-            steps=STEPS_PER_EPOCH * EPOCHS,
-            data=lane_data(1, n=STEPS_PER_EPOCH * batch).of_lanes([0] * lanes),
-            seeds=(0,) * lanes,
-        )
+        return _equal_lanes(self.parts if parts is None else parts, settings, architecture, batch)
 
     def check_not_skipped(self, architecture: Architecture) -> None:
         """Ask each part whether it can act on the network.
@@ -170,9 +163,20 @@ class Bench:
         return self.toy_run(self.off, self.barely_on, *self.strengths).trained(epochs=EPOCHS)
 
     @cached_property
+    def strongest_epochs(self) -> list[Trainer]:
+        """The strongest lane of `grid_run`, trained alone: as it was after each epoch."""
+        run = self.toy_run(self.strongest)
+        trainer = run.trainer()
+        after_epochs = []
+        for order in run.orders(epochs=EPOCHS):
+            trainer.train_epoch(order)
+            after_epochs.append(_snapshot(trainer))
+        return after_epochs
+
+    @property
     def strongest_run(self) -> Trainer:
         """The strongest lane of `grid_run`, trained alone."""
-        return self.toy_run(self.strongest).trained(epochs=EPOCHS)
+        return self.strongest_epochs[-1]
 
     def step(
         self,
@@ -264,6 +268,47 @@ def reasons_to_skip(parts: Sequence[Regularizer]) -> dict[str, Any]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+def _equal_lanes(
+    parts: tuple[Regularizer, ...],
+    settings: tuple[Setting, ...],
+    architecture: Architecture,
+    batch: int = BATCH,
+) -> ToyRun:
+    """Describe lanes that differ in the strength alone; arguments as of `Bench.toy_run`."""
+    lanes = len(settings)
+    return ToyRun(
+        regularizers=parts,
+        strengths=settings,
+        architecture=architecture,
+        recipe=Recipe(lr=0.1, batch=batch, epochs=EPOCHS),
+        steps=STEPS_PER_EPOCH * EPOCHS,
+        data=lane_data(1, n=STEPS_PER_EPOCH * batch).of_lanes([0] * lanes),
+        seeds=(0,) * lanes,
+    )
+
+
+def _snapshot(trainer: Trainer) -> Trainer:
+    """Copy a trainer as it is now: training goes on without changing the copy."""
+    snapshot = copy.copy(trainer)
+    snapshot.state = clone_tree(trainer.state)
+    snapshot.step_index = trainer.step_index.clone()
+    return snapshot
+
+
+def plain_toy_run(
+    architecture: Architecture, lanes: int, parts: tuple[Regularizer, ...] = ()
+) -> ToyRun:
+    """Describe lanes as `Bench.toy_run` does, without a regularizer or with others at off.
+
+    Args:
+        architecture: The network.
+        lanes: Equal lanes to stack.
+        parts: Regularizers whose off is 0.
+    """
+    off = (0.0,) * max(1, len(parts))
+    return _equal_lanes(parts, (off,) * lanes, architecture)
+
+
 @lru_cache(maxsize=16)
 def plain_run(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
     """Train lanes without a regularizer, with the seed and the data of every `Bench.toy_run`.
@@ -276,16 +321,7 @@ def plain_run(architecture: Architecture, lanes: int, epochs: int) -> Trainer:
     Returns:
         The trainer after the last epoch. It is shared: do not train it further.
     """
-    run = ToyRun(
-        regularizers=(),
-        strengths=((0.0,),) * lanes,
-        architecture=architecture,
-        recipe=Recipe(lr=0.1, batch=BATCH, epochs=EPOCHS),
-        steps=STEPS_PER_EPOCH * EPOCHS,
-        data=lane_data(1, n=STEPS_PER_EPOCH * BATCH).of_lanes([0] * lanes),
-        seeds=(0,) * lanes,
-    )
-    return run.trained(epochs=epochs)
+    return plain_toy_run(architecture, lanes).trained(epochs=epochs)
 
 
 def stage_inputs(step: Step, stage: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -7,7 +7,7 @@ wait, `PlacementGuard` refuses tensors on another device. membench's tests of it
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from functools import lru_cache
 from functools import partial
 from typing import Any
 
@@ -16,17 +16,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from membench.api import Architecture
 from membench.engine.costs import relative_cost
 from membench.engine.tracing import trace
 from membench.engine.trainer import Trainer
 from membench.engine.trainer import step_in_place
 from membench.testing import optimizer_checks
+from membench.testing.bench import plain_toy_run
 from membench.testing.check import Fault
 from membench.testing.check import source_location
 from membench.testing.subject import Subject
 from membench.testing.subject import location_in_plugin
+from membench.testing.toy import MLP
 from membench.testing.toy import SHAPE
 from membench.testing.toy import ToyRun
+from membench.testing.training_checks import DROPOUT
 from membench.testing.training_checks import source_of_stage
 
 # --- guards ---------------------------------------------------------------------------------------
@@ -135,6 +139,8 @@ class PlacementGuard(TorchDispatchMode):
 
 # --- waits and devices ----------------------------------------------------------------------------
 
+LANES = 2  #: of a regularizer's run here: off and the strongest strength
+
 
 def no_wait(subject: Subject) -> None:
     """Check that neither a step nor an evaluation makes a GPU wait for the host."""
@@ -201,9 +207,16 @@ def _first_step(run: ToyRun) -> Tensor:
 # --- compilation, warnings, cost ------------------------------------------------------------------
 
 
-def trace_plain_step() -> None:
-    """Trace a step of the plain network: what torch sets up for the first trace then stays."""
-    _trace_step(ToyRun())
+def prepare_steps() -> None:
+    """Trace steps of the network that nearly every regularizer is checked on, and count one.
+
+    What torch keeps of a trace, the result's shape of each operation on tensors of given shapes,
+    then stands for the traces of all regularizers: so lanes and sizes are those of the checks.
+    """
+    for parts in ((), (DROPOUT,)):
+        _trace_step(plain_toy_run(MLP, LANES, parts))
+    relative_cost(plain_toy_run(MLP, 1).program, SHAPE)
+    _plain_operations(MLP)
 
 
 def _trace_step(run: ToyRun) -> None:
@@ -257,11 +270,17 @@ def cost(subject: Subject) -> str:
     arithmetic = relative_cost(run.program, SHAPE)
     if arithmetic is None:
         raise Fault("the arithmetic of a step cannot be counted", source_of_stage(bench))
-    operations = _count_operations(run) / _count_operations(replace(run, regularizers=()))
+    operations = _count_operations(run) / _plain_operations(run.architecture)
     remark = f"{arithmetic:.2f}x the arithmetic of a plain step, {operations:.1f}x its operations"
     if arithmetic > MAX_ARITHMETIC or operations > MAX_OPERATIONS:
         raise Fault(f"a step has {remark}", source_of_stage(bench))
     return remark
+
+
+@lru_cache(maxsize=16)
+def _plain_operations(architecture: Architecture) -> int:
+    """Count the operations of one step without a regularizer."""
+    return _count_operations(plain_toy_run(architecture, 1))
 
 
 def _count_operations(run: ToyRun) -> int:

@@ -103,7 +103,7 @@ def warm_up() -> None:
 
     configure_torch()
     training_checks.train_plain_networks()
-    gpu_checks.trace_plain_step()
+    gpu_checks.prepare_steps()
     assert torch._dynamo
     gc.collect()
     gc.freeze()
@@ -180,6 +180,7 @@ class _FileCheck:
 def _check_file(source: PluginSource, job: CheckJob, message_fd: int) -> None:
     """Read a file in the child, check what it registers, and send what is found."""
     report = partial(send, message_fd)
+    gc.set_threshold(20_000, 20, 100)  # a trace makes many objects, and the process ends soon
     if job.data_folder:
         os.environ["MEMBENCH_DATA"] = str(job.data_folder)  # for all of this process
     entries, problems = read_plugin(source)

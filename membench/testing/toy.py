@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.utils._pytree import tree_map
 
 from membench.api import Architecture
 from membench.api import Optimizer
+from membench.api import Params
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.engine.draws import to_int32
@@ -208,6 +210,18 @@ def shipped_optimizer(name: str) -> Optimizer:
 
 
 # --- runs -----------------------------------------------------------------------------------------
+# A check trains a dozen runs of the same network: its module, whose own weights are never read, and
+# its initial weights, which a trainer copies, are made once.
+
+
+@lru_cache(maxsize=16)
+def _module(architecture: Architecture, classes: int) -> nn.Module:
+    return meta_module(architecture, SHAPE, classes)
+
+
+@lru_cache(maxsize=16)
+def _initial_weights(architecture: Architecture, classes: int, key: int) -> Params:
+    return initial_weights(architecture, SHAPE, classes, key)
 
 
 @dataclass
@@ -253,7 +267,7 @@ class ToyRun:
             pixel_scale=1.0 if data.images.dtype == torch.uint8 else 1 / 255,
         )
         return Program(
-            module=meta_module(self.architecture, SHAPE, self.classes),
+            module=_module(self.architecture, self.classes),
             parts=self.regularizers,
             recipe=self.recipe,
             optimizer=self.optimizer or shipped_optimizer(self.recipe.optimizer),
@@ -266,7 +280,7 @@ class ToyRun:
         weights, strengths, keys = [], [], []
         for lane in chosen:
             seed = self.seeds[lane]
-            weights.append(initial_weights(self.architecture, SHAPE, self.classes, 100 + seed))
+            weights.append(_initial_weights(self.architecture, self.classes, 100 + seed))
             strengths.append(self.strengths[lane] or (0.0,))
             keys.append([to_int32(word("lane", seed) + self.key)])
         return Trainer(

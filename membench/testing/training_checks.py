@@ -232,9 +232,7 @@ def interrupted(subject: Subject) -> None:
     bench = subject.bench
     run = bench.toy_run(bench.strongest)
     orders = run.orders(epochs=EPOCHS)
-    first = run.trainer()
-    for order in orders[: EPOCHS // 2]:
-        first.train_epoch(order)
+    first = bench.strongest_epochs[EPOCHS // 2 - 1]
     bench.toy_run(bench.strengths[0]).trained(epochs=1)
     second = run.trainer()
     second.state = tree_map(torch.clone, first.state)
@@ -287,7 +285,7 @@ def composes(subject: Subject) -> None:
     bench = subject.bench
     if len(bench.parts) > 1:
         raise NotApplicable("its parts are checked by themselves")
-    alone = bench.toy_run(bench.strongest).trained(epochs=1)
+    alone = bench.strongest_epochs[0]
     compositions = {
         f"{bench.entry.name}+dropout": (
             (*bench.parts, DROPOUT),
