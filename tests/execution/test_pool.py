@@ -507,25 +507,3 @@ def test_the_engine_trains_in_a_worker_and_a_plugins_error_names_its_line(
     assert {f.reason.partition(":")[0] for f in summary.failures} == {"LaneError"}
     assert all(f.reason.endswith("/mine.py:5)") for f in summary.failures)
     assert len({record.env for record in store.read().records.values()}) == 1
-
-
-@pytest.mark.slow
-def test_no_acknowledged_record_is_lost_when_drivers_are_killed_at_any_time(
-    store: Store, tmp_path: Path
-) -> None:
-    acknowledged: set[str] = set()
-    for attempt in range(30):
-        names = ["note", "slow", "good"] * 10
-        with start_driver(store, *names) as driver:
-            killer = threading.Timer(0.25 + 0.02 * attempt, driver.kill)
-            killer.start()
-            for line in driver.stdout:  # the last one may have been cut by the kill
-                if line.startswith("stored") and line.endswith("\n"):
-                    acknowledged.add(line.strip())
-            killer.cancel()
-        wait_until(lambda: not processes_with(tmp_path))
-        stored = Counter(f"stored {r.cell.id}" for r in store.read().records.values())
-        assert all(line.rpartition(" ")[0] in stored for line in acknowledged)
-        if attempt % 5 == 0:
-            store.merge()
-    assert len(acknowledged) > 10 and store.read().conflicts == ()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -60,34 +61,32 @@ def prepare(store: Store) -> None:
         os.truncate(writer.path, 100)
 
 
-def append(store: Store) -> None:
+def append(store: Store, told: set[str]) -> None:
     with store.writer() as writer:
         for record in NEW:
             writer.append([record])
+            told.add(record.key)
 
 
-def keep_all(store: Store) -> None:
+def keep_all(store: Store, told: set[str]) -> None:
     store.join_manifest(AFTER, lambda there, here: here)
     record_decision(store, MACHINE, "digits/mlp", {"compiled": True})
     record_hashes(store, {"digits": "b"})
     record_counted(store, Counted(("e",)))
 
 
-def merge(store: Store) -> None:
+def merge(store: Store, told: set[str]) -> None:
     store.merge()
 
 
-def drop(store: Store) -> None:
+def drop(store: Store, told: set[str]) -> None:
+    told.discard(OLD[0].key)
     store.drop({OLD[0].key})
 
 
-#: What is done, each with the keys that it adds and those that it removes.
-ACTIONS: dict[str, tuple[Callable[[Store], None], set[str], set[str]]] = {
-    "append": (append, {record.key for record in NEW}, set()),
-    "keep": (keep_all, set(), set()),
-    "merge": (merge, set(), set()),
-    "drop": (drop, set(), {OLD[0].key}),
-}
+#: What is done to a store. It is given the keys that were acknowledged, and notes what it changes.
+Action = Callable[[Store, set[str]], None]
+ACTIONS: dict[str, Action] = {"append": append, "keep": keep_all, "merge": merge, "drop": drop}
 
 
 def slow(value: object) -> ParameterSet:
@@ -107,14 +106,12 @@ def state(store: Store) -> tuple[object, ...]:
     return cells, store.manifests(), decisions, hashes, counted
 
 
-def check_nothing_is_lost(store: Store, keeps: set[str], removed: set[str]) -> None:
+def check_nothing_is_lost(store: Store, told: set[str]) -> None:
     contents = store.read()
     statuses = {key: record.status for (key, _), record in contents.records.items()}
-    there = set(statuses)
-    known = {record.key for record in (*OLD, *NEW)}
-    assert keeps - removed <= there <= known
+    assert told <= statuses.keys() <= {record.key for record in (*OLD, *NEW)}
     for record in OLD:
-        if record.key in there:
+        if record.key in told:
             assert statuses[record.key] in (record.status, "ok")
     assert store.manifests()["tiny"] in (BEFORE, AFTER)
     assert read_hashes(store)["digits"] in ("a", "b")
@@ -144,15 +141,12 @@ def rehearse(prepared: Path, tmp_path: Path) -> Rehearse:
     return rehearse
 
 
-def expected_state(rehearse: Rehearse, act: Callable[[Store], None]) -> tuple[object, ...]:
+def expected_state(rehearse: Rehearse, act: Action) -> tuple[object, ...]:
     """The state after the action on a disk that works, merged."""
     with rehearse() as (store, _):
-        act(store)
+        act(store, set())
         store.merge()
         return state(store)
-
-
-OLD_KEYS = {record.key for record in OLD}
 
 
 @pytest.mark.parametrize("part", [0.5, slow(0.0)])
@@ -161,22 +155,23 @@ OLD_KEYS = {record.key for record in OLD}
 def test_a_disk_that_refuses_any_call_is_named_and_the_same_action_succeeds_later(
     name: str, number: int, part: float, rehearse: Rehearse
 ) -> None:
-    act, _, removed = ACTIONS[name]
+    act = ACTIONS[name]
     expected = expected_state(rehearse, act)
     for k in range(1, 1000):
         with rehearse() as (store, disk):
+            told = {record.key for record in OLD}
             failed = False
             with disk.failing(Fault(at=k, number=number, part=part)):
                 try:
-                    act(store)
+                    act(store, told)
                 except MembenchError as error:
                     failed = True
                     assert error.code is ExitCode.DISK
                     assert os.strerror(number) in str(error)
             reached = disk.calls >= k
-            check_nothing_is_lost(store, OLD_KEYS, removed)
+            check_nothing_is_lost(store, told)
             if failed:
-                act(store)
+                act(store, told)
             store.merge()
             assert state(store) == expected
             assert {path.suffix for path in store.shards.iterdir()} <= {"", ".torn"}
@@ -191,21 +186,19 @@ def test_after_a_loss_of_power_at_any_call_everything_acknowledged_is_there(
     name: str, keep: int, rehearse: Rehearse
 ) -> None:
     """Whether the disk has nothing of what was not synced (`keep` = 0), or all of it."""
-    act, added, removed = ACTIONS[name]
+    act = ACTIONS[name]
     expected = expected_state(rehearse, act)
     for k in range(1, 1000):
         with rehearse() as (store, disk):
+            told = {record.key for record in OLD}
             done = False
-            with disk.failing(Fault(at=k, part=0.5)):
-                try:
-                    act(store)
-                    done = True
-                except Killed:
-                    pass
+            with disk.failing(Fault(at=k, part=0.5)), suppress(Killed):
+                act(store, told)
+                done = True
             disk.lose_power(lambda most, keep=keep: keep * most)
-            check_nothing_is_lost(store, OLD_KEYS | (added if done else set()), removed)
+            check_nothing_is_lost(store, told)
             if not done:
-                act(store)
+                act(store, told)
             store.merge()
             assert state(store) == expected
         if done:

@@ -112,7 +112,7 @@ def test_a_run_needs_no_network(folder: Path, env: dict[str, str], inside: Shell
     assert inside(WORDS, alone, GIT_DIR="/nonexistent").returncode == ExitCode.OK
     command = without_network(COMMAND)
     done = subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=280
+        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == ExitCode.OK, done.stderr
     page = (folder / "leaderboard/README.md").read_bytes()

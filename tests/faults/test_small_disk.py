@@ -88,7 +88,7 @@ def test_a_disk_that_is_full_ends_the_run_within_five_seconds(
 def test_a_run_on_a_disk_of_any_size_ends_with_exit_code_11_and_goes_on_elsewhere(
     folder: Path, env: dict[str, str], inside: Shell
 ) -> None:
-    """The sizes let it fail at the plan, at a record, at a merge and at a page."""
+    """Or anew: where not even the plan can be written, nothing is there."""
     whole = folder / "whole"
     whole.mkdir()
     shutil.copytree(folder / "plugins", whole / "plugins")
@@ -96,13 +96,13 @@ def test_a_run_on_a_disk_of_any_size_ends_with_exit_code_11_and_goes_on_elsewher
     page = (whole / "leaderboard/README.md").read_bytes()
     expected = Store(whole / "leaderboard/records").read().records
     ends = []
-    for options in ("size=4k", "size=24k", "size=40k", "size=64k", "size=100k", "size=200k,ro"):
+    for options in ("size=24k", "size=64k", "size=100k", "size=64k,ro"):
         place = folder / options
         shutil.copytree(folder / "plugins", place / "plugins")
         (place / "leaderboard").mkdir()
         small = on_small_disk(place / "leaderboard", options, COMMAND, place / "kept")
         done = subprocess.run(
-            small, cwd=place, env=env, capture_output=True, text=True, check=False, timeout=280
+            small, cwd=place, env=env, capture_output=True, text=True, check=False, timeout=900
         )
         assert done.returncode == ExitCode.DISK, (options, done.returncode, done.stderr)
         reason = "Read-only file system" if "ro" in options else "No space left on device"
