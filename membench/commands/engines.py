@@ -11,6 +11,7 @@ import os
 import sys
 from abc import ABC
 from abc import abstractmethod
+from collections.abc import Callable
 from collections.abc import Mapping
 from functools import cached_property
 from functools import partial
@@ -93,8 +94,15 @@ class Engine(ABC):
         """Do as `membench.engine.matmul_trial.time_products` where the workers are."""
 
     @abstractmethod
-    def factory(self, store: Store) -> WorkerFactory:
-        """Return what starts the workers, whose records come into the store."""
+    def factory(
+        self, store: Store, on_notice: Callable[[str], object] = lambda text: None
+    ) -> WorkerFactory:
+        """Return what starts the workers, whose records come into the store.
+
+        Args:
+            store: of the run.
+            on_notice: called with what the user should know of the workers, one line.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -153,8 +161,11 @@ class LocalEngine(Engine):
 
         return matmul_trial.time_products(products)
 
-    def factory(self, store: Store) -> WorkerFactory:
+    def factory(
+        self, store: Store, on_notice: Callable[[str], object] = lambda text: None
+    ) -> WorkerFactory:
         """Return what starts processes, which write the store themselves outside of a sandbox."""
+        del on_notice
         options, on_cpu = self._options, self.machine.on_cpu
         gpus = () if on_cpu else self._gpus
         command = partial(
@@ -235,7 +246,9 @@ class RayEngine(Engine):
         )
         return timings
 
-    def factory(self, store: Store) -> RayWorkers:
+    def factory(
+        self, store: Store, on_notice: Callable[[str], object] = lambda text: None
+    ) -> RayWorkers:
         """Return what starts actors, whose records this process stores."""
         options, on_cpu = self._options, self.machine.on_cpu
         task = Task(
@@ -249,7 +262,7 @@ class RayEngine(Engine):
         accelerator = self._first[0].accelerator
         if accelerator and not on_cpu:  # others would be other environments
             resources["accelerator_type"] = accelerator
-        return RayWorkers(self._cluster, task, resources, store)
+        return RayWorkers(self._cluster, task, resources, store, on_notice)
 
     def close(self) -> None:
         """End the connection, and with it all actors."""

@@ -286,7 +286,7 @@ def _train_packs(
         summary = run_packs(
             packs,
             store=store,
-            factory=engine.factory(store),
+            factory=engine.factory(store, display.print_notice),
             workers=workers,
             time_limit=options.time_limit,
             environment=engine.environment,

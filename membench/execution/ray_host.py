@@ -146,12 +146,21 @@ class Host:
         os._exit(1)
 
     def _wait(self, worker: ChildProcess, end: float) -> list[dict[str, Any]]:
-        """Return the next messages, none if the time is over before."""
+        """Return the next messages, none if the time is over before.
+
+        Progress alone is told when the time is over, and only the last of it: each call costs the
+        driver, which is one for all workers, a millisecond.
+        """
+        messages: list[dict[str, Any]] = []
         while True:
             worker.flush()
-            messages = self._receive(worker)
+            for message in self._receive(worker):
+                if messages and messages[-1]["kind"] == message["kind"] == "progress":
+                    messages.pop()
+                messages.append(message)
+            has_news = any(message["kind"] != "progress" for message in messages)
             seconds = end - time.monotonic()
-            if messages or not worker.alive or seconds <= 0:
+            if has_news or not worker.alive or seconds <= 0:
                 return messages
             wait_for_news([worker], timeout=seconds)
 

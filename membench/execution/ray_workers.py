@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import queue
+import resource
 import socket
 import threading
 import time
@@ -43,6 +44,7 @@ from membench.text import short
 
 KNOCK_SECONDS = 5.0  #: for a cluster to take a connection
 BEAT = 1.0  #: seconds that a call waits for news; after which an idle worker is asked for a sign
+PATIENCE = 10.0  #: seconds after which it is said that a worker waits for a place
 SILENCE = 60.0  #: seconds without an answer after which a node counts as lost
 KILL_SECONDS = 10.0  #: for a host to kill its worker and to remove its folder
 IDLE_SECONDS = 30.0  #: after which a worker without a pack gives its place in the cluster back
@@ -140,7 +142,7 @@ class Cluster:
             arguments: of the function.
             resources: that the node must have free, as Ray's `options` takes them.
             node: where; None = anywhere.
-            on_wait: called once if there is no place within ten seconds.
+            on_wait: called once if there is no place within `PATIENCE`.
 
         Returns:
             The node, and what the function returned.
@@ -156,7 +158,7 @@ class Cluster:
         remote = self.ray.remote(_call_and_say_where).options(**options)
         reference = remote.remote(function, *arguments)
         try:
-            if not self.ray.wait([reference], timeout=10)[0]:
+            if not self.ray.wait([reference], timeout=PATIENCE)[0]:
                 on_wait()
             node_id, code, result = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
@@ -220,6 +222,11 @@ class _Request:
     kill: bool = False
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A worker has had no place in the cluster for a while."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Ending:
     """The end of a worker whose host does not report it."""
@@ -237,6 +244,8 @@ class RayWorker:
         store: makes the lines of a pack durable in the driver's store; returns what is wrong with
             them, "" if nothing is. Takes the keys of the pack's cells and the lines.
         time_limit: seconds from the host's first report until the worker must be ready.
+        on_wait: called by `receive` if it has to wait for its place.
+        on_place: called by `receive` when it has one.
     """
 
     def __init__(
@@ -245,16 +254,20 @@ class RayWorker:
         host: Any,
         store: Callable[[Sequence[str], bytes], str],
         time_limit: float,
+        on_wait: Callable[[], object] = lambda: None,
+        on_place: Callable[[], object] = lambda: None,
     ) -> None:
         self.output = ""
+        self.has_place = False  #: in the cluster: the host has reported
         self.deadline = float("inf")  # a busy or growing cluster may give it a place much later
         self._ray = ray
         self._host = host
         self._store = store
         self._start_limit = time_limit
+        self._on_wait = on_wait
+        self._on_place = on_place
         self._time_limit = float("inf")
         self._keys: Sequence[str] = ()  #: of the pack that it was given
-        self._has_place = False  #: the host has reported
         self._killed = self._ended = False
         self._exit_reason = ""
         self._host_lost = False
@@ -263,7 +276,7 @@ class RayWorker:
         self._bell = Pipe(read_fd)
         self._bell_lock = threading.Lock()
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        self._reports: queue.SimpleQueue[Report | _Ending] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[Report | _Waiting | _Ending] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._converse, daemon=True)
         self.thread.start()
 
@@ -308,7 +321,9 @@ class RayWorker:
         messages: list[dict[str, Any]] = []
         while not self._reports.empty():
             report = self._reports.get()
-            if isinstance(report, _Ending):
+            if isinstance(report, _Waiting):
+                self._on_wait()
+            elif isinstance(report, _Ending):
                 self._end(report.reason, report.host_lost)
             else:
                 messages += self._take(report)
@@ -316,9 +331,10 @@ class RayWorker:
 
     def _take(self, report: Report) -> list[dict[str, Any]]:
         """Return the messages of a report, up to one whose records came damaged."""
-        if not self._has_place:
-            self._has_place = True
+        if not self.has_place:
+            self.has_place = True
             self.set_time_limit(self._start_limit)
+            self._on_place()
         self.output = report.output
         messages = []
         for message in report.messages:
@@ -350,7 +366,7 @@ class RayWorker:
             return
         self._killed = True
         self._requests.put(_Request(kill=True))
-        if not self._has_place:  # the host cannot answer, and is not to start
+        if not self.has_place:  # the host cannot answer, and is not to start
             self._kill_host()
 
     def close_stdin(self) -> None:
@@ -379,7 +395,10 @@ class RayWorker:
         errors = self._ray.exceptions
         node_id = ""
         try:
-            report = self._ray.get(self._host.exchange.remote(b"", False, 0.0))
+            call = self._host.exchange.remote(b"", False, 0.0)
+            if not self._ray.wait([call], timeout=PATIENCE)[0]:
+                self._post(_Waiting())
+            report = self._ray.get(call)
             node_id = self._ray.get(self._host.node_id.remote(), timeout=SILENCE)
             self._talk(report)
         except errors.GetTimeoutError:
@@ -427,7 +446,7 @@ class RayWorker:
         reason = "its node is gone" if host_lost else f"its actor died: {_last_line(error)}"
         return _Ending(reason=reason, host_lost=host_lost)
 
-    def _post(self, report: Report | _Ending) -> None:
+    def _post(self, report: Report | _Waiting | _Ending) -> None:
         """Queue a report and ring the bell."""
         self._reports.put(report)
         with self._bell_lock:
@@ -447,19 +466,30 @@ class RayWorkers:
         task: what each host starts.
         resources: that each actor takes: `num_cpus`, or `num_gpus` and `accelerator_type`.
         store: where the records come.
+        on_notice: called with what the user should know of the workers, one line.
     """
 
     idle_seconds = IDLE_SECONDS
 
     def __init__(
-        self, cluster: Cluster, task: Task, resources: Mapping[str, Any], store: Store
+        self,
+        cluster: Cluster,
+        task: Task,
+        resources: Mapping[str, Any],
+        store: Store,
+        on_notice: Callable[[str], object] = lambda text: None,
     ) -> None:
         self._cluster = cluster
         self._task = task
         self._resources = resources
         self._store = store
+        self._on_notice = on_notice
         self._writer: Writer | None = None
-        self._threads: list[threading.Thread] = []
+        self._workers: list[RayWorker] = []  #: all that were started
+        self._waiting: int | None = None  #: how many were said to wait for a place; 0: they came
+        # Each worker has a pipe here, and Ray a connection to it: more than 1024 in all.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def loading(self) -> Sequence[Watched]:
         """Return nothing: a worker's place is waited for once it is asked for."""
@@ -472,17 +502,43 @@ class RayWorkers:
         actor = ray.remote(_RayHost).options(
             **self._resources, max_restarts=0, max_task_retries=0, runtime_env=_RUNTIME_ENV
         )
-        worker = RayWorker(ray, actor.remote(self._task), self._accept, time_limit)
-        self._threads.append(worker.thread)
+        worker = RayWorker(
+            ray,
+            actor.remote(self._task),
+            self._accept,
+            time_limit,
+            on_wait=self._say_who_waits,
+            on_place=self._say_all_came,
+        )
+        self._workers.append(worker)
         return worker
 
     def close(self) -> None:
         """Wait until the hosts have ended, and release the shard."""
         end = time.monotonic() + KILL_SECONDS
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+        for worker in self._workers:
+            worker.thread.join(max(0.0, end - time.monotonic()))
         if self._writer is not None:
             self._writer.close()
+
+    def _say_who_waits(self) -> None:
+        """Say once a run that workers wait for room."""
+        living, without = self._count()
+        if self._waiting is None and without:
+            self._waiting = without
+            self._on_notice(f"{without} of {living} workers wait for room in the cluster")
+
+    def _say_all_came(self) -> None:
+        """Say so when none of the workers waits any more that were said to."""
+        living, without = self._count()
+        if self._waiting and not without:
+            self._waiting = 0
+            self._on_notice(f"all {living} workers have room in the cluster now")
+
+    def _count(self) -> tuple[int, int]:
+        """Return how many workers live, and how many of these have no place."""
+        living = [worker for worker in self._workers if worker.alive]
+        return len(living), sum(not worker.has_place for worker in living)
 
     def _accept(self, keys: Sequence[str], lines: bytes) -> str:
         """Append the lines of a pack to the driver's shard; return what is wrong with them.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +194,17 @@ def test_the_end_of_a_node_is_told_from_that_of_an_actor(
 
 
 @pytest.mark.usefixtures("scripted")
+def test_more_workers_than_a_process_may_have_files_open_by_default(store: Store) -> None:
+    default = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, default[1]))
+    try:
+        packs = [make_pack("good", index) for index in range(100)]
+        assert run(store, FakeRay(), *packs, workers=100).ok == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, default)
+
+
+@pytest.mark.usefixtures("scripted")
 def test_the_start_is_timed_from_the_first_report(store: Store) -> None:
     """A busy or growing cluster may have a place for an actor much later."""
     opened: list[float] = []
@@ -209,6 +223,56 @@ def test_the_start_is_timed_from_the_first_report(store: Store) -> None:
         time.sleep(0.01)
     assert 0 < worker.deadline - opened[0] - 17.0 < 5
     worker.close()
+    factory.close()
+
+
+class FullRay(FakeRay):
+    """Has room for one actor, and for all once there is `room`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = threading.Event()
+        self._first: Any = None
+        self._calls: list[Any] = []  #: that wait
+
+    def wait(self, calls: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        if self._first is None:
+            (self._first,) = calls
+            return calls, []
+        self._calls += calls
+        return [], calls
+
+    def get(self, call: Any, timeout: float | None = None) -> Any:
+        if call in self._calls:
+            assert self.room.wait(20)
+        return super().get(call, timeout)
+
+
+@pytest.mark.usefixtures("scripted")
+def test_that_workers_wait_for_room_is_said_once_and_that_they_came_too(store: Store) -> None:
+    notices: list[str] = []
+    ray = FullRay()
+    factory = RayWorkers(ray, stub_task(), CPU, store, notices.append)
+    workers = [factory.start(0, 17.0)]
+
+    def hear() -> int:
+        for worker in workers:
+            worker.receive()
+        return len(notices)
+
+    wait_until(lambda: hear() == 0 and workers[0].has_place)
+    workers += [factory.start(slot, 17.0) for slot in (1, 2, 3)]
+    wait_until(lambda: hear() == 1)
+    ray.room.set()
+    wait_until(lambda: hear() == 2)
+    assert notices == [
+        "3 of 4 workers wait for room in the cluster",
+        "all 4 workers have room in the cluster now",
+    ]
+    workers.append(factory.start(4, 17.0))  # which waits too
+    wait_until(lambda: hear() == 2 and workers[4].has_place)
+    for worker in workers:
+        worker.close()
     factory.close()
 
 
@@ -244,6 +308,27 @@ def test_the_driver_s_full_disk_ends_the_run_and_acknowledges_nothing(store: Sto
         run(store, FakeRay(), make_pack(), on_event=lambda event: told.append(event.kind))
     assert caught.value.code is ExitCode.DISK
     assert "stored" not in told
+
+
+def test_of_progress_alone_a_host_tells_the_last_once_a_call_is_over() -> None:
+    said = [["started"], [0.1], [0.2, 0.3], [0.4, "stored"]]
+    worker = SimpleNamespace(alive=True, flush=lambda: None)
+    host = Host.__new__(Host)
+
+    def receive(worker: object) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = []
+        for one in said.pop(0) if said else ():
+            kind = one if isinstance(one, str) else "progress"
+            messages.append({"kind": kind, "done": one})
+        return messages
+
+    host._receive = receive
+    worker.readable_fds = worker.writable_fds = list
+    worker.deadline = time.monotonic() + 0.01  # it is looked at again and again
+    told = [[message["done"] for message in host._wait(worker, float("inf"))] for _ in range(2)]
+    assert told == [["started"], [0.4, "stored"]]
+    said += [[0.1], [0.2]]
+    assert [message["done"] for message in host._wait(worker, time.monotonic() + 0.05)] == [0.2]
 
 
 def test_a_host_that_nobody_calls_any_more_ends_with_its_worker(

@@ -62,6 +62,9 @@ class FakeRay:
     def get(self, call: Callable[[], tuple[str, Any]], timeout: float | None = None) -> Any:
         return self.on_call(*call())
 
+    def wait(self, calls: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return calls, []
+
     def kill(self, actor: Actor) -> None:
         self.killed.append(actor)
 
