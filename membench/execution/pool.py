@@ -197,6 +197,7 @@ class _Pool:
         self._crashes: Counter[Pack] = Counter()  #: how many workers died of a pack
         self._losses: Counter[Pack] = Counter()  #: how many workers of a pack lost their machine
         self._closed_slots: set[int] = set()  #: whose workers have another environment
+        self._told: set[str] = set()  #: what was said of such environments
         #: workers in a row that did not get ready, by whether they lost their machine
         self._start_failures: Counter[bool] = Counter()
 
@@ -345,10 +346,14 @@ class _Pool:
         worker.process.close_stdin()
         self._closed_slots.add(slot)
         difference = _differences(environment or {}, expected)
-        notice = f"worker {slot} is not used, since no row mixes environments: {difference}"
-        self._crew.on_notice(notice)
+        if difference not in self._told:
+            self._told.add(difference)
+            self._crew.on_notice(
+                f"worker {slot} is not used, nor are others like it, since no row mixes "
+                f"environments: {difference}"
+            )
         if len(self._closed_slots) == self._crew.size:
-            raise MembenchError(f"no worker has the environment that was planned: {notice}")
+            raise MembenchError(f"no worker has the environment that was planned: {difference}")
 
     def _handle_message(self, slot: int, pack: Pack, message: dict[str, Any]) -> None:
         """Handle a message about the pack that a worker trains."""

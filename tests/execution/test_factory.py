@@ -91,16 +91,17 @@ def ready(device: str) -> list[Message]:
     return [{"kind": "ready", "environment": {"device": device, "torch": "2"}}]
 
 
-def test_a_worker_with_another_card_trains_nothing_and_is_named_once(store: Store) -> None:
-    factory = StubWorkers(greetings={0: ready("H100"), 1: ready("A100"), 2: ready("H100")})
+def test_workers_with_another_card_train_nothing_and_their_kind_is_named_once(store: Store) -> None:
+    greetings = [ready("H100"), ready("A100"), ready("H100"), ready("A100")]
+    factory = StubWorkers(greetings=dict(enumerate(greetings)))
     notices: list[str] = []
     packs = [make_pack(index=i) for i in range(6)]
     environment = {"device": "H100", "torch": "2"}
-    options = {"environment": environment, "on_notice": notices.append, "workers": 3}
+    options = {"environment": environment, "on_notice": notices.append, "workers": 4}
     assert run(store, factory, *packs, **options).ok == 12
-    assert [len(worker.packs) > 0 for _, worker in factory.started] == [True, False, True]
+    assert [len(worker.packs) > 0 for _, worker in factory.started] == [True, False, True, False]
     assert notices == [
-        "worker 1 is not used, since no row mixes environments: "
+        "worker 1 is not used, nor are others like it, since no row mixes environments: "
         "device is A100 there, H100 in this run"
     ]
 
