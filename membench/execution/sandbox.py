@@ -140,6 +140,7 @@ class Sandbox:
         view.show(*_data_folders(self.data), *files)
         for source in sources:
             view.show(_top(source))
+        view.hide(os.path.expanduser("~"), os.getcwd())
         devices = sorted(str(device) for device in Path("/dev").glob("nvidia*"))
         if devices:
             view.show(*_GPU_SYSTEM)
@@ -163,8 +164,8 @@ class Sandbox:
         for name, value in environ.items():
             if name in _VARIABLES or name.startswith(_VARIABLE_FAMILIES):
                 kept[name] = value
-        paths = [text for text in environ.get("PYTHONPATH", "").split(os.pathsep) if text]
-        paths = [os.path.abspath(path) for path in paths]
+        texts = environ.get("PYTHONPATH", "").split(os.pathsep)
+        paths = [os.path.abspath(text) for text in texts if text]
         for source in sources:
             folder = os.path.dirname(_top(source)) if source.module else ""
             if folder and folder not in sys.path[1:]:
@@ -196,6 +197,13 @@ class _View:
             if os.path.exists(path):
                 self._is_memory.setdefault(os.path.abspath(path), False)
                 self._is_memory.setdefault(os.path.realpath(path), False)
+
+    def hide(self, *folders: str) -> None:
+        """Have nothing of folders there but what is shown in them, though one above is shown."""
+        for folder in folders:
+            path = os.path.realpath(folder)
+            if path != "/" and os.path.isdir(path):
+                self._is_memory.setdefault(path, True)
 
     def words(self) -> list[str]:
         """Return the options: folders before what is in them."""

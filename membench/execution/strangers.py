@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +37,7 @@ from membench.registry.apart import could_not_read
 from membench.registry.apart import reading_of
 from membench.registry.discovery import PluginSource
 from membench.registry.entry import PluginEntry
+from membench.registry.local_files import read_plugin_files
 from membench.text import one_line
 from membench.text import printable
 from membench.text import short
@@ -46,6 +48,14 @@ _MOST_CLASSES = 100_000
 _LARGEST_SIDE = 100_000  #: of an image, or number of channels
 
 _Key = tuple[PluginSource, ...]
+
+
+class _ChildEndedError(MembenchError):
+    """A child has ended without an answer."""
+
+    def __init__(self, names: str, reason: str) -> None:
+        super().__init__(f"{names}: its process ends: {reason}", ExitCode.FAILED)
+        self.reason = reason
 
 
 class StrangersApart:
@@ -63,10 +73,12 @@ class StrangersApart:
 
     def read(self, source: PluginSource) -> Reading:
         """Return what a file registers, read in a sandbox, as `read_apart` does without one."""
+        files = [str(source.path)]
+        with suppress(OSError, SyntaxError, ValueError, RecursionError):  # reading it says why
+            read = read_plugin_files(source.path)
+            files += [str(read.folder / helper) for helper in read.helpers]
         try:
-            return reading_of(
-                self._ask([source], [str(source.path)], "describe", TIME_LIMIT), source
-            )
+            return reading_of(self._ask([source], files, "describe", TIME_LIMIT), source)
         except MembenchError as error:
             return [], [could_not_read(source, str(error))]
         finally:
@@ -96,14 +108,19 @@ class StrangersApart:
             SkipError: it does not say.
             MembenchError: the network cannot be built.
         """
-        said = self._ask_entries(
-            [architecture, regularizer],
-            "skip",
-            architecture=architecture.name,
-            regularizer=regularizer.name,
-            shape=size[0],
-            classes=size[1],
-        )
+        try:
+            said = self._ask_entries(
+                [architecture, regularizer],
+                "skip",
+                architecture=architecture.name,
+                regularizer=regularizer.name,
+                shape=size[0],
+                classes=size[1],
+            )
+        except _ChildEndedError as error:
+            if architecture.foreign_files:  # it may have been the network
+                raise
+            raise SkipError(f"its skip ends its process: {error.reason}") from error
         return None if said is None else one_line(said)
 
     def draw(
@@ -209,7 +226,7 @@ class StrangersApart:
             reason = child.exit_reason
             self._end(key)
             names = ", ".join(source.label for source in sources)
-            raise MembenchError(f"{names}: its process ends: {reason}", ExitCode.FAILED)
+            raise _ChildEndedError(names, reason)
         return _value(answer)
 
     def _start(self, sources: Sequence[PluginSource], files: Sequence[str]) -> ChildProcess:

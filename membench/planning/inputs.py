@@ -46,7 +46,7 @@ class Outline:
 
 
 class SkipError(Exception):
-    """A regularizer's `skip` raised."""
+    """A regularizer's `skip` gave no answer: it raised, or ended its process."""
 
 
 class Strangers(Protocol):
@@ -127,7 +127,8 @@ class DatasetLoader:
         self.needed = needed
         self.strangers = strangers
         self.notes: dict[str, str] = {}  #: missing data set -> how to get it
-        self._outlines: dict[str, Outline] = {}
+        self._arrays: dict[str, Arrays] = {}
+        self._hashes: dict[str, str] = {}
 
     def arrays(self, name: str) -> Arrays:
         """Return a data set; of a stranger's that was asked for, its outline.
@@ -136,21 +137,22 @@ class DatasetLoader:
             MembenchError: it is missing (a `FileNotFoundError` is the cause), or its arrays are
                 invalid.
         """
-        return self._outline(name).arrays
-
-    def _outline(self, name: str) -> Outline:
-        if name not in self._outlines:
+        if name not in self._arrays:
             entry = self.registry.entry("datasets", name)
             if self.strangers is not None and entry.foreign_files:
-                self._outlines[name] = self.strangers.outline(entry)
+                outline = self.strangers.outline(entry)
+                self._arrays[name], self._hashes[name] = outline.arrays, outline.digest
             else:
-                arrays = load_arrays(self.registry.dataset(name), self.folder)
-                self._outlines[name] = Outline(digest=arrays_digest(arrays), arrays=arrays)
-        return self._outlines[name]
+                self._arrays[name] = load_arrays(self.registry.dataset(name), self.folder)
+        return self._arrays[name]
 
     def hash(self, name: str) -> str:
         """Return SHA-256 of the data set's arrays, in hex; "" if it is missing and not needed."""
-        return self._outline(name).digest if self.is_available(name) else ""
+        if not self.is_available(name):
+            return ""
+        if name not in self._hashes:
+            self._hashes[name] = arrays_digest(self._arrays[name])
+        return self._hashes[name]
 
     def image_size(self, name: str) -> ImageSize | None:
         """Return a data set's image shape [c, h, w] and number of classes.

@@ -62,8 +62,11 @@ def register():
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    return empty_workspace(tmp_path, monkeypatch)
+def workspace(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """With the cache of all tests: each child would read all that ships."""
+    made = empty_workspace(tmp_path, monkeypatch)
+    monkeypatch.setenv("MEMBENCH_CACHE", str(cache))
+    return made
 
 
 @pytest.fixture
@@ -117,7 +120,8 @@ def test_a_data_set_that_misbehaves_is_one_line(
     body: str,
     message: str,
 ) -> None:
-    monkeypatch.setattr(strangers, "ANSWER_SECONDS", 5.0)
+    if "sleep" in body:
+        monkeypatch.setattr(strangers, "ANSWER_SECONDS", 5.0)
     data = loader(workspace, apart, body)
     with pytest.raises(MembenchError, match=message) as raised:
         data.arrays("dots")
@@ -172,6 +176,7 @@ def test_an_outline_that_none_can_have_is_refused(
         ("return None", None),
         ("raise ValueError('no')", "its skip raised ValueError: no (plugins/picky.py:5)"),
         ("return 'x' * 5_000_000", "x" * 297 + "..."),
+        ("os._exit(3)", "its skip ends its process: exit status 3"),
     ],
 )
 def test_a_skip_is_asked_apart(
@@ -182,7 +187,7 @@ def test_a_skip_is_asked_apart(
     data = DatasetLoader(registry_with_shipped(workspace), None, strangers=apart)
     skips = SkipAnswers(data.registry, data, inspect=refuse)
     assert skips.reason("dots", "small-mlp", "picky") == reason
-    assert bool(skips.problems) == ("raised" in (reason or ""))
+    assert bool(skips.problems) == ("its skip" in (reason or ""))
 
 
 def refuse(*_: object) -> Any:
@@ -197,7 +202,7 @@ def registry_with_shipped(workspace: Workspace) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sandboxed", [False, True])
-def test_a_skip_that_ends_its_process_ends_the_plan_with_its_name(
+def test_a_skip_that_ends_its_process_costs_its_own_cells(
     cli: Callable[..., tuple[int, str, str]], tmp_path: Path, sandboxed: bool
 ) -> None:
     if sandboxed:
@@ -205,10 +210,13 @@ def test_a_skip_that_ends_its_process_ends_the_plan_with_its_name(
     (tmp_path / "plugins").mkdir()
     text = SKIPPING.replace("BODY", f"if os.getpid() == {os.getpid()}: return\n    os._exit(0)")
     (tmp_path / "plugins" / "picky.py").write_text(text)
-    words = ["run", "--suite", "smoke", "-k", "picky", "--collect-only"]
-    code, _, err = cli(*words, *(["--sandbox"] if sandboxed else []))
+    words = ["run", "--suite", "smoke", "-k", "picky or dropout", "--collect-only"]
+    code, out, err = cli(*words, *(["--sandbox"] if sandboxed else []))
     assert code == ExitCode.FAILED
-    assert "plugins/picky.py: its process ends: exit status 0" in err.splitlines()[-1]
+    said = "plugins/picky.py: picky is left out: its skip ends its process: exit status 0"
+    assert said in out + err
+    assert "/dropout[0.5]/" in out
+    assert "/picky[" not in out
 
 
 @pytest.mark.slow
@@ -231,6 +239,10 @@ def test_the_child_that_reads_a_file_is_in_the_sandbox_too(
     assert replace(entry, code_hash="") == replace(
         data.registry.entry("datasets", "dots"), code_hash=""
     )
+    workspace.write("plugins/_name.py", "NAME = 'dots'")  # a file beside it that it imports
+    path.write_text("from ._name import NAME\n" + path.read_text().replace('"dots"', "NAME"))
+    (entry,), problems = boxed.read(source)
+    assert (entry.name, entry.helpers, problems) == ("dots", ("_name.py",), [])
     path.write_text(body + "os._exit(7)")
     entries, (problem,) = boxed.read(source)
     assert entries == []

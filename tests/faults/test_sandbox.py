@@ -49,6 +49,7 @@ from membench.planning.packs import Pack
 from membench.records import Record
 from membench.records import digest
 from membench.registry.cache import PluginCache
+from membench.registry.discovery import PluginSource
 from membench.registry.discovery import shipped_folder
 from membench.store.shards import encode
 from membench.store.store import Store
@@ -89,6 +90,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     (home / ".ssh").mkdir(parents=True)
     (home / ".ssh" / "id_rsa").write_text("the key")
+    # as where Python or a data set lies above a home
+    monkeypatch.setattr(sandbox_module, "_SYSTEM", (*sandbox_module._SYSTEM, str(tmp_path)))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("MEMBENCH_CACHE", str(home / ".cache" / "membench"))
     monkeypatch.setenv("AWS_SECRET", "s3cr3t")
@@ -178,6 +181,34 @@ def run_hostile(
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_plugin_that_is_a_module_of_a_package_is_imported_by_its_name(home: Path) -> None:
+    skip_without_sandbox()
+    package = home / "project" / "pack" / "inner"
+    package.mkdir(parents=True)
+    (package / "plugin.py").write_text("from pack.beside import WORD\nprint(WORD)\n")
+    (package.parent / "beside.py").write_text("WORD = 'found'\n")
+    source = PluginSource(package / "plugin.py", "pack", "pack.inner.plugin")
+    sandbox = Sandbox.open(None)
+    command = [sys.executable, "-S", "-c", "import pack.inner.plugin"]
+    done = subprocess.run(
+        sandbox.command(command, [source]),
+        env=sandbox.environ(os.environ, [source]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("found\n", 0), done.stderr
+
+
+def test_variables_that_may_hold_a_secret_stay_outside(home: Path) -> None:
+    environ = {"HF_TOKEN": "x", "WANDB_API_KEY": "x", "OMP_NUM_THREADS": "1", "PATH": "/bin"}
+    inside = Sandbox(data=home / "sets").environ(environ)
+    assert "x" not in inside.values()
+    assert (inside["OMP_NUM_THREADS"], inside["PATH"]) == ("1", "/bin")
+    assert inside["HOME"] == inside["TMPDIR"] == "/tmp"
+    assert inside["MEMBENCH_DATA"] == str(home / "sets")
 
 
 # --- nothing falls back ---------------------------------------------------------------------------
