@@ -15,6 +15,7 @@ from support.engine import ARCHITECTURES
 from support.engine import CLASSES
 from support.engine import CNN
 from support.engine import MLP
+from support.engine import RECIPE
 from support.engine import SHAPE
 from support.engine import ToyRun
 from support.engine import bitwise_equal
@@ -347,7 +348,7 @@ def test_inductor_is_asked_again_with_fewer_fusions_after_a_key_error(
         return graph
 
     monkeypatch.setattr(compiled, "compile_fx", stumbles)
-    toy_run = ToyRun((), ((),))
+    toy_run = ToyRun((), ((),), recipe=replace(RECIPE, momentum=0.51))  # compiled by no other test
     assert toy_run.trainer().compile(toy_run.orders()[0]) == ""
     assert asked[1] == {**asked[0], "cpp.max_horizontal_fusion_size": 1} != asked[0]
 
@@ -358,7 +359,7 @@ def test_inductor_is_not_asked_again_after_other_errors(monkeypatch: pytest.Monk
         raise InductorError(RuntimeError("No working C++ compiler found"), None)
 
     monkeypatch.setattr(compiled, "compile_fx", fails)
-    toy_run = ToyRun((), ((),))
+    toy_run = ToyRun((), ((),), recipe=replace(RECIPE, momentum=0.52))
     assert "No working C++ compiler found" in toy_run.trainer().compile(toy_run.orders()[0])
 
 

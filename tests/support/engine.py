@@ -27,6 +27,11 @@ from membench.api import Split
 from membench.planning.packs import Pack
 from membench.probes import Probe
 from membench.records import Cell
+from membench.registry.discovery import PluginSource
+from membench.registry.entry import PluginEntry
+from membench.registry.entry import describe
+from membench.registry.fingerprint import CodeFacts
+from membench.registry.fingerprint import Docstring
 from membench.registry.registry import Registry
 from membench.registry.registry import discover
 from membench.rng import Draws
@@ -111,6 +116,16 @@ class Plugins:
             self.architectures[name]
             if name in self.architectures
             else registry().architecture(name)
+        )
+
+    def entry(self, kind: str, name: str) -> PluginEntry:
+        """What is known of a plugin without its code; of the test's own, what its record says."""
+        record = getattr(self, kind).get(name)
+        if record is None:
+            return registry().entry(kind, name)
+        source = PluginSource(path=Path(__file__), origin="test")
+        return describe(
+            record, source, CodeFacts(code_hash="", helpers=(), docstring=Docstring("", ""))
         )
 
     def dataset(self, name: str) -> Dataset:
