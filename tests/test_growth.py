@@ -23,28 +23,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a store with a record for each of some 100 000 planned cells."""
     folder = tmp_path_factory.mktemp("growth")
     growth_world.timed("build", LARGEST, folder)
-    assert growth_world.planned_cells(folder) > 90_000
+    assert growth_world.planned_cells(folder) >= 100_000
     return folder
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_stored_cells_are_planned_and_found_in_half_a_minute_and_a_gigabyte(
-    store: Path,
+@pytest.mark.parametrize(
+    ("action", "seconds", "megabytes"),
+    [("merge", 15, 600), ("plan", 20, 600), ("report", 45, 750), ("status", 5, 600)],
+)
+def test_a_hundred_thousand_cells_take_less_than(
+    store: Path, action: str, seconds: float, megabytes: float
 ) -> None:
-    seconds, megabytes = growth_world.timed("plan", LARGEST, store)
-    assert seconds < 30
-    assert megabytes < 1000
-
-
-@pytest.mark.slow
-def test_the_report_of_a_hundred_thousand_cells_takes_less_than_a_minute(store: Path) -> None:
-    seconds, _ = growth_world.timed("report", LARGEST, store)
-    assert seconds < 60
+    """The seconds are of a core. `merge` comes first: it leaves the files as a run does."""
+    spent = growth_world.timed(action, LARGEST, store)
+    assert spent[0] < seconds
+    assert spent[1] < megabytes
 
 
 @pytest.mark.slow
 def test_the_smallest_store_is_planned_and_reported(tmp_path: Path) -> None:
-    for action in ("build", "plan", "merge", "report"):
+    for action in ("build", "plan", "merge", "report", "status"):
         seconds, megabytes = growth_world.timed(action, min(growth_world.SIZES), tmp_path)
         assert seconds > 0 and megabytes > 0
     assert (tmp_path / "board" / "README.md").exists()

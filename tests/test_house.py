@@ -32,6 +32,7 @@ def test_torch_is_not_loaded_without_need() -> None:
         "report",
         "commands.report",
         "commands.run",
+        "engine.machine",
         "execution.worker",
         "testing.pytest_plugin",
     )

@@ -23,7 +23,7 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors
 from membench.records import parse_id
-from membench.store.accepted import accepted_records
+from membench.store.accepted import best_by_key
 from membench.store.accepted import records_of
 from membench.store.store import Contents
 from membench.store.store import Store
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from membench.records import Record
     from membench.report.confirmations import Confirmations
     from membench.scoring import Board
+    from membench.store.shards import End
 
     ScoredSuite = tuple[Manifest, list[Record], Board]
 
@@ -274,21 +275,21 @@ def status(options: argparse.Namespace) -> int:
     """Print for each suite and task how many cells ended how, and how many are left."""
     out: Path = options.out
     store = Store(out / "records")
-    contents, manifests = store.read(), store.manifests()
+    ends, manifests = store.read_ends(), store.manifests()
     if not manifests:
         print(f"nothing has been run in {out} yet: start with `membench run --all --out {out}`")
         return ExitCode.OK
-    Console().print(_status_table(manifests, contents))
-    for conflict in contents.conflicts:
+    Console().print(_status_table(manifests, ends.by_key))
+    for conflict in ends.conflicts:
         print(conflict)
-    for sentence in contents.warnings:
+    for sentence in ends.warnings:
         print(sentence)
-    if contents.torn:
-        print(f"{contents.torn} torn lines were set aside")
+    if ends.torn:
+        print(f"{ends.torn} torn lines were set aside")
     return ExitCode.OK
 
 
-def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
+def _status_table(manifests: dict[str, Manifest], ends: dict[str, list[End]]) -> Table:
     """Count the cells by suite, task and phase; those to confirm are the ones chosen so far."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("suite", "task", "phase"):
@@ -296,7 +297,7 @@ def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
     for column in ("cells", "ok", "diverged", "failed", "left"):
         table.add_column(column, justify="right")
     for name, manifest in sorted(manifests.items()):
-        for (task, phase), counts in _counts_by_phase(manifest, contents).items():
+        for (task, phase), counts in _counts_by_phase(manifest, ends).items():
             table.add_row(
                 Text(name),
                 Text(task),
@@ -310,9 +311,11 @@ def _status_table(manifests: dict[str, Manifest], contents: Contents) -> Table:
     return table
 
 
-def _counts_by_phase(manifest: Manifest, contents: Contents) -> dict[tuple[str, str], Counter[str]]:
+def _counts_by_phase(
+    manifest: Manifest, ends: dict[str, list[End]]
+) -> dict[tuple[str, str], Counter[str]]:
     """Count the cells of each task and phase by how they ended; "left" are those without record."""
-    status_of = {r.key: r.status for r in accepted_records(manifest, contents)}
+    counting = best_by_key(manifest.cells.values(), manifest.alone, ends)
     counts: dict[tuple[str, str], Counter[str]] = {}
     for task in manifest.tasks:
         counts[task, CHOOSE] = Counter()
@@ -320,6 +323,6 @@ def _counts_by_phase(manifest: Manifest, contents: Contents) -> dict[tuple[str, 
     for cell_id, key in manifest.cells.items():
         cell = parse_id(cell_id)
         phase = CHOOSE if cell.seed in manifest.choosing else CONFIRM
-        ends = counts.setdefault((cell.task, phase), Counter())
-        ends[status_of.get(key, "left")] += 1
+        of_phase = counts.setdefault((cell.task, phase), Counter())
+        of_phase[counting[key].status if key in counting else "left"] += 1
     return counts

@@ -19,12 +19,17 @@ Whoever accepts no environment in particular, with an empty list, accepts all of
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import TypeVar
 
 from membench.records import Manifest
 from membench.records import Record
+from membench.store.shards import End
 from membench.store.store import MEASURED
 from membench.store.store import Contents
+
+T = TypeVar("T", Record, End)
 
 
 def records_of(manifest: Manifest, contents: Contents) -> list[Record]:
@@ -37,14 +42,6 @@ def records_of(manifest: Manifest, contents: Contents) -> list[Record]:
     return records
 
 
-def accepted_records(manifest: Manifest, contents: Contents) -> list[Record]:
-    """Return one record for each of the manifest's cells that has one, a measurement if there is.
-
-    It tells how a cell ended; a board reads those of one environment (`membench.scoring`).
-    """
-    return list(accepted_by_key(manifest.cells.values(), manifest.alone, contents).values())
-
-
 def accepted_by_key(
     keys: Iterable[str], environments: Sequence[str], contents: Contents
 ) -> dict[str, Record]:
@@ -55,20 +52,33 @@ def accepted_by_key(
         environments: those accepted, the preferred one first; empty accepts all.
         contents: of the store.
     """
+    return best_by_key(keys, environments, contents.by_key)
+
+
+def best_by_key(
+    keys: Iterable[str], environments: Sequence[str], by_key: Mapping[str, Sequence[T]]
+) -> dict[str, T]:
+    """Do as `accepted_by_key` does, with records or only what is known of how cells ended.
+
+    Args:
+        keys: of the cells.
+        environments: those accepted, the preferred one first; empty accepts all.
+        by_key: the records of each key.
+    """
     preference = {environment: place for place, environment in enumerate(environments)}
 
-    def counts(record: Record) -> bool:
+    def counts(record: T) -> bool:
         nameless = record.status not in MEASURED and not record.versions
         return not preference or record.env in preference or nameless
 
-    def rank(record: Record) -> tuple[bool, int, str]:
+    def rank(record: T) -> tuple[bool, int, str]:
         """Rank measurements before failures, then by preference; the name makes it definite."""
         failed = record.status not in MEASURED
         return failed, preference.get(record.env, len(preference)), record.env
 
     best = {}
     for key in keys:
-        accepted = [record for record in contents.by_key.get(key, ()) if counts(record)]
+        accepted = [record for record in by_key.get(key, ()) if counts(record)]
         if accepted:
             best[key] = min(accepted, key=rank)
     return best

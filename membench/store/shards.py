@@ -12,8 +12,10 @@ import io
 import json
 import os
 import re
+import sys
 import uuid
 import zlib
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +24,9 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 from typing import BinaryIO
+from typing import Generic
+from typing import NamedTuple
+from typing import TypeVar
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -30,8 +35,11 @@ from membench.files import host_name
 from membench.files import make_folder
 from membench.files import sync_folder
 from membench.files import write_all
+from membench.records import SCHEMA
 from membench.records import Record
 from membench.records import canonical
+
+T = TypeVar("T")  #: what is kept of a line
 
 #: How a commit line begins. No record does: its fields are sorted, `architecture` is the first.
 _COMMIT = b'{"commit":'
@@ -66,11 +74,20 @@ class CorruptLines:
         return MembenchError(message, ExitCode.STORE)
 
 
+class End(NamedTuple):
+    """How a cell ended: what is needed of its record to count it, read in half the time."""
+
+    key: str
+    env: str
+    status: str
+    versions: bool  #: whether it names its environment
+
+
 @dataclass
-class FileContents:
+class FileContents(Generic[T]):
     """The contents of one file."""
 
-    records: list[Record] = field(default_factory=list)
+    records: list[T] = field(default_factory=list)
     torn: bytes = b""  #: the lines after the last whole pack: the writer died, or is writing now
     damaged: list[CorruptLines] = field(default_factory=list)
 
@@ -123,7 +140,34 @@ def decode(line: bytes) -> Record:
         raise ValueError(f"another version of membench wrote it ({error})") from error
 
 
-def read_shard(path: Path, data: bytes | BinaryIO, *, live: bool = False) -> FileContents:
+def decode_end(line: bytes) -> End:
+    """Return how the cell of a line ended, as `decode` returns all of its record.
+
+    Raises:
+        ValueError: as of `decode`; of the other fields, nothing is noticed.
+    """
+    value = decode_line(line)
+    try:
+        if value["schema"] != SCHEMA:
+            raise ValueError(f"schema {value['schema']!r}")
+        return End(
+            key=sys.intern(value["key"]),
+            env=sys.intern(value["env"]),
+            status=sys.intern(value["status"]),
+            versions=bool(value["versions"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"another version of membench wrote it ({error!r})") from error
+
+
+def read_shard(path: Path, data: bytes | BinaryIO, *, live: bool = False) -> FileContents[Record]:
+    """Return the records of the whole packs of a shard; the arguments are as of `parse_shard`."""
+    return parse_shard(path, data, decode, live=live)
+
+
+def parse_shard(
+    path: Path, data: bytes | BinaryIO, decode: Callable[[bytes], T], *, live: bool = False
+) -> FileContents[T]:
     """Return the whole packs of a shard.
 
     A damaged line costs its pack. The lines of a pack without its commit line are torn: what a
@@ -132,10 +176,11 @@ def read_shard(path: Path, data: bytes | BinaryIO, *, live: bool = False) -> Fil
     Args:
         path: names the shard in what is reported.
         data: its bytes, or a file of them, of which a pack at a time is held.
+        decode: makes of a line, without its line end, what is kept of it.
         live: its writer may be at work, or on another machine: what follows the last whole pack may
             not have come whole, and is torn whatever it is.
     """
-    contents = FileContents()
+    contents = FileContents[T]()
     pack: list[bytes] = []
     first = 1  #: number of the pack's first line
     unended = b""
@@ -147,7 +192,7 @@ def read_shard(path: Path, data: bytes | BinaryIO, *, live: bool = False) -> Fil
         if not line.startswith(_COMMIT):
             pack.append(line)
             continue
-        records, damaged = _decode_lines(path, pack, first, last=number)
+        records, damaged = _decode_lines(path, pack, decode, first, last=number)
         damaged += _commit_damage(path, line, len(pack), first, number)
         if damaged:
             contents.damaged += damaged
@@ -204,7 +249,7 @@ def _tail_damage(path: Path, pack: list[bytes], unended: bytes, first: int) -> l
     if _ZEROS in unended or any(_ZEROS in line for line in pack):
         return []
     last = first + len(pack) - (not unended)
-    _, damaged = _decode_lines(path, pack, first, last=last)
+    _, damaged = _decode_lines(path, pack, decode, first, last=last)
     if unended.startswith(_COMMIT):
         with suppress(ValueError):
             decode_line(unended[:-1])
@@ -215,18 +260,27 @@ def _tail_damage(path: Path, pack: list[bytes], unended: bytes, first: int) -> l
     return damaged
 
 
-def read_merged(path: Path, data: bytes | BinaryIO) -> FileContents:
-    """Return the records of a merged file.
+def read_merged(path: Path, data: bytes | BinaryIO) -> FileContents[Record]:
+    """Return the records of a merged file; the arguments are as of `parse_merged`."""
+    return parse_merged(path, data, decode)
+
+
+def parse_merged(
+    path: Path, data: bytes | BinaryIO, decode: Callable[[bytes], T]
+) -> FileContents[T]:
+    """Return the lines of a merged file.
 
     Each line stands for itself. The file was written atomically, so that a torn end is damage.
 
     Args:
         path: names the file in what is reported.
         data: its bytes, or a file of them.
+        decode: makes of a line, without its line end, what is kept of it.
     """
-    contents = FileContents()
+    contents = FileContents[T]()
     for number, line in enumerate(_lines(data), start=1):
-        records, damaged = _decode_lines(path, [line.removesuffix(b"\n")], number, last=number)
+        one = [line.removesuffix(b"\n")]
+        records, damaged = _decode_lines(path, one, decode, number, last=number)
         contents.records += records
         contents.damaged += damaged
     return contents
@@ -270,8 +324,8 @@ class News:
 
 
 def _decode_lines(
-    path: Path, lines: list[bytes], first: int, last: int
-) -> tuple[list[Record], list[CorruptLines]]:
+    path: Path, lines: list[bytes], decode: Callable[[bytes], T], first: int, last: int
+) -> tuple[list[T], list[CorruptLines]]:
     """Decode lines from number `first` on; what is damaged costs all lines up to `last`."""
     records = []
     damaged = []

@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from typing import Generic
+from typing import TypeVar
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
@@ -46,16 +48,21 @@ from membench.records import Manifest
 from membench.records import Record
 from membench.records import canonical
 from membench.store.shards import CorruptLines
+from membench.store.shards import End
 from membench.store.shards import FileContents
 from membench.store.shards import News
 from membench.store.shards import Writer
+from membench.store.shards import decode
+from membench.store.shards import decode_end
 from membench.store.shards import encode
 from membench.store.shards import host_of
 from membench.store.shards import lock
+from membench.store.shards import parse_merged
+from membench.store.shards import parse_shard
 from membench.store.shards import read_merged
-from membench.store.shards import read_shard
 from membench.store.shards import torn_end
 
+T = TypeVar("T")  #: what is kept of a line
 #: Statuses of a measured cell. Another one says what went wrong, until the same key is measured.
 MEASURED = ("ok", "diverged", "skipped")
 #: How many lines each merged file had when it was written, beside them.
@@ -76,22 +83,13 @@ class Conflict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
-    """The contents of the store."""
+class Condition:
+    """What is to be said of the store, beside what it holds."""
 
-    records: dict[tuple[str, str], Record]  #: (key, environment) -> record, sorted
     torn: int = 0  #: lines of packs that their writer did not live to end
     conflicts: tuple[Conflict, ...] = ()
     damaged: tuple[CorruptLines, ...] = ()  #: in shards; with `damaged_ok` in any file
     missing: tuple[str, ...] = ()  #: a sentence for each merged file that has lost lines
-
-    @cached_property
-    def by_key(self) -> dict[str, list[Record]]:
-        """The records of each key, one for each environment."""
-        records: dict[str, list[Record]] = {}
-        for (key, _), record in self.records.items():
-            records.setdefault(key, []).append(record)
-        return records
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -105,6 +103,38 @@ class Contents:
             f"({first.lines}) do not count and are trained again"
         )
         return (*self.missing, sentence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents(Condition):
+    """The contents of the store."""
+
+    records: dict[tuple[str, str], Record]  #: (key, environment) -> record, sorted
+
+    @cached_property
+    def by_key(self) -> dict[str, list[Record]]:
+        """The records of each key, one for each environment."""
+        records: dict[str, list[Record]] = {}
+        for (key, _), record in self.records.items():
+            records.setdefault(key, []).append(record)
+        return records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends(Condition):
+    """How the cells of the store ended."""
+
+    by_key: dict[str, list[End]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files(Generic[T]):
+    """What all files of records hold; the fields are as of `Condition`."""
+
+    lines: list[T]
+    torn: int
+    damaged: tuple[CorruptLines, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -148,25 +178,40 @@ class Store:
             MembenchError: with `ExitCode.STORE`; a merged file is damaged. Names the file, the line
                 and the fix.
         """
-        counts = self._line_counts()
-        shards, merged = self._read_files()
-        if counts != self._line_counts():  # a merge has been at work
-            counts = {}
-        files = [*shards, *merged.values()]
-        if not damaged_ok:
-            _refuse_damage(merged.values())
-        damaged: list[CorruptLines] = []
-        torn = 0
-        for file in files:
-            damaged += file.damaged
-            torn += _count_lines(file.torn)
-        records, conflicts = _by_environment(deduplicate(_all_records(files)))
+        files = self._read_all(decode, damaged_ok=damaged_ok)
+        records, conflicts = _by_environment(deduplicate(files.lines))
         return Contents(
             records=records,
-            torn=torn,
+            torn=files.torn,
             conflicts=tuple(conflicts),
-            damaged=tuple(damaged),
-            missing=tuple(self._missing_lines(counts, merged)),
+            damaged=files.damaged,
+            missing=files.missing,
+        )
+
+    def read_ends(self) -> Ends:
+        """Return how all cells ended, which takes half as long as all of their records.
+
+        Where one was measured twice, the records say whether the measurements differ.
+
+        Raises:
+            MembenchError: as of `read`.
+        """
+        files = self._read_all(decode_end)
+        by_key: dict[str, list[End]] = {}
+        measured = set()
+        measured_twice = False
+        for end in files.lines:
+            by_key.setdefault(end.key, []).append(end)
+            if end.status in MEASURED:
+                place = end.key, end.env
+                measured_twice = measured_twice or place in measured
+                measured.add(place)
+        return Ends(
+            by_key=by_key,
+            torn=files.torn,
+            conflicts=self.read().conflicts if measured_twice else (),
+            damaged=files.damaged,
+            missing=files.missing,
         )
 
     def other_hosts(self) -> list[str]:
@@ -365,17 +410,35 @@ class Store:
                 manifests[manifest.suite] = manifest
         return manifests
 
-    def _read_files(self) -> tuple[list[FileContents], dict[str, FileContents]]:
+    def _read_all(self, decode: Callable[[bytes], T], *, damaged_ok: bool = False) -> _Files[T]:
+        """Read every line of records; the errors are those of `read`."""
+        counts = self._line_counts()
+        shards, merged = self._read_files(decode)
+        if counts != self._line_counts():  # a merge has been at work
+            counts = {}
+        if not damaged_ok:
+            _refuse_damage(merged.values())
+        files = [*shards, *merged.values()]
+        return _Files(
+            lines=list(_all_lines(files)),
+            torn=sum(_count_lines(file.torn) for file in files),
+            damaged=tuple(damage for file in files for damage in file.damaged),
+            missing=tuple(self._missing_lines(counts, merged)),
+        )
+
+    def _read_files(
+        self, decode: Callable[[bytes], T]
+    ) -> tuple[list[FileContents[T]], dict[str, FileContents[T]]]:
         """Read every file of records: the shards, and the merged files by name.
 
         Shards come first: what a merge moves meanwhile is then read twice. The other way round it
         would not be read at all.
         """
-        shards = [_read_live_shard(path) for path in sorted(self.shards.glob("*.jsonl"))]
+        shards = [_read_live_shard(path, decode) for path in sorted(self.shards.glob("*.jsonl"))]
         merged = {}
         for path in sorted(self.folder.glob("?.jsonl")):
             with open_file(path) as file:
-                merged[path.name] = read_merged(path, file)
+                merged[path.name] = parse_merged(path, file, decode)
         return shards, merged
 
     def _write_merged(self) -> dict[Path, list[CorruptLines]]:
@@ -384,11 +447,10 @@ class Store:
         Returns:
             What is damaged in shards, by shard: these packs are not among the records.
         """
-        shards, merged = self._read_files()
-        files = [*shards, *merged.values()]
+        shards, merged = self._read_files(decode)
         _refuse_damage(merged.values())
         by_name: dict[str, list[Record]] = {name: [] for name in merged}
-        for record in deduplicate(_all_records(files)):
+        for record in deduplicate(_all_lines([*shards, *merged.values()])):
             by_name.setdefault(f"{record.key[0]}.jsonl", []).append(record)
         self._replace_merged(by_name)
         return {shard.damaged[0].path: shard.damaged for shard in shards if shard.damaged}
@@ -423,10 +485,10 @@ class Store:
             return {}
 
     def _missing_lines(
-        self, counts: Mapping[str, int], merged: Mapping[str, FileContents]
+        self, counts: Mapping[str, int], merged: Mapping[str, FileContents[Any]]
     ) -> Iterator[str]:
         for name, count in sorted(counts.items()):
-            file = merged.get(name, FileContents())
+            file = merged.get(name, FileContents[Any]())
             lines = len(file.records) + len(file.damaged)
             if lines < count:
                 yield (
@@ -435,7 +497,7 @@ class Store:
                 )
 
 
-def _refuse_damage(files: Iterable[FileContents]) -> None:
+def _refuse_damage(files: Iterable[FileContents[Any]]) -> None:
     """Raise the error of the first damage, if there is any."""
     damaged = [damage for file in files for damage in file.damaged]
     if damaged:
@@ -519,7 +581,7 @@ def _by_environment(
     return first_records, [Conflict(first_records[p], tuple(o)) for p, o in others.items()]
 
 
-def _all_records(files: Iterable[FileContents]) -> Iterator[Record]:
+def _all_lines(files: Iterable[FileContents[T]]) -> Iterator[T]:
     for file in files:
         yield from file.records
 
@@ -541,16 +603,16 @@ def _manifest_name(manifest: Manifest) -> str:
     return f"{manifest.suite}.plan.json"
 
 
-def _read_live_shard(path: Path) -> FileContents:
+def _read_live_shard(path: Path, decode: Callable[[bytes], T]) -> FileContents[T]:
     """Read a shard whose writer may be alive; its last lines are then not torn but on their way."""
     fd = lock(path)  # before reading: a writer that is dead now stays dead
     live = fd is None or host_of(path) != host_name()  # where a lock may not reach
     try:
         with open_file(path) as file:
-            contents = read_shard(path, file, live=live)
+            contents = parse_shard(path, file, decode, live=live)
     except FileNotFoundError:
         # A merge removed it; its records are in the merged files, which are read later.
-        return FileContents()
+        return FileContents[T]()
     finally:
         if fd is not None:
             os.close(fd)

@@ -43,10 +43,11 @@ def cells(options: argparse.Namespace) -> Results:
         with tempfile.TemporaryDirectory() as folder:
             growth_world.timed("build", size.cells, Path(folder))
             built = growth_world.planned_cells(Path(folder))
-            row = {"cells": built, "machine": _machine()}
+            row = {"cells": built, "machine": _machine(), "load": os.getloadavg()[0]}
             # `merge` comes first: it leaves the files as a run does.
             for action in ["merge", *(name for name in ACTIONS if name != "merge")]:
                 row[action] = growth_world.timed(action, size.cells, Path(folder))
+            row["load"] = max(row["load"], os.getloadavg()[0])
             rows.append(row)
             _say(row)
     return {"cells": rows}

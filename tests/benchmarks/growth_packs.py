@@ -25,6 +25,7 @@ import growth_world
 from growth_world import Size
 
 from membench.cli import main
+from membench.commands import engines
 from membench.commands import merge as merge_command
 from membench.commands import run as run_command
 from membench.commands import session
@@ -108,14 +109,15 @@ def run(folder: Path, workers: str, shard: str = "") -> None:
 
     def timed_packs(*words: Any, **more: Any) -> Summary:
         started, before = time.perf_counter(), _cpu_seconds()
-        summary = pool.run_packs(*words, **more)
+        # a worker with a trainer that is not the engine's reports no environment
+        summary = pool.run_packs(*words, **{**more, "environment": None})
         measured["seconds"] = time.perf_counter() - started
         measured["driver_seconds"] = _cpu_seconds() - before
         measured["cells"] = summary.ok
         return summary
 
     training.run_packs = timed_packs
-    training.worker_command = partial(worker.worker_command, trainer="growth_packs:train")
+    engines.worker_command = partial(worker.worker_command, trainer="growth_packs:train")
     run_command.write_board = lambda *words, **more: None
     keys.is_shipped = lambda path: True  # else each of the made-up files has workers of its own
     out = folder / (f"shard-{shard.partition('/')[0]}" if shard else "whole")

@@ -1,16 +1,16 @@
 """Make a board of any size from the committed one, and act on it: one action a process.
 
-`python growth_world.py build|merge|plan|report CELLS FOLDER`, in this order; the last line says
-when the process ended and how large it was. `growth.py` and `tests/test_growth.py` start it.
+`python growth_world.py build|merge|plan|report|status CELLS FOLDER`, in this order; the last line
+says how large the process was. `growth.py` and `tests/test_growth.py` start it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,23 +100,25 @@ SIZES = {
 def timed(action: str, cells: int, folder: Path) -> tuple[float, float]:
     """Run an action in a fresh process.
 
+    The seconds are of a core: on a machine that has other work, those on the clock say little.
+
     Args:
-        action: build, merge, plan or report.
+        action: build, merge, plan, report or status.
         cells: a key of `SIZES`.
         folder: where the store is made.
 
     Returns:
-        (seconds from the start of the process to the end of its action, largest resident memory in
-        MB).
+        (seconds of a core of the process and its children, its largest resident memory in MB).
     """
     command = [sys.executable, __file__, action, str(cells), str(folder)]
     environment = {**os.environ, "MEMBENCH_CACHE": str(folder / "cache")}
-    started = time.time()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
-    end = json.loads(done.stdout.splitlines()[-1])
-    return end["at"] - started, end["peak"]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, json.loads(done.stdout.splitlines()[-1])["peak"]
 
 
 def planned_cells(folder: Path) -> int:
@@ -169,6 +171,11 @@ def plan(size: Size, folder: Path) -> None:
 def report(size: Size, folder: Path) -> None:
     """Do `membench report`."""
     main(["report", "--out", str(folder / "board")])
+
+
+def status(size: Size, folder: Path) -> None:
+    """Do `membench status`."""
+    main(["status", "--out", str(folder / "board")])
 
 
 def _words(folder: Path) -> list[str]:
@@ -277,13 +284,13 @@ def _rotate(bits: str, number: int) -> str:
 
 
 def _print_end() -> None:
-    """Print the time and the process's largest resident memory.
+    """Print the process's largest resident memory.
 
     `getrusage` would give the parent's peak where that was larger before the exec.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
-            print(json.dumps({"at": time.time(), "peak": int(line.split()[1]) / 1024}))
+            print(json.dumps({"peak": int(line.split()[1]) / 1024}))
 
 
 def _act(action: str, cells: str, folder: str) -> None:
@@ -294,6 +301,7 @@ def _act(action: str, cells: str, folder: str) -> None:
         "merge": merge,
         "plan": plan,
         "report": report,
+        "status": status,
     }
     actions[action](size, path)
     _print_end()

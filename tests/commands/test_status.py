@@ -24,7 +24,7 @@ def printed(manifest: Manifest, records: list[Record]) -> list[list[str]]:
     """The lines below the header, as words."""
     contents = Contents(records={(record.key, record.env): record for record in records})
     console = Console(width=120, file=io.StringIO())
-    console.print(_status_table({manifest.suite: manifest}, contents))
+    console.print(_status_table({manifest.suite: manifest}, contents.by_key))
     header, *lines = console.file.getvalue().splitlines()
     assert header.split() == ["suite", "task", "phase", "cells", "ok", "diverged", "failed", "left"]
     return [line.split() for line in lines]

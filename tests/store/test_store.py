@@ -582,3 +582,26 @@ def test_a_hundred_thousand_records_are_read_in_half_a_minute(store: Store) -> N
     start = time.perf_counter()
     assert len(store.read().records) == 100_000
     assert time.perf_counter() - start < 30
+
+
+def test_how_cells_ended_is_what_their_records_say(store: Store) -> None:
+    write(store, [make_record(0), make_record(1, status="failed", versions={})])
+    torn = write(store, [make_record(2)], [make_record(3)])
+    torn.write_bytes(torn.read_bytes()[:-5])
+    contents, ends = store.read(), store.read_ends()
+    assert ends.by_key.keys() == contents.by_key.keys()
+    for key, (record,) in contents.by_key.items():
+        (end,) = ends.by_key[key]
+        assert (end.key, end.env, end.status) == (record.key, record.env, record.status)
+        assert end.versions == bool(record.versions)
+    assert (ends.torn, ends.conflicts, ends.missing) == (contents.torn, (), ())
+    write(store, [make_record(0, accuracy=0.2)])
+    assert store.read_ends().conflicts == store.read().conflicts != ()
+
+
+def test_a_line_that_is_no_record_s_has_no_end(store: Store) -> None:
+    store.folder.mkdir()
+    for value in ({"schema": 2}, {"schema": 1}, {**make_record(0).to_json(), "key": 3}):
+        (store.folder / "0.jsonl").write_bytes(encode_line(value))
+        with pytest.raises(MembenchError, match="another version of membench wrote it"):
+            store.read_ends()
