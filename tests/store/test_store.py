@@ -601,7 +601,8 @@ def test_how_cells_ended_is_what_their_records_say(store: Store) -> None:
 
 def test_a_line_that_is_no_record_s_has_no_end(store: Store) -> None:
     store.folder.mkdir()
-    for value in ({"schema": 2}, {"schema": 1}, {**make_record(0).to_json(), "key": 3}):
+    line = make_record(0).to_json()
+    for value in ({**line, "schema": 1}, {**line, "key": 3}, {"architecture": "a", "schema": 2}):
         (store.folder / "0.jsonl").write_bytes(encode_line(value))
         with pytest.raises(MembenchError, match="another version of membench wrote it"):
             store.read_ends()
