@@ -1,6 +1,6 @@
 """Measure how membench grows with cells, lanes, width and steps, and write it into the README.
 
-The README is that of this folder. `growth.py [--part cells|packs|engine|startup]`
+The README is that of this folder. `growth.py [--part cells|packs|ray|engine|startup]`
 measures one part; the figures of the others stay as they were.
 """
 
@@ -69,6 +69,17 @@ def packs(options: argparse.Namespace) -> Results:
     return {"packs": {**measured, "load": [min(load), max(load)]}}
 
 
+def ray(options: argparse.Namespace) -> Results:
+    """Measure what scheduling costs in a Ray cluster on this machine: the same stub packs."""
+    load = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory(prefix="mg", dir="/tmp") as folder:  # sockets are in it
+        place = Path(folder)
+        _packs("make", place, str(options.entries))
+        measured = {**_packs("ray", place, "2"), "machine": _machine()}
+        load.append(os.getloadavg()[0])
+    return {"ray": {**measured, "load": [min(load), max(load)]}}
+
+
 def engine(options: argparse.Namespace) -> Results:
     """Measure a step's cost by lanes and width, and a pack's by steps; one process a width."""
     lanes = {str(width): _child("lanes", str(width)) for width in options.widths}
@@ -91,6 +102,7 @@ def startup(options: argparse.Namespace) -> Results:
 PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {
     "cells": cells,
     "packs": packs,
+    "ray": ray,
     "engine": engine,
     "startup": startup,
 }
@@ -98,8 +110,12 @@ PARTS: dict[str, Callable[[argparse.Namespace], Results]] = {
 
 def _packs(action: str, folder: Path, *words: str) -> Results:
     """Run an action of `growth_packs.py` in its folder, and return what it measured."""
-    paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = {"MEMBENCH_CACHE": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
+    paths = [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        "GROWTH_FOLDER": str(folder),
+        "MEMBENCH_CACHE": str(folder / "cache"),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
     command = [sys.executable, str(HERE / "growth_packs.py"), action, str(folder), *words]
     done = subprocess.run(
         command,

@@ -1,8 +1,9 @@
 """Train stub packs of one cell each by `membench run`, whole and in shards: what scheduling costs.
 
 `python growth_packs.py make FOLDER ENTRIES`, then `python growth_packs.py run FOLDER WORKERS [I/N]`
-for each shard, then `python growth_packs.py merge FOLDER N`; the last line of `run` and `merge` is
-what was measured, as JSON. `growth.py` starts them.
+for each shard, then `python growth_packs.py merge FOLDER N`; `python growth_packs.py ray FOLDER
+WORKERS` is a run in a Ray cluster, which it starts and ends. The last line of each but `make` is
+what was measured, as JSON. `growth.py` starts them, with the folder in `GROWTH_FOLDER` too.
 
 All is that of a run but the step: planning, workers, durable writing, the second phase, the rows
 that get complete. A stub returns a committed record under another name. No page is written.
@@ -11,6 +12,7 @@ that get complete. A stub returns a committed record under another name. No page
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
@@ -23,6 +25,7 @@ from typing import Any
 
 import growth_world
 from growth_world import Size
+from support.ray_cluster import TestCluster
 
 from membench.cli import main
 from membench.commands import engines
@@ -32,8 +35,10 @@ from membench.commands import session
 from membench.commands import training
 from membench.engine.machine import describe_machine
 from membench.execution import pool
-from membench.execution import worker
+from membench.execution.ray_host import Report
+from membench.execution.ray_host import Task
 from membench.execution.summary import Summary
+from membench.execution.worker import worker_command
 from membench.planning import keys
 from membench.planning.packs import Pack
 from membench.records import Record
@@ -42,6 +47,8 @@ from membench.registry.registry import discover
 from membench.store.store import Store
 
 TEMPLATES = "templates.json"  #: "none" or "dropout", task, signal -> a committed record
+TRAINER = "growth_packs:train"
+CALLS = 2000  #: to an actor that has nothing to tell
 
 
 def make(folder: Path, entries: int) -> None:
@@ -62,8 +69,8 @@ def _template_name(cell: Any) -> str:
 
 @cache
 def _templates() -> dict[str, Record]:
-    """Read what stands in, in a worker, which works in the folder."""
-    lines = json.loads(Path(TEMPLATES).read_text())
+    """Read what stands in, in a worker, which may work in a folder of its own."""
+    lines = json.loads((Path(os.environ["GROWTH_FOLDER"]) / TEMPLATES).read_text())
     return {name: Record.from_json(line) for name, line in lines.items()}
 
 
@@ -105,27 +112,66 @@ def _env() -> str:
 
 def run(folder: Path, workers: str, shard: str = "") -> None:
     """Do `membench run`, whole or a shard, and print what its driver has spent on the packs."""
+    engines.worker_command = partial(worker_command, trainer=TRAINER)
+    out = folder / (f"shard-{shard.partition('/')[0]}" if shard else "whole")
+    _print(_run(out, workers, *(["--shard", shard] if shard else [])))
+
+
+def run_in_cluster(folder: Path, workers: str) -> None:
+    """Do `membench run --engine ray` in a cluster of nodes with a core each; print what it cost.
+
+    What a call costs the driver is printed too, of one that is answered at once: while it trains, a
+    worker is called once a second.
+    """
+    os.environ["MEMBENCH_CACHE"] = str(folder / "cache")
+    path = os.environ["PYTHONPATH"]
+    cluster = TestCluster(folder)
+    os.environ["PYTHONPATH"] = path  # of the nodes, whose workers import this file
+    cluster.have_nodes(int(workers))
+    engines.Task = partial(Task, trainer=TRAINER)
+    where = ["--engine", "ray", "--address", cluster.address]
+    measured = _run(folder / "cluster", workers, *where)
+    import ray  # as the tests' cluster has set it up
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    silent = ray.remote(num_cpus=0)(_Silent).remote()
+    ray.get(silent.exchange.remote(b"", False, 0.0))
+    before = _cpu_seconds()
+    for _ in range(CALLS):
+        ray.get(silent.exchange.remote(b"", False, 0.0), timeout=60)
+    measured["call_seconds"] = (_cpu_seconds() - before) / CALLS
+    ray.shutdown()
+    cluster.close()
+    _print(measured)
+
+
+class _Silent:
+    """An actor with the calls of a host, that has nothing to tell."""
+
+    def exchange(self, packs: bytes, end: bool, seconds: float) -> Report:
+        return Report(node="here")
+
+
+def _run(out: Path, workers: str, *words: str) -> dict[str, Any]:
+    """Do `membench run`; return what its driver has spent on the packs, and on all."""
     measured: dict[str, Any] = {}
 
-    def timed_packs(*words: Any, **more: Any) -> Summary:
+    def timed_packs(*given: Any, **named: Any) -> Summary:
         started, before = time.perf_counter(), _cpu_seconds()
-        # a worker with a trainer that is not the engine's reports no environment
-        summary = pool.run_packs(*words, **{**more, "environment": None})
+        summary = pool.run_packs(*given, **{**named, "environment": None})  # stubs report none
         measured["seconds"] = time.perf_counter() - started
         measured["driver_seconds"] = _cpu_seconds() - before
         measured["cells"] = summary.ok
         return summary
 
     training.run_packs = timed_packs
-    engines.worker_command = partial(worker.worker_command, trainer="growth_packs:train")
-    run_command.write_board = lambda *words, **more: None
+    run_command.write_board = lambda *given, **named: None
     keys.is_shipped = lambda path: True  # else each of the made-up files has workers of its own
-    out = folder / (f"shard-{shard.partition('/')[0]}" if shard else "whole")
-    words = ["run", "--all", "--suite", "growth", "--device", "cpu", "-n", workers, "-q"]
-    code = main([*words, "--out", str(out), *(["--shard", shard] if shard else [])])
+    options = ["--all", "--suite", "growth", "--device", "cpu", "-n", workers, "-q"]
+    code = main(["run", *options, "--out", str(out), *words])
     if code:
         raise SystemExit(code)
-    _print({**measured, "whole_seconds": time.perf_counter() - _STARTED})
+    return {**measured, "whole_seconds": time.perf_counter() - _STARTED}
 
 
 def merge(folder: Path, count: str) -> None:
@@ -161,4 +207,4 @@ if __name__ == "__main__":
     if action == "make":
         make(Path(place), int(rest[0]))
     else:
-        {"run": run, "merge": merge}[action](Path(place), *rest)
+        {"run": run, "ray": run_in_cluster, "merge": merge}[action](Path(place), *rest)

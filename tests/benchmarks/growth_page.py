@@ -21,6 +21,7 @@ Line = tuple[str, Sequence[float], Sequence[float]]  #: name, x, y
 ACTIONS = {"plan": "plan and scan", "merge": "merge", "report": "report", "status": "status"}
 _MANY = 10_000_000  #: cells
 _PACK_SECONDS = (1, 10, 60)
+_TYPICAL = 10  #: seconds of a pack
 _LANES_A_PACK = 15  #: of the suites
 _SUMMED = ("cells", "seconds", "driver_seconds")
 _CHANGES = {
@@ -34,6 +35,10 @@ _DRIVER = (
     "after each pack it looks at every row that waits and every program in the queue, 120 000 "
     "there: an index by cell, a heap; the plan, 1.2 GB then, is rewritten whole each minute"
 )
+_RAY_DRIVER = (
+    "one driver calls each worker once a second, has a thread and a pipe for each, and writes all "
+    "records: `--shard` with `--engine ray`, a driver a shard, or rarer calls"
+)
 _DISK = "more than git takes: records beside the repository, the plan and the page in it"
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B")
 _SIZE = (9.35, 5.6)  #: inches
@@ -41,19 +46,16 @@ _SIZE = (9.35, 5.6)  #: inches
 
 def page(results: Results) -> str:
     """Return the part of the README between the markers."""
-    sections = {
-        "cells": _cells,
-        "packs": _packs,
-        "lanes": _lanes,
-        "steps": _steps,
-        "startup": _startup,
-    }
     parts = [_HEAD]
-    for name, section in sections.items():
+    if "cells" in results:
+        parts.append(_cells(results["cells"]))
+    if {"packs", "ray"} <= results.keys():
+        parts.append(_packs(results["packs"], results["ray"]))
+        if "cells" in results:
+            parts.append(_reckoned(results["cells"], results["packs"], results["ray"]))
+    for name, section in {"lanes": _lanes, "steps": _steps, "startup": _startup}.items():
         if name in results:
             parts.append(section(results[name]))
-        if name == "packs" and {"cells", "packs"} <= results.keys():
-            parts.append(_reckoned(results["cells"], results["packs"]))
     parts.append(roofline())
     return "\n\n".join(parts)
 
@@ -81,7 +83,7 @@ def _cells(rows: list[Results]) -> str:
     return "\n\n".join([_CELLS + _machines(rows), table(header, lines, left=())])
 
 
-def _packs(measured: Results) -> str:
+def _packs(measured: Results, cluster: Results) -> str:
     local, shards, merge = measured["local"], measured["shards"], measured["merge"]
     together = {name: sum(shard[name] for shard in shards) for name in _SUMMED}
     together["megabytes"] = max(shard["megabytes"] for shard in shards)
@@ -91,6 +93,7 @@ def _packs(measured: Results) -> str:
         "one run": local,
         f"{len(shards)} shards, one after the other": together,
         "merge of the shards": merge,
+        "one run in a Ray cluster": cluster,
     }
     for name, run in runs.items():
         row = [name, f"{run['cells']:,}", f"{run['seconds']:.0f}"]
@@ -104,13 +107,26 @@ def _packs(measured: Results) -> str:
     )
     full = []
     for seconds in _PACK_SECONDS:
-        workers = float(f"{1000 * seconds / _driver_ms(local):.2g}")
-        full.append([f"{seconds}", f"{workers:,.0f}"])
-    header_full = ["seconds of a pack", "workers that fill a driver"]
+        here = seconds / (_driver_ms(local) / 1000)
+        there = seconds / _cluster_seconds(cluster, seconds)
+        full.append([f"{seconds}", *(f"{float(f'{n:.2g}'):,.0f}" for n in (here, there))])
+    header_full = ["seconds of a pack", "local workers that fill a driver", "in a Ray cluster"]
     low, high = measured["load"]
     head = _PACKS.format(low=low, high=high) + _machine(measured)
-    parts = [head, table(header, rows), remark, _SATURATION]
+    low, high = cluster["load"]
+    ray = _RAY.format(low=low, high=high, call=1000 * cluster["call_seconds"]) + _machine(cluster)
+    parts = [head, table(header, rows), remark, ray, _SATURATION]
     return "\n\n".join([*parts, table(header_full, full, left=())])
+
+
+def _cluster_seconds(cluster: Results, seconds: float) -> float:
+    """Return the seconds of a core that a driver spends on a pack in a cluster.
+
+    Args:
+        cluster: what was measured there.
+        seconds: that the pack takes; its worker is called once a second.
+    """
+    return _driver_ms(cluster) / 1000 + seconds * cluster["call_seconds"]
 
 
 def _driver_ms(run: Results) -> float:
@@ -118,7 +134,7 @@ def _driver_ms(run: Results) -> float:
     return 1000 * run["driver_seconds"] / run["cells"]
 
 
-def _reckoned(rows: list[Results], packs: Results) -> str:
+def _reckoned(rows: list[Results], packs: Results, cluster: Results) -> str:
     """Return the table of what 10 million cells would take, by the slope of the last two sizes."""
     before, last = rows[-2], rows[-1]
     cells = last["cells"]
@@ -135,6 +151,9 @@ def _reckoned(rows: list[Results], packs: Results) -> str:
     core = _driver_ms(packs["local"]) / 1000 / _LANES_A_PACK  # seconds a cell
     driver = [f"{core * cells:.0f} s of a core", f"{core * _MANY / 60:.0f} min of a core"]
     lines.append([f"driver, packs of {_LANES_A_PACK}", *driver, _DRIVER])
+    core = _cluster_seconds(cluster, _TYPICAL) / _LANES_A_PACK
+    driver = [f"{core * cells:.0f} s of a core", f"{core * _MANY / 60:.0f} min of a core"]
+    lines.append([f"the same in a Ray cluster, {_TYPICAL} s each", *driver, _RAY_DRIVER])
     size = packs["merge"]["bytes"] / packs["merge"]["cells"]
     disk = [f"{size * number / 1e9:.1f} GB" for number in (cells, _MANY)]
     lines.append(["records on disk", *disk, _DISK])
@@ -278,10 +297,18 @@ _PACKS_REMARK = """\
 A shard starts in {start:.0f} s (median; the same plan, cut) and trains the baseline too: here the \
 shards have {share:.0f}% more packs than the one run. Most of a driver's memory is torch's."""
 
+_RAY = """\
+In the cluster (`growth.py --part ray`; a head and two nodes of one core each, all on this \
+machine) there are fewer packs, since a run of 10,000 would take over four minutes. The load was \
+{low:.0f} to {high:.0f}. A call to a worker that has nothing to tell costs the driver {call:.2f} \
+ms of a core; one that trains is called once a second, whatever it has to tell."""
+
 _SATURATION = """\
-One driver is one thread. It is full where as many workers end packs as it can take: seconds of a \
-pack over its seconds a pack, reckoned, with all of a core to itself. A pack of `quick` takes some \
-10 s on a CPU. Beyond that, shards have drivers of their own."""
+One driver is one core: Python runs one of its threads at a time. It is full where as many workers \
+end packs as it can take: seconds of a pack over its seconds a pack, and in a cluster over those \
+of the calls too; reckoned, with all of a core to itself. Left out is a look at all workers when \
+one has news, 7 us for each, which all news share that came meanwhile. A pack of `quick` takes \
+some 10 s on a CPU. Beyond that, shards have drivers of their own, in one cluster too."""
 
 _RECKONED = """\
 ### Ten million cells
