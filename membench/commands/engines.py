@@ -95,13 +95,17 @@ class Engine(ABC):
 
     @abstractmethod
     def factory(
-        self, store: Store, on_notice: Callable[[str], object] = lambda text: None
+        self,
+        store: Store,
+        on_notice: Callable[[str], object] = lambda text: None,
+        any_kind: bool = False,
     ) -> WorkerFactory:
         """Return what starts the workers, whose records come into the store.
 
         Args:
             store: of the run.
             on_notice: called with what the user should know of the workers, one line.
+            any_kind: whether workers may be on another kind of machine than `machine`.
         """
 
     @abstractmethod
@@ -162,10 +166,13 @@ class LocalEngine(Engine):
         return matmul_trial.time_products(products)
 
     def factory(
-        self, store: Store, on_notice: Callable[[str], object] = lambda text: None
+        self,
+        store: Store,
+        on_notice: Callable[[str], object] = lambda text: None,
+        any_kind: bool = False,
     ) -> WorkerFactory:
         """Return what starts processes, which write the store themselves outside of a sandbox."""
-        del on_notice
+        del on_notice, any_kind
         options, on_cpu = self._options, self.machine.on_cpu
         gpus = () if on_cpu else self._gpus
         command = partial(
@@ -247,7 +254,10 @@ class RayEngine(Engine):
         return timings
 
     def factory(
-        self, store: Store, on_notice: Callable[[str], object] = lambda text: None
+        self,
+        store: Store,
+        on_notice: Callable[[str], object] = lambda text: None,
+        any_kind: bool = False,
     ) -> RayWorkers:
         """Return what starts actors, whose records this process stores."""
         options, on_cpu = self._options, self.machine.on_cpu
@@ -260,7 +270,7 @@ class RayEngine(Engine):
         )
         resources = dict(self._resources)
         accelerator = self._first[0].accelerator
-        if accelerator and not on_cpu:  # others would be other environments
+        if accelerator and not on_cpu and not any_kind:
             resources["accelerator_type"] = accelerator
         return RayWorkers(self._cluster, task, resources, store, on_notice)
 

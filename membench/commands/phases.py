@@ -73,6 +73,10 @@ class SecondPhase:
         """Tell whether strengths of a regularizer are still to be chosen somewhere."""
         return any(row.pair[1] == regularizer for row in self._waiting)
 
+    def leave(self, regularizer: str) -> None:
+        """Expect no more of a regularizer, which is trained in another environment."""
+        self._waiting = [row for row in self._waiting if row.pair[1] != regularizer]
+
     def plan(self, records: Iterable[Record] = ()) -> Plan:
         """Plan what can be planned after further records; a plan without cells if nothing can."""
         self._take(records)

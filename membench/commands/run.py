@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -67,6 +69,7 @@ from membench.store.store import Contents
 from membench.store.store import Store
 
 if TYPE_CHECKING:
+    from membench.engine.machine import Machine
     from membench.report import RowLine
 
 #: Seconds between two writings of the manifest while the second phase is planned, at least: that of
@@ -143,37 +146,141 @@ def _run(
         print(sentence, file=sys.stderr)
     if training.is_missing(plan.manifest.cells.values(), contents):
         engine.prepare(plan.suite.compiled)
-    precisions = _choose_precisions(options, engine, datasets, plan, store, contents)
+    planner = _Planner(options, engine, datasets, store, plan, contents, failed)
+    job = replace(planner.home(), observers=observers)
     strangers.close()  # what is trained needs them no more
-    environments = _environments(engine, plan, precisions)
-    earlier = store.manifests().get(plan.suite.name)
-    if options.probes and earlier and not options.fresh:
-        _refuse_probes_of_others(options, plan, earlier, contents, _hashes(environments))
-    plan = replace(plan, manifest=merge_manifest(earlier, plan, registry))
-    work = find_work(plan, contents, environments, alone=options.fresh, failed=failed)
-    manifest = _labelled(work.second.manifest, earlier, work, environments, alone=options.fresh)
-
-    def join(there: Manifest, mine: Manifest) -> Manifest:
-        joined = merge_manifest(there, replace(plan, manifest=mine), registry)
-        return replace(joined, envs=tuple(dict.fromkeys((*there.envs, *mine.envs))))
-
-    store.join_manifest(manifest, join)
-    follow_up = NotedFollowUp(work, lambda mine: store.join_manifest(mine, join), manifest)
-    experience = Experience.of_records(contents.records.values(), _hashes(environments))
-    job = _training_job(registry, work, environments, precisions, follow_up, experience)
-    job = replace(job, observers=observers)
     outcome = training.train_missing(job, store, options, engine)
     with held_signals():  # a second SIGTERM, as of Slurm, must not leave half of the pages
-        follow_up.note()
+        planner.note()
         if not outcome.summary.interrupted:
-            _finish(options, store, manifest.suite, observers)
+            _finish(options, store, plan.manifest.suite, observers)
     problems = report_problems(registry, plan)
     if outcome.failed_before:
         print(
             f"{outcome.failed_before} cells failed in an earlier run "
             "and count as the worst result: --lf tries them again"
         )
-    return SuiteRun(suite=manifest.suite, exit_code=outcome.exit_code(bool(problems)))
+    return SuiteRun(suite=plan.manifest.suite, exit_code=outcome.exit_code(bool(problems)))
+
+
+class _Planner:
+    """Plans what a run trains: in the environment that it is planned for, and in others.
+
+    Args:
+        options: of the command.
+        engine: trains the packs.
+        datasets: of the plan, with all plugins, and who asks strangers' ones.
+        store: of the results.
+        plan: of the first phase.
+        contents: of the store.
+        failed: ids of the cells that `--lf` tries again; None without it.
+    """
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        engine: Engine,
+        datasets: DatasetLoader,
+        store: Store,
+        plan: Plan,
+        contents: Contents,
+        failed: Collection[str] | None,
+    ) -> None:
+        self._options = options
+        self._engine = engine
+        self._registry = datasets.registry
+        self._strangers = datasets.strangers
+        self._store = store
+        self._plan = plan
+        self._contents = contents
+        self._failed = failed
+        self._earlier = store.manifests().get(plan.suite.name)
+        self._follow_ups: list[NotedFollowUp] = []
+
+    def home(self) -> TrainingJob:
+        """Return the job of the engine's machine.
+
+        `--lf` and `--fresh` are about this machine's records: nothing is trained elsewhere.
+        """
+        precisions = self._precisions(self._engine.machine, measure=True)
+        environments = _environments(self._engine.machine, self._plan, precisions)
+        options, earlier = self._options, self._earlier
+        if options.probes and earlier and not options.fresh:
+            own = _hashes(environments)
+            _refuse_probes_of_others(options, self._plan, earlier, self._contents, own)
+        job = self._job(environments, precisions)
+        if self._failed is not None or options.fresh:
+            return job
+        return replace(job, elsewhere=self.elsewhere)
+
+    def elsewhere(self, described: dict[str, Any]) -> TrainingJob:
+        """Return the job of another machine, by `Machine.to_json`. No trial can be made there."""
+        from membench.engine.machine import Machine
+
+        machine = Machine.from_json(described)
+        precisions = self._precisions(machine, measure=False)
+        return self._job(_environments(machine, self._plan, precisions), precisions)
+
+    def note(self) -> None:
+        """Keep what was planned in the store."""
+        for follow_up in self._follow_ups:
+            follow_up.note()
+
+    def _job(self, environments: Environments, precisions: Mapping[str, Choice]) -> TrainingJob:
+        alone, contents = self._options.fresh, self._contents
+        plan = replace(self._plan, manifest=self._merged)
+        work = find_work(plan, contents, environments, alone=alone, failed=self._failed)
+        manifest = _labelled(work.second.manifest, self._earlier, work, environments, alone=alone)
+        self._keep(manifest)
+        follow_up = NotedFollowUp(work, self._keep, manifest)
+        self._follow_ups.append(follow_up)
+        experience = Experience.of_records(contents.records.values(), _hashes(environments))
+        return _training_job(self._registry, work, environments, precisions, follow_up, experience)
+
+    @cached_property
+    def _merged(self) -> Manifest:
+        return merge_manifest(self._earlier, self._plan, self._registry)
+
+    def _keep(self, manifest: Manifest) -> None:
+        """Keep a manifest in the store, beside what other runs have planned meanwhile."""
+
+        def join(there: Manifest, mine: Manifest) -> Manifest:
+            joined = merge_manifest(there, replace(self._plan, manifest=mine), self._registry)
+            return replace(joined, envs=tuple(dict.fromkeys((*there.envs, *mine.envs))))
+
+        self._store.join_manifest(manifest, join)
+
+    def _precisions(self, machine: Machine, measure: bool) -> dict[str, Choice]:
+        """Choose the precision of the plan's tasks; none of tasks that are not compiled.
+
+        Args:
+            machine: of the workers.
+            measure: whether a trial may be made there.
+        """
+        plan = self._plan
+        if not plan.suite.compiled:
+            return {}
+        tasks: dict[str, Task] = {}
+        for cell in plan.cells:
+            if cell.task not in tasks:
+                tasks[cell.task] = Task(
+                    dataset=cell.dataset,
+                    architecture=cell.architecture,
+                    recipe=Recipe(**plan.manifest.recipes[cell.task]),
+                    registry=self._registry,
+                    strangers=self._strangers,
+                )
+            tasks[cell.task].keys.add(plan.manifest.cells[cell.id])
+        return choose_precisions(
+            tasks.values(),
+            self._store,
+            self._contents,
+            machine=machine,
+            time_products=self._engine.time_products,
+            accept_all=not self._options.fresh,
+            data_folder=self._options.data_dir,
+            measure=measure,
+        )
 
 
 def _finish(options: argparse.Namespace, store: Store, suite: str, observers: Observers) -> None:
@@ -255,6 +362,10 @@ class NotedFollowUp:
     def rows(self, pack: Pack) -> list[RowLine]:
         """Return the rows of the board that are complete since a pack has ended."""
         return self._rows.end(pack)
+
+    def leave(self, regularizer: str) -> None:
+        """Expect no more of a regularizer, which is trained in another environment."""
+        self._work.second.leave(regularizer)
 
     def packs(self, records: Sequence[Record]) -> list[Pack]:
         """Return the packs that follow from new records."""
@@ -361,12 +472,12 @@ def write_board(out: Path, suite: str, force: bool = False) -> None:
     console.print(Text(f"the whole board: {out / 'README.md'}"))
 
 
-def _environments(engine: Engine, plan: Plan, precisions: Mapping[str, Choice]) -> Environments:
-    """Return the environments of the workers, by task."""
+def _environments(machine: Machine, plan: Plan, precisions: Mapping[str, Choice]) -> Environments:
+    """Return the environments of the workers of a machine, by task."""
     environments = {}
     for task in plan.manifest.tasks:
         choice = precisions.get(task)
-        environments[task] = engine.machine.environments(
+        environments[task] = machine.environments(
             plan.suite.compiled, choice.precision if choice else ""
         )
     return environments
@@ -404,39 +515,6 @@ def _labelled(
     if earlier is not None and not work.tasks:
         commit = earlier.commit
     return replace(manifest, envs=tuple(came), alone=tuple(here) if alone else (), commit=commit)
-
-
-def _choose_precisions(
-    options: argparse.Namespace,
-    engine: Engine,
-    datasets: DatasetLoader,
-    plan: Plan,
-    store: Store,
-    contents: Contents,
-) -> dict[str, Choice]:
-    """Choose the precision of the plan's tasks; none of tasks that are not compiled."""
-    if not plan.suite.compiled:
-        return {}
-    tasks: dict[str, Task] = {}
-    for cell in plan.cells:
-        if cell.task not in tasks:
-            tasks[cell.task] = Task(
-                dataset=cell.dataset,
-                architecture=cell.architecture,
-                recipe=Recipe(**plan.manifest.recipes[cell.task]),
-                registry=datasets.registry,
-                strangers=datasets.strangers,
-            )
-        tasks[cell.task].keys.add(plan.manifest.cells[cell.id])
-    return choose_precisions(
-        tasks.values(),
-        store,
-        contents,
-        machine=engine.machine,
-        time_products=engine.time_products,
-        accept_all=not options.fresh,
-        data_folder=options.data_dir,
-    )
 
 
 def _training_job(
@@ -477,6 +555,7 @@ def _training_job(
         retry=work.retry,
         precisions=precisions,
         follow_up=follow_up,
+        envs=_hashes(environments),
         experience=experience,
     )
 

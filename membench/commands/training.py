@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -41,12 +42,15 @@ from membench.execution.display import print_summary
 from membench.execution.forecast import Expected
 from membench.execution.forecast import Experience
 from membench.execution.forecast import Forecast
+from membench.execution.pool import Elsewhere
 from membench.execution.pool import run_packs
 from membench.execution.protocol import Event
 from membench.execution.summary import Summary
 from membench.files import disk_errors
 from membench.planning.packs import Pack
+from membench.planning.packs import ProgramId
 from membench.planning.packs import merge_packs
+from membench.planning.plan import BASELINES
 from membench.records import Record
 from membench.records import digest
 from membench.store.store import MEASURED
@@ -73,6 +77,10 @@ class TrainingJob:
     #: by task, of its compiled cells; a task that is missing has the usual precision
     precisions: Mapping[str, Choice] = field(default_factory=dict)
     follow_up: FollowUp | None = None  #: what is planned while the packs are trained
+    envs: Collection[str] = ()  #: hashes of those whose records `follow_up` takes; () = all
+    #: description of a machine (`Machine.to_json`) -> the job of workers there, which are of
+    #: another environment; None: nothing is to be trained in another one
+    elsewhere: Callable[[Any], TrainingJob] | None = None
     #: of earlier runs, for the time that is left
     experience: Experience = field(default_factory=Experience)
     observers: Observers = field(default_factory=Observers)  #: are told what happens
@@ -90,6 +98,9 @@ class FollowUp(Protocol):
 
     def rows(self, pack: Pack) -> list[RowLine]:
         """Return the rows of the board that are complete since a pack has ended."""
+
+    def leave(self, regularizer: str) -> None:
+        """Expect no more of a regularizer, which is trained in another environment."""
 
 
 @dataclass(frozen=True)
@@ -270,10 +281,10 @@ def _train_packs(
         tell_cells(records)
         if job.follow_up is None:
             return []
-        further = _ready(job.follow_up.packs(records), job, engine)
+        further = jobs.follow_up(pack, records)
         untold.update(key for pack in further for key in pack.keys)
-        display.plan(further, job.follow_up.expected)
-        for finished in job.follow_up.rows(pack):
+        display.plan(further, jobs.expected)
+        for finished in jobs.rows(pack):
             display.print_row(finished.line)
             if finished.row is not None:
                 job.observers.tell("membench_row_finished", row=finished.row)
@@ -281,20 +292,28 @@ def _train_packs(
 
     forecast = Forecast(workers, job.experience)
     with Display(console, forecast, quiet=options.verbosity < 0) as display:
+        jobs = _Jobs(job, packs, engine, display)
         acknowledged = Acknowledged(display.on_event)
-        display.plan(packs, job.follow_up.expected if job.follow_up else Expected())
+
+        def on_event(event: Event) -> None:
+            jobs.note(event)
+            acknowledged.on_event(event)
+
+        display.plan(packs, jobs.expected)
         summary = run_packs(
             packs,
             store=store,
-            factory=engine.factory(store, display.print_notice),
+            factory=engine.factory(store, display.print_notice, any_kind=job.elsewhere is not None),
             workers=workers,
             time_limit=options.time_limit,
             environment=engine.environment,
-            on_event=acknowledged.on_event,
+            on_event=on_event,
             on_notice=display.print_notice,
             max_failures=options.maxfail,
             reused=reused,
             follow_up=follow_up,
+            elsewhere=jobs.open,
+            begun=_begun(job),
         )
     summary = replace(summary, damaged=acknowledged.check(store))
     print_summary(console, summary, options.verbosity)
@@ -302,6 +321,116 @@ def _train_packs(
         print_durations(console, summary, options.durations)
     job.observers.tell("membench_run_finished", summary=summary)
     return summary
+
+
+class _Jobs:
+    """The job of a run, and one for each further environment that workers turn out to have.
+
+    An entry is trained in one of them, where its first pack is; the pool sees to that.
+
+    Args:
+        home: the job of the environment that the run was planned for.
+        packs: of it, to begin with.
+        engine: as of `train_missing`.
+        display: is told what is to be trained, and what is not.
+    """
+
+    def __init__(
+        self, home: TrainingJob, packs: Sequence[Pack], engine: Engine, display: Display
+    ) -> None:
+        self._home = home
+        self._jobs = {"": home}  #: by the environment of their packs
+        self._packs: dict[str, Sequence[Pack]] = {"": packs}  #: those that each began with
+        self._engine = engine
+        self._display = display
+        self._bound: dict[str, str] = dict.fromkeys(_begun(home), "")  #: entry -> environment
+
+    def open(self, environment: Mapping[str, Any], machine: Any) -> Elsewhere:
+        """Plan what may be trained by workers of an environment that is new."""
+        if self._home.elsewhere is None or machine is None:
+            return Elsewhere()
+        job = self._home.elsewhere(machine)
+        label = digest(environment)
+        self._jobs[label] = job
+        packs = self._packs[label] = self._labelled(job.packs(_keys_to_leave(job)), label)
+        for entry in self._bound:
+            self._leave(entry, label)
+        begun = _begun(job)
+        for entry in begun:
+            self._bind(entry, label)
+        return Elsewhere(packs, begun)
+
+    def note(self, event: Event) -> None:
+        """Note where the first pack of an entry is trained."""
+        if event.kind == "started":
+            self._bind(event.pack.program[2], event.pack.environment)
+
+    def _bind(self, entry: str, label: str) -> None:
+        if entry in BASELINES or entry in self._bound:
+            return
+        is_first = label not in self._bound.values()
+        self._bound[entry] = label
+        for other in self._jobs:
+            if other != label:
+                self._leave(entry, other)
+        if label:
+            self._display.drop(_of_entries(self._packs[""], {entry}))
+            needed = {entry, *BASELINES} if is_first else {entry}
+            self._display.plan(_of_entries(self._packs[label], needed), self.expected)
+
+    def _leave(self, entry: str, label: str) -> None:
+        follow_up = self._jobs[label].follow_up
+        if follow_up is not None:
+            follow_up.leave(entry)
+
+    @property
+    def expected(self) -> Expected:
+        """What is to be expected beside the cells that were planned, where entries are trained."""
+        cells = 0
+        steps: dict[ProgramId, float] = defaultdict(float)
+        for label, job in self._jobs.items():
+            if job.follow_up is not None and (not label or label in self._bound.values()):
+                expected = job.follow_up.expected
+                cells += expected.cells
+                for program, count in expected.steps.items():
+                    steps[program] += count
+        return Expected(cells=cells, steps=steps)
+
+    def follow_up(self, pack: Pack, records: Sequence[Record]) -> list[Pack]:
+        """Return the packs that follow from new records, now that a pack has ended."""
+        further: list[Pack] = []
+        for label, job in self._jobs.items():
+            ended_here = label == pack.environment
+            if job.follow_up is None:
+                continue
+            own = []
+            for record in records:
+                # what a worker has died of names no environment
+                of_dead = ended_here and not record.versions
+                if record.env in job.envs or of_dead or not job.envs:
+                    own.append(record)
+            if own or ended_here:
+                further += self._labelled(job.follow_up.packs(own), label)
+        return further
+
+    def rows(self, pack: Pack) -> list[RowLine]:
+        """Return the rows of the board that are complete since a pack has ended."""
+        follow_up = self._jobs[pack.environment].follow_up
+        return [] if follow_up is None else follow_up.rows(pack)
+
+    def _labelled(self, packs: list[Pack], label: str) -> list[Pack]:
+        ready = _ready(packs, self._jobs[label], self._engine)
+        return [replace(pack, environment=label) for pack in ready]
+
+
+def _begun(job: TrainingJob) -> set[str]:
+    """Return the entries that have records of a job's environments."""
+    names = {record.regularizer for record in job.records.values() if record.env in job.envs}
+    return names - {*BASELINES}
+
+
+def _of_entries(packs: Iterable[Pack], names: Collection[str]) -> list[Pack]:
+    return [pack for pack in packs if pack.program[2] in names]
 
 
 class Acknowledged:

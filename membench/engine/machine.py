@@ -39,6 +39,15 @@ class Machine:
         """Whether its workers train on the CPU."""
         return self.device == "cpu"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Machine:
+        """Return the machine that `to_json` wrote."""
+        return cls(**value)
+
     def environments(self, compiled: bool, precision: str = "") -> list[Mapping[str, Any]]:
         """Return the environments that workers may write into records, the most likely one first.
 

@@ -114,6 +114,11 @@ class Meter:
         self.forecast.plan(packs)
         self.forecast.expect(expected)
 
+    def drop(self, packs: Sequence[Pack]) -> None:
+        """Take into account that planned packs are not to be trained."""
+        self.total -= sum(len(pack.cells) for pack in packs)
+        self.forecast.drop(packs)
+
     def update(self, event: Event, now: float) -> None:
         """Take an event into account."""
         self.forecast.update(event, now)
@@ -195,6 +200,10 @@ class Display:
         self._meter.plan(packs, expected)
         if self._bars:
             self._bars.update_all(self._meter, time.monotonic())
+
+    def drop(self, packs: Sequence[Pack]) -> None:
+        """Take into account that planned packs are not to be trained; `plan` shows it."""
+        self._meter.drop(packs)
 
     def print_row(self, line: RenderableType) -> None:
         """Print a row of the board that is complete, above the bars."""

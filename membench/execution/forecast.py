@@ -138,6 +138,12 @@ class Forecast:
             self._packs[_work(pack)] += 1
             self._steps[_work(pack)] += steps_of(pack)
 
+    def drop(self, packs: Iterable[Pack]) -> None:
+        """Leave out packs that were planned and are not to be trained."""
+        for pack in packs:
+            self._packs[_work(pack)] -= 1
+            self._steps[_work(pack)] -= steps_of(pack)
+
     def expect(self, expected: Expected) -> None:
         """Take into account what is to be expected beside the packs, in place of the last time."""
         self._expected = expected

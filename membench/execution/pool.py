@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from membench.execution.summary import RunRecorder
 from membench.execution.summary import Summary
 from membench.planning.packs import Pack
 from membench.planning.packs import ProgramId
+from membench.records import digest
 from membench.store.store import Store
 from membench.text import short
 
@@ -63,6 +65,8 @@ def run_packs(
     max_failures: int | None = None,
     reused: int = 0,
     follow_up: Callable[[Pack], Sequence[Pack]] = lambda pack: (),
+    elsewhere: Callable[[Mapping[str, Any], Any], Elsewhere] = lambda *new: Elsewhere(),
+    begun: Collection[str] = (),
 ) -> Summary:
     """Train all packs, and those that follow from them.
 
@@ -73,8 +77,12 @@ def run_packs(
         workers: how many at a time.
         time_limit: seconds that a pack may take to its first progress, compilation included, and
             from one progress to the next.
-        environment: that the workers must report when they are ready. One that reports another is
-            let go, and its slot stays empty: no row mixes two. None = whatever they report.
+        environment: that the packs were planned for, the home of the run. A worker that reports
+            another one is given packs of that one, or is let go, and its slot stays empty: no row
+            mixes two. None = whatever they report.
+        elsewhere: called once with each other environment that a worker reports, and with what it
+            says of its machine; gives what may be trained there.
+        begun: entries that have records of the run's environment: they stay in it.
         on_event: called with every event, in this thread.
         on_notice: called with what the user should know beside the packs, one line.
         retries_on_death: how often a pack is given to a further worker after one died of it.
@@ -92,8 +100,17 @@ def run_packs(
     """
     recorder = RunRecorder(store, on_event)
     limits = Limits(pack_seconds=time_limit, retries=retries_on_death, failures=max_failures)
-    crew = _Crew(factory=factory, size=workers, environment=environment, on_notice=on_notice)
-    pool = _Pool(packs, crew, limits, recorder, follow_up)
+    crew = _Crew(
+        factory=factory,
+        size=workers,
+        environment=environment,
+        elsewhere=elsewhere,
+        on_notice=on_notice,
+    )
+    queue = Queue(packs, home="" if environment is None else digest(environment))
+    for entry in begun:
+        queue.bind(entry, queue.home)
+    pool = _Pool(queue, crew, limits, recorder, follow_up)
     try:
         with deferred_signals() as signals:
             pool.run(signals)
@@ -104,6 +121,14 @@ def run_packs(
         recorder.close()
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What may be trained in an environment that is not the home of the run."""
+
+    packs: Sequence[Pack] = ()  #: those of entries that are at work in another one are left out
+    begun: Collection[str] = ()  #: entries that have records of it, and are to stay in it
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Crew:
     """Who works in a run: as `run_packs` was told."""
@@ -111,6 +136,7 @@ class _Crew:
     factory: WorkerFactory
     size: int
     environment: Mapping[str, Any] | None
+    elsewhere: Callable[[Mapping[str, Any], Any], Elsewhere]
     on_notice: Callable[[str], None]
 
 
@@ -127,6 +153,7 @@ class _Worker:
         #: What they do to it, to torch above all, must not reach other plugins' packs.
         self.foreign_files: frozenset[str] | None = None
         self.versions: dict[str, Any] = {}  #: its environment, once it has reported it
+        self.environment = ""  #: hash of that in which it is ready
         self._pack_seconds = float("inf")  #: its pack's limit, which progress starts anew
         self.done = 0.0  #: share of its pack that it has reported
         self._begun: tuple[float, float] | None = None  #: its first report: when, and what share
@@ -181,13 +208,14 @@ class _Pool:
 
     def __init__(
         self,
-        packs: Sequence[Pack],
+        queue: Queue,
         crew: _Crew,
         limits: Limits,
         recorder: RunRecorder,
         follow_up: Callable[[Pack], Sequence[Pack]],
     ) -> None:
-        self._queue = Queue(packs)
+        self._queue = queue
+        self._environments = {queue.home}  #: hashes of those that are known
         self._follow_up = follow_up
         self._crew = crew
         self._limits = limits
@@ -206,6 +234,7 @@ class _Pool:
         while self._unfinished() and not signals.seen and not self._too_many_failures():
             self._start_workers()
             self._dispatch()
+            self._check_that_it_goes_on()
             self._wait(signals)
             self._poll_all()
         if signals.seen:
@@ -255,7 +284,10 @@ class _Pool:
         factory = self._crew.factory
         if factory.loading():
             return
-        idle = len(self._workers) - len(self._running)
+        idle = 0  # those that no pack may be left for do not count
+        for slot, worker in self._workers.items():
+            useful = not worker.ready or self._queue.waits_for(worker.environment)
+            idle += slot not in self._running and useful
         needed = max(0, len(self._queue) - idle)
         taken = self._workers.keys() | self._closed_slots
         free_slots = [slot for slot in range(self._crew.size) if slot not in taken]
@@ -274,14 +306,30 @@ class _Pool:
             if not self._is_idle(slot, worker):
                 continue
             busy = [pack.program for pack in self._running.values()]
-            pack = self._queue.take(worker.compiled, busy, worker.foreign_files)
+            pack = self._queue.take(worker.compiled, busy, worker.foreign_files, worker.environment)
             if pack is not None:
                 self._running[slot] = pack
                 self._recorder.given(slot)
                 worker.submit(pack, self._limits.pack_seconds)
-            elif self._queue:
+            elif self._queue.waits_for(worker.environment):
                 worker.retired = True
                 worker.process.close_stdin()
+
+    def _check_that_it_goes_on(self) -> None:
+        """Check that there is, or comes, a worker for what waits.
+
+        Raises:
+            MembenchError: all workers are idle, and of other environments.
+        """
+        if self._running or len(self._workers) + len(self._closed_slots) < self._crew.size:
+            return
+        for worker in self._workers.values():
+            if not worker.ready or self._queue.waits_for(worker.environment):
+                return
+        raise MembenchError(
+            f"{len(self._queue)} packs are left for workers of an environment that none has any "
+            "more: the same command goes on once there is one"
+        )
 
     def _wait(self, signals: Interrupts, timeout: float = float("inf")) -> None:
         """Wait until there is something to do for a worker, a signal comes, or the time is over."""
@@ -327,25 +375,35 @@ class _Pool:
                 raise MembenchError(short(message["reason"]), ExitCode(message["code"]))
             if message["kind"] == "ready":
                 self._start_failures.clear()
-                self._check_environment(slot, worker, message.get("environment"))
+                self._check_environment(slot, worker, message)
             elif slot in self._running:
                 self._handle_message(slot, self._running[slot], message)
 
-    def _check_environment(
-        self, slot: int, worker: _Worker, environment: Mapping[str, Any] | None
-    ) -> None:
-        """Let a worker end whose records would be of another environment than the run's.
+    def _check_environment(self, slot: int, worker: _Worker, message: Mapping[str, Any]) -> None:
+        """Note a worker's environment; let one end that nothing can be trained in.
 
         Raises:
             MembenchError: no slot is left.
         """
-        expected = self._crew.environment
-        if expected is None or environment == expected:
+        expected, environment = self._crew.environment, message.get("environment") or {}
+        if expected is None:
+            return
+        worker.environment = digest(environment)
+        if worker.environment not in self._environments:
+            self._environments.add(worker.environment)
+            there = self._crew.elsewhere(environment, message.get("machine"))
+            self._queue.add(there.packs)
+            for entry in there.begun:
+                self._queue.bind(entry, worker.environment)
+        running = {pack.environment for pack in self._running.values()}
+        if environment == expected or worker.environment in running:
+            return
+        if self._queue.waits_for(worker.environment):
             return
         worker.retired = True
         worker.process.close_stdin()
         self._closed_slots.add(slot)
-        difference = _differences(environment or {}, expected)
+        difference = _differences(environment, expected)
         if difference not in self._told:
             self._told.add(difference)
             self._crew.on_notice(

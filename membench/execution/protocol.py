@@ -19,9 +19,10 @@ from membench.files import write_all
 from membench.planning.packs import Pack
 
 #: Kinds of message of a training worker. `ready`: it waits for a pack, in this `environment` as
-#: long as it compiles nothing. `started`, `progress` (with `done` in [0, 1]; 0 when all is
-#: compiled), `stored`, `raised`: about the pack that it was given; `stored` with `last`: it ends
-#: now and wants no other pack. `broken`: it cannot work at all, with a `reason` and an exit `code`.
+#: long as it compiles nothing, on this `machine`. `started`, `progress` (with `done` in [0, 1]; 0
+#: when all is compiled), `stored`, `raised`: about the pack that it was given; `stored` with
+#: `last`: it ends now and wants no other pack. `broken`: it cannot work at all, with a `reason` and
+#: an exit `code`.
 TRAINING_MESSAGES = ("ready", "started", "progress", "stored", "raised", "broken")
 #: Those of a worker that may not write the store: before `stored` comes a `record` for each cell,
 #: with the `line` that is to be stored.

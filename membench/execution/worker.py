@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         trainer = _load_trainer(options)
         with _open_writer(options) as writer:
-            send(options.fd, "ready", environment=trainer.environment)
+            send(options.fd, "ready", environment=trainer.environment, machine=trainer.machine)
             for line in pack_lines:
                 _train_pack(Pack.from_json(json.loads(line)), trainer, writer, options.fd)
                 if is_process_spoilt():
@@ -237,6 +237,7 @@ class PackTrainer:
     train: Callable[[Pack, Progress], list[Record]]
     versions: Callable[[Pack], dict[str, Any]]  #: the environment, before any record is made
     environment: dict[str, Any]  #: that of a pack that is not compiled
+    machine: dict[str, Any] | None = None  #: of `Machine.to_json`
 
 
 def _load_trainer(options: argparse.Namespace) -> PackTrainer:
@@ -255,6 +256,7 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
     from membench.engine.environment import configure_torch
     from membench.engine.environment import resolve_device
     from membench.engine.environment import worker_environment
+    from membench.engine.machine import describe_machine
     from membench.engine.process_state import ProcessState
     from membench.engine.train import train_pack
     from membench.registry.discovery import shipped_sources
@@ -288,6 +290,7 @@ def _load_trainer(options: argparse.Namespace) -> PackTrainer:
         train=train,
         versions=lambda pack: worker_environment(device, pack.compiled, pack.precision),
         environment=worker_environment(device, compiled=False),
+        machine=describe_machine(str(device)).to_json(),
     )
 
 

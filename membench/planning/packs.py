@@ -55,6 +55,8 @@ class Pack:
     precision: str = ""  #: torch's matmul precision that a run has chosen; "" = the usual one
     code: tuple[PluginCode, ...] = ()  #: of all plugins that the cells name, as planned
     arrays: str = ""  #: SHA-256 of the data set's arrays, as planned; "" = unknown
+    #: hash of the environment that its worker must report when it is ready; "" = that of the run
+    environment: str = ""
 
     @property
     def id(self) -> str:
@@ -93,6 +95,7 @@ class Pack:
             precision=line["precision"],
             code=tuple(PluginCode.from_json(code) for code in line["code"]),
             arrays=line["arrays"],
+            environment=line["environment"],
         )
 
 

@@ -69,6 +69,8 @@ def test_a_cluster_with_gpus_is_asked_for_one_a_worker_of_the_kind_of_the_first(
     factory = gpu.factory(Store(tmp_path / "records"))
     assert factory._resources == {"num_gpus": 1, "accelerator_type": "H100"}
     assert (factory._task.device, factory._task.gpu_workers) == ("cuda", 8)
+    mixed = gpu.factory(Store(tmp_path / "records"), any_kind=True)
+    assert mixed._resources == {"num_gpus": 1}
     assert cluster.asked == [("describe_machine", {"num_gpus": 1}, None)]  # once
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from support.plans import registry
+from support.trainers import make_pack
+from support.trainers import make_records
 
 from membench.api import Recipe
 from membench.api import Split
@@ -23,6 +25,7 @@ from membench.commands.training import TrainingJob
 from membench.engine.machine import Machine
 from membench.execution.forecast import Expected
 from membench.execution.forkserver import ForkServer
+from membench.execution.protocol import Event
 from membench.execution.summary import Summary
 from membench.planning.packs import Pack
 from membench.planning.study_plan import ArmPlan
@@ -151,9 +154,15 @@ class Confirming:
 
     def __init__(self, packs: list[Pack]) -> None:
         self.expected = Expected(cells=30)
+        self.told: list[str] = []  #: environments of the records that it was given
+        self.left: list[str] = []  #: entries that are trained elsewhere
         self._packs = packs
 
+    def leave(self, regularizer: str) -> None:
+        self.left.append(regularizer)
+
     def packs(self, records: Sequence[Record]) -> list[Pack]:
+        self.told += [record.env for record in records]
         packs, self._packs, self.expected = self._packs, [], Expected()
         return packs
 
@@ -178,6 +187,46 @@ def test_packs_that_follow_are_given_to_the_pool_as_wide_and_as_precise_as_the_o
     assert {pack.precision for pack in followed} == {"highest"}
     assert given["follow_up"](followed[0]) == []
     assert f"a row: {followed[0].id}" in capsys.readouterr().out
+
+
+def test_another_kind_of_workers_has_a_job_of_its_own_that_sees_its_own_records(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    store = Store(tmp_path / "records")
+    entries = [make_pack("mine"), make_pack("theirs")]
+    here, there = Confirming([]), Confirming([make_pack("theirs", 5)])
+    job = replace(
+        training_job(study_job(num_seeds=3), {"device": "H100", "torch": "2"}),
+        packs=lambda done: [pack for pack in entries if not done.issuperset(pack.keys)],
+        follow_up=here,
+        envs=["h"],
+    )
+    stored = {record.key: replace(record, env="a") for record in make_records(entries[1])}
+    machines: list[object] = []
+
+    def elsewhere(machine: object) -> TrainingJob:
+        machines.append(machine)
+        return replace(job, follow_up=there, envs=["a"], records=stored)
+
+    job = replace(job, elsewhere=elsewhere)
+    training.train_missing(job, store, OPTIONS, OfMachine("cuda", ("0",)))
+    new = given["elsewhere"]({"device": "A100"}, {"a": "machine"})
+    assert (machines, new.begun) == ([{"a": "machine"}], {"theirs"})
+    label = digest({"device": "A100"})
+    assert [(pack.program[2], pack.environment) for pack in new.packs] == [("mine", label)]
+    assert (here.left, there.left) == (["theirs"], [])
+    given["on_event"](Event(kind="started", worker=0, pack=entries[0]))
+    assert there.left == ["mine"]
+
+    ended = make_pack("theirs", 4)
+    dead = replace(make_records(make_pack("mine", 7))[0], env="", versions={})
+    records = [replace(record, versions={"torch": "2"}) for record in make_records(ended)]
+    with store.writer() as writer:
+        writer.append([replace(record, env="a") for record in records])
+        writer.append([replace(records[0], env="h"), dead])
+    (further,) = given["follow_up"](replace(ended, environment=label))
+    assert (further.program[2], further.environment) == ("theirs", label)
+    assert (here.told, there.told) == (["h"], ["a", "a", ""])
 
 
 @pytest.mark.parametrize(("is_compiled", "precision"), [(True, "highest"), (False, "")])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,13 @@ from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution import pool
 from membench.execution.local import visible_gpus
+from membench.execution.pool import Elsewhere
 from membench.execution.pool import run_packs
 from membench.execution.protocol import Event
 from membench.execution.summary import Summary
 from membench.execution.worker import worker_command
 from membench.planning.packs import Pack
+from membench.records import digest
 from membench.store.store import Store
 
 LOST = End(reason="its node is gone", host_lost=True)
@@ -104,6 +108,72 @@ def test_workers_with_another_card_train_nothing_and_their_kind_is_named_once(st
         "worker 1 is not used, nor are others like it, since no row mixes environments: "
         "device is A100 there, H100 in this run"
     ]
+
+
+HOME = {"device": "H100", "torch": "2"}
+
+
+def elsewhere(*names: str) -> Callable[..., Elsewhere]:
+    """Give packs of these entries, and of the baseline, to the first environment that is new."""
+    given: list[str] = []
+
+    def open_it(environment: dict[str, str], machine: object) -> Elsewhere:
+        given.append(environment["device"])
+        if len(given) > 1:
+            return Elsewhere()
+        packs = [make_pack(name, index) for name in ("none", *names) for index in range(3)]
+        return Elsewhere([replace(pack, environment=digest(environment)) for pack in packs])
+
+    return open_it
+
+
+def test_two_kinds_of_workers_train_an_entry_each_and_both_the_baseline(store: Store) -> None:
+    """A third kind comes too late; the worker of one dies, and what replaces it goes on."""
+    greetings = {0: ready("H100"), 1: ready("A100"), 2: ready("B200")}
+    deaths = [[End(reason="killed")]]
+
+    def script(worker: StubWorker, pack: Pack) -> Sequence[Message | End]:
+        return deaths.pop() if pack.environment and deaths else stored(worker, pack)
+
+    factory = StubWorkers(greetings=greetings, script=script)
+    notices: list[str] = []
+    names = ("none", "mine", "theirs")
+    packs = [make_pack(name, index) for name in names for index in range(3)]
+    summary = run(
+        store,
+        factory,
+        *packs,
+        workers=3,
+        environment=HOME,
+        on_notice=notices.append,
+        elsewhere=elsewhere("mine", "theirs"),
+    )
+    assert summary.ok == 2 * 3 * 4  # cells, packs, two baselines and two entries
+    by_kind: dict[int, set[str]] = {0: set(), 1: set(), 2: set()}
+    for slot, worker in factory.started:
+        by_kind[slot] |= {pack.split("/")[2].partition("[")[0] for pack in worker.packs}
+    assert by_kind[0] & by_kind[1] == {"none"} and by_kind[0] | by_kind[1] == {*names}
+    assert not by_kind[2]
+    assert [slot for slot, _ in factory.started] == [0, 1, 2, 1]
+    (notice,) = notices
+    assert "worker 2 is not used" in notice
+
+
+def test_a_run_ends_where_no_worker_is_left_for_what_waits(store: Store) -> None:
+    """The entry has records of a kind of machine that is gone."""
+    factory = StubWorkers(greetings={0: ready("A100"), 1: ready("A100")})
+    packs = [make_pack("mine"), make_pack("theirs")]
+    options = {"environment": HOME, "elsewhere": elsewhere("mine", "theirs"), "begun": ["mine"]}
+    with pytest.raises(MembenchError, match=r"1 packs are left .* that none has any more"):
+        run(store, factory, *packs, **options)
+
+
+def test_entries_that_have_records_here_are_not_trained_elsewhere(store: Store) -> None:
+    factory = StubWorkers(greetings={0: ready("A100"), 1: ready("H100")})
+    packs = [make_pack("mine", index) for index in range(3)]
+    options = {"environment": HOME, "elsewhere": elsewhere("mine"), "begun": ["mine"]}
+    assert run(store, factory, *packs, **options).ok == 6
+    assert [worker.packs != [] for _, worker in factory.started] == [False, True]
 
 
 def test_the_run_ends_where_no_worker_has_its_environment(store: Store) -> None:

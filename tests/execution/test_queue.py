@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,63 @@ def test_an_unshared_program_comes_before_a_larger_shared_one() -> None:
     queue = Queue([*program("theirs", 9, 9, 9), *program("small", 1)])
     theirs = make_pack("theirs").program
     assert [taken(queue, set(), [theirs])[0] for _ in range(2)] == ["small", "theirs"]
+
+
+def in_environment(packs: list[Pack], environment: str) -> list[Pack]:
+    return [replace(pack, environment=environment) for pack in packs]
+
+
+def names_taken(queue: Queue, environment: str) -> list[str]:
+    """Take all that a worker of an environment can have."""
+    packs = iter(lambda: queue.take((), (), environment=environment), None)
+    return [pack.program[2] for pack in packs]
+
+
+def two_kinds(*names: str) -> Queue:
+    """Packs of the baseline and of entries, for the home "h" and for "e" elsewhere."""
+    packs = [make_pack(name, index) for name in ("none", *names) for index in (0, 1)]
+    queue = Queue(packs, home="h")
+    queue.add(in_environment(packs, "e"))
+    return queue
+
+
+def test_an_entry_is_trained_in_the_environment_of_its_first_pack_and_in_no_other() -> None:
+    queue = two_kinds("mine", "theirs")
+    first = queue.take((), (), environment="e")
+    assert first.environment == "e" and first.program[2] in ("mine", "theirs")
+    (other,) = {"mine", "theirs"} - {first.program[2]}
+    queue.add([make_pack(first.program[2], 2)])  # of the second phase, planned at home too soon
+    assert names_taken(queue, "h") == ["none", "none", other, other]
+    assert names_taken(queue, "e") == ["none", "none", first.program[2]]
+    assert len(queue) == 0
+
+
+def test_a_baseline_is_trained_elsewhere_only_where_an_entry_is() -> None:
+    queue = two_kinds("mine")
+    assert queue.take((), (), environment="e").program[2] == "mine"  # and not `none`
+    queue = two_kinds("mine")
+    assert names_taken(queue, "h") == ["none", "none", "mine", "mine"]
+    assert not queue.waits_for("e") and len(queue) == 0
+    queue = two_kinds("mine")
+    assert names_taken(queue, "e") == ["mine", "none", "none", "mine"]
+    assert not queue.waits_for("h") and len(queue) == 0
+    alone = Queue([make_pack("none")], home="h")
+    assert names_taken(alone, "h") == ["none"]
+
+
+def test_an_entry_with_records_stays_in_their_environment() -> None:
+    queue = two_kinds("mine", "theirs")
+    queue.bind("mine", "e")
+    queue.bind("mine", "h")
+    assert names_taken(queue, "h") == ["none", "none", "theirs", "theirs"]
+    assert names_taken(queue, "e") == ["none", "none", "mine", "mine"]
+
+
+def test_a_pack_that_is_put_back_waits_for_its_environment() -> None:
+    queue = two_kinds("mine")
+    queue.put_back(queue.take((), (), environment="e"))
+    assert names_taken(queue, "h") == []
+    assert queue.waits_for("e") and len(queue) == 4
 
 
 def test_the_plain_network_comes_first_and_a_second_worker_leaves_it_to_the_first() -> None:

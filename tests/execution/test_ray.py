@@ -31,6 +31,7 @@ from support.ray_cluster import raylet
 from support.ray_cluster import survivors
 from support.trainers import make_pack
 
+from membench.scoring import complete_pairs
 from membench.store.store import Store
 
 # not `importorskip`: the modes of Ray are those of its first import, and the cluster sets them
@@ -423,6 +424,31 @@ def test_a_node_with_other_data_stores_nothing_of_them(
     assert (done.returncode, records) == (1, [])
     what = "is not the one that was planned" if there == "other" else "is missing: .*was there when"
     assert re.search(f"node .*: data set 'mine' {what}", done.stderr), done.stderr
+
+
+def test_nodes_of_two_kinds_train_entries_of_their_own_and_no_row_mixes_them(
+    cluster: TestCluster, tmp_path: Path, eager: list[str]
+) -> None:
+    for folder in (tmp_path / "data", cluster.folder / "data"):
+        write_arrays(folder, seed=0)
+    cluster.remove(cluster.nodes[-1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MKL_CBWR", "COMPATIBLE")  # another environment
+        cluster.have_nodes(2)
+    names = ("shrinking", "mixup", "input-noise", "label-smoothing", "weight-decay", "dropout")
+    words = [*eager, "-k", " or ".join(names), "--address", cluster.address, "--out", "out"]
+    done = membench(tmp_path, *words, MEMBENCH_DATA=str(tmp_path / "data"))
+    cluster.remove(cluster.nodes[-1])
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    kinds: dict[str, set[str]] = {}
+    for record in measured(tmp_path / "out" / "records"):
+        kinds.setdefault(record["regularizer"], set()).add(record["env"])
+    assert all(len(kinds[name]) == 1 for name in names)
+    both = {env for name in names for env in kinds[name]}
+    assert len(both) == 2 and kinds["none"] == kinds["low-lr"] == both
+    store = Store(tmp_path / "out" / "records")
+    complete = complete_pairs(store.manifests()["pair"], store.read().records.values())
+    assert {len(complete["mine/small-mlp", name]) for name in names} == {1}
 
 
 def test_a_node_without_a_plugin_s_package_stores_nothing_of_it(
