@@ -353,11 +353,19 @@ def test_the_run_ends_when_workers_cannot_write_the_store(
 def test_a_full_disk_ends_the_run_and_keeps_stored_records(
     run: Callable[..., Summary], store: Store
 ) -> None:
+    packs = [make_pack(epochs=3), make_pack("fill-the-disk", epochs=2), make_pack("hang")]
+    acknowledged: list[str] = []
+
+    def note(event: Event) -> None:
+        if event.kind == "stored":
+            acknowledged.append(event.pack.program[2])
+
     with pytest.raises(
         MembenchError, match="File too large; all that was stored before is intact"
     ) as caught:
-        run(make_pack(epochs=3), make_pack("fill-the-disk", epochs=2), make_pack("hang"), workers=1)
+        run(*packs, workers=1, on_event=note)
     assert caught.value.code is ExitCode.DISK
+    assert acknowledged == ["good"]
     assert statuses(store) == {"good ok": 2}
 
 

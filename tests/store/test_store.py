@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import fields
 from dataclasses import replace
 from itertools import chain
@@ -25,10 +26,12 @@ from support.stored_records import make_record
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.files import host_name
 from membench.records import Entry
 from membench.records import Manifest
 from membench.records import Record
 from membench.records import digest
+from membench.store import store as store_module
 from membench.store.shards import decode
 from membench.store.shards import encode
 from membench.store.shards import encode_line
@@ -330,6 +333,28 @@ def test_a_writer_takes_another_shard_if_a_merge_took_its_empty_one(
     monkeypatch.setattr(fcntl, "flock", merge_first)
     path = write(store, [make_record(0)])
     assert path.exists() and len(store.read().records) == 1
+
+
+def test_a_shard_that_has_grown_since_the_merge_read_it_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its writer had not locked it when the merge began, and has ended by now."""
+    write(store, [make_record(0)])
+    late = store.shards / f"{host_name()}-1-late.jsonl"
+    late.touch()
+    real = store_module.deduplicate
+
+    def write_meanwhile(records: Iterable[Record]) -> list[Record]:
+        kept = real(records)
+        late.write_bytes(encode(make_record(1)) + encode_line({"commit": 1}))
+        return kept
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "deduplicate", write_meanwhile)
+        assert store.merge() == 1
+    assert late.exists()
+    assert store.merge() == 1
+    assert sorted(record.seed for record in store.read().records.values()) == [0, 1]
 
 
 class Killed(BaseException):
