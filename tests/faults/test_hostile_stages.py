@@ -61,7 +61,7 @@ IN_STAGE = {
     "exhausts": Misdeed(
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20)); bytes(1 << 33)",
         "failed",
-        "MemoryError",
+        "MemoryError|can't allocate memory",
     ),
     "sleeps": Misdeed("time.sleep(999)", "timeout", TIMEOUT),
     "spins": Misdeed("exec('while True: pass')", "timeout", TIMEOUT),
@@ -76,7 +76,9 @@ IN_STAGE = {
     "halves-relu": Misdeed(
         "torch.nn.functional.relu = lambda x, *o: x / 2", "failed", "changes torch.nn.functional"
     ),
-    "is-double": Misdeed("torch.set_default_dtype(torch.float64)", "failed", "default dtype"),
+    "is-double": Misdeed(
+        "torch.set_default_dtype(torch.float64)", "failed", "default dtype|Double"
+    ),
     "threads": Misdeed("torch.set_num_threads(2)", "failed", "number of threads"),
     "moves": Misdeed("os.chdir('/')", "failed", "the working folder"),
     "is-lost": Misdeed("return {n: w * float('nan') for n, w in params.items()}", "diverged"),
@@ -90,7 +92,9 @@ AT_IMPORT = {
     "imports-relu": Misdeed(
         "torch.nn.functional.relu = lambda x, *o: x / 2", "failed", "changes torch.nn.functional"
     ),
-    "imports-double": Misdeed("torch.set_default_dtype(torch.float64)", "failed", "default dtype"),
+    "imports-double": Misdeed(
+        "torch.set_default_dtype(torch.float64)", "failed", "default dtype|Double"
+    ),
     "imports-threads": Misdeed("torch.set_num_threads(2)", "failed", "number of threads"),
     "imports-no-grad": Misdeed("torch.set_grad_enabled(False)", "failed", "grad mode"),
     "imports-add": Misdeed(
