@@ -96,7 +96,7 @@ AT_IMPORT = {
         "torch.set_default_dtype(torch.float64)", "failed", "default dtype|Double"
     ),
     "imports-threads": Misdeed("torch.set_num_threads(2)", "failed", "number of threads"),
-    "imports-no-grad": Misdeed("torch.set_grad_enabled(False)", "failed", "grad mode"),
+    "imports-no-grad": Misdeed("torch.set_grad_enabled(False)", "failed", "require grad"),
     "imports-add": Misdeed(
         "torch.Tensor.add = lambda self, *o, **m: self", "failed", r"changes torch.Tensor.add"
     ),
