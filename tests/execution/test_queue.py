@@ -240,7 +240,7 @@ def test_a_workers_command_names_plugins_device_and_data(tmp_path: Path) -> None
     command = worker_command(tmp_path, device="cuda", plugins=["a.py", "b"])
     assert (
         " ".join(command[1:])
-        == f"-m membench.execution.worker --out {tmp_path} --device cuda --plugin a.py --plugin b"
+        == f"-m membench.execution.worker --device cuda --out {tmp_path} --plugin a.py --plugin b"
     )
     assert worker_command(tmp_path, data=Path("/sets"))[-2:] == ["--data-dir", "/sets"]
 
