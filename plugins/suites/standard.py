@@ -20,8 +20,13 @@ STANDARD = Suite(
         "cifar10": Split(test=10000, train=45000, validation=5000),
     },
     width=35,
+    # Measured with a plain loop on one development seed, Fashion-MNIST, SGD with momentum .9: the
+    # mlp has learned .75 of 50 000 random labels after 260 epochs (rate .1, batches of 500), so
+    # that it is to be calibrated too, or made wider.
     uncalibrated={
-        "cifar10": "no recipe has been calibrated for it: its networks may fail the validity gate"
+        "cifar10": "no recipe has been calibrated for it: its networks may fail the validity gate",
+        "cnn": "its 80 000 weights learn .35 of 50 000 random labels in 75 epochs and then no "
+        "more: it fails the validity gate, which asks for .99",
     },
 )
 

@@ -74,7 +74,7 @@ def test_a_run_needs_the_data(cli: Cli, tmp_path: Path) -> None:
         "run", "--all", "--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path)
     )
     assert (code, out) == (4, "")
-    assert err.startswith("membench: data set 'cifar10' is missing: ")
+    assert err.splitlines()[-1].startswith("membench: data set 'cifar10' is missing: ")
 
 
 def test_full_sets_are_used_up_and_batches_leave_no_rest() -> None:
