@@ -358,6 +358,11 @@ def membench(folder: Path, *words: str, **variables: str) -> subprocess.Complete
     )
 
 
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines on stderr, but that the cluster is busy, as it is where the machine is."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("waiting until")]
+
+
 def measured(records: Path) -> list[dict[str, object]]:
     """All fields of all records but when and on what they were made."""
     found = [record.to_json() for record in Store(records).read().records.values()]
@@ -381,7 +386,7 @@ def test_one_plan_gives_the_same_records_and_the_same_board_here_and_in_a_cluste
         shutil.copy(decisions, tmp_path / "there" / "records")
     in_cluster = ["--engine", "ray", "--address", cluster.address]
     there = membench(tmp_path, *words, "--out", "there", *in_cluster)
-    assert (there.returncode, there.stderr) == (0, here.stderr)
+    assert (there.returncode, complaints(there)) == (0, complaints(here))
     records = measured(tmp_path / "here" / "records")
     assert records == measured(tmp_path / "there" / "records")
     assert {record["versions"]["compiled"] for record in records} == {True}
@@ -439,7 +444,7 @@ def test_nodes_of_two_kinds_train_entries_of_their_own_and_no_row_mixes_them(
     words = [*eager, "-k", " or ".join(names), "--address", cluster.address, "--out", "out"]
     done = membench(tmp_path, *words, MEMBENCH_DATA=str(tmp_path / "data"))
     cluster.remove(cluster.nodes[-1])
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert (done.returncode, complaints(done)) == (0, [])
     kinds: dict[str, set[str]] = {}
     for record in measured(tmp_path / "out" / "records"):
         kinds.setdefault(record["regularizer"], set()).add(record["env"])
