@@ -36,7 +36,7 @@ def two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
             dispatch(pool)
 
     monkeypatch.setattr(LocalEngine, "prepare", lambda engine, compiled: None)  # none is forked
-    monkeypatch.setattr(LocalWorkers, "_environ", environ)
+    monkeypatch.setattr(LocalWorkers, "environ_of", environ)
     monkeypatch.setattr(_Pool, "_dispatch", dispatch_to_both)
 
 
