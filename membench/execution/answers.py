@@ -133,8 +133,10 @@ def _answer(question: Callable[..., Any], arguments: dict[str, Any]) -> dict[str
 
 
 def main(message_fd: int) -> None:
-    """Answer until the input ends."""
+    """Answer until the input ends, in a process of its own or in a fork of the command's."""
     os.set_inheritable(message_fd, False)
+    if "torch" in sys.modules:  # a fork has no other threads, which torch would wait for
+        sys.modules["torch"].set_num_threads(1)
     questions = os.fdopen(os.dup(0), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)

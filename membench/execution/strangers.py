@@ -25,7 +25,7 @@ from membench.api import Recipe
 from membench.api import Split
 from membench.errors import ExitCode
 from membench.errors import MembenchError
-from membench.execution.answers import ANSWER_MESSAGES
+from membench.execution import answers
 from membench.execution.process import ChildProcess
 from membench.execution.process import wait_for_news
 from membench.execution.sandbox import Sandbox
@@ -230,6 +230,17 @@ class StrangersApart:
         return _value(answer)
 
     def _start(self, sources: Sequence[PluginSource], files: Sequence[str]) -> ChildProcess:
+        if self._sandbox is None and "torch" in sys.modules:  # it takes a child seconds to import
+            child = ChildProcess.fork(
+                answers.main, message_kinds=answers.ANSWER_MESSAGES, time_limit=ANSWER_SECONDS
+            )
+        else:
+            child = self._spawn(sources, files)
+        said = [{**asdict(source), "path": str(source.path)} for source in sources]
+        child.send(json.dumps(said).encode() + b"\n")
+        return child
+
+    def _spawn(self, sources: Sequence[PluginSource], files: Sequence[str]) -> ChildProcess:
         program = [sys.executable, "-m", "membench.execution.answers"]
         environ: Mapping[str, str] = dict(os.environ)
         if self._sandbox is not None:
@@ -241,12 +252,12 @@ class StrangersApart:
                 return words
             return self._sandbox.command(words, sources, files)
 
-        child = ChildProcess.spawn(
-            command, environ=environ, message_kinds=ANSWER_MESSAGES, time_limit=ANSWER_SECONDS
+        return ChildProcess.spawn(
+            command,
+            environ=environ,
+            message_kinds=answers.ANSWER_MESSAGES,
+            time_limit=ANSWER_SECONDS,
         )
-        said = [{**asdict(source), "path": str(source.path)} for source in sources]
-        child.send(json.dumps(said).encode() + b"\n")
-        return child
 
 
 def _wait_for_answer(child: ChildProcess) -> dict[str, Any] | None:
