@@ -91,6 +91,7 @@ VERSIONS = {"device": "cpu made-up", "precision": "highest", "threads": 1, "torc
 TRAIN, TEST, WRONG = 60, 100, 20  #: examples, of which so many labels are wrong in mixed@p
 RUN = ["run", "--suite", "soak", "--device", "cpu", "-n", "2"]
 ALL = [*RUN, "--all"]
+FEWER = "would be replaced by a page with"  #: what a run says that leaves a fuller page alone
 END_SECONDS = 300.0  #: for a driver to end, on a busy machine
 ALONE_SECONDS = 30.0  #: for the processes of a killed driver to end, on a busy machine
 
@@ -276,8 +277,13 @@ class Soak:
         return Driver(pid, words, output)
 
     def wait(self, driver: Driver, codes: set[int]) -> None:
-        """Wait for a driver, and check its exit code, a negative one for a signal."""
+        """Wait for a driver, and check its exit code, a negative one for a signal.
+
+        A run of a part may find that rows of edited plugins are missing, and leaves the page alone.
+        """
         code = driver.wait()
+        if code == ExitCode.USAGE and "-k" in driver.words and FEWER in driver.output.read_text():
+            code = ExitCode.OK
         self.say(f"    {driver.words[0]}: {code}")
         if code not in codes:
             raise AssertionError(
