@@ -298,10 +298,10 @@ A shard starts in {start:.0f} s (median; the same plan, cut) and trains the base
 shards have {share:.0f}% more packs than the one run. Most of a driver's memory is torch's."""
 
 _RAY = """\
-In the cluster (`growth.py --part ray`; a head and two nodes of one core each, all on this \
-machine) there are fewer packs, since a run of 10,000 would take over four minutes. The load was \
-{low:.0f} to {high:.0f}. A call to a worker that has nothing to tell costs the driver {call:.2f} \
-ms of a core; one that trains is called once a second, whatever it has to tell."""
+The cluster (`growth.py --part ray`) has a head and two nodes of one core each, all on one \
+machine. The load was {low:.0f} to {high:.0f}. A call to a worker that has nothing to tell costs \
+the driver {call:.2f} ms of a core; one that trains is called once a second, whatever it has to \
+tell."""
 
 _SATURATION = """\
 One driver is one core: Python runs one of its threads at a time. It is full where as many workers \
