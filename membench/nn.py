@@ -239,7 +239,7 @@ def materialize(x: Tensor) -> Tensor:
     operations and 40 s for dropout.
     """
     # Whoever traces or counts has a mode. Else no compiler asks, and a call of an operation that
-    # is defined in Python costs 0.2 ms, and the import of Dynamo the first time.
+    # is defined in Python costs 0.2 ms.
     if torch._C._len_torch_dispatch_stack() == 0:
         return x.detach().clone()
     return _settle(x)

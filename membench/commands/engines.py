@@ -151,7 +151,7 @@ class LocalEngine(Engine):
         if self._options.device == "cuda" or os.path.exists("/dev/nvidiactl"):
             return
         environ = {**memory_share(self.workers), **worker_environ()}
-        # the first call of an operation of ours imports Dynamo, compiled or not
+        # `torch.func.grad` imports Dynamo when it is first called, compiled or not
         modules, preparation = ["membench.engine.train", "torch._dynamo"], ""
         if compiled:
             modules.append("membench.engine.compiled")
