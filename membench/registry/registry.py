@@ -215,17 +215,18 @@ def discover(
         MembenchError: a requested plugin does not exist. Everything else that is wrong is one of
             the `problems` of the registry.
     """
+    cache = PluginCache.open()
     all_found = list(find_sources(requested, folder or Path.cwd(), shipped or shipped_folder()))
     if read_foreign is None:
-        sources = (one for one in all_found if isinstance(one, PluginSource))
-        import_for_children(sources, PluginCache.open())
-    return read_registry(all_found, on_import, read_foreign)
+        import_for_children((one for one in all_found if isinstance(one, PluginSource)), cache)
+    return read_registry(all_found, on_import, read_foreign, cache)
 
 
 def read_registry(
     all_found: Iterable[Found],
     on_import: Callable[[], object] = lambda: None,
     read_foreign: Callable[[PluginSource], Reading] | None = None,
+    cache: PluginCache | None = None,
 ) -> Registry:
     """Return the registry of plugins that were found.
 
@@ -233,8 +234,9 @@ def read_registry(
         all_found: in the order of precedence.
         on_import: called before each plugin that must be imported to be read.
         read_foreign: reads a plugin that does not ship; default: `read_apart`.
+        cache: of plugins; default: the user's, read anew.
     """
-    cache = PluginCache.open()
+    cache = cache or PluginCache.open()
     entries: list[PluginEntry] = []
     problems: list[PluginProblem] = []
     for found in all_found:
