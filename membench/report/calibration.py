@@ -25,6 +25,9 @@ FILE = "findings.json"
 def finding_to_json(study: str, scale: str, finding: Finding) -> dict[str, Any]:
     """Turn one study's finding into plain data; numbers that are not finite become None.
 
+    The others have twelve digits: the last bits of a product of matrices depend on how many threads
+    compute it, and on the processor.
+
     Args:
         study: its name.
         scale: "quick" or "paper".
@@ -34,7 +37,7 @@ def finding_to_json(study: str, scale: str, finding: Finding) -> dict[str, Any]:
     for test in finding.tests:
         fields = {}
         for name, value in vars(test).items():
-            fields[name] = value if isinstance(value, str) or isfinite(value) else None
+            fields[name] = value if isinstance(value, str) else _plain_number(value)
         tests.append(fields)
     return {
         "study": study,
@@ -43,6 +46,12 @@ def finding_to_json(study: str, scale: str, finding: Finding) -> dict[str, Any]:
         "tests": tests,
         "notes": list(finding.notes),
     }
+
+
+def _plain_number(value: float) -> float | None:
+    if not isfinite(value):
+        return None
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def findings_file(findings: Sequence[Mapping[str, Any]]) -> bytes:
