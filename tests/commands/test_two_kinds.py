@@ -24,7 +24,10 @@ OTHER = {"MKL_CBWR": "COMPATIBLE"}  #: makes another environment
 
 @pytest.fixture
 def two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the second worker be of another environment, and both begin at once."""
+    """Let the second worker be of another environment, and both train a pack at a time.
+
+    On a busy machine one of them would else train all entries before the other one had a turn.
+    """
 
     def environ(workers: LocalWorkers, slot: int) -> Mapping[str, str]:
         return {**workers.environ, **(OTHER if slot else {})}
@@ -32,7 +35,7 @@ def two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch = _Pool._dispatch
 
     def dispatch_to_both(pool: _Pool) -> None:
-        if all(worker.ready for worker in pool._workers.values()):
+        if not pool._running and all(worker.ready for worker in pool._workers.values()):
             dispatch(pool)
 
     monkeypatch.setattr(LocalEngine, "prepare", lambda engine, compiled: None)  # none is forked

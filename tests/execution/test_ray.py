@@ -43,6 +43,7 @@ LEASE_SECONDS = 60.0 + GONE_SECONDS  #: for a host that neither Ray nor the driv
 
 DRIVER = """
 # a DRIVER of the tests
+import signal
 import sys
 from pathlib import Path
 from support.ray_cluster import stub_task
@@ -52,6 +53,8 @@ from membench.execution import ray_workers
 from membench.execution.ray_workers import Cluster, RayWorkers
 from membench.store.store import Store
 
+# tests that were started in the background have SIGINT ignored, and their children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store, address, time_limit, silence, *names = sys.argv[1:]
 ray_workers.SILENCE = float(silence)
 store, cluster = Store(Path(store)), Cluster(address)
@@ -323,11 +326,24 @@ def register():
     return [Regularizer("shrinking", strengths=(0.1, 0.3, 0.5, 0.7, 0.9), weights=shrink)]
 """
 FACTOR = "def factor(strength):\n    return 1 - 0.01 * strength\n"
+#: With MEET, a folder, its processes wait there for those of the other kind of node: a node that
+#: begins seconds before the other one would train all there is.
 DATASET = """
+import os
+import time
+from pathlib import Path
 import numpy as np
 from membench import Arrays, Dataset, hookimpl
 
+def meet(folder):
+    Path(folder, os.environ.get("MKL_CBWR", "usual")).touch()
+    end = time.monotonic() + 60
+    while len(os.listdir(folder)) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+
 def load(folder):
+    if "MEET" in os.environ:
+        meet(os.environ["MEET"])
     kept = np.load(folder / "arrays.npz")
     return Arrays(kept["x"], kept["y"], 10)
 
@@ -435,14 +451,19 @@ def test_nodes_of_two_kinds_train_entries_of_their_own_and_no_row_mixes_them(
 ) -> None:
     for folder in (tmp_path / "data", cluster.folder / "data"):
         write_arrays(folder, seed=0)
-    cluster.remove(cluster.nodes[-1])
+    (tmp_path / "meet").mkdir()
+    for node in list(cluster.nodes):
+        cluster.remove(node)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEET", str(tmp_path / "meet"))
+        cluster.have_nodes(1)
         patch.setenv("MKL_CBWR", "COMPATIBLE")  # another environment
         cluster.have_nodes(2)
     names = ("shrinking", "mixup", "input-noise", "label-smoothing", "weight-decay", "dropout")
     words = [*eager, "-k", " or ".join(names), "--address", cluster.address, "--out", "out"]
     done = membench(tmp_path, *words, MEMBENCH_DATA=str(tmp_path / "data"))
-    cluster.remove(cluster.nodes[-1])
+    for node in list(cluster.nodes):
+        cluster.remove(node)
     assert (done.returncode, complaints(done)) == (0, [])
     kinds: dict[str, set[str]] = {}
     for record in measured(tmp_path / "out" / "records"):
