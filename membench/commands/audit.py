@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from membench.commands import session
-from membench.data import RunData
-from membench.data import draw_run
 from membench.engine.schedule import epochs_to_read
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
+from membench.planning.inputs import RunOutline
 from membench.planning.inputs import SkipAnswers
 from membench.planning.manifest import Replanned
 from membench.planning.plan import epochs_read
@@ -33,7 +32,6 @@ from membench.planning.suites import split_of
 from membench.records import Cell
 from membench.records import Record
 from membench.records import digest
-from membench.records import parse_signal
 from membench.registry.registry import Registry
 from membench.store.store import Contents
 
@@ -161,22 +159,14 @@ class Draws:
         self._datasets = datasets
         self.of = cache(self._draw)
 
-    def of_record(self, record: Record) -> RunData | None:
+    def of_record(self, record: Record) -> RunOutline | None:
         """Return what a record's cell trains on; None where the data are not here."""
         return self.of(record.cell.task, record.signal, record.seed)
 
-    def _draw(self, task: str, signal: str, seed: int) -> RunData | None:
-        dataset = task.partition("/")[0]
+    def _draw(self, task: str, signal: str, seed: int) -> RunOutline | None:
+        split = split_of(self._suite, task.partition("/")[0])
         try:
-            return draw_run(
-                self._datasets.arrays(dataset),
-                split_of(self._suite, dataset),
-                self._datasets.registry.signal(signal),
-                parse_signal(signal)[1],
-                task,
-                seed,
-                self._datasets.folder,
-            )
+            return self._datasets.draw(split, signal, task, seed)
         except MembenchError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None  # training will say what is missing
@@ -220,11 +210,10 @@ def _faults(record: Record, cell: Cell, replanned: Replanned, draws: Draws) -> I
         yield from _faults_of_wrong_labels(record, run)
 
 
-def _faults_of_data(record: Record, run: RunData) -> Iterator[str]:
+def _faults_of_data(record: Record, run: RunOutline) -> Iterator[str]:
     """Compare what a record says of its data with what its seed draws."""
-    share = float(np.bincount(run.train.y).max() / len(run.train.y))
     stored = record.arrays, record.num_wrong, record.label_share
-    if stored != (run.digest, int(run.wrong.sum()), share):
+    if stored != (run.digest, int(run.wrong.sum()), run.label_share):
         yield "its data are not those that its seed draws: `arrays`, `num_wrong` or `label_share`"
 
 
@@ -254,7 +243,7 @@ def _faults_of_readings(record: Record, validation: int) -> Iterator[str]:
             break
 
 
-def _faults_of_wrong_labels(record: Record, run: RunData) -> Iterator[str]:
+def _faults_of_wrong_labels(record: Record, run: RunOutline) -> Iterator[str]:
     """Compare the share of wrong labels that are predicted with the bits of the training set."""
     if not run.wrong.any():
         if any(value is not None for value in record.wrong):
@@ -308,9 +297,8 @@ def _copies(records: Sequence[Record], draws: Draws) -> Iterator[Finding]:
         run = draws.of_record(record)
         if run is None or record.test[-1] is None:
             continue
-        constant = np.bincount(run.test.y).max()
         right = round(record.test[-1] * record.num_test)
-        if constant + COPIED_IMAGES <= right <= record.num_test - COPIED_IMAGES:
+        if run.commonest + COPIED_IMAGES <= right <= record.num_test - COPIED_IMAGES:
             what = f"it is right on exactly the test images that {first.id} is right on"
             yield Finding(where=record.id, what=what)
 

@@ -9,7 +9,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from membench.commands import audit
 from membench.commands import session
@@ -88,11 +87,17 @@ def read_boards(options: argparse.Namespace, registry: Registry, contents: Conte
 
 
 def is_sound(
-    boards: Sequence[Board], contents: Contents, registry: Registry, data_folder: Path | None
+    boards: Sequence[Board], contents: Contents, registry: Registry, datasets: DatasetLoader
 ) -> bool:
-    """Look for what is wrong with the records of all boards without training, and print it."""
+    """Look for what is wrong with the records of all boards without training, and print it.
+
+    Args:
+        boards: of the folder.
+        contents: of its store.
+        registry: all plugins.
+        datasets: what the seeds draw from; none is needed.
+    """
     say("looking at all records")
-    datasets = DatasetLoader(registry, data_folder, needed=False)
     findings = list(audit.audit_store(contents))
     for board in boards:
         findings += audit.audit_plan(board.replanned, registry, datasets)

@@ -48,7 +48,6 @@ from membench.planning.plan import Plan
 from membench.records import Cell
 from membench.records import Manifest
 from membench.records import Record
-from membench.registry.registry import Registry
 from membench.store.store import Store
 
 if TYPE_CHECKING:
@@ -86,14 +85,14 @@ class FreshRow:
 
 
 def confirm(
-    boards: Sequence[Board], options: argparse.Namespace, registry: Registry, engine: Engine
+    boards: Sequence[Board], options: argparse.Namespace, datasets: DatasetLoader, engine: Engine
 ) -> ExitCode:
     """Read the row of an entry anew, and mark it as confirmed where it agrees.
 
     Args:
         boards: of the folder; nothing is wrong with their records.
         options: of the command; `entry` is given.
-        registry: all plugins.
+        datasets: what is trained on, with all plugins.
         engine: trains the cells.
 
     Returns:
@@ -103,7 +102,6 @@ def confirm(
         MembenchError: there is no such row, or there are several.
     """
     board, measured = _row(boards, options)
-    datasets = DatasetLoader(registry, options.data_dir)
     for task in measured.outcomes:
         datasets.is_available(task.partition("/")[0])  # raises where it is not
     if not any(_strengths(outcome) for outcome in measured.outcomes.values()):
@@ -117,7 +115,7 @@ def confirm(
         options.device = "cpu"
     with TemporaryDirectory(prefix="membench-fresh-") as folder:
         store = Store(Path(folder) / "records")
-        if not train_packs(fresh.packs, store, options, registry, engine):
+        if not train_packs(fresh.packs, store, options, datasets.registry, engine):
             return ExitCode.INTERRUPTED
         records = list(store.read().records.values())
     return _compare(options.out, fresh, records)

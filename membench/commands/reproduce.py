@@ -32,6 +32,7 @@ from membench.commands.precision import choose_precisions
 from membench.commands.precision import compiled_environments
 from membench.commands.report import refuse_foreign_pages
 from membench.commands.report import write_pages
+from membench.commands.studies_apart import StudiesApart
 from membench.commands.study_jobs import StudyJob
 from membench.commands.study_jobs import StudyPlanner
 from membench.commands.study_jobs import packs_of
@@ -44,9 +45,7 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution.forecast import Experience
-from membench.planning.inputs import DatasetLoader
 from membench.planning.packs import Pack
-from membench.planning.study_plan import ArmPlan
 from membench.records import Record
 from membench.records import digest
 from membench.registry.registry import Registry
@@ -73,19 +72,24 @@ def reproduce(options: argparse.Namespace) -> int:
         session.check_results_folder(options.out)
         refuse_foreign_pages(options.out, is_paper=True)
     observers = load_observers(options.observers)
-    with closing(open_engine(options)) as engine:
-        return _reproduce(options, engine, observers)
+    with (
+        closing(open_engine(options)) as engine,
+        closing(StudiesApart(data_folder=options.data_dir)) as strangers,
+    ):
+        return _reproduce(options, engine, observers, strangers)
 
 
-def _reproduce(options: argparse.Namespace, engine: Engine, observers: Observers) -> int:
+def _reproduce(
+    options: argparse.Namespace, engine: Engine, observers: Observers, strangers: StudiesApart
+) -> int:
     registry = session.load_registry(options)
     names = _requested_names(options, registry)
     say(f"planning {len(names)} studies")
     store = Store(options.out / "records")
-    planner = StudyPlanner(registry, options.data_dir, read_hashes(store))
+    planner = StudyPlanner(registry, read_hashes(store), strangers)
     jobs = [planner.plan(name, options.scale) for name in names]
     if options.collect_only and not options.lf:
-        return print_cells(jobs, registry, options)
+        return print_cells(jobs, planner)
 
     contents = store.read()
     keys = [key for job in jobs for key in job.keys]
@@ -93,7 +97,7 @@ def _reproduce(options: argparse.Namespace, engine: Engine, observers: Observers
         compiled = any(plan.arm.compiled for job in jobs for plan in job.plans)
         engine.prepare(compiled)
     precisions = choose_precisions(
-        _compiled_tasks(jobs, registry),
+        _compiled_tasks(jobs, registry, strangers),
         store,
         contents,
         machine=engine.machine,
@@ -111,7 +115,7 @@ def _reproduce(options: argparse.Namespace, engine: Engine, observers: Observers
     if options.lf:
         failed = _failed_keys(jobs, planner, accepted, contents, options.out)
         if options.collect_only:
-            return print_cells([job.narrowed(failed) for job in jobs], registry, options)
+            return print_cells([job.narrowed(failed) for job in jobs], planner)
     record_hashes(store, planner.hashes)
     counting = accepted_records(jobs, accepted, contents)
     own = [digest(environment) for environment in environments]
@@ -158,7 +162,9 @@ def _requested_names(options: argparse.Namespace, registry: Registry) -> list[st
     return names
 
 
-def _compiled_tasks(jobs: Iterable[StudyJob], registry: Registry) -> Iterator[Task]:
+def _compiled_tasks(
+    jobs: Iterable[StudyJob], registry: Registry, strangers: StudiesApart
+) -> Iterator[Task]:
     """Yield the tasks of each arm whose cells are compiled."""
     for job in jobs:
         for plan in job.plans:
@@ -171,6 +177,7 @@ def _compiled_tasks(jobs: Iterable[StudyJob], registry: Registry) -> Iterator[Ta
                     recipe=plan.arm.recipe,
                     registry=registry.for_study(job.entry.name),
                     keys=set(plan.keys),
+                    strangers=strangers,
                 )
 
 
@@ -277,17 +284,14 @@ def report_unplannable(jobs: Iterable[StudyJob]) -> bool:
     return bool(unplannable)
 
 
-def print_cells(
-    jobs: Sequence[StudyJob], registry: Registry, options: argparse.Namespace
-) -> ExitCode:
+def print_cells(jobs: Sequence[StudyJob], planner: StudyPlanner) -> ExitCode:
     """Print the cells that a run would train.
 
     At the paper's scale, which is for a GPU, the projected time on one is printed too.
 
     Args:
         jobs: the requested studies.
-        registry: all plugins.
-        options: data_dir, the folder of data sets.
+        planner: has planned them.
     """
     cells = 0
     for job in jobs:
@@ -301,47 +305,9 @@ def print_cells(
             steps += len(plan.cells) * plan.arm.recipe.steps(plan.arm.split.trained)
         time = ""
         if job.scale == "paper":
-            time = projected_time(job.plans, registry.for_study(name), options.data_dir)
+            time = planner.projected_time(job)
         print(f"{name}: {len(job.keys)} cells in {len(job.plans)} arms, {steps:,} steps{time}")
     print(f"{cells} cells")
     unplannable = report_unplannable(jobs)
-    print_problems(registry.problems)
-    return ExitCode.FAILED if unplannable or registry.problems else ExitCode.OK
-
-
-def projected_time(plans: Iterable[ArmPlan], registry: Registry, folder: Path | None) -> str:
-    """Project how long training takes on a GPU: `; training takes at least 3.1 h on an H100 (...)`.
-
-    Args:
-        plans: of one study.
-        registry: as the study's cells see it.
-        folder: where data sets are; one that is absent may still state the size of its images.
-
-    Returns:
-        The sentence; "" where the size of an image is not known.
-    """
-    from membench.engine.projection import Projection
-    from membench.engine.projection import project
-
-    datasets = DatasetLoader(registry, folder, needed=False)
-    total = Projection()
-    for plan in plans:
-        size = datasets.image_size(plan.arm.dataset)
-        if size is None:
-            return ""
-        shape, num_classes = size
-        total += project(plan, registry, shape, num_classes)
-    time = format_seconds(total.seconds)
-    flops = f"{total.flops:.2g} FLOP"
-    if total.precisions:
-        flops += f" in {' and '.join(sorted(total.precisions))}"
-    return f"; training takes at least {time} on an H100 (projection: {flops})"
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a duration to two digits in hours, minutes or seconds, whichever is 1.5 at least."""
-    if seconds >= 5400:
-        return f"{seconds / 3600:.2g} h"
-    if seconds >= 90:
-        return f"{seconds / 60:.2g} min"
-    return f"{seconds:.2g} s"
+    print_problems(planner.registry.problems)
+    return ExitCode.FAILED if unplannable or planner.registry.problems else ExitCode.OK

@@ -23,7 +23,6 @@ from membench.commands.selection import nothing_selected
 from membench.commands.words import saying_once
 from membench.data import check_classes
 from membench.data import check_split
-from membench.data import draw_run
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
@@ -40,7 +39,6 @@ from membench.planning.suites import default_split
 from membench.planning.suites import narrow
 from membench.planning.suites import split_of
 from membench.records import parse_id
-from membench.records import parse_signal
 from membench.registry.apart import Reading
 from membench.registry.discovery import PluginSource
 from membench.registry.discovery import is_shipped
@@ -186,24 +184,11 @@ def _check_signals(plan: Plan, datasets: DatasetLoader) -> None:
             if not entry.has_fetch or not datasets.is_available(name):
                 continue
             try:
-                _draw(plan, datasets, task, signal)
+                datasets.draw(split_of(plan.suite, name), signal, task, plan.suite.choosing[0])
             except MembenchError as error:
                 if datasets.needed or not isinstance(error.__cause__, FileNotFoundError):
                     raise
                 datasets.notes[signal] = str(error)
-
-
-def _draw(plan: Plan, datasets: DatasetLoader, task: str, signal: str) -> None:
-    """Apply a signal to the images of a task's first seed."""
-    registry, name = datasets.registry, task.partition("/")[0]
-    split, seed = split_of(plan.suite, name), plan.suite.choosing[0]
-    plugins = registry.entry("datasets", name), registry.signal_entry(signal)
-    if datasets.strangers is not None and any(plugin.foreign_files for plugin in plugins):
-        datasets.strangers.draw(*plugins, signal, split, task, seed)
-        return
-    level = parse_signal(signal)[1]
-    arrays, record = datasets.arrays(name), registry.signal(signal)
-    draw_run(arrays, split, record, level, task, seed, datasets.folder)
 
 
 def _selection(

@@ -5,15 +5,20 @@ Each study is planned by itself, so that a fault in one costs that one only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from membench.commands import session
+from membench.commands.projected_time import projected_time
+from membench.commands.studies_apart import StudiesApart
+from membench.commands.studies_apart import analyse_here
+from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipAnswers
 from membench.planning.packs import Pack
@@ -24,6 +29,8 @@ from membench.records import Cell
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import Registry
 from membench.studies import SCALES
+from membench.studies import Finding
+from membench.studies import Results
 from membench.studies import Study
 from membench.text import explain
 
@@ -38,6 +45,8 @@ class StudyJob:
     plans: tuple[ArmPlan, ...] = ()
     left_out: tuple[str, ...] = ()  #: "arm: how to get its data", of optional arms without plan
     problem: str = ""
+    #: returns the finding in records, and its figure as SVG; None where there is no study
+    analyse: Callable[[Results], tuple[Finding, bytes]] | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -114,18 +123,19 @@ class StudyPlanner:
     """Plans studies; a data set is read and hashed once, however many studies use it."""
 
     def __init__(
-        self, registry: Registry, data_folder: Path | None, hashes: Mapping[str, str]
+        self, registry: Registry, hashes: Mapping[str, str], strangers: StudiesApart
     ) -> None:
         """Plan with these plugins.
 
         Args:
             registry: all plugins.
-            data_folder: where data sets are; None = the default.
             hashes: of the arrays of data sets, by name, which count for those that are absent.
                 Cells of one that is not there either get no true key.
+            strangers: asked for studies and plugins that do not ship.
         """
         self.registry = registry
-        self._data_folder = data_folder
+        self._strangers = strangers
+        self._studies: dict[str, Study] = {}
         self._kept_hashes = hashes
         #: what is known of a data set, by name, code and version of its plugin
         self._known: dict[tuple[str, str, int], _DataState] = {}
@@ -139,23 +149,66 @@ class StudyPlanner:
         """Plan a study at a scale; whatever is wrong with it becomes the job's problem."""
         entry = self.registry.entry("studies", name)
         registry = self.registry.for_study(name)
-        datasets = DatasetLoader(registry, self._data_folder, needed=False)
+        datasets = self.datasets(name)
         skips = SkipAnswers(registry, datasets, session.inspect_network)
 
         def hash_of(dataset: str) -> str:
             return self._state(dataset, datasets).arrays
 
         try:
-            study = self.registry.study(name)
+            study = self._study(name)
             plans = []
             for plan in plan_arms(study, scale, registry, hash_of, skips.reason):
                 state = self._state(plan.arm.dataset, datasets)
                 plans.append(replace(plan, absent=state.absent))
+        except MembenchError as error:
+            return StudyJob(entry=entry, scale=scale, problem=str(error))
         except Exception as error:  # a study is foreign code and may raise anything
             return StudyJob(entry=entry, scale=scale, problem=explain(error))
         if skips.problems:
             return StudyJob(entry=entry, scale=scale, problem=skips.problems[0].message)
-        return StudyJob(entry=entry, scale=scale, study=study, plans=tuple(plans))
+        return StudyJob(
+            entry=entry,
+            scale=scale,
+            study=study,
+            plans=tuple(plans),
+            analyse=partial(self._analyse, name),
+        )
+
+    def datasets(self, name: str) -> DatasetLoader:
+        """Return the data sets as the cells of a study see them."""
+        return DatasetLoader(
+            self.registry.for_study(name),
+            self._strangers.data_folder,
+            needed=False,
+            strangers=self._strangers,
+        )
+
+    def projected_time(self, job: StudyJob) -> str:
+        """Return how long the training of a study would take on a GPU, in words."""
+        if job.entry.foreign_files:
+            return self._strangers.projected_time(job.entry, job.scale)
+        return projected_time(job.plans, self.datasets(job.entry.name))
+
+    def _study(self, name: str) -> Study:
+        """Return a study; of one that does not ship what it says, without its functions."""
+        if name not in self._studies:
+            entry = self.registry.entry("studies", name)
+            is_foreign = bool(entry.foreign_files)
+            found = self._strangers.study(entry) if is_foreign else self.registry.study(name)
+            self._studies[name] = found
+        return self._studies[name]
+
+    def _analyse(self, name: str, results: Results) -> tuple[Finding, bytes]:
+        """Return what a study finds in records, and its figure.
+
+        Raises:
+            Exception: of any kind; an analysis is foreign code.
+        """
+        entry = self.registry.entry("studies", name)
+        if entry.foreign_files:
+            return self._strangers.analyse(entry, results)
+        return analyse_here(self._study(name), results)
 
     def _state(self, name: str, datasets: DatasetLoader) -> _DataState:
         """Look a data set up, among the plugins and in the folder of `datasets`."""
@@ -191,8 +244,7 @@ class StudyPlanner:
     def _cell_ids(self, name: str, scale: str) -> set[str]:
         """Return the ids of a study's cells without reading data; none if it cannot be planned."""
         try:
-            study = self.registry.study(name)
-            cells = study_cells(study, scale, self.registry.for_study(name))
+            cells = study_cells(self._study(name), scale, self.registry.for_study(name))
             return {cell.id for cell in cells}
         except Exception:
             return set()

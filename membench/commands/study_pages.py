@@ -9,12 +9,14 @@ import argparse
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from membench.commands import session
 from membench.commands.list import print_problems
+from membench.commands.studies_apart import StudiesApart
 from membench.commands.study_jobs import StudyJob
 from membench.commands.study_jobs import StudyPlanner
 from membench.errors import MembenchError
@@ -44,10 +46,17 @@ def pages_of_records(options: argparse.Namespace, contents: Contents) -> dict[st
     Raises:
         MembenchError: a study of the page is not among the plugins.
     """
+    with closing(StudiesApart(data_folder=options.data_dir)) as strangers:
+        return _pages_of_records(options, contents, strangers)
+
+
+def _pages_of_records(
+    options: argparse.Namespace, contents: Contents, strangers: StudiesApart
+) -> dict[str, bytes]:
     registry = session.load_registry(options)
     store = Store(options.out / "records")
     counted = read_counted(store)
-    planner = StudyPlanner(registry, options.data_dir, read_hashes(store))
+    planner = StudyPlanner(registry, read_hashes(store), strangers)
     for name, _ in counted.requested:
         if name not in registry.studies:
             raise MembenchError(
@@ -108,15 +117,17 @@ def study_row(job: StudyJob, records: Mapping[str, Record]) -> paper.StudyRow:
         problem=job.problem,
     )
     study = job.study
-    if study is None:
+    if study is None or job.analyse is None:
         return row
     row = replace(row, claim=study.claim, scaled=study.scaled, facts=_facts(job, records))
     if not records.keys() >= set(job.keys):
         return row
     results = {plan.arm.name: tuple(records[key] for key in plan.keys) for plan in job.plans}
     try:
-        finding = study.analyse(results)
-        return replace(row, finding=finding, svg=paper.figure(job.entry.name, finding))
+        finding, svg = job.analyse(results)
+        return replace(row, finding=finding, svg=svg)
+    except MembenchError as error:
+        return replace(row, problem=str(error))
     except Exception as error:  # an analysis is foreign code and may raise anything
         return replace(row, problem=explain(error))
 

@@ -38,7 +38,9 @@ from membench.commands.words import say
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.errors import unknown_name
+from membench.execution.strangers import StrangersApart
 from membench.planning.inputs import DatasetLoader
+from membench.planning.inputs import Strangers
 from membench.planning.manifest import Replanned
 from membench.planning.packs import Pack
 from membench.planning.plan import epochs_read
@@ -46,7 +48,6 @@ from membench.planning.select import compile_expression
 from membench.planning.suites import split_of
 from membench.records import Record
 from membench.records import digest
-from membench.registry.registry import Registry
 from membench.store.store import MEASURED
 from membench.store.store import Store
 from membench.store.store import metrics
@@ -92,11 +93,14 @@ def verify(options: argparse.Namespace) -> int:
     Raises:
         MembenchError: a name is unknown, or there is nothing to verify (exit 5).
     """
-    with closing(open_engine(options)) as engine:
-        return _verify(options, engine)
+    with (
+        closing(open_engine(options)) as engine,
+        closing(StrangersApart(data_folder=options.data_dir)) as strangers,
+    ):
+        return _verify(options, engine, strangers)
 
 
-def _verify(options: argparse.Namespace, engine: Engine) -> ExitCode:
+def _verify(options: argparse.Namespace, engine: Engine, strangers: Strangers) -> ExitCode:
     if options.fresh and options.entry is None:
         raise MembenchError("--fresh: say whose row, as in `membench verify dropout --fresh`")
     registry = session.load_registry(options)
@@ -106,13 +110,15 @@ def _verify(options: argparse.Namespace, engine: Engine) -> ExitCode:
     known = {entry.name for board in boards for entry in board.manifest.entries}
     if options.entry is not None and options.entry not in known:
         raise unknown_name(f"entry in {options.out}", options.entry, known)
-    if not is_sound(boards, contents, registry, options.data_dir):
+    shown = DatasetLoader(registry, options.data_dir, needed=False, strangers=strangers)
+    if not is_sound(boards, contents, registry, shown):
         return ExitCode.FAILED
+    datasets = DatasetLoader(registry, options.data_dir, strangers=strangers)
     if options.fresh:
-        return confirm(boards, options, registry, engine)
+        return confirm(boards, options, datasets, engine)
     candidates = _candidates(boards, options)
     sample = _draw(candidates, options)
-    trained = _train(sample, options, registry, engine)
+    trained = _train(sample, options, datasets, engine)
     if trained is None:
         return ExitCode.INTERRUPTED
     verdicts = judge(_with_neighbours(sample, trained), trained)
@@ -170,16 +176,21 @@ def _draw(candidates: Sequence[Drawn], options: argparse.Namespace) -> list[Draw
 def _train(
     sample: Sequence[Drawn],
     options: argparse.Namespace,
-    registry: Registry,
+    datasets: DatasetLoader,
     engine: Engine,
 ) -> dict[tuple[str, str], Record] | None:
     """Train the packs of a sample as their records say.
+
+    Args:
+        sample: what was drawn.
+        options: of the command.
+        datasets: what is trained on.
+        engine: trains the packs.
 
     Returns:
         (key, precision) -> record; None if the training was interrupted.
     """
     options.device = _device(options.device, [drawn.record for drawn in sample])
-    datasets = DatasetLoader(registry, options.data_dir)
     for name in dict.fromkeys(drawn.record.dataset for drawn in sample):
         datasets.is_available(name)  # raises where it is not
     packs = _packs(sample, engine.machine)
@@ -191,7 +202,7 @@ def _train(
         # a store of its own, since a key may come once from each precision
         with TemporaryDirectory(prefix="membench-verify-") as folder:
             store = Store(Path(folder) / "records")
-            if not train_packs(group, store, options, registry, engine):
+            if not train_packs(group, store, options, datasets.registry, engine):
                 return None
             for (key, _), record in store.read().records.items():
                 trained[key, precision] = record

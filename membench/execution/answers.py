@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Callable
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from membench.api import Arrays
 from membench.api import Recipe
 from membench.api import Split
 from membench.data import arrays_digest
@@ -26,6 +28,7 @@ from membench.errors import MembenchError
 from membench.execution.protocol import MAX_MESSAGE
 from membench.execution.protocol import send
 from membench.planning.inputs import SkipError
+from membench.planning.inputs import outline_run
 from membench.planning.inputs import skip_reason
 from membench.records import parse_signal
 from membench.registry.apart import describe_reading
@@ -47,12 +50,24 @@ class Answers:
     """
 
     def __init__(self, sources: Iterable[PluginSource]) -> None:
+        self.study = ""  #: whose private records the next question sees
         self._sources = list(sources)
+        self._loaded: dict[tuple[str, str], Arrays] = {}
 
     @cached_property
-    def _registry(self) -> Registry:
+    def _all(self) -> Registry:
         """What ships and these plugins, by name."""
         return read_registry([*shipped_sources(), *self._sources])
+
+    @property
+    def _registry(self) -> Registry:
+        return self._all.for_study(self.study) if self.study else self._all
+
+    def _arrays(self, dataset: str, folder: Path | None) -> Arrays:
+        known = (self.study, dataset)
+        if known not in self._loaded:
+            self._loaded[known] = load_arrays(self._registry.dataset(dataset), folder)
+        return self._loaded[known]
 
     def describe(self) -> Any:
         """Return what is registered in the file, as `reading_of` takes it."""
@@ -61,8 +76,7 @@ class Answers:
 
     def outline(self, dataset: str, folder: str | None) -> dict[str, Any]:
         """Return the sizes of a data set, how many images a class has, and its arrays' hash."""
-        record = self._registry.dataset(dataset)
-        arrays = load_arrays(record, Path(folder) if folder else None)
+        arrays = self._arrays(dataset, Path(folder) if folder else None)
         test = None if arrays.test is None else _class_counts(arrays.test[1], arrays.num_classes)
         return {
             "digest": arrays_digest(arrays),
@@ -87,12 +101,13 @@ class Answers:
         task: str,
         seed: int,
         folder: str | None,
-    ) -> None:
-        """Apply a signal to the images of a seed, and forget the result."""
+    ) -> dict[str, Any]:
+        """Apply a signal to the images of a seed, and return the outline of the result."""
         place = Path(folder) if folder else None
-        arrays = load_arrays(self._registry.dataset(dataset), place)
         record, level = self._registry.signal(signal), parse_signal(signal)[1]
-        draw_run(arrays, Split(**split), record, level, task, seed, place)
+        arrays = self._arrays(dataset, place)
+        run = outline_run(draw_run(arrays, Split(**split), record, level, task, seed, place))
+        return {**asdict(run), "wrong": np.packbits(run.wrong).tobytes().hex()}
 
     def products(
         self, architecture: str, recipe: dict[str, Any], shape: list[int], classes: int
@@ -132,8 +147,13 @@ def _answer(question: Callable[..., Any], arguments: dict[str, Any]) -> dict[str
         return {"error": explain(error)}
 
 
-def main(message_fd: int) -> None:
-    """Answer until the input ends, in a process of its own or in a fork of the command's."""
+def main(message_fd: int, make: Callable[[list[PluginSource]], Answers] = Answers) -> None:
+    """Answer until the input ends, in a process of its own or in a fork of the command's.
+
+    Args:
+        message_fd: where the answers go.
+        make: the answers of plugins.
+    """
     os.set_inheritable(message_fd, False)
     if "torch" in sys.modules:  # a fork has no other threads, which torch would wait for
         sys.modules["torch"].set_num_threads(1)
@@ -143,9 +163,10 @@ def main(message_fd: int) -> None:
     sources = []
     for source in json.loads(questions.readline()):
         sources.append(PluginSource(**{**source, "path": Path(source["path"])}))
-    answers = Answers(sources)
+    answers = make(sources)
     for line in questions:
         question = json.loads(line)
+        answers.study = question["study"]
         answer = _answer(getattr(answers, question["question"]), question["arguments"])
         sys.stdout.flush()
         send(message_fd, "answer", **answer)

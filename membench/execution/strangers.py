@@ -11,11 +11,13 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from membench.execution.process import ChildProcess
 from membench.execution.process import wait_for_news
 from membench.execution.sandbox import Sandbox
 from membench.planning.inputs import Outline
+from membench.planning.inputs import RunOutline
 from membench.planning.inputs import SkipError
 from membench.registry.apart import TIME_LIMIT
 from membench.registry.apart import Reading
@@ -66,10 +69,18 @@ class StrangersApart:
         data_folder: of the data sets; None = the default.
     """
 
-    def __init__(self, sandbox: Sandbox | None = None, data_folder: object = None) -> None:
+    #: the program of a child: the module that is started, and its function that a fork calls
+    module = answers.__name__
+    main: Callable[[int], None] = staticmethod(answers.main)
+
+    def __init__(self, sandbox: Sandbox | None = None, data_folder: Path | None = None) -> None:
         self._sandbox = sandbox
-        self._folder = None if data_folder is None else str(data_folder)
+        self.data_folder = data_folder
         self._children: dict[_Key, ChildProcess] = {}
+
+    @property
+    def _folder(self) -> str | None:
+        return None if self.data_folder is None else str(self.data_folder)
 
     def read(self, source: PluginSource) -> Reading:
         """Return what a file registers, read in a sandbox, as `read_apart` does without one."""
@@ -131,14 +142,14 @@ class StrangersApart:
         split: Split,
         task: str,
         seed: int,
-    ) -> None:
+    ) -> RunOutline:
         """Apply a signal to a data set, so that what it lacks is told.
 
         Raises:
             MembenchError: it refuses the data set, or lacks a file (a `FileNotFoundError` is the
                 cause).
         """
-        self._ask_entries(
+        said = self._ask_entries(
             [dataset, signal],
             "draw",
             dataset=dataset.name,
@@ -148,6 +159,10 @@ class StrangersApart:
             seed=seed,
             folder=self._folder,
         )
+        try:
+            return _run_outline(split, **said)
+        except (TypeError, ValueError) as error:
+            raise MembenchError(f"{dataset.name!r} under {name!r}: {short(error)}") from error
 
     def products(
         self,
@@ -190,12 +205,16 @@ class StrangersApart:
         """Ask the plugins among some that do not ship."""
         sources: dict[PluginSource, None] = {}
         files: dict[str, None] = {}
+        study = ""
         for entry in entries:
             for part in entry.members or (entry,):
+                study = study or part.study
                 if part.foreign_files and part.plugin_source is not None:
                     sources[part.plugin_source] = None
                     files.update(dict.fromkeys(part.foreign_files))
-        return self._ask(list(sources), list(files), question, ANSWER_SECONDS, arguments)
+        return self._ask(
+            list(sources), list(files), question, ANSWER_SECONDS, arguments, study=study
+        )
 
     def _ask(
         self,
@@ -204,6 +223,7 @@ class StrangersApart:
         question: str,
         seconds: float,
         arguments: Mapping[str, Any] | None = None,
+        study: str = "",
     ) -> Any:
         """Return the answer to a question.
 
@@ -216,7 +236,7 @@ class StrangersApart:
             self._children[key] = self._start(sources, files)
         child = self._children[key]
         child.set_time_limit(seconds)
-        asked = {"question": question, "arguments": dict(arguments or {})}
+        asked = {"question": question, "arguments": dict(arguments or {}), "study": study}
         child.send(json.dumps(asked).encode() + b"\n")
         answer = _wait_for_answer(child)
         for line in child.output.splitlines():
@@ -232,7 +252,7 @@ class StrangersApart:
     def _start(self, sources: Sequence[PluginSource], files: Sequence[str]) -> ChildProcess:
         if self._sandbox is None and "torch" in sys.modules:  # it takes a child seconds to import
             child = ChildProcess.fork(
-                answers.main, message_kinds=answers.ANSWER_MESSAGES, time_limit=ANSWER_SECONDS
+                self.main, message_kinds=answers.ANSWER_MESSAGES, time_limit=ANSWER_SECONDS
             )
         else:
             child = self._spawn(sources, files)
@@ -241,7 +261,7 @@ class StrangersApart:
         return child
 
     def _spawn(self, sources: Sequence[PluginSource], files: Sequence[str]) -> ChildProcess:
-        program = [sys.executable, "-m", "membench.execution.answers"]
+        program = [sys.executable, "-m", self.module]
         environ: Mapping[str, str] = dict(os.environ)
         if self._sandbox is not None:
             environ = self._sandbox.environ(environ, sources)
@@ -292,14 +312,40 @@ def _outline(digest: Any, shape: Any, counts: Any, test: Any) -> Outline:
     Raises:
         TypeError, ValueError: it is none.
     """
-    if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise ValueError("it has no hash")
+    _check_digest(digest)
     channels, height, width = (_size(side, _LARGEST_SIDE) for side in shape)
     x, y = _outlined(counts, (channels, height, width))
     arrays = Arrays(x=x, y=y, num_classes=len(counts))
     if test is not None:
         arrays = Arrays(x=x, y=y, num_classes=len(counts), test=_outlined(test, x.shape[1:]))
     return Outline(digest=digest, arrays=arrays)
+
+
+def _run_outline(
+    split: Split, digest: Any, wrong: Any, label_share: Any, commonest: Any
+) -> RunOutline:
+    """Return the outline of a run, if it is one.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    _check_digest(digest)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(wrong), dtype=np.uint8))
+    if len(bits) - split.train not in range(8) or bits[split.train :].any():
+        raise ValueError("its wrong labels are not as many as it has")
+    if type(label_share) is not float or not 0 < label_share <= 1:
+        raise ValueError(f"it has a share of {short(label_share, 20)}")
+    return RunOutline(
+        digest=digest,
+        wrong=bits[: split.train].astype(bool),
+        label_share=label_share,
+        commonest=_size(commonest, split.test),
+    )
+
+
+def _check_digest(digest: Any) -> None:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("it has no hash")
 
 
 def _outlined(counts: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:

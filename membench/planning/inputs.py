@@ -10,16 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 import membench
 from membench.api import Architecture
 from membench.api import Arrays
 from membench.api import Net
 from membench.api import Recipe
 from membench.api import Split
+from membench.data import RunData
 from membench.data import arrays_digest
+from membench.data import draw_run
 from membench.data import load_arrays
 from membench.errors import MembenchError
 from membench.records import digest
+from membench.records import parse_signal
 from membench.registry.cache import SkipCache
 from membench.registry.discovery import PluginProblem
 from membench.registry.entry import PluginEntry
@@ -43,6 +49,26 @@ class Outline:
 
     digest: str  #: SHA-256 of its arrays, in hex
     arrays: Arrays  #: as many images and labels of each class, without content and in no order
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutline:
+    """What the records of a run must agree with in the data that its seed and signal draw."""
+
+    digest: str  #: SHA-256 of the data, in hex
+    wrong: NDArray[np.bool_]  #: [n] training labels that are not the real ones
+    label_share: float  #: the largest share of a label among those of training
+    commonest: int  #: how many test images have their commonest label
+
+
+def outline_run(run: RunData) -> RunOutline:
+    """Return the outline of a run's data."""
+    return RunOutline(
+        digest=run.digest,
+        wrong=run.wrong,
+        label_share=float(np.bincount(run.train.y).max() / len(run.train.y)),
+        commonest=int(np.bincount(run.test.y).max()),
+    )
 
 
 class SkipError(Exception):
@@ -77,7 +103,7 @@ class Strangers(Protocol):
         split: Split,
         task: str,
         seed: int,
-    ) -> None:
+    ) -> RunOutline:
         """Apply a signal to a data set, so that what it lacks is told.
 
         Args:
@@ -168,6 +194,27 @@ class DatasetLoader:
         arrays = self.arrays(name)
         channels, height, width = arrays.x.shape[1:]
         return (channels, height, width), arrays.num_classes
+
+    def draw(self, split: Split, signal: str, task: str, seed: int) -> RunOutline:
+        """Draw the data of a run.
+
+        Args:
+            split: of the task.
+            signal: with its level, as in "mixed@0.4".
+            task: as in "mnist5k/mlp".
+            seed: of the run.
+
+        Raises:
+            MembenchError: the data set or a file of the signal is missing (a `FileNotFoundError` is
+                the cause), or the signal refuses the data set.
+        """
+        name = task.partition("/")[0]
+        plugins = self.registry.entry("datasets", name), self.registry.signal_entry(signal)
+        if self.strangers is not None and any(plugin.foreign_files for plugin in plugins):
+            return self.strangers.draw(*plugins, signal, split, task, seed)
+        arrays, record = self.arrays(name), self.registry.signal(signal)
+        level = parse_signal(signal)[1]
+        return outline_run(draw_run(arrays, split, record, level, task, seed, self.folder))
 
     def is_available(self, name: str) -> bool:
         """Say whether the data set can be loaded; if it is missing, `notes` says how to get it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from support.records import make_record
 
 from membench.cli import build_parser
 from membench.commands import session
-from membench.commands.study_jobs import StudyJob
+from membench.commands.studies_apart import StudiesApart
 from membench.commands.study_jobs import StudyPlanner
 from membench.store.store import Store
 
@@ -55,7 +56,8 @@ def write_study(folder: Path, optional: bool) -> None:
 def store_records(folder: Path, arm: str) -> None:
     """Store made-up records of an arm's cells; the data must be there."""
     registry = session.load_registry(build_parser().parse_args(COMMAND))
-    job: StudyJob = StudyPlanner(registry, None, {}).plan("two-arms", "quick")
+    with closing(StudiesApart()) as strangers:
+        job = StudyPlanner(registry, {}, strangers).plan("two-arms", "quick")
     with Store(folder / "out/records").writer() as writer:
         for plan in job.plans:
             if plan.arm.name == arm:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from support.records import make_record
 from membench.cli import build_parser
 from membench.commands import report
 from membench.commands import session
+from membench.commands.studies_apart import StudiesApart
 from membench.commands.study_jobs import StudyPlanner
 from membench.errors import MembenchError
 from membench.store.counted import Counted
@@ -154,8 +156,9 @@ def test_another_analysis_trains_nothing_again(again: Path, cli: Cli) -> None:
 def test_another_network_is_another_cell(again: Path, cli: Cli) -> None:
     def keys() -> list[str]:
         options = build_parser().parse_args([*SHORT, "tiny"])
-        planner = StudyPlanner(session.load_registry(options), None, {})
-        return planner.plan("tiny", "quick").keys
+        with closing(StudiesApart()) as strangers:
+            planner = StudyPlanner(session.load_registry(options), {}, strangers)
+            return planner.plan("tiny", "quick").keys
 
     before, text = keys(), (again / "tiny.py").read_text()
     (again / "tiny.py").write_text(text.replace(".relu()", ".tanh()"))

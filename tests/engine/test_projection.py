@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from support.engine import Plugins
@@ -12,7 +13,7 @@ from membench import Architecture
 from membench import Arm
 from membench import Recipe
 from membench import Split
-from membench.commands import reproduce
+from membench.commands import projected_time
 from membench.engine import card
 from membench.engine.card import BYTES_PER_SECOND
 from membench.engine.card import FP32_FLOPS
@@ -22,6 +23,7 @@ from membench.engine.card import TF32_FLOPS
 from membench.engine.projection import Projection
 from membench.engine.projection import project
 from membench.nn import MLP
+from membench.planning.inputs import DatasetLoader
 from membench.planning.study_plan import ArmPlan
 from membench.records import Cell
 
@@ -99,6 +101,10 @@ def test_a_single_lane_takes_what_its_launches_take() -> None:
     assert least(8, 1, "sam").seconds > 1.5 * one
 
 
+def projected(plans: list[ArmPlan], registry: Any, folder: Any) -> str:
+    return projected_time.projected_time(plans, DatasetLoader(registry, folder, needed=False))
+
+
 def test_a_study_s_time_is_projected_before_its_data_are_fetched(tmp_path: object) -> None:
     from dataclasses import replace
 
@@ -106,7 +112,7 @@ def test_a_study_s_time_is_projected_before_its_data_are_fetched(tmp_path: objec
         raise FileNotFoundError("fetch it")
 
     gone = replace(blobs(), load=load, shape=(1, 28, 28), num_classes=10)
-    told = reproduce.projected_time(
+    told = projected(
         [plan(4096, 1000)], Plugins(architectures=NETWORKS, datasets={"blobs": gone}), tmp_path
     )
     assert (
@@ -114,14 +120,10 @@ def test_a_study_s_time_is_projected_before_its_data_are_fetched(tmp_path: objec
         and " on an H100 (projection: 6e+13 FLOP in TF32)" in told
     )
     plans = [plan(8, 1), plan(8, 1, compiled=False)]
-    told = reproduce.projected_time(
-        plans, Plugins(architectures=NETWORKS, datasets={"blobs": gone}), tmp_path
-    )
+    told = projected(plans, Plugins(architectures=NETWORKS, datasets={"blobs": gone}), tmp_path)
     assert told.endswith(" FLOP in TF32 and full fp32)")
     unknown = replace(gone, shape=None)
-    assert (
-        reproduce.projected_time([plan(8, 1)], Plugins(datasets={"blobs": unknown}), tmp_path) == ""
-    )
+    assert projected([plan(8, 1)], Plugins(datasets={"blobs": unknown}), tmp_path) == ""
 
 
 @pytest.mark.parametrize(
@@ -129,4 +131,4 @@ def test_a_study_s_time_is_projected_before_its_data_are_fetched(tmp_path: objec
     [(1.0, "1 s"), (89, "89 s"), (91, "1.5 min"), (5400, "1.5 h"), (7e6, "1.9e+03 h")],
 )
 def test_times_are_printed_in_a_readable_unit(seconds: float, told: str) -> None:
-    assert reproduce.format_seconds(seconds) == told
+    assert projected_time.format_seconds(seconds) == told
