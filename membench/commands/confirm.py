@@ -30,12 +30,12 @@ from membench.commands.boards import Board
 from membench.commands.boards import is_of_cpu
 from membench.commands.boards import precision_of
 from membench.commands.boards import train_packs
+from membench.commands.commit import commit_of_checkout
 from membench.commands.engines import Engine
 from membench.commands.report import pages
 from membench.commands.report import read_confirmations
 from membench.commands.report import score_suites
 from membench.commands.report import write_pages
-from membench.commands.run import commit_of_checkout
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.files import disk_errors

@@ -20,6 +20,7 @@ from membench.commands import study_jobs
 from membench.commands import training
 from membench.commands.engines import LocalEngine
 from membench.commands.precision import Choice
+from membench.commands.studies_apart import StudiesApart
 from membench.commands.study_jobs import StudyJob
 from membench.commands.training import TrainingJob
 from membench.engine.machine import Machine
@@ -256,5 +257,5 @@ def test_the_precision_is_chosen_for_the_compiled_arms_of_studies_only() -> None
     (plan,) = study.plans
     eager = replace(plan, arm=replace(plan.arm, compiled=False, architectures=("cnn",)))
     both = replace(study, plans=(plan, eager))
-    (task,) = reproduce._compiled_tasks([both], registry())
+    (task,) = reproduce._compiled_tasks([both], registry(), StudiesApart())
     assert (task.name, task.keys) == ("dots/mlp", set(plan.keys))

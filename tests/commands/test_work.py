@@ -14,9 +14,10 @@ from support.phase_records import records_of
 from support.plans import SUITE
 from support.plans import plan_of
 
-from membench.commands import run
+from membench.commands import commit
+from membench.commands import run_planner
 from membench.commands.phases import SecondPhase
-from membench.commands.run import NotedFollowUp
+from membench.commands.run_planner import NotedFollowUp
 from membench.commands.work import Work
 from membench.commands.work import find_work
 from membench.planning.plan import Plan
@@ -116,7 +117,7 @@ def test_what_has_been_planned_is_in_the_store_while_the_run_goes_on(
     records = records_of(plan, "none", "low-lr", "mixup")
     assert follow_up.packs(records)  # too soon to write
     assert store.manifests() == {}
-    monkeypatch.setattr(run, "NOTE_PERIOD", 0)
+    monkeypatch.setattr(run_planner, "NOTE_PERIOD", 0)
     assert follow_up.packs(()) == []
     assert f"{CHOSEN}/randY/seed2" in store.manifests()["small"].cells
 
@@ -137,13 +138,13 @@ def test_the_commit_is_dirty_where_code_has_changed_and_not_where_records_have(
     for file in (module, records):
         file.parent.mkdir(parents=True)
         file.write_text("")
-    monkeypatch.setattr(run, "__file__", str(module))
-    assert run.commit_of_checkout() == ""  # no checkout
+    monkeypatch.setattr(commit, "__file__", str(module))
+    assert commit.commit_of_checkout() == ""  # no checkout
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], check=True)
     records.write_text("changed")
-    clean = run.commit_of_checkout()
+    clean = commit.commit_of_checkout()
     assert len(clean) == 12
     module.write_text("changed")
-    assert run.commit_of_checkout() == f"{clean}-dirty"
+    assert commit.commit_of_checkout() == f"{clean}-dirty"

@@ -31,7 +31,7 @@ from typing import NoReturn
 from membench import report
 from membench.cli import main
 from membench.commands import engines
-from membench.commands import run as run_command
+from membench.commands import run_planner
 from membench.commands import session
 from membench.commands import training
 from membench.engine import machine
@@ -405,7 +405,7 @@ def stand_in(place: Path) -> None:
     )
     # either is asked, by whether a plugin has imported torch
     machine.describe_apart = machine.describe_machine = lambda device: of_machine
-    run_command.commit_of_checkout = lambda: ""
+    run_planner.commit_of_checkout = lambda: ""
     worker._load_trainer = lambda options: worker.PackTrainer(
         train=train, versions=lambda pack: VERSIONS, environment=VERSIONS
     )
