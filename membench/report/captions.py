@@ -117,11 +117,12 @@ def group_caption(groups: Iterable[str]) -> str:
     )
 
 
-def curves_caption(settings: Sequence[tuple[str, Confirmed]]) -> str:
+def curves_caption(settings: Sequence[tuple[str, Confirmed]], of: int) -> str:
     """Say how far the fits of random labels lie apart at the settings whose curves are drawn.
 
     Args:
         settings: an entry, and one of its settings.
+        of: how many entries have curves; only the first are drawn of more than are compared by eye.
     """
     last = []
     for entry, setting in settings:
@@ -132,6 +133,8 @@ def curves_caption(settings: Sequence[tuple[str, Confirmed]]) -> str:
         "Means over the confirming seeds, at the strength chosen by noise held back (R: where that "
         "is off, at the one chosen by recovery)."
     )
+    if of > len(settings):
+        text += f" Drawn are the first {len(settings)} of {of} entries."
     if not last:
         return text
     (low, lowest), (high, highest) = min(last), max(last)

@@ -46,6 +46,8 @@ BOARD = ""  #: the place of the figures of the whole board among those of the ta
 #: Entries up to which a figure shows all of them in colour. With more it highlights some, and a
 #: second figure shows them by group.
 MAX_COLOURED = 16
+#: Learning curves of more entries nobody compares by eye, and each panel takes a tenth of a second.
+MAX_PANELS = 120
 #: Entries that hold the claim, at most, among the highlighted ones.
 MAX_FIRST = 6
 #: The regularizers of the paper's Figure 10, and the part of one that stands alone here; they are
@@ -373,12 +375,15 @@ def _task_figures(plan: Manifest, board: Board, task: str) -> list[PlannedFigure
     settings = [(score, setting) for score in scores if (setting := _setting_with_curve(score))]
     if settings:
         control = board.controls.get(task)
+        shown = settings[:MAX_PANELS]
         figure = PlannedFigure(
             kind="learning-curves",
             title="Learning curves at the confirmed strength",
-            finding=captions.curves_caption([(score.entry, one) for score, one in settings]),
+            finding=captions.curves_caption(
+                [(score.entry, one) for score, one in shown], of=len(settings)
+            ),
             content=LearningCurves(
-                panels=_panels(settings, styles(plan.entries)),
+                panels=_panels(shown, styles(plan.entries)),
                 plain=control.curve if control else None,
             ),
         )

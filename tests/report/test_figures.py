@@ -32,6 +32,7 @@ from support.hand_boards import manifest
 from membench.records import Manifest
 from membench.report import drawing as drawing_module
 from membench.report import effect_scales
+from membench.report import figures as figures_module
 from membench.report import front
 from membench.report import labels
 from membench.report import learning_curves
@@ -457,6 +458,22 @@ def test_the_caption_of_the_learning_curves(few: Scored) -> None:
         "Means over the confirming seeds, at the strength chosen by noise held back (R: where that "
         "is off, at the one chosen by recovery). The fit of random labels at the last epoch lies "
         "between 28.0% (dropout+adversarial[0.4]) and 100.0% (mixup[0.6])."
+    )
+
+
+def test_of_more_entries_than_anybody_compares_the_first_have_learning_curves(
+    few: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures_module, "MAX_PANELS", 2)
+    content = planned(*few)[TASK][-1].content
+    assert isinstance(content, LearningCurves)
+    assert [panel.title for panel in content.panels] == [
+        "dropout+adversarial[0.4]",
+        "adversarial[0.4]",
+    ]
+    assert finding(few, "learning-curves").endswith(
+        f"Drawn are the first 2 of {len(ROWS)} entries. The fit of random labels at the last epoch "
+        "lies between 28.0% (dropout+adversarial[0.4]) and 43.2% (adversarial[0.4])."
     )
 
 
