@@ -211,6 +211,7 @@ def test_list_json_has_the_promised_shape(cli: Cli) -> None:
     }
     assert names["architectures"] == {
         *("mlp", "small-mlp", "mlp-4096", "cnn", "cifar-cnn", "vit", "mlp-mixer"),
+        *("wide-mlp", "wide-cnn"),
         *("resnet8", "resnet20", "resnet8-gn", "resnet20-gn"),
     }
     assert names["datasets"] == {"digits", "mnist5k", *TORCHVISION}

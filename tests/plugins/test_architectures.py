@@ -50,6 +50,8 @@ CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 #: (the size it is meant for, its weights there, residual branches)
 KNOWN = {
     "mlp-4096": (MNIST, 20_037_642, 0),
+    "wide-mlp": (MNIST, 1_863_690, 0),
+    "wide-cnn": (MNIST, 1_252_170, 0),
     "cifar-cnn": (CIFAR, 1_168_434 + 1_952, 0),
     "resnet8": (CIFAR, 75_290, 3),
     "resnet8-gn": (CIFAR, 75_290, 3),
@@ -63,6 +65,7 @@ NORMED = ("cifar-cnn", "resnet8", "resnet20")  #: by the batch
 BRANCHED = tuple(name for name, (_, _, branches) in KNOWN.items() if branches)
 SLOW = (
     "mlp-4096",
+    "wide-mlp",
     "resnet20",
     "resnet20-gn",
 )  #: resnet8's code again, and the mlp's, at a size that takes seconds
