@@ -216,20 +216,20 @@ class Forecast:
     def _likely_seconds(self, task: Task, speeds: Mapping[Task, float]) -> float:
         """Return how long a plain step of a task takes, or may take if nothing here tells.
 
-        That is, from the best to the worst guide: the task itself; with other probes; as on another
-        machine, times what the tasks that both have done take here and there; as the others. Means
-        are geometric, since tasks differ by orders of magnitude.
+        That is, from the best to the worst guide: the task itself; as on another machine, times
+        what the tasks that both have done take here and there; other networks with these probes,
+        which may take a thousand times what the training takes; the network with other probes; all
+        others. Means are geometric, since tasks differ by orders of magnitude.
         """
         if task in speeds:
             return speeds[task]
-        with_other_probes = [seconds for known, seconds in speeds.items() if known[:2] == task[:2]]
-        if with_other_probes:
-            return geometric_mean(with_other_probes)
         elsewhere = self._experience.elsewhere
         ratios = [speeds[known] / elsewhere[known] for known in speeds if known in elsewhere]
         if task in elsewhere and ratios:
             return elsewhere[task] * geometric_mean(ratios)
-        return geometric_mean(speeds.values())
+        same_probes = [seconds for known, seconds in speeds.items() if known[2] == task[2]]
+        same_network = [seconds for known, seconds in speeds.items() if known[:2] == task[:2]]
+        return geometric_mean(same_probes or same_network or speeds.values())
 
     def _compiling_left(self, now: float) -> float:
         """Return the seconds that the programs will take which no worker has compiled."""

@@ -126,7 +126,16 @@ def test_a_task_that_nothing_here_tells_of_takes_what_another_machine_says_by_co
     forecast.plan([probed])
     told(forecast, probed, ("started", 2, 0), ("progress", 2, 0.0), ("stored", 202, 1.0))
     forecast.plan([strange])
-    assert forecast.seconds_left(202) == pytest.approx(100 * (0.02 * 2) ** 0.5), "geometric mean"
+    assert forecast.seconds_left(202) == pytest.approx(100 * 0.02), "as others without probes"
+    told(forecast, strange, ("started", 202, 0), ("progress", 202, 0.0), ("stored", 1002, 1.0))
+    forecast.plan([make_pack("none", 0, 10, 10, "d/e")])
+    assert forecast.seconds_left(1002) == pytest.approx(100 * (0.02 * 8) ** 0.5), "geometric mean"
+    told(forecast, make_pack("none", 0, 10, 10, "d/e"), ("started", 1002, 0), ("failed", 1002, 0))
+    forecast.plan([replace(strange, probes=("csr",))])
+    assert forecast.seconds_left(1002) == pytest.approx(100 * 2), "as others with these probes"
+    told(forecast, replace(strange, probes=("csr",)), ("started", 1002, 0), ("failed", 1002, 0))
+    forecast.plan([replace(strange, probes=("norms",))])
+    assert forecast.seconds_left(1002) == pytest.approx(100 * 8), "as the network without probes"
 
 
 @dataclass(frozen=True)
