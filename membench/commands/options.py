@@ -158,6 +158,7 @@ def add_verify_board_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --fresh: on N seeds; default: as many as the suite confirms on",
     )
+    add_sandbox(parser)
     add_device(parser)
     add_workers(parser)
     add_time_limit(parser)

@@ -40,7 +40,6 @@ from membench.errors import MembenchError
 from membench.errors import unknown_name
 from membench.execution.strangers import StrangersApart
 from membench.planning.inputs import DatasetLoader
-from membench.planning.inputs import Strangers
 from membench.planning.manifest import Replanned
 from membench.planning.packs import Pack
 from membench.planning.plan import epochs_read
@@ -93,17 +92,16 @@ def verify(options: argparse.Namespace) -> int:
     Raises:
         MembenchError: a name is unknown, or there is nothing to verify (exit 5).
     """
-    with (
-        closing(open_engine(options)) as engine,
-        closing(StrangersApart(data_folder=options.data_dir)) as strangers,
-    ):
-        return _verify(options, engine, strangers)
+    with closing(open_engine(options)) as engine:
+        strangers = StrangersApart(engine.sandbox, options.data_dir)
+        with closing(strangers):
+            return _verify(options, engine, strangers)
 
 
-def _verify(options: argparse.Namespace, engine: Engine, strangers: Strangers) -> ExitCode:
+def _verify(options: argparse.Namespace, engine: Engine, strangers: StrangersApart) -> ExitCode:
     if options.fresh and options.entry is None:
         raise MembenchError("--fresh: say whose row, as in `membench verify dropout --fresh`")
-    registry = session.load_registry(options)
+    registry = session.load_registry(options, strangers.read if engine.sandbox else None)
     say("reading the records")
     contents = Store(options.out / "records").read(damaged_ok=True)
     boards = read_boards(options, registry, contents)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support.cli import Shell
+from support.sandboxed import skip_without_sandbox
 
 from membench.commands.studies_apart import StudiesApart
 from membench.errors import MembenchError
@@ -161,6 +162,7 @@ def board(tmp_path_factory: pytest.TempPathFactory, inside: Shell) -> Path:
         "merge other",
         "forget -k mine --dry-run",
         "verify mine --cells 2 -n 1",
+        "verify mine --cells 2 -n 1 --sandbox",
         "verify mine --fresh --fresh-seeds 2 -n 1",
         " ".join(STUDY),
         "reproduce try --out studies --collect-only",
@@ -170,6 +172,8 @@ def board(tmp_path_factory: pytest.TempPathFactory, inside: Shell) -> Path:
 def test_no_command_calls_a_stranger_in_the_driver(
     board: Path, tmp_path: Path, inside: Shell, words: str
 ) -> None:
+    if "--sandbox" in words:
+        skip_without_sandbox()
     shutil.copytree(board, tmp_path, dirs_exist_ok=True)
     shutil.copytree(board / "leaderboard", tmp_path / "other")
     done = inside(words.split(), tmp_path)
