@@ -218,8 +218,9 @@ class Forecast:
 
         That is, from the best to the worst guide: the task itself; as on another machine, times
         what the tasks that both have done take here and there; other networks with these probes,
-        which may take a thousand times what the training takes; the network with other probes; all
-        others. Means are geometric, since tasks differ by orders of magnitude.
+        which may take a thousand times what the training takes; the network with other probes;
+        others without probes; all others. Means are geometric, since tasks differ by orders of
+        magnitude.
         """
         if task in speeds:
             return speeds[task]
@@ -229,7 +230,8 @@ class Forecast:
             return elsewhere[task] * geometric_mean(ratios)
         same_probes = [seconds for known, seconds in speeds.items() if known[2] == task[2]]
         same_network = [seconds for known, seconds in speeds.items() if known[:2] == task[:2]]
-        return geometric_mean(same_probes or same_network or speeds.values())
+        plain = [seconds for known, seconds in speeds.items() if not known[2]]
+        return geometric_mean(same_probes or same_network or plain or speeds.values())
 
     def _compiling_left(self, now: float) -> float:
         """Return the seconds that the programs will take which no worker has compiled."""

@@ -136,6 +136,9 @@ def test_a_task_that_nothing_here_tells_of_takes_what_another_machine_says_by_co
     told(forecast, replace(strange, probes=("csr",)), ("started", 1002, 0), ("failed", 1002, 0))
     forecast.plan([replace(strange, probes=("norms",))])
     assert forecast.seconds_left(1002) == pytest.approx(100 * 8), "as the network without probes"
+    told(forecast, replace(strange, probes=("norms",)), ("started", 1002, 0), ("failed", 1002, 0))
+    forecast.plan([replace(make_pack("none", 0, 10, 10, "d/e"), probes=("norms",))])
+    assert forecast.seconds_left(1002) == pytest.approx(100 * (0.02 * 8) ** 0.5), "as the plain"
 
 
 @dataclass(frozen=True)
