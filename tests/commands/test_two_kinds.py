@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.cli import Shell
 
-from membench.commands.engines import LocalEngine
+from membench.execution.forkserver import ForkServer
 from membench.execution.local import LocalWorkers
 from membench.execution.pool import _Pool
 from membench.planning.plan import BASELINES
@@ -38,7 +38,7 @@ def two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
         if not pool._running and all(worker.ready for worker in pool._workers.values()):
             dispatch(pool)
 
-    monkeypatch.setattr(LocalEngine, "prepare", lambda engine, compiled: None)  # none is forked
+    monkeypatch.setattr(ForkServer, "is_ready", False)  # a fork is of its server's environment
     monkeypatch.setattr(LocalWorkers, "environ_of", environ)
     monkeypatch.setattr(_Pool, "_dispatch", dispatch_to_both)
 
