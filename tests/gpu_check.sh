@@ -118,7 +118,7 @@ fi
 train=("$python" -W default -m membench run "${device[@]}" --data-dir "$data")
 if [ "$dry" ]; then
     step board 60+ "${train[@]}" --suite smoke -k dropout --out "$work/board"
-    step pilot 60+ "${train[@]}" --suite standard --datasets fashion-mnist --architectures mlp \
+    step pilot 60+ "${train[@]}" --suite standard --datasets fashion-mnist --architectures wide-mlp \
         -k elr --collect-only --out "$work/pilot"
 else
     suite=smoke
@@ -128,7 +128,7 @@ else
     step board 50+ "${train[@]}" --suite $suite --all --out "$work/board"
     if [ $mode = steps ] || timeout 30 "$python" -m membench data verify fashion-mnist --data-dir "$data" \
         > "$work/verified" 2>&1; then
-        step pilot 60+ "${train[@]}" --suite standard --datasets fashion-mnist --architectures mlp \
+        step pilot 60+ "${train[@]}" --suite standard --datasets fashion-mnist --architectures wide-mlp \
             --epochs 2 -k elr --out "$work/pilot"
     else
         say "pilot: skipped, the files of fashion-mnist are not in ${MEMBENCH_DATA:-.data}"

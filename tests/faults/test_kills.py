@@ -82,6 +82,9 @@ def victims(folder: Path) -> Iterator[tuple[str, int]]:
             yield "worker", pid
 
 
+KINDS = ("driver", "worker", "reaper")
+
+
 class Killer(threading.Thread):
     """Kills something of a run now and then, the driver last."""
 
@@ -119,7 +122,8 @@ def test_no_acknowledged_record_is_lost_by_two_hundred_kills_and_each_costs_what
     killed: Counter[str] = Counter()
     acknowledged: set[str] = set()
     rounds = 0
-    while killed.total() < 200:
+    # A fast machine has trained all packs of a round before its driver's turn.
+    while killed.total() < 200 or min(killed[kind] for kind in KINDS) < 30:
         rounds += 1
         how = "forked" if rounds % 2 else "spawned"
         command = [sys.executable, "-c", DRIVER, store.folder, str(NEW_PACKS * rounds), how]
@@ -145,7 +149,6 @@ def test_no_acknowledged_record_is_lost_by_two_hundred_kills_and_each_costs_what
         f"lost; {again} of {len(begun)} packs executed once more, one at most {max(begun.values())}"
         " times"
     )
-    assert min(killed[kind] for kind in ("driver", "worker", "reaper")) >= 30
     assert len(acknowledged) > 50
     assert again <= SLOTS * killed["driver"] + killed["worker"] + killed["reaper"]
 

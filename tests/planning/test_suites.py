@@ -146,7 +146,7 @@ def test_requested_probes_come_to_those_of_the_suite_and_leave_it_its_name() -> 
         ("quick-adamw", 1, (0, 1, 2), tuple(range(3, 13))),
         ("quick-noise", 1, (0, 1, 2), tuple(range(3, 13))),
         ("fashion", 2, (0, 1, 2), tuple(range(3, 13))),
-        ("standard", 2, (0, 1, 2), tuple(range(3, 8))),
+        ("standard", 3, (0, 1, 2), tuple(range(3, 8))),
     ],
 )
 def test_the_shipped_suites_have_the_seeds_of_the_protocol(

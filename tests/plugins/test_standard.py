@@ -52,19 +52,21 @@ def test_a_plan_is_shown_before_anything_is_fetched(
     words = ("--suite", "standard", "--datasets", "cifar10", "--data-dir", str(tmp_path))
     code, out, err = cli("plan", *words)
     assert code == 0
-    assert "suite standard 2: " in out
+    assert "suite standard 3: " in out
     assert "data set 'cifar10' is missing: there is no " in err
     assert "to get it: membench data fetch cifar10" in err
     code, out, _ = cli("run", "--all", *words, "--collect-only")
     assert code == 0
-    assert "cifar10/mlp/none/pair-flip@0.4/seed0" in out
+    assert "cifar10/wide-mlp/none/pair-flip@0.4/seed0" in out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_uncalibrated_data_set_is_left_out_with_the_reason(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("plan", "--suite", "standard", "--data-dir", str(tmp_path))
     assert code == 0
-    assert "fashion-mnist/mlp" in out and "cifar10" not in out
+    assert (
+        "fashion-mnist/wide-mlp" in out and "fashion-mnist/wide-cnn" in out and "cifar10" not in out
+    )
     assert "cifar10 is left out: no recipe has been calibrated for it" in err
     assert "--datasets cifar10" in err
 
