@@ -275,10 +275,9 @@ _CELLS = """\
 ### Planned cells
 
 Each in a fresh process, from its start: `growth.py --part cells`. Seconds are of a core, of the \
-process and its children, so that other work on the machine counts less; the rows of 2026-11-29 \
-are on the clock of an idle one, which is the same. Memory is the process's own: since 2026-11-30 \
-torch describes the machine in a child, and its 500 to 700 MB are no longer the driver's. Every \
-planned cell has a record, one of the committed board's under another name, with its bits. *Plan \
+process and its children, so that other work on the machine counts less. Memory is the process's \
+own. Every planned cell has a record, one of the committed board's under another name, with its \
+bits. *Plan \
 and scan* is `membench run` up to where the first pack would go to a worker: plugins, torch, plan, \
 store, joined plans, packs. *Merge* moves one writer's shard of all records into the sorted files. \
 *Report* and *status* are these commands. Goals at 100 000 cells, held by `tests/test_growth.py`: \
