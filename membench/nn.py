@@ -238,9 +238,10 @@ def materialize(x: Tensor) -> Tensor:
     its value twice, three times in a row, so a chain of four keys would become 4096 copies: 18 000
     operations and 40 s for dropout.
     """
-    # Whoever traces or counts has a mode. Else no compiler asks, and a call of an operation that
-    # is defined in Python costs 0.2 ms.
-    if torch._C._len_torch_dispatch_stack() == 0:
+    # Whoever traces or counts has a mode, but for Dynamo, which cannot trace that question. Else no
+    # compiler asks, and a call of an operation that is defined in Python costs 0.2 ms.
+    is_eager = not torch.compiler.is_dynamo_compiling()
+    if is_eager and torch._C._len_torch_dispatch_stack() == 0:
         return x.detach().clone()
     return _settle(x)
 

@@ -75,6 +75,17 @@ def test_uniform_draws_are_the_upper_24_bits() -> None:
     assert np.array_equal(u.numpy(), expected.astype(np.float32) / np.float32(1 << 24))
 
 
+def test_dynamo_traces_draws_too() -> None:
+    """The engine traces by itself; a user's own `torch.compile` around a plugin does not."""
+
+    def draw(k: Tensor) -> Tensor:
+        return draws.uniform(draws.chain_tensor(k, 3), (4,))
+
+    keys = torch.stack([key("lane", i) for i in range(2)])
+    traced = torch.compile(vmap(draw), fullgraph=True, dynamic=False, backend="eager")
+    assert torch.equal(traced(keys), vmap(draw)(keys))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [5, 16])
 def test_compiled_draws_are_the_eager_ones(width: int) -> None:
