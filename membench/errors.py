@@ -63,7 +63,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str], listing: str = "") 
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else known_names(name, names, listing)
+    if near:
+        # "mlp, wide-mlp or mlp-4096"
+        listed = " or ".join(filter(None, (", ".join(near[:-1]), near[-1])))
+        hint = f"did you mean {listed}?"
+    else:
+        hint = known_names(name, names, listing)
     return MembenchError(f"unknown {kind} {name!r}: {hint}")
 
 

@@ -93,12 +93,12 @@ def test_no_option_may_be_abbreviated(cli: Cli) -> None:
         (
             ["run", "--all", "--suite", "quik"],
             4,
-            "unknown suite 'quik': did you mean quick or quick-noise",
+            "unknown suite 'quik': did you mean quick, quick-noise or quick-adamw?",
         ),
         (
             ["run", "--all", "--architectures", "mlpp"],
             4,
-            "unknown architecture 'mlpp': did you mean mlp or mlp-4096?",
+            "unknown architecture 'mlpp': did you mean mlp, wide-mlp or mlp-4096?",
         ),
         (
             ["run", "--all", "--datasets", "digts"],
