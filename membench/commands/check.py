@@ -25,6 +25,7 @@ from membench.registry.cache import PluginCache
 from membench.registry.discovery import PluginProblem
 from membench.registry.discovery import PluginSource
 from membench.registry.discovery import find_sources
+from membench.registry.discovery import is_shipped
 from membench.registry.discovery import requested_sources
 from membench.registry.discovery import shipped_folder
 from membench.registry.entry import PluginEntry
@@ -192,10 +193,9 @@ def _shipped_registry(sources: Iterable[PluginSource], cache: PluginCache) -> Re
     The cache then knows every name that ships, so that one that nobody has is refused at once.
     """
     on_import = saying_once("reading plugins")
-    folder = shipped_folder().resolve()
     shipped: list[PluginEntry] = []
     for source in sources:
-        if source.path.is_relative_to(folder):
+        if is_shipped(str(source.path)):
             entries, _ = read_cached(source, cache, on_import)
             shipped += entries
     cache.save()

@@ -216,6 +216,8 @@ def code_digest() -> str:
         for path in sorted(root.rglob("*.py")):
             if root != plugins and path.is_relative_to(plugins):  # installed inside the package
                 continue
+            if path.parent == plugins:  # a user's, which travels
+                continue
             hashed.update(path.relative_to(root).as_posix().encode() + b"\0")
             hashed.update(hashlib.sha256(path.read_bytes()).digest())
     return hashed.hexdigest()

@@ -70,8 +70,13 @@ def shipped_folder() -> Path:
 
 
 def is_shipped(path: str) -> bool:
-    """Tell whether a plugin's file ships with membench; "" is no file."""
-    return bool(path) and Path(path).is_relative_to(shipped_folder())
+    """Tell whether a plugin's file ships with membench; "" is no file.
+
+    What ships is in a folder of its kind, as `plugins/signals`. A file beside these folders is one
+    that the user of a checkout has put there, as `membench new` does.
+    """
+    folder = shipped_folder()
+    return bool(path) and Path(path).is_relative_to(folder) and Path(path).parent != folder
 
 
 def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Iterator[Found]:
@@ -103,7 +108,7 @@ def find_sources(requested: Iterable[str], folder: Path, shipped: Path) -> Itera
 
 def shipped_sources() -> list[PluginSource]:
     """Return the plugins that ship with membench."""
-    return list(_in_folder(shipped_folder()))
+    return [one for one in _in_folder(shipped_folder()) if is_shipped(str(one.path))]
 
 
 def requested_sources(text: str, folder: Path, option: str = "-p") -> list[Found]:

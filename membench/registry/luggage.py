@@ -66,17 +66,20 @@ def pack_luggage(requested: Iterable[str], folder: Path, shipped: Path | None = 
     """
     files: dict[str, bytes] = {}
     plugins: list[str] = []
-    shipped = shipped or shipped_folder()
+
+    def ships(path: Path) -> bool:
+        return is_shipped(str(path)) if shipped is None else path.is_relative_to(shipped)
+
     installed = set()
     for found in entry_points(PROJECT):
         if isinstance(found, PluginSource):
             installed.add(found.key)
-    for source in find_sources(requested, folder, shipped):
+    for source in find_sources(requested, folder, shipped or shipped_folder()):
         if not isinstance(source, PluginSource) or source.key in installed:
             continue
         if source.module:
             plugins.append(source.module)
-        elif not (is_shipped(str(source.path)) or source.path.is_relative_to(shipped)):
+        elif not ships(source.path):
             try:
                 read = read_plugin_files(source.path)
             except (OSError, SyntaxError, ValueError):  # it was refused, and is in no pack

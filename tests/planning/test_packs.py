@@ -175,7 +175,9 @@ def test_packs_carry_the_code_and_the_data_that_they_were_planned_with() -> None
 def test_the_foreign_files_of_a_pack_are_those_of_all_parts_that_do_not_ship() -> None:
     mine = replace(entry("regularizers", "mine"), path="/home/me/mine.py")
     yours = replace(entry("regularizers", "yours"), path="/home/you/yours.py")
-    ships = replace(entry("regularizers", "ships"), path=str(shipped_folder() / "ships.py"))
+    ships = replace(
+        entry("regularizers", "ships"), path=str(shipped_folder() / "regularizers" / "ships.py")
+    )
     both = replace(entry("regularizers", "both"), members=(mine, yours, ships))
     tables = {name.name: name for name in (mine, yours, ships, both)}
     base = registry(entry("optimizers", "lion", path="/home/me/lion.py"))

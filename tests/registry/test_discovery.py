@@ -10,7 +10,10 @@ from support.workspace import shrinking
 
 from membench.errors import ExitCode
 from membench.errors import MembenchError
+from membench.registry import discovery
+from membench.registry.discovery import is_shipped
 from membench.registry.discovery import shipped_folder
+from membench.registry.discovery import shipped_sources
 from membench.registry.registry import discover
 
 ENTRY_POINT_OBJECT = """
@@ -140,3 +143,20 @@ def test_the_shipped_plugins_have_no_problem(workspace: Workspace) -> None:
     registry = discover(folder=workspace.folder)
     assert registry.problems == ()
     assert shipped_folder().is_dir()
+
+
+def test_in_a_checkout_only_the_folders_of_kinds_hold_what_ships(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`membench new` writes beside them: that file must not be imported by every command."""
+    assert is_shipped(str(shipped_folder() / "regularizers" / "dropout.py"))
+    assert not is_shipped(str(shipped_folder() / "mine.py"))
+    monkeypatch.setattr(discovery, "PACKAGE", workspace.folder / "membench")
+    workspace.write("plugins/regularizers/a.py", shrinking("a"))
+    workspace.write("plugins/mine.py", "import os\nos._exit(3)")
+    assert [source.path.name for source in shipped_sources()] == ["a.py"]
+    registry = discover((), workspace.folder, workspace.folder / "plugins")
+    assert list(registry.regularizers) == ["none", "a"]
+    (problem,) = registry.problems
+    assert problem.origin == "plugins/mine.py"
+    assert "it ends its process, with exit status 3" in problem.message
