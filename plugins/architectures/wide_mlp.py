@@ -2,7 +2,7 @@
 
 `mlp` (after Arpit et al., ICML 2017, arXiv:1706.05394) four times as wide: of 50,000 random labels
 of Fashion-MNIST `mlp` learns three quarters and no more. Initialised after He et al., ICCV 2015,
-arXiv:1502.01852: with torch's default the loss rests on a plateau for ten epochs and more.
+arXiv:1502.01852: with torch's default the loss is 2.303 after six epochs of AdamW at .001.
 1,863,690 weights for 28x28 images and 10 classes.
 """
 
