@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -129,14 +130,19 @@ class StudiesApart(StrangersApart):
             raise MembenchError(problem)
         return study
 
-    def projected_time(self, entry: PluginEntry, scale: str) -> str:
+    def projected_time(self, entry: PluginEntry, plugins: Iterable[PluginEntry], scale: str) -> str:
         """Return how long the training of a study would take, in words.
+
+        Args:
+            entry: the study.
+            plugins: that its cells use.
+            scale: of the study.
 
         Raises:
             MembenchError: it does not say.
         """
         said = self._ask_entries(
-            [entry], "projected_time", name=entry.name, scale=scale, folder=self._folder
+            [entry, *plugins], "projected_time", name=entry.name, scale=scale, folder=self._folder
         )
         return short(said)
 
@@ -146,7 +152,7 @@ class StudiesApart(StrangersApart):
         Raises:
             MembenchError: its analysis raises, or ends its process, or gives no finding.
         """
-        from membench.report.svg import check_svg
+        from membench.report.svg_data import check_svg
 
         with TemporaryDirectory(prefix="membench-study-") as folder:
             _write_results(Path(folder) / _RESULTS, results)

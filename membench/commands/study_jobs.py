@@ -186,9 +186,23 @@ class StudyPlanner:
 
     def projected_time(self, job: StudyJob) -> str:
         """Return how long the training of a study would take on a GPU, in words."""
-        if job.entry.foreign_files:
-            return self._strangers.projected_time(job.entry, job.scale)
-        return projected_time(job.plans, self.datasets(job.entry.name))
+        if not job.entry.foreign_files:
+            return projected_time(job.plans, self.datasets(job.entry.name))
+        try:
+            return self._strangers.projected_time(job.entry, self._plugins(job), job.scale)
+        except MembenchError as error:
+            return f"; its time is not known: {error}"
+
+    def _plugins(self, job: StudyJob) -> Iterator[PluginEntry]:
+        """Yield the plugins that a step of a study's cells is made of."""
+        registry = self.registry.for_study(job.entry.name)
+        for plan in job.plans:
+            yield registry.entry("datasets", plan.arm.dataset)
+            yield registry.entry("optimizers", plan.arm.recipe.optimizer)
+            for name in plan.arm.architectures:
+                yield registry.entry("architectures", name)
+            for name in plan.arm.regularizers:
+                yield registry.with_composition(name, full=True).entry("regularizers", name)
 
     def _study(self, name: str) -> Study:
         """Return a study; of one that does not ship what it says, without its functions."""

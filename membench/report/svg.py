@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
-from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -25,17 +24,6 @@ from membench.report.styles import INK
 from membench.report.text import LONG
 from membench.report.text import plain
 
-_SVG = "{http://www.w3.org/2000/svg}"
-_METADATA = (
-    "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}",
-    "{http://purl.org/dc/elements/1.1/}",
-    "{http://creativecommons.org/ns#}",
-)
-#: The elements that matplotlib and `_describe` write.
-_DRAWING = re.compile(
-    "svg|metadata|title|desc|defs|style|g|path|use|text|tspan|clipPath|pattern|"
-    "rect|circle|ellipse|line|polyline|polygon|image"
-)
 DOTS_PER_INCH = 72  #: one dot is one point, as in SVG
 Box = tuple[float, float, float, float]  #: left, bottom, width and height, inches
 _SETTINGS: dict[Any, Any] = {
@@ -86,31 +74,6 @@ def render_svg(
         buffer = io.StringIO()
         make_figure(size, draw).savefig(buffer, format="svg", metadata=_NO_METADATA)
     return _describe(buffer.getvalue(), title, description).encode()
-
-
-def check_svg(svg: bytes) -> None:
-    """Check that an SVG that was drawn elsewhere draws, and does nothing else.
-
-    Raises:
-        ValueError: it is none, or has what acts or loads.
-    """
-    try:
-        root = ElementTree.fromstring(svg)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"its figure is no SVG: {error}") from error
-    if root.tag != f"{_SVG}svg" or b"<!DOCTYPE" in svg or b"<?xml-stylesheet" in svg:
-        raise ValueError("its figure is no SVG that `render_svg` makes")
-    for element in root.iter():
-        tag = element.tag.removeprefix(_SVG) if isinstance(element.tag, str) else ""
-        if not _DRAWING.fullmatch(tag) and not element.tag.startswith(_METADATA):
-            raise ValueError(f"its figure has a <{tag[:20]}>")
-        if tag == "style" and re.search("url|import", element.text or "", re.IGNORECASE):
-            raise ValueError("its figure has a style that loads something")
-        for name, value in element.attrib.items():
-            local = name.rpartition("}")[2].lower()
-            is_link = local == "href" and not value.startswith(("#", "data:image/png;"))
-            if is_link or local.startswith("on") or "script:" in value.lower():
-                raise ValueError(f"its figure has the attribute {local[:20]}")
 
 
 def make_figure(size: tuple[float, float], draw: Callable[[Figure], None]) -> Figure:

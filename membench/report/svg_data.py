@@ -22,6 +22,13 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 _TAGS = re.compile(
     "g|defs|path|use|text|tspan|clipPath|pattern|rect|circle|ellipse|line|polyline|polygon"
 )
+#: What else `render_svg` writes.
+_FRAME = re.compile("svg|metadata|title|desc|style|image")
+_METADATA = (
+    "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}",
+    "{http://purl.org/dc/elements/1.1/}",
+    "{http://creativecommons.org/ns#}",
+)
 _ATTRIBUTES = re.compile(
     "d|x|y|x1|x2|y1|y2|cx|cy|r|rx|ry|width|height|points|transform|clip-path|viewBox|"
     "patternUnits|patternTransform"
@@ -54,6 +61,32 @@ def figure_data(svg: bytes) -> dict[str, Any]:
     root = ElementTree.fromstring(svg)
     _, _, width, height = (float(number) for number in root.attrib["viewBox"].split())
     return _Reader(root).read((width, height))
+
+
+def check_svg(svg: bytes) -> None:
+    """Check that an SVG that was drawn elsewhere draws, and does nothing else.
+
+    Raises:
+        ValueError: it is none, or has what acts or loads.
+    """
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"its figure is no SVG: {error}") from error
+    if root.tag != f"{_SVG}svg" or b"<!DOCTYPE" in svg or b"<?xml-stylesheet" in svg:
+        raise ValueError("its figure is no SVG that `render_svg` makes")
+    for element in root.iter():
+        tag = element.tag.removeprefix(_SVG) if isinstance(element.tag, str) else ""
+        is_drawing = _TAGS.fullmatch(tag) or _FRAME.fullmatch(tag)
+        if not is_drawing and not element.tag.startswith(_METADATA):
+            raise ValueError(f"its figure has a <{tag[:20]}>")
+        if tag == "style" and re.search("url|import", element.text or "", re.IGNORECASE):
+            raise ValueError("its figure has a style that loads something")
+        for name, value in element.attrib.items():
+            local = name.rpartition("}")[2].lower()
+            is_link = local == "href" and not value.startswith(("#", "data:image/png;"))
+            if is_link or local.startswith("on") or "script:" in value.lower():
+                raise ValueError(f"its figure has the attribute {local[:20]}")
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from support.cli import Shell
 from support.sandboxed import skip_without_sandbox
+from support.workspace import shrinking
 
 from membench.commands.studies_apart import StudiesApart
 from membench.errors import MembenchError
@@ -24,8 +25,8 @@ from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import RunOutline
 from membench.registry.entry import PluginEntry
 from membench.registry.registry import discover
-from membench.report.svg import check_svg
 from membench.report.svg import render_svg
+from membench.report.svg_data import check_svg
 from membench.studies import HOLDS
 from membench.studies import Finding
 
@@ -213,6 +214,28 @@ def test_an_analysis_that_misbehaves_costs_its_own_study(
     page = (tmp_path / "studies" / "README.md").read_text("utf-8")
     assert "A point a run." in page
     assert reason in page
+
+
+@pytest.mark.slow
+def test_a_time_that_a_study_s_plugins_do_not_tell_is_not_known(
+    tmp_path: Path, inside: Shell
+) -> None:
+    """Another stranger's regularizer is found; a network that ends its process ends no command."""
+    write_file(tmp_path)
+    text = (tmp_path / "plugins" / "mine.py").read_text()
+    (tmp_path / "plugins" / "other.py").write_text(shrinking("other"))
+    text = text.replace('"mine": ((0.1,),)', '"other": ((0.1,),)')
+    (tmp_path / "plugins" / "mine.py").write_text(text)
+    words = ["reproduce", "try", "--collect-only", "--scale", "paper"]
+    done = inside(words, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "training takes at least" in done.stdout
+    exits = text.replace("    from membench.nn import MLP\n", "    os._exit(3)\n")
+    (tmp_path / "plugins" / "mine.py").write_text(exits)
+    done = inside(words, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "its time is not known: " in done.stdout
+    assert "its process ends: exit status 3" in done.stdout
 
 
 @pytest.fixture
