@@ -284,6 +284,23 @@ def shuffles(key: int, signal: str, level: float | str | None) -> Draws:
     return Draws(chain(key, word("blind", signal, level)))
 
 
+def pack_bits(values: NDArray[np.bool_]) -> str:
+    """Write [n] booleans as records do: eight in a byte, the first one highest, in hex."""
+    return np.packbits(values).tobytes().hex()
+
+
+def unpack_bits(text: str, size: int) -> NDArray[np.bool_] | None:
+    """Read what `pack_bits` wrote, [size]; None if it is not of so many booleans."""
+    try:
+        packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+    except ValueError:
+        return None
+    bits = np.unpackbits(packed)
+    if len(packed) != -(-size // 8) or bits[size:].any():
+        return None
+    return bits[:size].astype(bool)
+
+
 def trained_rows(split: Split, cell: Cell) -> NDArray[np.bool_]:
     """Select the rows of its training set that a run trains on; all, unless the split has a share.
 

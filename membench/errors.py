@@ -64,8 +64,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], listing: str = "") 
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
-        # "mlp, wide-mlp or mlp-4096"
-        listed = " or ".join(filter(None, (", ".join(near[:-1]), near[-1])))
+        *others, last = near
+        listed = f"{', '.join(others)} or {last}" if others else last
         hint = f"did you mean {listed}?"
     else:
         hint = known_names(name, names, listing)

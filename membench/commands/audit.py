@@ -17,10 +17,8 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from membench.commands import session
+from membench.data import unpack_bits
 from membench.engine.schedule import epochs_to_read
 from membench.errors import MembenchError
 from membench.planning.inputs import DatasetLoader
@@ -249,7 +247,7 @@ def _faults_of_wrong_labels(record: Record, run: RunOutline) -> Iterator[str]:
         if any(value is not None for value in record.wrong):
             yield "it has a share of wrong labels, and no label of its data is wrong"
         return
-    right = _bits(record.train_bits, record.num_train)
+    right = unpack_bits(record.train_bits, record.num_train)
     if right is None or record.wrong[-1] is None:
         return  # said of the bits, or of the epochs
     if abs(float(right[run.wrong].mean()) - record.wrong[-1]) > SHARE_SLACK:
@@ -309,19 +307,7 @@ def _is_share(value: float, size: int) -> bool:
     return size > 0 and 0 <= value <= 1 and abs(count - round(count)) <= SHARE_SLACK * size
 
 
-def _bits(text: str, size: int) -> NDArray[np.bool_] | None:
-    """Unpack the bits of a record; None if they are not of so many images."""
-    try:
-        packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
-    except ValueError:
-        return None
-    bits = np.unpackbits(packed)
-    if len(packed) != -(-size // 8) or bits[size:].any():
-        return None
-    return bits[:size].astype(bool)
-
-
 def _count(text: str, size: int) -> float | None:
     """Return the share of bits that are set; None if they are not of so many images."""
-    bits = _bits(text, size)
+    bits = unpack_bits(text, size)
     return None if bits is None else float(bits.mean())

@@ -103,7 +103,7 @@ def confirm(
     """
     board, measured = _row(boards, options)
     for task in measured.outcomes:
-        datasets.is_available(task.partition("/")[0])  # raises where it is not
+        datasets.arrays(task.partition("/")[0])  # raises where they are not here
     if not any(_strengths(outcome) for outcome in measured.outcomes.values()):
         raise MembenchError(
             f"the row of {options.entry} is off on every network: there is nothing to read anew",

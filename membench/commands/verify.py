@@ -108,10 +108,9 @@ def _verify(options: argparse.Namespace, engine: Engine, strangers: StrangersApa
     known = {entry.name for board in boards for entry in board.manifest.entries}
     if options.entry is not None and options.entry not in known:
         raise unknown_name(f"entry in {options.out}", options.entry, known)
-    shown = DatasetLoader(registry, options.data_dir, needed=False, strangers=strangers)
-    if not is_sound(boards, contents, registry, shown):
+    datasets = DatasetLoader(registry, options.data_dir, needed=False, strangers=strangers)
+    if not is_sound(boards, contents, registry, datasets):
         return ExitCode.FAILED
-    datasets = DatasetLoader(registry, options.data_dir, strangers=strangers)
     if options.fresh:
         return confirm(boards, options, datasets, engine)
     candidates = _candidates(boards, options)
@@ -190,7 +189,7 @@ def _train(
     """
     options.device = _device(options.device, [drawn.record for drawn in sample])
     for name in dict.fromkeys(drawn.record.dataset for drawn in sample):
-        datasets.is_available(name)  # raises where it is not
+        datasets.arrays(name)  # raises where they are not here
     packs = _packs(sample, engine.machine)
     trained: dict[tuple[str, str], Record] = {}
     by_precision: dict[str, list[Pack]] = defaultdict(list)

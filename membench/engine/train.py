@@ -29,6 +29,7 @@ from membench.api import Optimizer
 from membench.api import Recipe
 from membench.api import Regularizer
 from membench.api import Signal
+from membench.data import pack_bits
 from membench.engine import card
 from membench.engine import costs
 from membench.engine.capture import is_out_of_memory
@@ -421,8 +422,8 @@ class Run:
             val=_of_lane(curves.val, lane),
             test=tuple(None if test is None else float(test[lane]) for test in curves.test),
             wrong=_of_lane(curves.wrong, lane) if run.wrong.any() else no_wrong,
-            train_bits=np.packbits(curves.train_correct[lane]).tobytes().hex(),
-            test_bits=np.packbits(curves.test_correct[lane]).tobytes().hex(),
+            train_bits=pack_bits(curves.train_correct[lane]),
+            test_bits=pack_bits(curves.test_correct[lane]),
             probes=self.probing.stored(lane),
             **values,
         )

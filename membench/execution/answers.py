@@ -18,19 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from membench.api import Arrays
 from membench.api import Recipe
 from membench.api import Split
-from membench.data import arrays_digest
-from membench.data import draw_run
-from membench.data import load_arrays
+from membench.data import pack_bits
 from membench.errors import MembenchError
 from membench.execution.protocol import MAX_MESSAGE
 from membench.execution.protocol import send
+from membench.planning.inputs import DatasetLoader
 from membench.planning.inputs import SkipError
-from membench.planning.inputs import outline_run
 from membench.planning.inputs import skip_reason
-from membench.records import parse_signal
 from membench.registry.apart import describe_reading
 from membench.registry.apart import read_guarded
 from membench.registry.discovery import PluginSource
@@ -52,7 +48,7 @@ class Answers:
     def __init__(self, sources: Iterable[PluginSource]) -> None:
         self.study = ""  #: whose private records the next question sees
         self._sources = list(sources)
-        self._loaded: dict[tuple[str, str], Arrays] = {}
+        self._loaders: dict[str, DatasetLoader] = {}  #: by `study`
 
     @cached_property
     def _all(self) -> Registry:
@@ -63,11 +59,12 @@ class Answers:
     def _registry(self) -> Registry:
         return self._all.for_study(self.study) if self.study else self._all
 
-    def _arrays(self, dataset: str, folder: Path | None) -> Arrays:
-        known = (self.study, dataset)
-        if known not in self._loaded:
-            self._loaded[known] = load_arrays(self._registry.dataset(dataset), folder)
-        return self._loaded[known]
+    def _datasets(self, folder: str | None) -> DatasetLoader:
+        """Return the data sets; the folder is that of the command, the same at each question."""
+        if self.study not in self._loaders:
+            place = Path(folder) if folder else None
+            self._loaders[self.study] = DatasetLoader(self._registry, place)
+        return self._loaders[self.study]
 
     def describe(self) -> Any:
         """Return what is registered in the file, as `reading_of` takes it."""
@@ -76,10 +73,11 @@ class Answers:
 
     def outline(self, dataset: str, folder: str | None) -> dict[str, Any]:
         """Return the sizes of a data set, how many images a class has, and its arrays' hash."""
-        arrays = self._arrays(dataset, Path(folder) if folder else None)
+        datasets = self._datasets(folder)
+        arrays = datasets.arrays(dataset)
         test = None if arrays.test is None else _class_counts(arrays.test[1], arrays.num_classes)
         return {
-            "digest": arrays_digest(arrays),
+            "digest": datasets.hash(dataset),
             "shape": list(arrays.x.shape[1:]),
             "counts": _class_counts(arrays.y, arrays.num_classes),
             "test": test,
@@ -94,20 +92,11 @@ class Answers:
         return skip_reason(self._registry, inspect_network, architecture, regularizer, size)
 
     def draw(
-        self,
-        dataset: str,
-        signal: str,
-        split: dict[str, Any],
-        task: str,
-        seed: int,
-        folder: str | None,
+        self, signal: str, split: dict[str, Any], task: str, seed: int, folder: str | None
     ) -> dict[str, Any]:
         """Apply a signal to the images of a seed, and return the outline of the result."""
-        place = Path(folder) if folder else None
-        record, level = self._registry.signal(signal), parse_signal(signal)[1]
-        arrays = self._arrays(dataset, place)
-        run = outline_run(draw_run(arrays, Split(**split), record, level, task, seed, place))
-        return {**asdict(run), "wrong": np.packbits(run.wrong).tobytes().hex()}
+        run = self._datasets(folder).draw(Split(**split), signal, task, seed)
+        return {**asdict(run), "wrong": pack_bits(run.wrong)}
 
     def products(
         self, architecture: str, recipe: dict[str, Any], shape: list[int], classes: int

@@ -31,6 +31,7 @@ from membench.execution.process import wait_for_news
 from membench.execution.protocol import TRAINING_MESSAGES
 from membench.execution.worker import worker_command
 from membench.execution.worker import worker_environ
+from membench.registry.discovery import is_shipped
 from membench.registry.discovery import shipped_folder
 from membench.registry.luggage import Luggage
 from membench.store.store import Store
@@ -216,7 +217,7 @@ def code_digest() -> str:
         for path in sorted(root.rglob("*.py")):
             if root != plugins and path.is_relative_to(plugins):  # installed inside the package
                 continue
-            if path.parent == plugins:  # a user's, which travels
+            if root == plugins and not is_shipped(str(path)):  # a user's, which travels
                 continue
             hashed.update(path.relative_to(root).as_posix().encode() + b"\0")
             hashed.update(hashlib.sha256(path.read_bytes()).digest())

@@ -25,6 +25,7 @@ import numpy as np
 from membench.api import Arrays
 from membench.api import Recipe
 from membench.api import Split
+from membench.data import unpack_bits
 from membench.errors import ExitCode
 from membench.errors import MembenchError
 from membench.execution import answers
@@ -152,7 +153,6 @@ class StrangersApart:
         said = self._ask_entries(
             [dataset, signal],
             "draw",
-            dataset=dataset.name,
             signal=name,
             split=asdict(split),
             task=task,
@@ -330,14 +330,14 @@ def _run_outline(
         TypeError, ValueError: it is none.
     """
     _check_digest(digest)
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(wrong), dtype=np.uint8))
-    if len(bits) - split.train not in range(8) or bits[split.train :].any():
+    bits = unpack_bits(wrong, split.train)
+    if bits is None:
         raise ValueError("its wrong labels are not as many as it has")
     if type(label_share) is not float or not 0 < label_share <= 1:
         raise ValueError(f"it has a share of {short(label_share, 20)}")
     return RunOutline(
         digest=digest,
-        wrong=bits[: split.train].astype(bool),
+        wrong=bits,
         label_share=label_share,
         commonest=_size(commonest, split.test),
     )
