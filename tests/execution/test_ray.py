@@ -235,8 +235,7 @@ def test_a_node_that_does_not_answer_counts_as_lost_and_what_wakes_up_there_ends
     cluster: TestCluster, drive: Callable[..., Driver], store: Store
 ) -> None:
     driver = drive("nearly-done", silence=4)
-    for _ in range(2):
-        driver.read_until("progress")
+    driver.read_until("progress")  # what is told within one call of the host is one line
     (frozen,) = children_of_hosts(cluster.folder)["host"]
     os.kill(frozen, signal.SIGSTOP)
     assert driver.read_until("retry").endswith("its node does not answer")
